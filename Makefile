@@ -1,0 +1,33 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: smoke test lint format benchmark lock
+
+# Set up and run the main job on the built-in data: every variant, then the report.
+smoke: $(VENV)/.installed
+	$(BIN)/python -m bench run --variants all --preset smoke
+	$(BIN)/python -m bench report
+
+# Set up and run the tests.
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.developed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-autosave
+
+$(VENV)/.installed $(VENV)/.tested $(VENV)/.developed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable \
+		'.$(if $(findstring .tested,$@),[test])$(if $(findstring .developed,$@),[dev])'
+	touch $@

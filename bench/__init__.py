@@ -1,0 +1,3 @@
+"""paddy-bench: train, count, time and compare image-classification variants."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,123 @@
+"""Builds a variant's model for a config: the one place where declarations become modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import variants
+from bench.config import RunConfig
+from bench.errors import BenchError
+from bench.measure import complexity
+from bench.train import weights
+from variants.model import build_model
+
+REFERENCE_CLASSES = 1000
+
+
+def build(variant: variants.Variant, num_classes: int, config: RunConfig) -> tuple[nn.Module, str]:
+    """The model with its initial weights, drawn from the config's seed; and what those are.
+
+    Raises:
+        BenchError: the pretrained weights that are asked for cannot be had or do not fit.
+    """
+    torch.manual_seed(config.seed)
+    model = _random(variant, num_classes, config)
+    if config.weights is not None:
+        return model, weights.load_file(backbone_of(variant, model), config.weights, tag(variant))
+    if config.pretrained:
+        return model, weights.load_hub(backbone_of(variant, model), tag(variant))
+    return model, "random"
+
+
+def _random(variant: variants.Variant, num_classes: int, config: RunConfig) -> nn.Module:
+    return build_model(
+        variant, num_classes=num_classes, dropout=config.dropout, reduction=config.reduction
+    )
+
+
+def on_meta(variant: variants.Variant, num_classes: int, config: RunConfig) -> nn.Module:
+    """The model without storage: shapes only, in a fraction of a second."""
+    with torch.device("meta"):
+        return _random(variant, num_classes, config)
+
+
+def tag(variant: variants.Variant) -> str:
+    """The timm name of a variant's pretrained weights."""
+    return variant.weights_tag or variant.backbone
+
+
+def backbone_of(variant: variants.Variant, model: nn.Module) -> nn.Module:
+    """The timm model inside, which pretrained weights belong to.
+
+    Raises:
+        BenchError: a variant with a ``build`` function of its own has no ``backbone`` attribute.
+    """
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise BenchError(
+            f"{variant.name} has no .backbone to load weights into: give its model that "
+            "attribute, or train it with --no-pretrained and without --weights"
+        )
+    return backbone
+
+
+def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of the backbone's pretrained config; ImageNet's where it has none."""
+    from timm.data import resolve_model_data_config
+
+    config = resolve_model_data_config(getattr(model, "backbone", model))
+    return tuple(config["mean"]), tuple(config["std"])
+
+
+def count(
+    variant: variants.Variant, num_classes: int, config: RunConfig, image_sizes: list[int]
+) -> dict[str, Any]:
+    """The ``counts`` of a record: parameters, size and MACs of the model with this head."""
+    model = _random(variant, num_classes, config)
+    attention = getattr(model, "attention", None)
+    return {
+        "num_classes": num_classes,
+        "parameters": complexity.count_parameters(model),
+        "parameters_declared": variant.declared_parameters(num_classes, config.reduction),
+        "parameters_1000_classes": complexity.count_parameters(
+            on_meta(variant, REFERENCE_CLASSES, config)
+        ),
+        "attention_parameters": (
+            complexity.count_parameters(attention) if isinstance(attention, nn.Module) else None
+        ),
+        "size_mb": complexity.size_mb(model),
+        "macs": [complexity.count_macs(model, size) for size in image_sizes],
+    }
+
+
+def describe(variant: variants.Variant, config: RunConfig) -> dict[str, Any]:
+    """The ``variant`` of a record."""
+    return {
+        "name": variant.name,
+        "version": variant.version,
+        "backbone": variant.backbone,
+        "weights_tag": variant.weights_tag,
+        "attention": [spec.describe() for spec in variant.with_reduction(config.reduction)],
+        "baseline": variant.baseline,
+        "group": variant.group,
+        "use_case": variant.use_case,
+        "paper": variant.paper,
+        "module": variants.module_of(variant),
+    }
+
+
+def load_plugins(paths: list[Path]) -> None:
+    """Run the plugin files that the user named.
+
+    Raises:
+        BenchError: one fails to import or registers a taken name.
+    """
+    for path in paths:
+        try:
+            variants.load_plugin(path)
+        except variants.VariantError as error:
+            raise BenchError(str(error)) from error

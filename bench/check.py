@@ -1,0 +1,160 @@
+"""Sees that a sweep can work before anything is trained, and estimates how long it will take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import torch
+
+import variants
+from bench import build
+from bench.config import RunConfig
+from bench.data.parts import Parts, find_parts
+from bench.errors import BenchError
+from bench.estimate import Estimate, estimate
+from bench.measure.complexity import count_parameters
+from bench.measure.throughput import device_name
+from bench.train import weights
+from bench.train.optim import choose_amp
+
+BYTES_PER_WEIGHT = 4
+DISK_MARGIN = 1.1
+
+
+@attrs.frozen
+class Checked:
+    """What a sweep starts from.
+
+    Attributes:
+        device: where it trains.
+        parts: its images.
+        estimates: minutes of each variant.
+        lines: what was found, for people.
+        seconds: how long the check took.
+    """
+
+    device: torch.device
+    parts: Parts
+    estimates: list[Estimate]
+    lines: list[str]
+    seconds: float
+
+
+def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
+    """Check variants, device, weights, data, folders and disk, in this order.
+
+    Raises:
+        BenchError: the first thing that would make the sweep fail.
+    """
+    begin = time.perf_counter()
+    device = choose_device(config.device)
+    amp = choose_amp(config.amp, device)
+    sizes = _check_variants(chosen, config)
+    initial = _check_weights(chosen, config)
+    for path, flag in (
+        (config.results_dir, "--results-dir"),
+        (config.reports_dir, "--reports-dir"),
+    ):
+        check_folder(path, flag)
+    parts = find_parts(config)
+    needed = _check_disk(parts, config, sizes)
+    estimates = estimate(chosen, config, parts, device)
+    used = parts.used.as_dict()
+    counts = ", ".join(f"{len(positions):,} {part}" for part, positions in used.items())
+    kind = (
+        "SYNTHETIC images, drawn by the program: no data was given or found; name yours with "
+        "--data-dir"
+        if parts.index.synthetic and config.data_dir is None
+        else parts.index.layout
+    )
+    total = sum(item.minutes for item in estimates)
+    lines = [
+        f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
+        f"device    {device.type}: {device_name(device)}, mixed precision {amp}",
+        f"weights   {initial}",
+        f"data      {parts.index.root if not parts.index.synthetic else 'built-in'} ({kind})",
+        f"images    {counts}; {parts.num_classes} classes, {config.image_size} pixels",
+        f"disk      {needed / 1e9:.2f} GB needed at most",
+        *(f"warning   {line}" for line in parts.warnings),
+        *(f"minutes   {item.minutes:6.1f}  {item.variant}{item.note}" for item in estimates),
+        f"minutes   {total:6.1f}  in all, estimated",
+    ]
+    return Checked(device, parts, estimates, lines, time.perf_counter() - begin)
+
+
+def choose_device(asked: str) -> torch.device:
+    """The device of ``--device``; ``auto`` is CUDA where there is one.
+
+    Raises:
+        BenchError: CUDA is asked for and there is none.
+    """
+    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = "no GPU or driver is found" if built else "this PyTorch is built without CUDA"
+        raise BenchError(f"--device cuda: {why}: use --device cpu or auto")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def check_folder(path: Path, flag: str) -> None:
+    """See that a folder can be written to, or made.
+
+    Raises:
+        BenchError: it is a file, or not writable.
+    """
+    existing = path
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise BenchError(f"{flag} {path}: {existing} is a file: give a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise BenchError(f"{flag} {path}: {existing} is not writable: give another folder")
+
+
+def _check_variants(chosen: Sequence[variants.Variant], config: RunConfig) -> int:
+    """Builds each on the meta device; bytes of their checkpoints together.
+
+    A variant that cannot be built is no reason to stop the others: its run records why.
+    """
+    total = 0
+    for variant in chosen:
+        try:
+            total += BYTES_PER_WEIGHT * count_parameters(build.on_meta(variant, 10, config))
+        except Exception:
+            continue
+    return total
+
+
+def _check_weights(chosen: Sequence[variants.Variant], config: RunConfig) -> str:
+    tags = {build.tag(variant): variant for variant in chosen}
+    if config.weights is not None:
+        for tag, variant in tags.items():
+            file = weights.find_file(config.weights, tag)
+            model = build.on_meta(variant, build.REFERENCE_CLASSES, config)
+            weights.check_file(build.backbone_of(variant, model), file, tag)
+        return f"from {config.weights} for {', '.join(tags)}"
+    if config.pretrained:
+        weights.check_hub(list(tags))
+        return f"timm's {', '.join(tags)}"
+    return "random (no --pretrained, no --weights)"
+
+
+def _check_disk(parts: Parts, config: RunConfig, checkpoint_bytes: int) -> float:
+    decoded = len(parts.positions()) * config.image_size**2 * 3
+    needed = DISK_MARGIN * (decoded + checkpoint_bytes)
+    existing = config.results_dir.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if checkpoint_bytes * DISK_MARGIN > free:
+        raise BenchError(
+            f"{existing} has {free / 1e9:.1f} GB free and the checkpoints need "
+            f"{checkpoint_bytes / 1e9:.1f} GB: free some, or give --results-dir on another disk"
+        )
+    return needed

@@ -1,0 +1,14 @@
+"""Records of runs: a versioned schema, atomic writing, reading into plain dicts and a table."""
+
+from bench.results.schema import SCHEMA, SCHEMA_VERSION
+from bench.results.store import latest_sweep, load_records, new_run_folder, to_frame, write_json
+
+__all__ = [
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "latest_sweep",
+    "load_records",
+    "new_run_folder",
+    "to_frame",
+    "write_json",
+]

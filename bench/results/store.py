@@ -1,0 +1,134 @@
+"""Writes and reads the folders of runs under the results folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import BenchError
+from bench.results.schema import problem_of
+
+RECORD = "run.json"
+
+
+def new_run_folder(results_dir: Path, variant: str, now: datetime) -> Path:
+    """Create ``<Variant>_DD_MM_YYYY_HHMM``, with ``_2``, ``_3`` … where that is taken."""
+    name = f"{variant}_{now:%d_%m_%Y_%H%M}"
+    for number in count(1):
+        folder = results_dir / (name if number == 1 else f"{name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if number == 1 and not results_dir.is_dir():
+                raise
+            continue
+        return folder
+    raise AssertionError("count() does not end")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all; NaN and infinities become null."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf8") as file:
+        json.dump(_finite(value), file, indent=1, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def load_records(
+    results_dir: Path, runs: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """All readable records, oldest first, each with its ``folder``; and what could not be read.
+
+    Args:
+        results_dir: holds one folder for each run.
+        runs: only these folders, by name or path; none: all.
+
+    Raises:
+        BenchError: no such folder, or a named run is not there.
+    """
+    if runs:
+        folders = [_named_run(results_dir, run) for run in runs]
+    elif results_dir.is_dir():
+        folders = sorted(path.parent for path in results_dir.glob(f"*/{RECORD}"))
+    else:
+        raise BenchError(
+            f"no results folder {results_dir}: run something first (python -m bench run "
+            "--preset smoke), or name the folder with --results-dir"
+        )
+    records, problems = [], []
+    for folder in folders:
+        path = folder / RECORD
+        try:
+            record = json.loads(path.read_text(encoding="utf8"))
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} cannot be read ({type(error).__name__}): it is left out")
+            continue
+        problem = problem_of(record)
+        if problem is None:
+            records.append({**record, "folder": folder.name})
+        else:
+            problems.append(f"{path} {problem}; it is left out")
+    return sorted(records, key=lambda record: (record["started"], record["folder"])), problems
+
+
+def _named_run(results_dir: Path, run: str) -> Path:
+    for folder in (results_dir / run, Path(run)):
+        if (folder / RECORD).is_file():
+            return folder
+    raise BenchError(f"no run {run!r} in {results_dir}: name a folder that holds {RECORD}")
+
+
+def latest_sweep(records: Sequence[dict[str, Any]]) -> str | None:
+    """The id of the sweep whose first run started last."""
+    first: dict[str, str] = {}
+    for record in records:
+        sweep = record["sweep"]["id"]
+        first[sweep] = min(first.get(sweep, record["started"]), record["started"])
+    return max(first, key=lambda sweep: (first[sweep], sweep)) if first else None
+
+
+def to_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row for each run with its headline figures; units stand in the columns' names."""
+    rows = []
+    for record in records:
+        metrics, counts = record["metrics"] or {}, record["counts"] or {}
+        training = record["training"] or {}
+        rows.append(
+            {
+                "sweep": record["sweep"]["id"],
+                "folder": record.get("folder"),
+                "variant": record["variant"]["name"],
+                "status": record["status"],
+                "seed": record["config"].get("seed"),
+                "synthetic": record["data"].get("synthetic"),
+                **{name: metrics.get(name) for name in ("valid_acc", "valid_loss", "best_epoch")},
+                "valid_macro_f1": training.get("best_macro_f1"),
+                "images_per_s": metrics.get("fps"),
+                "parameters": counts.get("parameters"),
+                "size_mb": counts.get("size_mb"),
+                "gmacs": {m["image_size"]: m["gmacs"] for m in counts.get("macs", ())}.get(224),
+                "training_seconds": training.get("seconds"),
+            }
+        )
+    return pd.DataFrame(rows)

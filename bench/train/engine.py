@@ -1,0 +1,191 @@
+"""The training loop of every variant: read it from top to bottom.
+
+A variant changes the model, a recipe is config; nothing here asks which variant it trains.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+from torch.utils.data import DataLoader
+
+from bench.config import RunConfig
+from bench.train.checkpoint import save_weights
+from bench.train.metrics import Evaluation, evaluate
+from bench.train.optim import (
+    AMP_TYPES,
+    ETA_MIN,
+    choose_amp,
+    freeze_backbone,
+    parameter_groups,
+    set_training,
+)
+from bench.train.progress import Progress
+
+MAX_GRADIENT_NORM = 1.0
+
+
+class DivergedError(RuntimeError):
+    """The training loss is NaN or infinite."""
+
+
+@attrs.frozen
+class TrainResult:
+    """What a training leaves: curves, the best epoch's evaluation, and how long it took."""
+
+    epochs: list[dict[str, float]]
+    best_epoch: int
+    best: Evaluation
+    stopped_early: bool
+    seconds: float
+    amp: str
+
+
+def fit(
+    model: nn.Module,
+    train: DataLoader,
+    valid: DataLoader,
+    config: RunConfig,
+    *,
+    device: torch.device,
+    progress: Progress,
+    best_path: Path,
+    about: dict[str, Any],
+) -> TrainResult:
+    """Train with the recipe; the model ends with the weights of its best epoch.
+
+    The best epoch has the highest macro-F1 on ``valid``, the earliest of equals; training stops
+    when ``config.patience`` epochs brought none better.
+
+    Args:
+        model: on ``device``, (B, 3, S, S) → (B, classes) logits.
+        train: batches to learn from.
+        valid: batches to choose the epoch by.
+        config: the recipe.
+        device: where to train.
+        progress: shows where the training is.
+        best_path: file that holds the best weights so far, written at each better epoch.
+        about: what the file says about its weights.
+
+    Raises:
+        DivergedError: NaN or infinity in the training loss.
+    """
+    # --- recipe ---
+    if config.freeze_backbone:
+        freeze_backbone(model)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(
+            model,
+            base_lr=config.base_lr,
+            head_lr=config.head_lr,
+            weight_decay=config.weight_decay,
+            attention_lr=config.attention_lr,
+        )
+    )
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, T_max=config.schedule_epochs, eta_min=ETA_MIN
+    )
+    amp = choose_amp(config.amp, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+    criterion = nn.CrossEntropyLoss(weight=class_weights(train, config.class_weights, device))
+
+    # --- state ---
+    epochs: list[dict[str, float]] = []
+    best: Evaluation | None = None
+    best_epoch = 0
+    started = time.perf_counter()
+
+    for epoch in range(1, config.epochs + 1):
+        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+
+        # --- one pass over the training part ---
+        set_training(model, frozen=config.freeze_backbone)
+        begin = time.perf_counter()
+        loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+        correct = torch.zeros((), device=device, dtype=torch.int64)
+        seen = 0
+        for images, labels in progress.batches(train, epoch):
+            images = images.to(device, non_blocking=True)
+            labels = labels.to(device, non_blocking=True)
+            with torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
+                logits = model(images)
+                loss = criterion(logits, labels)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+            scaler.step(optimizer)
+            scaler.update()
+            # Sums stay on the device: reading them at each step would wait for the GPU.
+            loss_sum += loss.detach().double() * len(labels)
+            correct += (logits.detach().argmax(1) == labels).sum()
+            seen += len(labels)
+        scheduler.step()
+        train_loss = loss_sum.item() / seen
+        train_seconds = time.perf_counter() - begin
+        if not math.isfinite(train_loss):
+            raise DivergedError(
+                f"the training loss is {train_loss} in epoch {epoch} at learning rates "
+                f"{rates['backbone']:.3g} (backbone) and {rates['head']:.3g} (head)"
+            )
+
+        # --- validation, best epoch ---
+        begin = time.perf_counter()
+        result = evaluate(model, valid, device, amp=amp)
+        epochs.append(
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "train_acc": correct.item() / seen,
+                "valid_loss": result.loss,
+                "valid_acc": result.accuracy,
+                "valid_macro_f1": result.macro_f1,
+                "base_lr": rates["backbone"],
+                "head_lr": rates["head"],
+                "train_seconds": train_seconds,
+                "valid_seconds": time.perf_counter() - begin,
+                "images_per_s": seen / train_seconds,
+            }
+        )
+        if best is None or result.macro_f1 > best.macro_f1:
+            best, best_epoch = result, epoch
+            save_weights(model, best_path, {**about, "epoch": epoch, "macro_f1": result.macro_f1})
+        progress.epoch_done(epochs[-1], best_epoch)
+        if epoch - best_epoch >= config.patience:
+            break
+
+    # --- the best epoch's weights ---
+    assert best is not None
+    saved = torch.load(best_path, map_location=device, weights_only=True)
+    model.load_state_dict(saved["model"])
+    return TrainResult(
+        epochs=epochs,
+        best_epoch=best_epoch,
+        best=best,
+        stopped_early=len(epochs) < config.epochs,
+        seconds=time.perf_counter() - started,
+        amp=amp,
+    )
+
+
+def class_weights(train: DataLoader, kind: str, device: torch.device) -> torch.Tensor | None:
+    """(classes,) loss weights: none, or ``n / (classes · n_class)`` over the training part.
+
+    scikit-learn's ``balanced`` rule; a class that the training part lacks gets weight 0.
+    """
+    if kind == "none":
+        return None
+    labels: Sequence[int] = train.dataset.labels  # type: ignore[attr-defined]
+    present = sorted(set(labels))
+    weights = torch.zeros(train.dataset.num_classes)  # type: ignore[attr-defined]
+    balanced = compute_class_weight("balanced", classes=present, y=labels)  # type: ignore[arg-type]
+    weights[present] = torch.as_tensor(balanced, dtype=torch.float32)
+    return weights.to(device)

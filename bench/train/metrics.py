@@ -1,0 +1,70 @@
+"""Accuracy, macro-F1 and per-image predictions of a model on a part of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+import torch
+from sklearn.metrics import f1_score
+from torch import nn
+
+from bench.train.optim import AMP_TYPES
+
+
+@attrs.frozen
+class Evaluation:
+    """Of every image in order: label, prediction, confidence (softmax of the prediction)."""
+
+    loss: float
+    accuracy: float
+    macro_f1: float
+    labels: list[int]
+    predictions: list[int]
+    confidences: list[float]
+
+    def as_record(self, ids: Sequence[str]) -> dict[str, Any]:
+        """The record's form, with the images' names beside their predictions."""
+        return {"ids": list(ids), **attrs.asdict(self)}
+
+
+def macro_f1(labels: Sequence[int], predictions: Sequence[int]) -> float:
+    """Unweighted mean of F1 over the classes that occur among labels or predictions, 0..1."""
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    device: torch.device,
+    *,
+    amp: str = "off",
+) -> Evaluation:
+    """Evaluate in eval mode; the loss is the mean cross-entropy over images, unweighted.
+
+    Args:
+        model: (B, 3, S, S) → (B, classes) logits.
+        batches: images and labels.
+        device: where the model is.
+        amp: ``off``, ``fp16`` or ``bf16``.
+    """
+    model.eval()
+    all_logits, all_labels = [], []
+    for images, labels in batches:
+        images = images.to(device, non_blocking=True)
+        with torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
+            all_logits.append(model(images).float())
+        all_labels.append(labels)
+    logits = torch.cat(all_logits).cpu()
+    truth = torch.cat(all_labels)
+    confidences, predictions = logits.softmax(1).max(1)
+    return Evaluation(
+        loss=nn.functional.cross_entropy(logits, truth).item(),
+        accuracy=(predictions == truth).double().mean().item(),
+        macro_f1=macro_f1(truth.tolist(), predictions.tolist()),
+        labels=truth.tolist(),
+        predictions=predictions.tolist(),
+        confidences=confidences.tolist(),
+    )

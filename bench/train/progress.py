@@ -1,0 +1,63 @@
+"""Shows where a training is: a bar on a terminal, one plain line for each epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+
+class Progress:
+    """Progress of one variant's training, on standard error.
+
+    Args:
+        title: what stands before each line, such as the variant's name.
+        epochs: epochs planned.
+        stream: where to write; a terminal gets bars.
+    """
+
+    def __init__(self, title: str, epochs: int, stream: Any = None) -> None:
+        self.title = title
+        self.epochs = epochs
+        self.stream = stream if stream is not None else sys.stderr
+        self.started = time.perf_counter()
+
+    def batches(self, loader: DataLoader, epoch: int) -> Iterator[Any]:
+        """The loader's batches, shown with images/s and time left."""
+        with tqdm(
+            total=len(loader.dataset),  # type: ignore[arg-type]
+            desc=f"{self.title} {epoch}/{self.epochs}",
+            unit="image",
+            leave=False,
+            file=self.stream,
+            disable=not self.stream.isatty(),
+        ) as bar:
+            for batch in loader:
+                yield batch
+                bar.update(len(batch[1]))
+
+    def epoch_done(self, row: dict[str, float], best_epoch: int) -> None:
+        """One line about an epoch that ended."""
+        done = int(row["epoch"])
+        left = (time.perf_counter() - self.started) / done * (self.epochs - done)
+        mark = " *" if best_epoch == done else ""
+        print(
+            f"{self.title}  epoch {done}/{self.epochs}"
+            f"  loss {row['train_loss']:.4f}/{row['valid_loss']:.4f}"
+            f"  acc {row['train_acc']:.3f}/{row['valid_acc']:.3f}"
+            f"  F1 {row['valid_macro_f1']:.3f}{mark}"
+            f"  {row['images_per_s']:.1f} images/s  {clock(left)} left",
+            file=self.stream,
+            flush=True,
+        )
+
+
+def clock(seconds: float) -> str:
+    """``75`` → ``1:15``; ``3700`` → ``1:01:40``."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

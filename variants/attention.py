@@ -1,0 +1,85 @@
+"""Attention specs: frozen data that imports torch only when its block is built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class CoordinateAttention:
+    """Coordinate Attention (Hou et al. 2021, arXiv:2103.02907, eq. 4-8), timm's ``CoordAttn``.
+
+    The bottleneck has ``max(8, C // reduction)`` channels; convolutions carry a bias.
+    """
+
+    reduction: int = 32
+
+    def bottleneck(self, channels: int) -> int:
+        """Channels between the pooling and the two gates."""
+        return max(8, channels // self.reduction)
+
+    def build(self, channels: int) -> nn.Module:
+        """(B, C, H, W) → (B, C, H, W)."""
+        from timm.layers.coord_attn import CoordAttn
+
+        return CoordAttn(channels, rd_channels=self.bottleneck(channels), bias=True)
+
+    def parameters(self, channels: int) -> int:
+        """C·m + m (first conv) + 2m (norm) + 2(m·C + C) (one conv for each axis)."""
+        m = self.bottleneck(channels)
+        return channels * m + m + 2 * m + 2 * (m * channels + channels)
+
+    def describe(self) -> str:
+        """A few words for tables."""
+        return f"CA, reduction {self.reduction}"
+
+
+@dataclass(frozen=True)
+class EfficientChannelAttention:
+    """Efficient Channel Attention (Wang et al. 2020, arXiv:1910.03151), timm's ``EcaModule``."""
+
+    def kernel_size(self, channels: int) -> int:
+        """Adaptive kernel, eq. 12: |log2(C)/2 + 1/2| made odd."""
+        t = int(abs(math.log2(channels) + 1) / 2)
+        return max(t if t % 2 else t + 1, 3)
+
+    def build(self, channels: int) -> nn.Module:
+        """(B, C, H, W) → (B, C, H, W)."""
+        from timm.layers import EcaModule
+
+        return EcaModule(channels=channels)
+
+    def parameters(self, channels: int) -> int:
+        """One weight for each tap of the kernel."""
+        return self.kernel_size(channels)
+
+    def describe(self) -> str:
+        """A few words for tables."""
+        return "ECA, adaptive kernel"
+
+
+@dataclass(frozen=True)
+class BoTLinear:
+    """Bottleneck transformer block with linear attention (arXiv:2101.11605, 2006.16236)."""
+
+    heads: int = 4
+
+    def build(self, channels: int) -> nn.Module:
+        """(B, C, H, W) → (B, C, H, W)."""
+        from variants.blocks.bot_linear import BoTLinearBlock
+
+        return BoTLinearBlock(channels, heads=self.heads)
+
+    def parameters(self, channels: int) -> int:
+        """C·d + d (in) + 3d² (q, k, v) + d·C + C (out), d = C/4."""
+        d = channels // 4
+        return channels * d + d + 3 * d * d + d * channels + channels
+
+    def describe(self) -> str:
+        """A few words for tables."""
+        return f"BoTLinear, {self.heads} heads"

@@ -1,0 +1,1 @@
+"""Blocks that timm does not ship."""
