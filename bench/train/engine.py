@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
@@ -184,8 +185,8 @@ def class_weights(train: DataLoader, kind: str, device: torch.device) -> torch.T
     if kind == "none":
         return None
     labels: Sequence[int] = train.dataset.labels  # type: ignore[attr-defined]
-    present = sorted(set(labels))
+    present = np.unique(labels)
     weights = torch.zeros(train.dataset.num_classes)  # type: ignore[attr-defined]
-    balanced = compute_class_weight("balanced", classes=present, y=labels)  # type: ignore[arg-type]
+    balanced = compute_class_weight("balanced", classes=present, y=labels)
     weights[present] = torch.as_tensor(balanced, dtype=torch.float32)
     return weights.to(device)

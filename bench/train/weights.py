@@ -63,7 +63,10 @@ def check_hub(tags: list[str]) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     for tag in tags:
-        cfg = timm.get_pretrained_cfg(tag)
+        try:
+            cfg = timm.get_pretrained_cfg(tag)
+        except RuntimeError:
+            cfg = None
         repository = cfg.hf_hub_id if cfg is not None else None
         if not repository:
             raise BenchError(

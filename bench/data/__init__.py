@@ -1,0 +1,1 @@
+"""From a folder of photographs to labelled, split, readable images."""

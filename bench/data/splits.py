@@ -1,0 +1,146 @@
+"""Divides the images into train, validation and test parts, or draws a subset: stratified, seeded.
+
+The draw depends on the paths' order, which is sorted, never on the order of a file system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+
+from bench.data.index import ImageIndex
+from bench.errors import BenchError
+
+PARTS = ("train", "valid", "test")
+
+
+@attrs.frozen
+class Split:
+    """Positions in an :class:`ImageIndex`, ascending, of each part; ``test`` may be empty."""
+
+    train: tuple[int, ...]
+    valid: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, tuple[int, ...]]:
+        """The positions by part, in the order train, valid, test."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+
+def split(index: ImageIndex, *, valid_fraction: float, test_fraction: float, seed: int) -> Split:
+    """The data's own split, completed where parts are missing.
+
+    Data without a split is divided into (train, valid, test); data with its own train and test has
+    ``valid_fraction`` of train taken out; data with its own valid and no test gets no test part.
+    Within each class the counts are those of :func:`largest_remainder`, and every wanted part gets
+    at least one image of every class.
+
+    Args:
+        index: the images.
+        valid_fraction: share for validation, of what is divided.
+        test_fraction: share for the test part; 0: none.
+        seed: of the draw.
+
+    Raises:
+        BenchError: a class has too few images to be in every part.
+    """
+    own: dict[str | None, list[int]] = {}
+    for position, part in enumerate(index.parts):
+        own.setdefault(part, []).append(position)
+    if "valid" in own:
+        return Split(*(tuple(own.get(part, ())) for part in PARTS))
+    if "test" in own:
+        train, valid, _ = _divide(
+            index, own["train"], (1 - valid_fraction, valid_fraction, 0), seed
+        )
+        return Split(train, valid, tuple(own["test"]))
+    shares = (1 - valid_fraction - test_fraction, valid_fraction, test_fraction)
+    return Split(*_divide(index, range(len(index)), shares, seed))
+
+
+def stratified_subset(
+    positions: Sequence[int], labels: Sequence[int], limit: int | None, seed: int
+) -> tuple[int, ...]:
+    """A stratified draw of ``min(limit, len(positions))`` of the positions, ascending.
+
+    Args:
+        positions: what is drawn from.
+        labels: class number by position (the whole index's).
+        limit: images to draw; none: all.
+        seed: of the draw.
+
+    Raises:
+        BenchError: the limit is below the number of classes.
+    """
+    ordered = sorted(positions)
+    if limit is None or limit >= len(ordered):
+        return tuple(ordered)
+    groups = _by_class(ordered, labels)
+    if limit < len(groups):
+        raise BenchError(
+            f"a subset of {limit} image(s) cannot hold all {len(groups)} classes: "
+            f"raise the limit to at least {len(groups)}"
+        )
+    sizes = [len(members) for members in groups.values()]
+    counts = largest_remainder(limit, sizes, least=[1] * len(sizes))
+    rng = np.random.Generator(np.random.PCG64(seed))
+    drawn: list[int] = []
+    for members, count in zip(groups.values(), counts, strict=True):
+        drawn += rng.permutation(members)[:count].tolist()
+    return tuple(sorted(drawn))
+
+
+def largest_remainder(total: int, weights: Sequence[float], least: Sequence[int]) -> list[int]:
+    """Whole numbers that sum to ``total``, in proportion to the weights, none below its least.
+
+    Each gets the floor of its share; what is left goes to the largest remainders, the first of
+    equals first. Then what is short of its least takes from whoever is furthest above their share.
+    (Hamilton's method of apportionment, with floors.)
+    """
+    shares = [total * weight / sum(weights) for weight in weights]
+    # 0.15 × 20 = 3.0000000000000004 must not count as a remainder.
+    counts = [int(share + 1e-9) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: round(counts[i] - shares[i], 9))
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    for i, floor in enumerate(least):
+        while counts[i] < floor:
+            spare = [j for j in range(len(counts)) if counts[j] > least[j]]
+            counts[max(spare, key=lambda j: (counts[j] - shares[j], counts[j]))] -= 1
+            counts[i] += 1
+    return counts
+
+
+def _divide(
+    index: ImageIndex, positions: Sequence[int], shares: tuple[float, float, float], seed: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    least = [1 if share > 0 else 0 for share in shares]
+    rng = np.random.Generator(np.random.PCG64(seed))
+    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for label, members in _by_class(positions, index.labels).items():
+        if len(members) < sum(least):
+            raise BenchError(_too_few(index.classes[label], len(members), sum(least)))
+        shuffled = rng.permutation(members).tolist()
+        start = 0
+        for part, count in zip(parts, largest_remainder(len(members), shares, least), strict=True):
+            part += shuffled[start : start + count]
+            start += count
+    train, valid, test = (tuple(sorted(part)) for part in parts)
+    return train, valid, test
+
+
+def _too_few(name: str, count: int, needed: int) -> str:
+    instead = ", remove the class, or set --test-fraction 0" if needed == 3 else " or remove it"
+    return (
+        f"class {name!r} has {count} image(s), too few to split: it needs {needed}, one for each "
+        f"part: add images{instead}"
+    )
+
+
+def _by_class(positions: Sequence[int], labels: Sequence[int]) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = {}
+    for position in sorted(positions):
+        groups.setdefault(labels[position], []).append(position)
+    return dict(sorted(groups.items()))

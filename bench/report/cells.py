@@ -1,0 +1,227 @@
+"""What can be measured: a registry of small getters, each from a record to one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.report.gates import Record, valid_accuracy
+from bench.report.markdown import one_line
+from bench.report.values import Value, missing, significant
+
+GUIDE_PIXELS = 224
+
+Getter = Callable[[Record], Value]
+_GETTERS: dict[str, Getter] = {}
+_FROM_COUNTS: set[str] = set()
+
+
+def metric(name: str, *, counts: bool = False) -> Callable[[Getter], Getter]:
+    """Register a getter; ``counts``: it needs no finished training."""
+
+    def register(getter: Getter) -> Getter:
+        if name in _GETTERS:
+            raise ValueError(f"metric {name!r} is registered twice")
+        _GETTERS[name] = getter
+        if counts:
+            _FROM_COUNTS.add(name)
+        return getter
+
+    return register
+
+
+def metrics() -> tuple[str, ...]:
+    """The names that a row of ``claims.toml`` may use."""
+    return tuple(_GETTERS)
+
+
+def needs_no_training(name: str) -> bool:
+    """Whether a failed run can still have the figure."""
+    return name in _FROM_COUNTS
+
+
+def value_of(record: Record, name: str) -> Value:
+    """The figure ``name`` of a record; KeyError where no such figure is registered."""
+    return _GETTERS[name](record)
+
+
+# --- counts ----------------------------------------------------------------------------------
+
+
+def _count(record: Record, key: str) -> Value:
+    count = (record.get("counts") or {}).get(key)
+    if count is None:
+        return missing("not counted in this run")
+    return Value(number=count / 1e6, text=f"{count / 1e6:.2f}")
+
+
+@metric("parameters_1000", counts=True)
+def _parameters_1000(record: Record) -> Value:
+    return _count(record, "parameters_1000_classes")
+
+
+@metric("parameters_run", counts=True)
+def _parameters_run(record: Record) -> Value:
+    return _count(record, "parameters")
+
+
+def gmacs(record: Record, pixels: int) -> Value:
+    """GMACs by fvcore at an image size."""
+    for entry in (record.get("counts") or {}).get("macs") or []:
+        if entry.get("image_size") == pixels and entry.get("gmacs") is not None:
+            return Value(number=entry["gmacs"], text=significant(entry["gmacs"]))
+    return missing(f"MACs not counted at {pixels} pixels")
+
+
+@metric("gmacs_224", counts=True)
+def _gmacs_224(record: Record) -> Value:
+    return gmacs(record, GUIDE_PIXELS)
+
+
+# --- speed and memory ------------------------------------------------------------------------
+
+
+def no_cuda(record: Record) -> str:
+    """Why a run has no figure of a GPU."""
+    if (record.get("config") or {}).get("device") == "cpu":
+        return "the run was kept to the CPU: --device cpu"
+    return "no CUDA device on this machine"
+
+
+def throughput(record: Record, device: str, pixels: int) -> Value:
+    """Inference images/s of a run on "cpu" or "cuda" at an image size."""
+    if (record.get("config") or {}).get("timing") is False:
+        return missing("timing was off")
+    entries = [entry for entry in record.get("timing") or [] if entry.get("device") == device]
+    for entry in entries:
+        if entry.get("image_size") == pixels and entry.get("images_per_s") is not None:
+            # The CPU threads have no part in a GPU's speed.
+            keys = ["threads"] if device == "cpu" else []
+            keys += ["device_name", "batch_size", "image_size", "dtype", "memory_format", "mode"]
+            return Value(
+                number=entry["images_per_s"],
+                text=significant(entry["images_per_s"]),
+                device=one_line(entry.get("device_name") or device),
+                setting={key.replace("_", " "): entry.get(key) for key in keys},
+            )
+    if record.get("timing_error"):
+        return missing(f"timing failed: {record['timing_error']}")
+    if device == "cuda" and (record.get("training") or {}).get("device") != "cuda":
+        return missing(no_cuda(record))
+    return missing(f"not timed at {pixels} pixels")
+
+
+@metric("cpu_images_per_s")
+def _cpu_images_per_s(record: Record) -> Value:
+    return throughput(record, "cpu", GUIDE_PIXELS)
+
+
+@metric("gpu_images_per_s")
+def _gpu_images_per_s(record: Record) -> Value:
+    return throughput(record, "cuda", GUIDE_PIXELS)
+
+
+@metric("any_images_per_s")
+def _any_images_per_s(record: Record) -> Value:
+    on_gpu = throughput(record, "cuda", GUIDE_PIXELS)
+    return on_gpu if on_gpu.mark is None else throughput(record, "cpu", GUIDE_PIXELS)
+
+
+@metric("train_images_per_s")
+def train_images_per_s(record: Record) -> Value:
+    """Training images/s, with what two runs must share to be compared."""
+    training, config = record.get("training") or {}, record.get("config") or {}
+    speed = training.get("images_per_s")
+    if speed is None:
+        return missing("training speed not recorded")
+    keys = ("batch_size", "image_size", "freeze_backbone")
+    return Value(
+        number=speed,
+        text=significant(speed),
+        device=one_line(training.get("device_name") or training.get("device") or "unknown device"),
+        setting={
+            **{key.replace("_", " "): config.get(key) for key in keys},
+            "mixed precision": training.get("amp"),
+            "device": training.get("device_name"),
+            "threads": (record.get("environment") or {}).get("threads"),
+        },
+    )
+
+
+@metric("gpu_memory_gb")
+def gpu_memory_gb(record: Record) -> Value:
+    """Peak GPU memory of the training in GB (10⁹ bytes)."""
+    training = record.get("training") or {}
+    if "CUDA" not in str(training.get("peak_memory_kind") or ""):
+        return missing(no_cuda(record))
+    if training.get("peak_memory_mb") is None:
+        return missing("peak memory not recorded")
+    memory = training["peak_memory_mb"] / 1000
+    return Value(number=memory, text=f"{memory:.1f}", device=one_line(training.get("device_name")))
+
+
+# --- accuracy and declarations ---------------------------------------------------------------
+
+
+@metric("valid_accuracy")
+def accuracy(record: Record) -> Value:
+    """Validation accuracy in percent with its Wilson interval; undertrained models are marked."""
+    found = valid_accuracy(record)
+    if found is None:
+        return missing("accuracy not recorded")
+    percent = 100 * found.share
+    if found.undertrained:
+        return missing(f"{percent:.1f} %: {found.undertrained}", "undertrained")
+    text, interval = f"{percent:.1f}", None
+    if found.low is not None and found.high is not None:
+        interval = (100 * found.low, 100 * found.high)
+        text += f" [{interval[0]:.1f}–{interval[1]:.1f}], n {found.total}"
+    fingerprint = (record.get("data") or {}).get("fingerprint")
+    setting = {"data": fingerprint, "validation images": found.total}
+    return Value(number=percent, text=text, setting=setting, interval=interval)
+
+
+@metric("imagenet")
+def _imagenet(record: Record) -> Value:
+    return missing("ImageNet accuracy is not measured by this project")
+
+
+@metric("use_case", counts=True)
+def _use_case(record: Record) -> Value:
+    text = (record.get("variant") or {}).get("use_case")
+    return Value(text=one_line(text)) if text else missing("the variant declares none")
+
+
+@metric("weights_tag")
+def _weights_tag(record: Record) -> Value:
+    used = one_line((record.get("training") or {}).get("initial_weights") or "not recorded")
+    tag = one_line((record.get("variant") or {}).get("weights_tag") or "")
+    if used == "random" and tag:
+        return Value(text=f"random weights in this run (declared: {tag})")
+    return Value(text=used)
+
+
+def _six_key(key: str) -> Getter:
+    def getter(record: Record) -> Value:
+        number = (record.get("metrics") or {}).get(key)
+        if number is None:
+            return missing(f"{key} not recorded")
+        found = valid_accuracy(record) if key == "valid_acc" else None
+        if found is not None and found.undertrained:
+            return missing(f"{number:.4f}: {found.undertrained}", "undertrained")
+        return Value(number=number, text=f"{number:d}" if key == "best_epoch" else f"{number:.4f}")
+
+    return getter
+
+
+for _key in ("valid_acc", "valid_loss", "train_acc", "train_loss", "best_epoch"):
+    metric(f"metrics_{_key}")(_six_key(_key))
+
+
+@metric("metrics_fps")
+def _metrics_fps(record: Record) -> Value:
+    fps = (record.get("metrics") or {}).get("fps")
+    if fps is None:
+        off = (record.get("config") or {}).get("timing") is False
+        return missing("timing was off" if off else record.get("timing_error") or "not timed")
+    training = record.get("training") or {}
+    return Value(number=fps, text=f"{fps:.1f}", device=one_line(training.get("device_name") or ""))

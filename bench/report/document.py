@@ -1,0 +1,176 @@
+"""A report from records alone: ``report.md``, its tables as CSV and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from bench.errors import BenchError
+from bench.report import confusion, figures, scatter
+from bench.report.claims import load_claims
+from bench.report.expected import presets_table
+from bench.report.header import (
+    class_tables,
+    failures_table,
+    header,
+    problem_list,
+    warnings_table,
+)
+from bench.report.markdown import Table, escape, section, write_csv
+from bench.report.overview import overview_tables
+from bench.report.selection import Selection, caption, data_note, run_note, timing_note
+from bench.report.tables import guide_table, parameter_tables, published_table
+
+READING = (
+    "Documented figures are the guide's; measured ones come from the run records alone and are "
+    "rounded here only (`tables/runs.csv` has them unrounded). `n/a (reason)`: not measured. "
+    "`invalid (reason)`: measured, and a sanity gate says why it cannot be believed. "
+    "`undertrained (…)`: the accuracy says nothing about the model. A figure of another device "
+    "than the documented one is no verdict on it; the ratio between two models may be compared."
+)
+
+
+@attrs.frozen
+class Figure:
+    """A picture to draw to a path, or the reason that stands where there is nothing to draw."""
+
+    name: str
+    title: str
+    caption: str
+    absent: str
+    draw: Callable[[Path], Path | None]
+
+
+@attrs.frozen
+class Chapter:
+    """A heading and the tables below it."""
+
+    title: str
+    tables: tuple[Table, ...]
+
+
+def render(
+    records: list[dict[str, Any]],
+    out_dir: Path,
+    *,
+    title: str,
+    problems: Sequence[str] = (),
+) -> Path:
+    """Write the report of some runs.
+
+    Args:
+        records: run records (schema "paddy-bench/run", version 1), complete and failed ones.
+        out_dir: folder to write ``report.md``, ``tables/`` and ``figures/`` into.
+        title: first heading.
+        problems: one line for each record that could not be read.
+
+    Returns:
+        Path of ``report.md``.
+
+    Raises:
+        BenchError: the folder cannot be written.
+    """
+    selection = Selection(records)
+    chapters = all_tables(selection)
+    try:
+        for folder in (out_dir, out_dir / "tables", out_dir / "figures"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for table in (table for chapter in chapters for table in chapter.tables if table.csv):
+            write_csv(table, out_dir / "tables")
+        pictures = _pictures(selection, out_dir / "figures")
+        path = out_dir / "report.md"
+        path.write_text(_document(selection, chapters, pictures, title, problems), encoding="utf8")
+    except OSError as error:
+        raise BenchError(
+            f"cannot write the report to {out_dir}: {error.strerror}: choose another --reports-dir"
+        ) from error
+    return path
+
+
+def all_tables(selection: Selection) -> list[Chapter]:
+    """Every table of the report, in its order."""
+    claims = load_claims()
+    guide = tuple(guide_table(table, selection, claims) for table in claims.tables)
+    return [
+        Chapter("Runs", tuple(overview_tables(selection))),
+        Chapter("The guide's tables", (*guide, presets_table(selection), published_table(claims))),
+        Chapter("Parameters", tuple(parameter_tables(selection, claims))),
+        Chapter("Data", tuple(class_tables(selection))),
+        Chapter("Failures and warnings", (failures_table(selection), warnings_table(selection))),
+    ]
+
+
+def _document(
+    selection: Selection,
+    chapters: Sequence[Chapter],
+    pictures: Mapping[str, str],
+    title: str,
+    problems: Sequence[str],
+) -> str:
+    blocks = [f"# {escape(title)}", header(selection), READING]
+    for chapter in chapters:
+        blocks.append(f"## {chapter.title}")
+        blocks += [section(table) for table in chapter.tables]
+        if chapter.title == "Runs":
+            blocks += pictures.values()
+    blocks.append(problem_list(problems))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _pictures(selection: Selection, folder: Path) -> dict[str, str]:
+    """Draw the figures; the Markdown of each by name."""
+    done: dict[str, str] = {}
+    for figure in _figures(selection):
+        path = figure.draw(folder / f"{figure.name}.png")
+        text = f"### {figure.title}\n\n"
+        if path is None:
+            text += f"n/a ({figure.absent})"
+        else:
+            text += f"![{escape(figure.title)}](figures/{path.name})\n\n{escape(figure.caption)}"
+        done[figure.name] = text
+    return done
+
+
+def _figures(selection: Selection) -> list[Figure]:
+    shown = selection.shown()
+    note = caption(data_note(shown), run_note(selection))
+    left_out = len(shown) - figures.MOST_PANELS
+    more = f"The first {figures.MOST_PANELS} of {len(shown)} variants are drawn." * (left_out > 0)
+    return [
+        Figure(
+            "accuracy-throughput",
+            "Accuracy over throughput",
+            caption(
+                note,
+                "Bars: 95 % Wilson interval of the accuracy on the validation part; hollow: "
+                "undertrained.",
+                timing_note(shown),
+            ),
+            "no valid complete run has both an accuracy and a timing at 224 pixels",
+            lambda path: scatter.accuracy_vs_throughput(shown, path),
+        ),
+        Figure(
+            "training-accuracy",
+            "Training curves: accuracy and macro-F1",
+            caption(note, "The dotted line marks the best epoch by validation macro-F1.", more),
+            "no valid complete run has training epochs",
+            lambda path: figures.training_curves(shown, path, "accuracy"),
+        ),
+        Figure(
+            "training-loss",
+            "Training curves: loss",
+            caption(note, "The dotted line marks the best epoch by validation macro-F1.", more),
+            "no valid complete run has training epochs",
+            lambda path: figures.training_curves(shown, path, "loss"),
+        ),
+        Figure(
+            "confusion-matrices",
+            "Confusion matrices",
+            caption(note, "Numbers: images; colour: share of the true class (row).", more),
+            "no valid complete run has predictions",
+            lambda path: confusion.confusion_matrices(shown, path),
+        ),
+    ]

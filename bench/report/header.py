@@ -1,0 +1,169 @@
+"""What was run, on what and with which data; and what failed or was warned about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.report.gates import Record
+from bench.report.markdown import Table, escape, fence, one_line
+from bench.report.selection import (
+    Selection,
+    caption,
+    data_note,
+    distinct,
+    seed_note,
+    variant_of,
+)
+from bench.report.values import failure
+
+VERSIONS = ("paddy_bench", "python", "torch", "torchvision", "timm", "fvcore", "cuda", "cudnn")
+PARTS = ("train", "valid", "test")
+
+
+def header(selection: Selection) -> str:
+    """The list that opens a report: sweep, date, device, versions, data, seeds, command."""
+    records = selection.records
+    sweeps = distinct((record.get("sweep") or {}).get("id") for record in records)
+    presets = distinct((record.get("sweep") or {}).get("preset") for record in records)
+    commands = distinct((record.get("sweep") or {}).get("command") for record in records)
+    items = [
+        ("Sweep", ", ".join(map(str, sweeps)) or "not recorded"),
+        ("Date", _dates(records)),
+        ("Runs", f"{len(selection.complete())} complete, {len(selection.failed())} failed"),
+        ("Preset", ", ".join(map(str, presets)) or "none"),
+        ("Device", _devices(records)),
+        ("Versions", _versions(records)),
+        ("Source", _commits(records)),
+        ("Data", "; ".join(distinct(map(_data, records))) or "not recorded"),
+        ("Seeds", seed_note(records)),
+    ]
+    lines = [f"- **{name}:** {escape(text)}" for name, text in items]
+    if any((record.get("data") or {}).get("synthetic") for record in records):
+        warning = "**SYNTHETIC data: drawn by a program, not photographs of plants.**"
+        lines = [warning, "", *lines]
+    if commands:
+        listed = "\n".join(one_line(command) for command in commands)
+        lines += ["- **Command:**", "", fence(listed)]
+    return "\n".join(lines)
+
+
+def _dates(records: Sequence[Record]) -> str:
+    times = sorted(
+        str(record[key]) for record in records for key in ("started", "finished") if record.get(key)
+    )
+    if not times:
+        return "not recorded"
+    return times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"
+
+
+def _devices(records: Sequence[Record]) -> str:
+    texts = []
+    for record in records:
+        environment = record.get("environment") or {}
+        name = (record.get("training") or {}).get("device_name") or environment.get("device_name")
+        if not name:
+            continue
+        cpu = environment.get("cpu_model")
+        host = f", host CPU {cpu}" if cpu and cpu != name else ""
+        texts.append(
+            f"{name}{host}, {environment.get('cores')} cores, {environment.get('threads')} threads"
+        )
+    return "; ".join(distinct(texts)) or "not recorded"
+
+
+def _versions(records: Sequence[Record]) -> str:
+    found = []
+    for name in VERSIONS:
+        values = distinct((record.get("environment") or {}).get(name) for record in records)
+        if values:
+            found.append(f"{name} {' / '.join(map(str, values))}")
+    platforms = distinct((record.get("environment") or {}).get("platform") for record in records)
+    return ", ".join([*found, *map(str, platforms)]) or "not recorded"
+
+
+def _commits(records: Sequence[Record]) -> str:
+    texts = []
+    for record in records:
+        environment = record.get("environment") or {}
+        if environment.get("git_commit"):
+            changed = " with uncommitted changes" if environment.get("git_dirty") else ""
+            texts.append(f"commit {environment['git_commit']}{changed}")
+    return "; ".join(distinct(texts)) or "commit not recorded"
+
+
+def _data(record: Record) -> str | None:
+    data = record.get("data")
+    if not data:
+        return None
+    used = data.get("used") or {}
+    counts = ", ".join(f"{used.get(part, 0)} {part}" for part in PARTS)
+    kind = "SYNTHETIC, " if data.get("synthetic") else ""
+    return (
+        f"{kind}layout {data.get('layout')}, {len(data.get('classes') or [])} classes, "
+        f"images used: {counts}; {len(data.get('unreadable') or [])} unreadable; "
+        f"fingerprint {str(data.get('fingerprint'))[:12]}"
+    )
+
+
+def class_tables(selection: Selection) -> list[Table]:
+    """Images of each class in each part, a table for each different set of data."""
+    tables: dict[str, Table] = {}
+    for record in selection.records:
+        data = record.get("data") or {}
+        key = f"{data.get('fingerprint')} {data.get('counts')}"
+        if not data.get("classes") or key in tables:
+            continue
+        counts = data.get("counts") or {}
+        rows = [
+            [one_line(name), *(str((counts.get(part) or {}).get(name, 0)) for part in PARTS)]
+            for name in data["classes"]
+        ]
+        sums = (sum((counts.get(part) or {}).values()) for part in PARTS)
+        rows.append(["all classes", *map(str, sums)])
+        used = data.get("used") or {}
+        text = caption(
+            data_note([record]),
+            f"Images in each part; used after limits: {used.get('train')} train, "
+            f"{used.get('valid')} valid, {used.get('test')} test. "
+            f"Unreadable and left out: {len(data.get('unreadable') or [])}.",
+        )
+        number = f"-{len(tables) + 1}" if tables else ""
+        headers = ["Class", "Train", "Valid", "Test"]
+        tables[key] = Table(f"data{number}", "Images by class", text, headers, rows)
+    return list(tables.values())
+
+
+def failures_table(selection: Selection) -> Table:
+    """A row for each run that did not complete, with its error."""
+    rows = [
+        [
+            variant_of(record),
+            str((record.get("config") or {}).get("seed", "n/a")),
+            failure(record, limit=600),
+        ]
+        for record in selection.failed()
+    ]
+    text = data_note(selection.failed())
+    return Table(
+        "failures", "Failed runs", text, ["Variant", "Seed", "Error"], rows, csv=bool(rows)
+    )
+
+
+def warnings_table(selection: Selection) -> Table:
+    """The warnings of the runs, equal ones in one row."""
+    found: dict[str, list[str]] = {}
+    for record in selection.records:
+        for warning in record.get("warnings") or []:
+            found.setdefault(one_line(warning), []).append(variant_of(record))
+    rows = [
+        [text, str(len(names)), ", ".join(distinct(names))] for text, names in sorted(found.items())
+    ]
+    headers = ["Warning", "Runs", "Variants"]
+    text = data_note(selection.records) if rows else ""
+    return Table("warnings", "Warnings", text, headers, rows, csv=bool(rows))
+
+
+def problem_list(problems: Sequence[str]) -> str:
+    """Records that could not be read, one line each."""
+    lines = [f"- {escape(problem)}" for problem in problems] or ["None."]
+    return "\n".join(["### Records that could not be read", "", *lines])

@@ -1,0 +1,218 @@
+"""All runs of a report, one row each: what was counted, learned and timed, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bench.report.cells import GUIDE_PIXELS, accuracy, gmacs, throughput, train_images_per_s
+from bench.report.gates import Record, valid_accuracy
+from bench.report.markdown import Table, one_line
+from bench.report.selection import (
+    Selection,
+    caption,
+    data_note,
+    seed_note,
+    timing_note,
+    training_note,
+    variant_of,
+)
+from bench.report.values import Value, failure, missing, significant
+
+MACS_UNIT = "GMACs (fvcore counts one multiply-add as one)"
+Column = tuple[str, Callable[[Record], Value]]
+
+
+# --- figures of a run ------------------------------------------------------------------------
+
+
+def _seed(record: Record) -> str:
+    seed = (record.get("config") or {}).get("seed")
+    return "n/a" if seed is None else str(seed)
+
+
+def _pixels(record: Record) -> int:
+    return int((record.get("config") or {}).get("image_size") or 0)
+
+
+def _part(record: Record, part: str, key: str, unit: Callable[[Any], str] = str) -> Value:
+    value = (record.get(part) or {}).get(key)
+    if value is None:
+        return missing("not recorded")
+    return Value(number=value, text=unit(value))
+
+
+def _parameters(record: Record) -> Value:
+    return _part(record, "counts", "parameters", "{:,}".format)
+
+
+def _declared(record: Record) -> Value:
+    counts = record.get("counts") or {}
+    if counts.get("parameters") is None:
+        return missing("not counted")
+    if counts.get("parameters_declared") is None:
+        return missing("none declared")
+    same = counts["parameters"] == counts["parameters_declared"]
+    return Value(text="yes" if same else f"no: {counts['parameters_declared']:,}")
+
+
+def _parameters_1000(record: Record) -> Value:
+    return _part(record, "counts", "parameters_1000_classes", "{:,}".format)
+
+
+def _at_run_size(record: Record) -> Value:
+    found = gmacs(record, _pixels(record))
+    return found if found.mark else Value(found.number, f"{found.text} at {_pixels(record)}")
+
+
+def _cpu_at_run_size(record: Record) -> Value:
+    found = throughput(record, "cpu", _pixels(record))
+    return found if found.mark else Value(found.number, f"{found.text} at {_pixels(record)}")
+
+
+def _best_epoch(record: Record) -> Value:
+    training = record.get("training") or {}
+    if training.get("best_epoch") is None:
+        return missing("not recorded")
+    stopped = ", stopped early" if training.get("stopped_early") else ""
+    text = f"{training['best_epoch']} of {training.get('epochs_run')}{stopped}"
+    return Value(training["best_epoch"], text)
+
+
+def _peak_memory(record: Record) -> Value:
+    training = record.get("training") or {}
+    if training.get("peak_memory_mb") is None:
+        return missing("not recorded")
+    text = f"{training['peak_memory_mb']:,.0f} ({one_line(training.get('peak_memory_kind'))})"
+    return Value(training["peak_memory_mb"], text)
+
+
+def _timed(device: str) -> Callable[[Record], Value]:
+    return lambda record: throughput(record, device, GUIDE_PIXELS)
+
+
+COUNTS: tuple[Column, ...] = (
+    ("Params, the run's head", _parameters),
+    ("As declared", _declared),
+    ("Params, 1000-class head", _parameters_1000),
+    ("GMACs at 224", lambda record: gmacs(record, GUIDE_PIXELS)),
+    ("GMACs at the run's size", _at_run_size),
+    ("Size (MB)", lambda record: _part(record, "counts", "size_mb", significant)),
+)
+LEARNED: tuple[Column, ...] = (
+    ("Valid accuracy (%), 95 % interval", accuracy),
+    ("Macro-F1", lambda record: _part(record, "validation", "macro_f1", "{:.3f}".format)),
+    ("Best epoch", _best_epoch),
+)
+TIMED: tuple[Column, ...] = (
+    ("Training images/s", train_images_per_s),
+    ("CPU images/s at the run's size", _cpu_at_run_size),
+    ("CPU images/s at 224", _timed("cpu")),
+    ("GPU images/s at 224", _timed("cuda")),
+    ("Peak memory of training (MB)", _peak_memory),
+)
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+def overview_tables(selection: Selection) -> list[Table]:
+    """All runs: counts and accuracy, then speed and memory, with one CSV of unrounded figures."""
+    records = selection.records
+    note = data_note(records)
+    first = caption(
+        note,
+        f"Accuracy: validation part with 95 % Wilson interval and number of images; "
+        f"{seed_note(selection.records)}. Parameters: with the head of the run's classes, and with "
+        f"one of 1000 classes. MACs: {MACS_UNIT}, batch 1.",
+        "Undertrained models have no place in an order of accuracy.",
+    )
+    second = caption(note, training_note(records), timing_note(records), "MB are 10⁶ bytes.")
+    columns = (*COUNTS, *LEARNED)
+    tables = (
+        ("runs", "All runs: size and accuracy", first, columns, _raw(selection)),
+        ("runs-speed", "All runs: speed and memory", second, TIMED, None),
+    )
+    return [
+        Table(
+            name,
+            title,
+            text,
+            ["Variant", "Seed", "State", *(heading for heading, _ in columns)],
+            [_row(record, columns, selection) for record in records],
+            raw,
+            csv=raw is not None,
+        )
+        for name, title, text, columns, raw in tables
+    ]
+
+
+def _row(record: Record, columns: Sequence[Column], selection: Selection) -> list[str]:
+    cells = [variant_of(record), _seed(record)]
+    broken = selection.invalid(record)
+    if broken:
+        return [*cells, f"invalid ({broken})", *["invalid"] * len(columns)]
+    if record.get("status") == "complete":
+        return [*cells, "complete", *(get(record).cell(with_device=False) for _, get in columns)]
+    counted = [get for _, get in COUNTS]
+    found = [get(record) if get in counted else missing("") for _, get in columns]
+    texts = ["n/a (run failed)" if value.mark else value.text for value in found]
+    return [*cells, f"failed ({failure(record)})", *texts]
+
+
+def _raw(selection: Selection) -> tuple[list[str], list[list[Any]]]:
+    rows = [raw_row(record, selection) for record in selection.records]
+    return list(raw_row({}, selection)), [list(row.values()) for row in rows]
+
+
+def raw_row(record: Record, selection: Selection) -> dict[str, Any]:
+    """Unrounded figures of a run by name and unit; None where there is none.
+
+    An invalid run has the reason in ``state`` instead of figures; its record keeps them.
+    """
+    broken = selection.invalid(record)
+    state = f"invalid: {broken}" if broken else str(record.get("status"))
+    if broken:
+        kept = ("variant", "sweep", "started", "config", "data")
+        record = {key: record[key] for key in kept if key in record}
+    counts, training = record.get("counts") or {}, record.get("training") or {}
+    macs = {entry.get("image_size"): entry for entry in counts.get("macs") or []}
+    found, pixels = valid_accuracy(record), _pixels(record)
+    return {
+        "variant": variant_of(record),
+        "sweep": (record.get("sweep") or {}).get("id"),
+        "started": record.get("started"),
+        "seed": (record.get("config") or {}).get("seed"),
+        "state": state,
+        "synthetic_data": (record.get("data") or {}).get("synthetic"),
+        "parameters": counts.get("parameters"),
+        "parameters_declared": counts.get("parameters_declared"),
+        "parameters_1000_classes": counts.get("parameters_1000_classes"),
+        "attention_parameters": counts.get("attention_parameters"),
+        "image_size": pixels or None,
+        **_raw_macs("224", macs.get(GUIDE_PIXELS)),
+        **_raw_macs("run_size", macs.get(pixels)),
+        "size_mb": counts.get("size_mb"),
+        "valid_accuracy": found.share if found else None,
+        "valid_accuracy_low": found.low if found else None,
+        "valid_accuracy_high": found.high if found else None,
+        "valid_images": found.total if found else None,
+        "undertrained": found.undertrained if found else None,
+        "macro_f1": (record.get("validation") or {}).get("macro_f1"),
+        "best_epoch": training.get("best_epoch"),
+        "train_device": training.get("device_name"),
+        "train_images_per_s": training.get("images_per_s"),
+        "cpu_images_per_s_run_size": throughput(record, "cpu", pixels).number,
+        "cpu_images_per_s_224": throughput(record, "cpu", GUIDE_PIXELS).number,
+        "gpu_images_per_s_run_size": throughput(record, "cuda", pixels).number,
+        "gpu_images_per_s_224": throughput(record, "cuda", GUIDE_PIXELS).number,
+        "train_peak_memory_mb": training.get("peak_memory_mb"),
+        "peak_memory_kind": training.get("peak_memory_kind"),
+    }
+
+
+def _raw_macs(size: str, entry: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        f"gmacs_{size}_fvcore": (entry or {}).get("gmacs"),
+        f"gmacs_{size}_flop_counter": (entry or {}).get("gmacs_flop_counter"),
+    }

@@ -1,0 +1,176 @@
+"""Which run of a variant stands in the guide's tables, and what all captions say about the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from bench.report.gates import Record, invalid_reason
+from bench.report.markdown import one_line
+
+
+def variant_of(record: Record) -> str:
+    """The name of a record's variant."""
+    return one_line((record.get("variant") or {}).get("name") or "unnamed variant")
+
+
+def seconds_of(record: Record, key: str = "started") -> float:
+    """A record's time in seconds since 1970; 0 where it has no readable one."""
+    try:
+        return datetime.fromisoformat(str(record.get(key))).timestamp()
+    except ValueError:
+        return 0.0
+
+
+class Selection:
+    """The records of a report, by variant in order of first appearance."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = list(records)
+        self._by_variant: dict[str, list[Record]] = {}
+        for record in self.records:
+            self._by_variant.setdefault(variant_of(record), []).append(record)
+        self._invalid = {id(record): invalid_reason(record) for record in self.complete()}
+
+    def variants(self) -> list[str]:
+        """Names of the variants that have a record."""
+        return list(self._by_variant)
+
+    def complete(self, variant: str | None = None) -> list[Record]:
+        """The complete runs, of one variant or of all."""
+        records = self.records if variant is None else self._by_variant.get(variant, [])
+        return [record for record in records if record.get("status") == "complete"]
+
+    def failed(self) -> list[Record]:
+        """The runs that did not complete."""
+        return [record for record in self.records if record.get("status") != "complete"]
+
+    def chosen(self, variant: str) -> Record | None:
+        """The variant's latest complete run, else its latest failed one, else None."""
+        candidates = self.complete(variant) or self._by_variant.get(variant, [])
+        if not candidates:
+            return None
+        # Of two runs with the same start the later record counts.
+        return max(enumerate(candidates), key=lambda item: (seconds_of(item[1]), item[0]))[1]
+
+    def invalid(self, record: Record) -> str | None:
+        """Why a run's numbers cannot be believed, or None."""
+        return self._invalid.get(id(record))
+
+    def shown(self) -> list[Record]:
+        """The complete and valid run chosen for each variant: what figures are drawn from."""
+        chosen = [self.chosen(variant) for variant in self._by_variant]
+        return [
+            record
+            for record in chosen
+            if record is not None
+            and record.get("status") == "complete"
+            and self.invalid(record) is None
+        ]
+
+
+# --- what captions say -----------------------------------------------------------------------
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """The values without repetitions, in order, without None."""
+    return [value for value in dict.fromkeys(values) if value is not None]
+
+
+def data_note(records: Sequence[Record]) -> str:
+    """Names the data behind a table; synthetic data in capitals."""
+    data = [record["data"] for record in records if record.get("data")]
+    if not data:
+        return ""
+    synthetic = sum(bool(entry.get("synthetic")) for entry in data)
+    parts = distinct(
+        f"{len(entry.get('classes') or [])} classes, {one_line(entry.get('layout'))}"
+        for entry in data
+    )
+    text = f"Data: {'; '.join(parts)}."
+    if synthetic == len(data):
+        return f"SYNTHETIC data, not photographs. {text}"
+    if synthetic:
+        return f"SYNTHETIC data, not photographs, in {synthetic} of {len(data)} runs. {text}"
+    return text
+
+
+def run_note(selection: Selection) -> str:
+    """How many runs stand behind each variant's figures."""
+    counts = {name: len(selection.complete(name)) for name in selection.variants()}
+    several = {name: count for name, count in counts.items() if count > 1}
+    if not several:
+        return f"One run for each variant, {seed_note(selection.complete())}."
+    listed = ", ".join(f"{name} {count}" for name, count in several.items())
+    return (
+        f"Latest complete run of each variant (complete runs: {listed}; else one); "
+        f"seeds of all runs: {seed_note(selection.complete())}."
+    )
+
+
+def seed_note(records: Sequence[Record]) -> str:
+    """``1 seed (0)``."""
+    seeds = distinct((record.get("config") or {}).get("seed") for record in records)
+    if not seeds:
+        return "no seed recorded"
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
+
+
+def _timing(entry: Record) -> str:
+    device = "CPU" if entry.get("device") == "cpu" else "GPU"
+    text = (
+        f"{device} {one_line(entry.get('device_name'))}, batch {entry.get('batch_size')}, "
+        f"{entry.get('dtype')}, {entry.get('memory_format')}, {entry.get('mode')}"
+    )
+    if entry.get("device") == "cpu":
+        text += f", {entry.get('threads')} threads"
+    return f"{text}, inside the clock: {entry.get('inside_clock')}"
+
+
+def timing_note(records: Sequence[Record]) -> str:
+    """Under which settings the inference images/s of a table were measured."""
+    entries = [entry for record in records for entry in record.get("timing") or []]
+    if not entries:
+        return "Inference was not timed."
+    settings = distinct(_timing(entry) for entry in entries)
+    sizes = sorted({entry["image_size"] for entry in entries if entry.get("image_size")})
+    steps = _span(entry.get("timed_steps") for entry in entries)
+    warmup = _span(entry.get("warmup_steps") for entry in entries)
+    more = f" (and {len(settings) - 4} other settings)" if len(settings) > 4 else ""
+    return (
+        f"Inference images/s, median over {steps} timed steps after {warmup} warm-up steps, at "
+        f"{' and '.join(map(str, sizes))} pixels: {'; '.join(settings[:4])}{more}."
+    )
+
+
+def training_note(records: Sequence[Record]) -> str:
+    """Under which settings the training images/s of a table were measured."""
+
+    def describe(record: Record) -> str | None:
+        training, config = record.get("training"), record.get("config") or {}
+        if not training:
+            return None
+        return (
+            f"{one_line(training.get('device_name'))}, batch {config.get('batch_size')}, "
+            f"{config.get('image_size')} pixels, mixed precision {training.get('amp')}"
+        )
+
+    settings = distinct(describe(record) for record in records)
+    if not settings:
+        return ""
+    more = f" (and {len(settings) - 3} other settings)" if len(settings) > 3 else ""
+    return f"Training images/s: {'; '.join(settings[:3])}{more}."
+
+
+def _span(values: Iterable[Any]) -> str:
+    numbers = [value for value in values if isinstance(value, int)]
+    if not numbers:
+        return "an unrecorded number of"
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def caption(*parts: str) -> str:
+    """The parts that are not empty, joined."""
+    return " ".join(part for part in parts if part)

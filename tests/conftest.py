@@ -1,0 +1,90 @@
+"""Shared by all tests: a cache of their own, tiny photographs, a tiny variant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Idle threads that spin would slow every test down when CI's cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY_PLUGIN = '''\
+from variants import BASELINES, CoordinateAttention, Variant, register
+
+register(
+    Variant(
+        name="Tiny_CA",
+        backbone="test_efficientnet",
+        attention=(CoordinateAttention(reduction=32),),
+        channels=256,
+        baseline="Tiny",
+        use_case="Tests",
+    )
+)
+register(Variant(name="Tiny", backbone="test_efficientnet", channels=256, group=BASELINES))
+'''
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    """No PADDY_BENCH_ variable of the user's, and a cache folder for this test alone."""
+    for name in list(os.environ):
+        if name.startswith("PADDY_BENCH_") and name != "PADDY_BENCH_RICE3":
+            monkeypatch.delenv(name)
+    cache = tmp_path_factory.mktemp("cache", numbered=True)
+    monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(cache))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Puts the registry back as it was."""
+    from variants import _registry
+
+    _registry.load()
+    before = dict(_registry._variants), dict(_registry._modules)
+    yield
+    for known, kept in zip((_registry._variants, _registry._modules), before, strict=True):
+        known.clear()
+        known.update(kept)
+    import sys
+
+    for name in [name for name in sys.modules if name.startswith("paddy_bench_plugin_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def tiny_plugin(tmp_path: Path, registry: None) -> Path:
+    """A plugin file with two variants that train in a second."""
+    path = tmp_path / "tiny_variants.py"
+    path.write_text(TINY_PLUGIN)
+    return path
+
+
+def write_photos(root: Path, counts: dict[str, int], size: tuple[int, int] = (40, 48)) -> Path:
+    """Pictures that tell their classes apart by colour, one folder for each class."""
+    for number, (name, count) in enumerate(sorted(counts.items())):
+        (root / name).mkdir(parents=True)
+        for place in range(count):
+            rng = np.random.default_rng(1000 * number + place)
+            pixels = rng.integers(0, 80, (size[1], size[0], 3), dtype=np.uint8)
+            pixels[..., number % 3] += 120
+            Image.fromarray(pixels).save(root / name / f"{place:03}.png")
+    return root
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three classes of 16, 14 and 10 pictures of 40×48 pixels."""
+    return write_photos(tmp_path / "photos", {"blast": 16, "hispa": 14, "normal": 10})
+
+
+@pytest.fixture
+def make_photos(tmp_path: Path) -> Callable[..., Path]:
+    """``make_photos({"a": 5, "b": 4})`` → a folder of pictures."""
+    return lambda counts, name="own": write_photos(tmp_path / name, counts)

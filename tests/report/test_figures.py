@@ -1,0 +1,165 @@
+"""Tests of the pictures: what they show, of which runs, and that they are the same every time."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from bench.report import run_plot
+from bench.report.confusion import confusion, confusion_matrices
+from bench.report.figures import MOST_PANELS, training_curves
+from bench.report.scatter import accuracy_vs_throughput
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, to look into."""
+    figures = []
+    save = Figure.savefig
+
+    def keep(self, *args, **kwargs):
+        figures.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def shown(figure):
+    return list(figure.axes)
+
+
+def line(axes, label):
+    return next(entry for entry in axes.get_lines() if entry.get_label() == label)
+
+
+def test_run_plot_draws_both_curves_and_marks_the_best_epoch(make_record, drawn, tmp_path):
+    epochs = make_record()["training"]["epochs"]
+    epochs[2]["valid_macro_f1"] = 0.99
+    path = run_plot(epochs, tmp_path / "new" / "training_plot.png", "ResNet18 $x$")
+    assert imread(path).shape[1] > 900
+    loss, share = shown(drawn[0])
+    assert list(line(loss, "train").get_ydata()) == [entry["train_loss"] for entry in epochs]
+    assert list(line(share, "valid macro-F1").get_ydata())[2] == 0.99
+    assert list(line(share, "best epoch").get_xdata()) == [3, 3]
+
+
+def test_run_plot_of_one_epoch_is_visible(make_record, drawn, tmp_path):
+    run_plot(make_record(epochs=1)["training"]["epochs"], tmp_path / "p.png", "one")
+    loss, share = shown(drawn[0])
+    for axes, label in ((loss, "valid"), (share, "valid accuracy")):
+        assert line(axes, label).get_marker() == "o"
+        assert axes.get_xlim() == (0.5, 1.5)
+
+
+def test_run_plot_of_no_epoch_and_of_missing_values(make_record, tmp_path):
+    assert run_plot([], tmp_path / "none.png", "nothing").is_file()
+    epochs = make_record(epochs=2)["training"]["epochs"]
+    for entry in epochs:
+        entry["valid_macro_f1"] = None
+    assert run_plot(epochs, tmp_path / "gap.png", "gap").is_file()
+
+
+def test_pictures_are_the_same_bytes_every_time(make_record, tmp_path):
+    epochs = make_record()["training"]["epochs"]
+    one, two = run_plot(epochs, tmp_path / "1.png", "t"), run_plot(epochs, tmp_path / "2.png", "t")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_training_curves_have_a_panel_for_each_run(sweep, drawn, tmp_path):
+    training_curves(sweep, tmp_path / "a.png", "accuracy")
+    titles = [axes.get_title() for axes in shown(drawn[0])]
+    assert titles == [record["variant"]["name"] for record in sweep]
+    training_curves(sweep[:3], tmp_path / "l.png", "loss")
+    assert len(shown(drawn[1])) == 3
+    assert training_curves([], tmp_path / "n.png", "loss") is None
+
+
+def test_many_runs_are_cut_to_what_can_be_read(make_record, drawn, tmp_path):
+    classes = ["a", "b"]
+    count = MOST_PANELS + 5
+    records = [make_record(f"V{n}", epochs=1, classes=classes) for n in range(count)]
+    training_curves(records, tmp_path / "a.png", "loss")
+    confusion_matrices(records, tmp_path / "c.png")
+    assert [len(shown(figure)) for figure in drawn] == [MOST_PANELS, MOST_PANELS]
+
+
+def test_long_training_has_fewer_markers_than_epochs(make_record, drawn, tmp_path):
+    run_plot(make_record(epochs=100)["training"]["epochs"], tmp_path / "p.png", "t")
+    assert line(shown(drawn[0])[0], "valid").get_markevery() == 4
+
+
+def test_titles_say_synthetic(make_record, drawn, tmp_path):
+    records = [make_record(synthetic=True)]
+    training_curves(records, tmp_path / "a.png", "loss")
+    confusion_matrices(records, tmp_path / "b.png")
+    accuracy_vs_throughput(records, tmp_path / "c.png")
+    assert all("SYNTHETIC" in figure.get_suptitle() for figure in drawn)
+
+
+def test_scatter_has_a_distinct_marker_for_each_variant(sweep, drawn, tmp_path):
+    accuracy_vs_throughput(sweep, tmp_path / "s.png")
+    (axes,) = shown(drawn[0])
+    handles, labels = axes.get_legend_handles_labels()
+    assert labels == [record["variant"]["name"] for record in sweep]
+    styles = {(handle[0].get_color(), handle[0].get_marker()) for handle in handles}
+    assert len(styles) == 10
+    x, y = handles[-1][0].get_data()
+    assert x[0] == 68.0
+    assert y[0] == pytest.approx(100 * sweep[-1]["validation"]["accuracy"])
+
+
+def test_scatter_marks_undertrained_models(make_record, drawn, tmp_path):
+    record = make_record()
+    record["validation"]["predictions"] = [0] * len(record["validation"]["labels"])
+    accuracy_vs_throughput([record], tmp_path / "s.png")
+    handles, labels = shown(drawn[0])[0].get_legend_handles_labels()
+    assert labels == ["EfficientNetV2_S_CA (undertrained)"]
+    assert handles[0][0].get_markerfacecolor() == "white"
+
+
+def test_scatter_has_a_panel_for_the_gpu(make_record, on_gpu, drawn, tmp_path):
+    records = [on_gpu(make_record(), "NVIDIA H100"), make_record("ResNet18")]
+    accuracy_vs_throughput(records, tmp_path / "s.png")
+    cpu, gpu = shown(drawn[0])
+    assert "GPU images/s" in gpu.get_xlabel()
+    assert "NVIDIA H100" in gpu.get_xlabel()
+    assert len(gpu.containers) == 1
+    assert len(cpu.containers) == 2
+
+
+def test_scatter_without_timing_is_none(make_record, tmp_path):
+    assert accuracy_vs_throughput([make_record(timing=[])], tmp_path / "s.png") is None
+
+
+def test_confusion_counts_true_classes_in_rows(make_record):
+    record = make_record(classes=["a", "b"])
+    record["validation"] |= {"labels": [0, 0, 0, 1], "predictions": [0, 1, 1, 1]}
+    assert confusion(record) == [[1, 2], [0, 1]]
+    record["validation"]["predictions"] = [0, 1, 1, 2]
+    assert confusion(record) is None
+    record["validation"]["predictions"] = [0]
+    assert confusion(record) is None
+
+
+def test_confusion_figure_names_classes_once_a_row(sweep, drawn, tmp_path):
+    sweep[0]["data"]["classes"][0] = "a class with a name of more than thirty letters"
+    confusion_matrices(sweep, tmp_path / "c.png")
+    panels = shown(drawn[0])
+    assert len(panels) == 10
+    names = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert names[0] == "a class with a name of more t…"
+    assert names[3] == "blast"
+    assert list(panels[1].get_yticklabels()) == []
+    assert len(panels[9].get_xticklabels()) == 10
+
+
+def test_confusion_of_very_many_classes_has_no_numbers(make_record, drawn, tmp_path):
+    classes = [f"c{index}" for index in range(30)]
+    confusion_matrices([make_record(classes=classes, per_class=1)], tmp_path / "c.png")
+    assert len(shown(drawn[0])[0].texts) == 0
+
+
+def test_confusion_without_predictions_is_none(make_record, tmp_path):
+    assert confusion_matrices([make_record(validation=None)], tmp_path / "c.png") is None

@@ -1,0 +1,351 @@
+"""Tests of the guide's tables, the presets', the parameters' and the overview."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.config import options
+from bench.report.claims import load_claims
+from bench.report.expected import presets_table
+from bench.report.header import class_tables, failures_table, header, warnings_table
+from bench.report.markdown import Table
+from bench.report.overview import overview_tables
+from bench.report.selection import Selection, data_note, run_note, timing_note, training_note
+from bench.report.tables import guide_table, parameter_tables, published_table, used, written
+
+CPU = "AMD EPYC 7B13"
+
+
+def guide(records, identifier: str) -> Table:
+    claims = load_claims()
+    table = next(entry for entry in claims.tables if entry.id == identifier)
+    return guide_table(table, Selection(records), claims)
+
+
+def at(table: Table, row: str, heading: str) -> str:
+    """The cell in the row that starts with ``row`` and the column of that heading."""
+    line = next(entry for entry in table.rows if entry[0] == row)
+    return line[list(table.headers).index(heading)]
+
+
+def test_every_table_is_rectangular(sweep, make_failed):
+    sweep[1]["counts"]["parameters_declared"] = 1
+    records = [*sweep, make_failed("ResNet18", "RuntimeError", "x")]
+    selection, claims = Selection(records), load_claims()
+    tables = [guide_table(table, selection, claims) for table in claims.tables]
+    tables += [presets_table(selection), published_table(claims)]
+    tables += [*parameter_tables(selection, claims), *overview_tables(selection)]
+    tables += [*class_tables(selection), failures_table(selection)]
+    for table in tables:
+        assert {len(row) for row in table.rows} == {len(table.headers)}, table.id
+        assert all(isinstance(cell, str) for row in table.rows for cell in row)
+
+
+def test_why_v2_s_puts_documented_and_measured_side_by_side(sweep):
+    table = guide(sweep, "why-v2-s")
+    assert list(table.headers[:6]) == [
+        "Metric",
+        "Unit",
+        "MobileNetV3-Small, documented",
+        "MobileNetV3-Small, measured",
+        "ResNet18, documented",
+        "ResNet18, measured",
+    ]
+    macs = "FLOPs in the guide: MACs at 224"
+    assert at(table, macs, "Unit") == "GMACs (fvcore counts one multiply-add as one)"
+    assert at(table, macs, "ResNet18, documented") == "1.8"
+    assert at(table, macs, "ResNet18, measured") == "1.82"
+    assert at(table, "FPS (guide: T4 GPU)", "ResNet18, measured").startswith("n/a (no CUDA device")
+    assert at(table, "FPS (CPU)", "ResNet18, measured") == f"68 ({CPU})"
+    assert at(table, "FPS (CPU)", "ResNet18, documented") == "~25"
+    ratio = "FPS (CPU), ratio to ResNet18"
+    assert at(table, ratio, "EfficientNetV2-S, documented") == "~1.4"
+    assert at(table, ratio, "EfficientNetV2-S, measured") == f"0.33 ({CPU})"
+    training = "Training Speed, ratio to ResNet18"
+    assert at(table, training, "EfficientNetV2-S, measured") == f"0.33 ({CPU})"
+    assert "not measured by" in at(table, "ImageNet Acc", "ResNet18, measured")
+
+
+def test_parameters_are_compared_at_1000_classes(sweep):
+    table = guide(sweep, "v2-s-ca-vs-resnet18-hybrid")
+    assert at(table, "Params, 1000-class head", "ResNet18 Hybrid, documented") == "15"
+    assert at(table, "Params, 1000-class head", "ResNet18 Hybrid, measured") == "11.90"
+    assert at(table, "Params, the run's head", "ResNet18 Hybrid, measured") == "11.39"
+    assert at(table, "Params, the run's head", "ResNet18 Hybrid, documented").startswith("n/a (")
+    assert "1000" in table.caption
+
+
+def test_no_measured_cell_says_t4(sweep):
+    for table in load_claims().tables:
+        shown = guide(sweep, table.id)
+        for index, heading in enumerate(shown.headers):
+            if "measured" in heading:
+                assert all("T4" not in row[index] for row in shown.rows)
+
+
+def test_variants_that_the_guide_lacks_are_added(sweep, make_record):
+    table = guide([*sweep, make_record("My_Plugin")], "variants")
+    assert [row[0] for row in table.rows][-1] == "My_Plugin"
+    assert at(table, "My_Plugin", "Accuracy, documented (%)") == "n/a (not in the guide)"
+    assert at(table, "My_Plugin", "Params, measured (M, 1000-class head)") == "2.00"
+    elsewhere = "n/a (not in this table of the guide)"
+    assert at(table, "ResNet18_Hybrid", "Speed, documented (in words)") == elsewhere
+    assert at(table, "EfficientNetV2_S_ECA", "Speed, documented (in words)") == "Fastest"
+    assert at(table, "EfficientNetV2_S_ECA", "Speed, measured (images/s on CPU)") == "21.9"
+    assert at(table, "EfficientNetV2_S_ECA", "Use case, documented") == "Real-time"
+
+
+def test_a_documented_variant_that_did_not_run_keeps_its_row(make_record):
+    table = guide([make_record()], "variants")
+    cell = at(table, "EfficientNetV2_S_Hybrid", "Accuracy, measured (%)")
+    assert cell == "n/a (variant not in this sweep)"
+
+
+def test_captions_carry_the_conditions_of_speed(sweep):
+    caption = guide(sweep, "why-v2-s").caption
+    for text in ("batch 16", "float32", "contiguous", "2 threads", CPU, "64 and 224 pixels"):
+        assert text in caption
+
+
+def test_synthetic_data_is_named_in_every_caption(make_record):
+    selection, claims = Selection([make_record(synthetic=True, warnings=["w"])]), load_claims()
+    tables = [guide_table(table, selection, claims) for table in claims.tables]
+    tables += [presets_table(selection), *parameter_tables(selection, claims)]
+    tables += [*overview_tables(selection), *class_tables(selection), warnings_table(selection)]
+    assert all("SYNTHETIC" in table.caption for table in tables)
+    assert "SYNTHETIC" in header(selection)
+
+
+def test_photographs_are_not_called_synthetic(sweep):
+    selection = Selection(sweep)
+    assert "SYNTHETIC" not in header(selection) + overview_tables(selection)[0].caption
+
+
+def test_notes_on_data_runs_and_timing(make_record):
+    mixed = [make_record(synthetic=True), make_record("ResNet18", seed=1)]
+    assert data_note(mixed).startswith("SYNTHETIC data, not photographs, in 1 of 2 runs.")
+    assert data_note([]) == ""
+    assert run_note(Selection(mixed)) == "One run for each variant, 2 seeds (0, 1)."
+    twice = Selection([make_record(), make_record(minute=40), make_record("ResNet18")])
+    assert "complete runs: EfficientNetV2_S_CA 2; else one" in run_note(twice)
+    assert timing_note([make_record(timing=[])]) == "Inference was not timed."
+    assert training_note([make_record(training=None)]) == ""
+    odd = make_record()
+    odd["timing"][0] |= {"timed_steps": 100, "warmup_steps": None}
+    odd["timing"][1] |= {"warmup_steps": None}
+    assert "12–100 timed steps after an unrecorded number of warm-up" in timing_note([odd])
+
+
+# --- presets ---------------------------------------------------------------------------------
+
+
+def preset_run(make_record, on_gpu, name="kaggle", device="Tesla T4", **changes):
+    from bench.config import get_preset
+
+    record = on_gpu(make_record(), device)
+    record["sweep"]["preset"] = name
+    record["config"] |= dict(get_preset(name).options) | changes
+    return record
+
+
+def test_a_presets_run_stands_beside_its_documented_figures(make_record, on_gpu):
+    table = presets_table(Selection([preset_run(make_record, on_gpu)]))
+    assert at(table, "kaggle", "Minutes of training, documented") == "25–30"
+    assert at(table, "kaggle", "Minutes of training, measured") == "22.0 (Tesla T4)"
+    assert at(table, "kaggle", "GPU memory (GB), documented") == "13–14"
+    assert at(table, "kaggle", "GPU memory (GB), measured") == "12.5 (Tesla T4)"
+    assert at(table, "kaggle", "Accuracy (%), measured").endswith("n 120 (Tesla T4)")
+    absent = "n/a (no run of this preset with EfficientNetV2_S_CA)"
+    assert at(table, "basic", "Minutes of training, measured") == absent
+    assert at(table, "scratch", "Minutes of training, documented") == "n/a (not stated)"
+
+
+def test_a_presets_run_with_other_options_is_not_compared(make_record, on_gpu):
+    table = presets_table(Selection([preset_run(make_record, on_gpu, epochs=2, dropout=0.5)]))
+    cell = at(table, "kaggle", "Minutes of training, measured")
+    assert cell == "n/a (the run changed the preset's --epochs, --dropout)"
+
+
+def test_a_presets_run_of_another_variant_is_not_compared(make_record, on_gpu):
+    record = preset_run(make_record, on_gpu)
+    record["variant"]["name"] = "ResNet18"
+    cell = at(presets_table(Selection([record])), "kaggle", "Minutes of training, measured")
+    assert cell.startswith("n/a (no run of this preset")
+
+
+def test_presets_runs_that_failed_or_are_invalid(make_record, make_failed):
+    failed = make_failed("EfficientNetV2_S_CA", "RuntimeError", "x")
+    cell = at(presets_table(Selection([failed])), "smoke", "Minutes of training, measured")
+    assert cell == "n/a (run failed: RuntimeError: x)"
+    invalid = make_record()
+    invalid["training"]["images_per_s"] = 0
+    cell = at(presets_table(Selection([invalid])), "smoke", "Minutes of training, measured")
+    assert cell.startswith("invalid (")
+    untimed = make_record()
+    untimed["training"]["seconds"] = None
+    cell = at(presets_table(Selection([untimed])), "smoke", "Minutes of training, measured")
+    assert cell == "n/a (training time not recorded)"
+
+
+def test_a_preset_documented_by_sweep_counts_the_whole_sweep(make_record, monkeypatch):
+    from bench.report import expected
+
+    presets = expected.load_presets()
+    presets["smoke"].expected["minutes_of"] = "sweep"
+    monkeypatch.setattr(expected, "load_presets", lambda: presets)
+    records = [make_record(minute=10), make_record("ResNet18", minute=13)]
+    cell = at(presets_table(Selection(records)), "smoke", "Minutes of training, measured")
+    assert cell == f"3.7 for the sweep's 2 runs ({CPU})"
+
+
+# --- parameters ------------------------------------------------------------------------------
+
+
+def test_parameter_tables_show_documented_program_and_used_values(make_record):
+    selection = Selection([make_record(), make_record("ResNet18", epochs=7)])
+    tables = {table.id: table for table in parameter_tables(selection, load_claims())}
+    training = tables["parameters-training"]
+    assert training.rows[0][:5] == ["--epochs", "15", "15", "15-25", "5 (preset); 7 (preset)"]
+    assert at(training, "--base-lr", "Default, program") == "3e-5"
+    assert at(training, "--base-lr", "Used in these runs") == "1e-3 (preset)"
+    assert at(tables["parameters-model"], "--pretrained", "Default, program") == "off"
+    assert at(tables["parameters-model"], "--reduction", "Default, program") == "none"
+
+
+def test_every_option_but_paths_is_in_one_parameter_table(make_record):
+    tables = parameter_tables(Selection([make_record()]), load_claims())
+    shown = [row[0] for table in tables for row in table.rows]
+    assert len(shown) == len(set(shown))
+    paths = {"weights", "data_dir", "results_dir", "reports_dir"}
+    assert len(shown) == len([field for field in options() if field.name not in paths])
+    assert "--data-dir" not in shown
+
+
+def test_an_option_that_no_record_has(make_record):
+    assert used([{"config": {}}], "epochs") == "n/a (not recorded)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(3e-05, "3e-5"), (0.0125, "0.0125"), (True, "on"), (64, "64"), (0.2, "0.2")]
+)
+def test_option_values_are_written_as_typed(value, text):
+    assert written(value) == text
+
+
+# --- overview, header, failures --------------------------------------------------------------
+
+
+def test_overview_has_a_row_for_every_run(sweep, make_record, make_failed):
+    failed = make_failed("ResNet18", "RuntimeError", "out of memory")
+    records = [*sweep, make_record(seed=1), failed]
+    size, speed = overview_tables(Selection(records))
+    assert len(size.rows) == len(speed.rows) == 12
+    assert size.rows[0][:6] == [
+        "EfficientNetV2_S_CA", "0", "complete", "20,346,578", "yes", "21,614,768",
+    ]  # fmt: skip
+    assert at(size, "MobileNetV3_Small", "GMACs at the run's size") == "0.00477 at 64"
+    assert at(speed, "MobileNetV3_Small", "CPU images/s at the run's size") == "2,530 at 64"
+    assert size.rows[10][1] == "1"
+    last = size.rows[11]
+    assert last[2] == "failed (RuntimeError: out of memory)"
+    assert last[3] == "11,181,642"
+    assert last[-1] == "n/a (run failed)"
+    assert set(speed.rows[11][3:]) == {"n/a (run failed)"}
+
+
+def test_overview_of_an_invalid_run_holds_no_numbers(make_record):
+    record = make_record()
+    record["counts"]["parameters_declared"] = 1
+    size, speed = overview_tables(Selection([record]))
+    assert size.rows[0][2] == "invalid (20,346,578 parameters, declared 1)"
+    assert set(size.rows[0][3:]) | set(speed.rows[0][3:]) == {"invalid"}
+    headers, rows = size.raw
+    raw = dict(zip(headers, rows[0], strict=True))
+    assert raw["state"].startswith("invalid: ")
+    assert raw["parameters"] is None
+    assert raw["cpu_images_per_s_224"] is None
+
+
+def test_overview_csv_is_unrounded(make_record):
+    headers, rows = overview_tables(Selection([make_record("ResNet18")]))[0].raw
+    raw = dict(zip(headers, rows[0], strict=True))
+    assert raw["gmacs_run_size_fvcore"] == pytest.approx(1.8186 * (64 / 224) ** 2, rel=1e-12)
+    assert raw["gmacs_224_flop_counter"] == pytest.approx(1.8186 * 0.99)
+    assert raw["cpu_images_per_s_224"] == 68.0
+    assert raw["valid_images"] == 120
+
+
+def test_overview_cells_of_a_thin_record(make_record):
+    record = make_record(counts={}, validation=None, metrics={})
+    record["training"] |= {"best_epoch": None, "peak_memory_mb": None}
+    size, speed = overview_tables(Selection([record]))
+    assert at(size, "EfficientNetV2_S_CA", "As declared") == "n/a (not counted)"
+    assert at(size, "EfficientNetV2_S_CA", "Best epoch") == "n/a (not recorded)"
+    assert at(speed, "EfficientNetV2_S_CA", "Peak memory of training (MB)").startswith("n/a")
+    record["counts"] = {"parameters": 5}
+    size = overview_tables(Selection([record]))[0]
+    assert at(size, "EfficientNetV2_S_CA", "As declared") == "n/a (none declared)"
+
+
+def test_early_stopping_is_shown(make_record):
+    record = make_record()
+    record["training"] |= {"best_epoch": 3, "stopped_early": True}
+    cell = at(overview_tables(Selection([record]))[0], "EfficientNetV2_S_CA", "Best epoch")
+    assert cell == "3 of 5, stopped early"
+
+
+def test_header_says_what_was_run(make_record, make_failed):
+    record = make_record()
+    record["environment"]["git_dirty"] = True
+    record["data"]["unreadable"] = ["a.jpg", "b.jpg"]
+    text = header(Selection([record, make_failed("ResNet18", "E", "x", minute=50)]))
+    for part in (
+        "20261124-161503-a1b2",
+        "1 complete, 1 failed",
+        "python -m bench run --variants all --preset smoke",
+        f"{CPU}, 2 cores, 2 threads",
+        "torch 2.14.1",
+        "layout class-folders, 10 classes, images used: 120 train, 120 valid, 120 test; 2 unread",
+        "1 seed (0)",
+        "with uncommitted changes",
+        "2026-11-24T16:15:03+00:00 to 2026-11-24T16:50:44+00:00",
+    ):
+        assert part in text
+
+
+def test_header_of_a_gpu_run_names_gpu_and_host(make_record, on_gpu):
+    text = header(Selection([on_gpu(make_record(), "NVIDIA H100")]))
+    assert f"NVIDIA H100, host CPU {CPU}" in text
+
+
+def test_header_of_nothing():
+    text = header(Selection([]))
+    assert "0 complete, 0 failed" in text
+    assert "not recorded" in text
+
+
+def test_class_counts_for_each_different_data(make_record):
+    other = make_record("ResNet18", classes=["a", "b"], per_class=4)
+    other["data"]["fingerprint"] = "ffff"
+    tables = class_tables(Selection([make_record(), make_record("ResNet18"), other]))
+    assert [table.id for table in tables] == ["data", "data-2"]
+    assert tables[1].rows == [
+        ["a", "4", "4", "4"],
+        ["b", "4", "4", "4"],
+        ["all classes", "8", "8", "8"],
+    ]
+
+
+def test_failures_have_their_whole_message(make_failed):
+    record = make_failed("ResNet18", "RuntimeError", "y" * 300)
+    rows = failures_table(Selection([record])).rows
+    assert rows == [["ResNet18", "0", "RuntimeError: " + "y" * 300]]
+    assert failures_table(Selection([])).rows == []
+
+
+def test_equal_warnings_share_a_row(make_record):
+    records = [make_record(warnings=["w"]), make_record("ResNet18", warnings=["w", "other"])]
+    assert warnings_table(Selection(records)).rows == [
+        ["other", "1", "ResNet18"],
+        ["w", "2", "EfficientNetV2_S_CA, ResNet18"],
+    ]

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.results import latest_sweep, load_records, new_run_folder, to_frame, write_json
+from bench.results.plot import training_plot
+from bench.results.schema import KEYS, SCHEMA, SCHEMA_VERSION, problem_of
+
+NOON = datetime(2026, 3, 4, 12, 5)
+
+
+def record(**changes) -> dict:
+    base = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "status": "complete",
+        "error": None,
+        "sweep": {"id": "s1", "command": "c", "preset": None},
+        "started": "2026-03-04T12:05:00+00:00",
+        "finished": "2026-03-04T12:06:00+00:00",
+        "variant": {"name": "ResNet18"},
+        "config": {"seed": 0},
+        "config_sources": {},
+        "data": {"synthetic": True},
+        "environment": {},
+        "counts": {
+            "parameters": 5,
+            "size_mb": 0.1,
+            "macs": [{"image_size": 64, "gmacs": 1.0}, {"image_size": 224, "gmacs": 2.0}],
+        },
+        "training": {"best_macro_f1": 0.7, "seconds": 3.0},
+        "metrics": {"valid_acc": 0.8, "valid_loss": 0.5, "best_epoch": 2, "fps": 9.0},
+        "timing": [],
+        "timing_error": None,
+        "validation": None,
+        "test": None,
+        "warnings": [],
+    }
+    return {**base, **changes}
+
+
+def keep(root: Path, name: str, content: object) -> None:
+    (root / name).mkdir(parents=True)
+    write_json(root / name / "run.json", content)
+
+
+def test_folders_carry_date_and_minute_and_never_collide(tmp_path: Path) -> None:
+    names = [new_run_folder(tmp_path / "results", "ResNet18", NOON).name for _ in range(3)]
+    assert names == [f"ResNet18_04_03_2026_1205{end}" for end in ("", "_2", "_3")]
+
+
+def test_a_file_in_place_of_the_results_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+    with pytest.raises(OSError, match="results"):
+        new_run_folder(tmp_path / "results", "ResNet18", NOON)
+
+
+def test_json_is_whole_and_finite(tmp_path: Path) -> None:
+    value = {"a": math.nan, "b": [1.5, math.inf], 3: ("ü", None)}
+    write_json(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text(encoding="utf8")
+    assert json.loads(text) == {"a": None, "b": [1.5, None], "3": ["ü", None]}
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "x.json", {"a": object()})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_records_are_loaded_oldest_first_with_their_folder(tmp_path: Path) -> None:
+    keep(tmp_path, "a", record(started="2026-03-04T12:07:00+00:00"))
+    keep(tmp_path, "b", record(started="2026-03-04T12:05:00+00:00"))
+    records, problems = load_records(tmp_path)
+    assert [r["folder"] for r in records] == ["b", "a"]
+    assert problems == []
+    assert [r["folder"] for r in load_records(tmp_path, ["a"])[0]] == ["a"]
+    assert [r["folder"] for r in load_records(tmp_path, [str(tmp_path / "b")])[0]] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": ', "cannot be read"),
+        ("[]", "is no record"),
+        ('{"schema": "other"}', "is no record"),
+        (json.dumps(record(schema_version=99)), "schema version 99, this program reads 1"),
+        (json.dumps(record(status="odd")), "status 'odd'"),
+        (json.dumps(record(variant=None)), "NoneType as 'variant'"),
+        (json.dumps({k: v for k, v in record().items() if k != "timing"}), "lacks 'timing'"),
+    ],
+)
+def test_a_bad_record_among_good_ones_is_named_and_left_out(text, message, tmp_path) -> None:
+    keep(tmp_path, "good", record())
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "run.json").write_text(text)
+    records, (problem,) = load_records(tmp_path)
+    assert [r["folder"] for r in records] == ["good"]
+    assert str(tmp_path / "bad" / "run.json") in problem
+    assert message in problem
+
+
+def test_the_schema_covers_the_record() -> None:
+    assert problem_of(record()) is None
+    assert set(KEYS) == set(record())
+
+
+def test_missing_folders_and_runs(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no results folder"):
+        load_records(tmp_path / "none")
+    with pytest.raises(BenchError, match="no run 'x'"):
+        load_records(tmp_path, ["x"])
+
+
+def test_the_latest_sweep_is_the_one_that_started_last() -> None:
+    early = {"id": "zz"}, {"id": "aa"}
+    records = [
+        record(sweep=early[0], started="2026-03-04T12:00:00+00:00"),
+        record(sweep=early[1], started="2026-03-04T12:01:00+00:00"),
+        record(sweep=early[0], started="2026-03-04T12:09:00+00:00"),
+    ]
+    assert latest_sweep(records) == "aa"
+    assert latest_sweep([]) is None
+
+
+def test_the_frame_has_a_row_for_each_run(tmp_path: Path) -> None:
+    failed = record(status="failed", metrics=None, counts=None, training=None)
+    frame = to_frame([record(folder="a"), failed])
+    assert list(frame["status"]) == ["complete", "failed"]
+    assert frame.loc[0, "gmacs"] == 2.0
+    assert frame.loc[0, "images_per_s"] == 9.0
+    assert frame["valid_acc"].isna().tolist() == [False, True]
+
+
+def test_the_plot_marks_the_best_epoch(tmp_path: Path) -> None:
+    from PIL import Image
+
+    names = ("train_loss", "valid_loss", "train_acc", "valid_acc")
+    rows = [
+        {"epoch": e, "valid_macro_f1": f, **dict.fromkeys(names, 0.5)}
+        for e, f in ((1, 0.2), (2, 0.6), (3, 0.6))
+    ]
+    training_plot(rows, tmp_path / "a.png", "title")
+    training_plot(rows, tmp_path / "b.png", "title")
+    training_plot(rows[:1], tmp_path / "c.png", "title")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert Image.open(tmp_path / "a.png").size == (1200, 480)
+    assert (tmp_path / "c.png").read_bytes() != (tmp_path / "a.png").read_bytes()

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import config
+from bench.config import RunConfig, build, flag_of, load_presets, options, resolve
+from bench.errors import BenchError
+
+
+def test_defaults_are_the_guides() -> None:
+    c = RunConfig()
+    assert (c.epochs, c.batch_size, c.image_size, c.dropout) == (15, 64, 224, 0.2)
+    assert (c.base_lr, c.head_lr, c.weight_decay) == (3e-5, 3e-4, 1e-2)
+    assert (c.patience, c.num_workers, c.seed) == (7, 4, 0)
+    assert (c.pretrained, c.pin_memory, c.save_history) == (False, False, False)
+    assert (c.train_limit, c.valid_limit, c.reduction) == (None, None, None)
+    assert c.schedule_epochs == 15
+    assert RunConfig(scheduler_tmax=30).schedule_epochs == 30
+    assert (c.results_dir, c.reports_dir) == (Path("results"), Path("reports"))
+
+
+def test_precedence_is_flag_environment_preset_default() -> None:
+    environ = {"PADDY_BENCH_EPOCHS": "7", "PADDY_BENCH_BATCH_SIZE": "9"}
+    found = resolve({"epochs": 3}, preset="kaggle", environ=environ)
+    assert (found.config.epochs, found.sources["epochs"]) == (3, "flag")
+    assert (found.config.batch_size, found.sources["batch_size"]) == (9, "environment")
+    assert (found.config.patience, found.sources["patience"]) == (8, "preset")
+    assert (found.config.amp, found.sources["amp"]) == ("auto", "default")
+    assert found.preset == "kaggle"
+
+
+def test_environment_values_are_parsed() -> None:
+    environ = {"PADDY_BENCH_PRETRAINED": "yes", "PADDY_BENCH_TRAIN_LIMIT": "none"}
+    environ |= {"PADDY_BENCH_HEAD_LR": "1e-3", "PADDY_BENCH_DATA_DIR": "x", "PADDY_BENCH_EPOCHS": ""}
+    c = resolve({}, preset="quick", environ=environ).config
+    assert (c.pretrained, c.train_limit, c.head_lr) == (True, None, 1e-3)
+    assert (c.data_dir, c.epochs) == (Path("x"), 3)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"PADDY_BENCH_EPOCHS": "many"}, "PADDY_BENCH_EPOCHS must be a whole number, not 'many'"),
+        ({"PADDY_BENCH_PRETRAINED": "maybe"}, "PADDY_BENCH_PRETRAINED must be yes or no"),
+        ({"PADDY_BENCH_DROPOUT": "x"}, "must be a number"),
+    ],
+)
+def test_environment_values_of_another_type(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        resolve({}, environ=environ)
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        ({"epochs": 0}, "--epochs"),
+        ({"batch_size": 1}, "--batch-size"),
+        ({"base_lr": -1e-3}, "--base-lr"),
+        ({"head_lr": 0.0}, "--head-lr"),
+        ({"weight_decay": -0.1}, "--weight-decay"),
+        ({"dropout": 1.0}, "--dropout"),
+        ({"dropout": float("nan")}, "--dropout"),
+        ({"image_size": 31}, "--image-size"),
+        ({"image_size": 4096}, "--image-size"),
+        ({"patience": 0}, "--patience"),
+        ({"train_limit": 0}, "--train-limit"),
+        ({"num_workers": -1}, "--num-workers"),
+        ({"valid_fraction": 0.0}, "--valid-fraction"),
+        ({"valid_fraction": 0.6, "test_fraction": 0.4}, "--valid-fraction and --test-fraction"),
+        ({"device": "tpu"}, "--device"),
+        ({"seed": -1}, "--seed"),
+        ({"epochs": "3"}, "--epochs"),
+        ({"time_budget": 0.0}, "--time-budget"),
+    ],
+)
+def test_values_out_of_bounds_name_the_flag(values: dict, flag: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        build({**{f.name: f.default for f in options()}, **values})
+    assert flag in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_six_presets_are_valid_and_documented() -> None:
+    presets = load_presets()
+    assert set(presets) == {"smoke", "quick", "basic", "kaggle", "max-accuracy", "scratch"}
+    for name, preset in presets.items():
+        resolve({}, preset=name, environ={})
+        assert preset.command.startswith("python ")
+        assert preset.hardware
+        assert preset.title
+        assert preset.expected["source"]
+    assert presets["kaggle"].expected["minutes"] == [25, 30]
+    assert presets["kaggle"].expected["accuracy_percent"] == [94, 96]
+    assert presets["smoke"].expected["minutes"]
+
+
+@pytest.mark.parametrize("name", ["quick", "basic", "kaggle", "max-accuracy", "scratch"])
+def test_a_presets_command_and_its_options_agree(name: str) -> None:
+    """The script's command, parsed, gives the preset's options (reduction 32 is CA's own)."""
+    import shlex
+
+    from bench.cli import Parser, add_options, flags_of
+
+    parser = Parser()
+    add_options(parser)
+    words = shlex.split(load_presets()[name].command)[2:]
+    flags = flags_of(parser.parse_args(words))
+    flags.pop("reduction", None)
+    by_command = resolve(flags, environ={}).config
+    assert by_command == resolve({}, preset=name, environ={}).config
+
+
+def test_an_unknown_preset_suggests_a_near_one() -> None:
+    with pytest.raises(BenchError, match=r"unknown preset 'kagle': did you mean 'kaggle'\?"):
+        resolve({}, preset="kagle")
+
+
+def test_every_option_has_help_and_reaches_the_record() -> None:
+    record = RunConfig(weights=Path("w")).as_record()
+    assert set(record) == {field.name for field in options()}
+    assert record["weights"] == "w"
+    assert record["results_dir"] == "results"
+    assert all(field.metadata["help"] for field in options())
+    assert flag_of("batch_size") == "--batch-size"
+    assert {field.metadata["kind"] for field in options()} <= set(config.PARSERS)

@@ -1,0 +1,279 @@
+"""The loop on a model small enough to follow by hand."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bench.config import RunConfig
+from bench.train import engine
+from bench.train.engine import DivergedError, class_weights, fit
+from bench.train.metrics import Evaluation
+from bench.train.progress import Progress, clock
+
+
+class Rows(torch.utils.data.Dataset):
+    """24 points of two dimensions in two classes; the second class is rarer."""
+
+    num_classes = 3
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.labels = [0] * 16 + [1] * 8
+        centres = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])[self.labels]
+        self.points = centres + 0.3 * torch.randn(24, 2, generator=generator)
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, place: int):
+        return self.points[place], self.labels[place]
+
+
+class Linear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Linear(2, 8)
+        self.norm = nn.BatchNorm1d(8)
+        self.drop = nn.Dropout(0.2)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.drop(torch.relu(self.norm(self.inner(x)))))
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+
+def loader(shuffle: bool = True) -> torch.utils.data.DataLoader:
+    generator = torch.Generator().manual_seed(3)
+    return torch.utils.data.DataLoader(Rows(), 8, shuffle=shuffle, generator=generator)
+
+
+def train(tmp_path: Path, model: nn.Module | None = None, stream=None, **options):
+    config = RunConfig(**{"epochs": 4, "base_lr": 1e-2, "head_lr": 5e-2, "amp": "off", **options})
+    model = model or Linear()
+    torch.manual_seed(config.seed)
+    result = fit(
+        model,
+        loader(),
+        loader(shuffle=False),
+        config,
+        device=torch.device("cpu"),
+        progress=Progress("Linear", config.epochs, stream or io.StringIO()),
+        best_path=tmp_path / "best_model.pt",
+        about={"variant": "Linear"},
+    )
+    return model, result
+
+
+def test_it_learns_and_keeps_the_best_epochs_weights(tmp_path: Path) -> None:
+    model, result = train(tmp_path, epochs=8)
+    assert result.best.accuracy > 0.9
+    assert [row["epoch"] for row in result.epochs] == list(range(1, 9))
+    scores = [row["valid_macro_f1"] for row in result.epochs]
+    assert result.best_epoch == scores.index(max(scores)) + 1
+    assert result.best.macro_f1 == max(scores)
+    saved = torch.load(tmp_path / "best_model.pt", weights_only=True)
+    assert saved["epoch"] == result.best_epoch
+    assert saved["variant"] == "Linear"
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, saved["model"][name])
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_same_seed_gives_the_same_history_to_the_last_digit(tmp_path: Path) -> None:
+    def curves(seed: int) -> list[tuple[float, ...]]:
+        _, result = train(tmp_path, seed=seed)
+        return [
+            tuple(value for name, value in row.items() if "second" not in name and "_s" not in name)
+            for row in result.epochs
+        ]
+
+    assert curves(0) == curves(0)
+    assert curves(0) != curves(1)
+
+
+def test_rates_follow_the_cosine_to_its_minimum(tmp_path: Path) -> None:
+    _, result = train(tmp_path, epochs=4, base_lr=1e-3, head_lr=1e-2, patience=9)
+    for row in result.epochs:
+        share = (1 + math.cos(math.pi * (row["epoch"] - 1) / 4)) / 2
+        assert row["base_lr"] == pytest.approx(1e-7 + (1e-3 - 1e-7) * share)
+        assert row["head_lr"] == pytest.approx(1e-7 + (1e-2 - 1e-7) * share)
+
+
+def test_the_schedules_period_can_be_longer_than_the_training(tmp_path: Path) -> None:
+    _, result = train(tmp_path, epochs=2, scheduler_tmax=8, head_lr=1e-2)
+    share = (1 + math.cos(math.pi / 8)) / 2
+    assert result.epochs[1]["head_lr"] == pytest.approx(1e-7 + (1e-2 - 1e-7) * share)
+
+
+def planted(scores: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter(scores)
+    monkeypatch.setattr(
+        engine,
+        "evaluate",
+        lambda *a, **k: Evaluation(0.5, 0.9, next(values), [0], [0], [0.9]),
+    )
+
+
+def test_early_stopping_counts_epochs_without_a_better_macro_f1(tmp_path, monkeypatch) -> None:
+    planted([0.1, 0.5, 0.5, 0.4, 0.3, 0.9], monkeypatch)
+    _, result = train(tmp_path, epochs=6, patience=3)
+    assert len(result.epochs) == 5
+    assert result.best_epoch == 2
+    assert result.stopped_early
+
+
+def test_patience_starts_anew_at_each_better_epoch(tmp_path, monkeypatch) -> None:
+    planted([0.1, 0.0, 0.2, 0.1, 0.3], monkeypatch)
+    _, result = train(tmp_path, epochs=5, patience=2)
+    assert (len(result.epochs), result.best_epoch, result.stopped_early) == (5, 5, False)
+
+
+def test_gradients_are_clipped_at_one(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+    original = nn.utils.clip_grad_norm_
+
+    def spy(parameters, max_norm):
+        parameters = list(parameters)
+        norm = original(parameters, max_norm)
+        clipped = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+        seen.append((norm.item(), clipped.item(), max_norm))
+        return norm
+
+    monkeypatch.setattr(engine.nn.utils, "clip_grad_norm_", spy)
+    model = Linear()
+    with torch.no_grad():
+        model.fc.weight.mul_(100)
+    train(tmp_path, model, epochs=1)
+    assert {limit for *_, limit in seen} == {1.0}
+    assert any(norm > 1 for norm, *_ in seen)
+    assert all(clipped <= 1.0001 for _, clipped, _ in seen)
+
+
+def test_clipping_comes_after_unscaling(tmp_path: Path, monkeypatch) -> None:
+    order = []
+
+    class Scaler:
+        def __init__(self, device: str, enabled: bool) -> None:
+            assert (device, enabled) == ("cpu", False)
+
+        def scale(self, loss):
+            order.append("scale")
+            return loss
+
+        def unscale_(self, optimizer) -> None:
+            order.append("unscale")
+
+        def step(self, optimizer) -> None:
+            order.append("step")
+            optimizer.step()
+
+        def update(self) -> None:
+            order.append("update")
+
+    original = nn.utils.clip_grad_norm_
+    monkeypatch.setattr(engine.torch.amp, "GradScaler", Scaler)
+    monkeypatch.setattr(
+        engine.nn.utils, "clip_grad_norm_", lambda *a: (order.append("clip"), original(*a))[1]
+    )
+    train(tmp_path, epochs=1)
+    assert order[:5] == ["scale", "unscale", "clip", "step", "update"]
+
+
+def test_training_metrics_are_means_over_images(tmp_path: Path) -> None:
+    """With a rate near zero and no noise the training loss is the loss of the fixed model."""
+    model = nn.Sequential(nn.Linear(2, 3))
+    model.get_classifier = lambda: model[0]
+    _, result = train(tmp_path, model, epochs=1, base_lr=1e-12, head_lr=1e-12)
+    data = Rows()
+    logits = model(data.points)
+    truth = torch.tensor(data.labels)
+    row = result.epochs[0]
+    assert row["train_loss"] == pytest.approx(nn.functional.cross_entropy(logits, truth).item())
+    assert row["train_acc"] == pytest.approx((logits.argmax(1) == truth).float().mean().item())
+    assert row["valid_loss"] == pytest.approx(row["train_loss"])
+    assert row["images_per_s"] == pytest.approx(24 / row["train_seconds"])
+
+
+def test_a_diverged_training_says_where(tmp_path: Path) -> None:
+    model = Linear()
+    with torch.no_grad():
+        model.fc.bias[0] = float("nan")
+    with pytest.raises(DivergedError, match=r"the training loss is nan in epoch 1 .* 0\.05"):
+        train(tmp_path, model)
+
+
+def test_bf16_autocast_runs_on_a_cpu(tmp_path: Path) -> None:
+    _, result = train(tmp_path, epochs=1, amp="bf16")
+    assert result.amp == "bf16"
+    assert math.isfinite(result.epochs[0]["train_loss"])
+
+
+def test_balanced_class_weights() -> None:
+    data = loader()
+    cpu = torch.device("cpu")
+    assert class_weights(data, "none", cpu) is None
+    weights = class_weights(data, "balanced", cpu)
+    assert weights.tolist() == pytest.approx([24 / (2 * 16), 24 / (2 * 8), 0.0])
+
+
+def test_balanced_class_weights_change_the_training(tmp_path: Path) -> None:
+    _, plain = train(tmp_path, epochs=1)
+    _, balanced = train(tmp_path, epochs=1, class_weights="balanced")
+    assert plain.epochs[0]["train_loss"] != balanced.epochs[0]["train_loss"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_fp16_with_a_scaler_trains_on_cuda(tmp_path: Path) -> None:
+    model = Linear().cuda()
+    config = RunConfig(epochs=4, head_lr=5e-2, base_lr=1e-2, amp="fp16")
+    result = fit(
+        model,
+        loader(),
+        loader(shuffle=False),
+        config,
+        device=torch.device("cuda"),
+        progress=Progress("Linear", 4, io.StringIO()),
+        best_path=tmp_path / "best_model.pt",
+        about={},
+    )
+    assert result.amp == "fp16"
+    assert result.best.accuracy > 0.8
+
+
+# --- what it prints --------------------------------------------------------------------------
+
+
+def test_a_pipe_gets_one_plain_line_for_each_epoch(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    train(tmp_path, epochs=2, stream=stream)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("Linear  epoch 1/2  loss ")
+    assert "images/s" in lines[0]
+    assert "left" in lines[0]
+    assert "\r" not in stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    train(tmp_path, epochs=1, stream=stream)
+    assert "Linear 1/1:" in stream.getvalue()
+    assert "image/s" in stream.getvalue() or "24/24" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (75.4, "1:15"), (3700, "1:01:40")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bench.train.metrics import evaluate, macro_f1
+
+
+def test_macro_f1_by_hand() -> None:
+    # class 0: P 2/3, R 2/3, F1 2/3; class 1: P 1/2, R 1/2, F1 1/2; class 2 never predicted: 0
+    labels = [0, 0, 0, 1, 1, 2]
+    predictions = [0, 0, 1, 1, 0, 0]
+    f0 = 2 * 2 / (4 + 3)
+    f1 = 2 * 1 / (2 + 2)
+    assert macro_f1(labels, predictions) == pytest.approx((f0 + f1 + 0) / 3)
+
+
+class Echo(nn.Module):
+    """Logits are the input; notes its mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes: list[bool] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.modes.append(self.training)
+        assert torch.is_inference_mode_enabled()
+        return x
+
+
+def test_evaluation_of_every_image_in_order() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    labels = torch.tensor([0, 0, 0])
+    model = Echo().train()
+    result = evaluate(
+        model, [(logits[:2], labels[:2]), (logits[2:], labels[2:])], torch.device("cpu")
+    )
+    assert model.modes == [False, False]
+    assert result.predictions == [0, 1, 0]
+    assert result.labels == [0, 0, 0]
+    assert result.accuracy == pytest.approx(2 / 3)
+    assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item())
+    assert result.confidences == pytest.approx(logits.softmax(1).amax(1).tolist())
+    record = result.as_record(["a", "b", "c"])
+    assert record["ids"] == ["a", "b", "c"]
+    assert set(record) == {
+        "ids",
+        "labels",
+        "predictions",
+        "confidences",
+        "loss",
+        "accuracy",
+        "macro_f1",
+    }
