@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-TINY_PLUGIN = '''\
+TINY_PLUGIN = """\
 from variants import BASELINES, CoordinateAttention, Variant, register
 
 register(
@@ -27,7 +27,7 @@ register(
     )
 )
 register(Variant(name="Tiny", backbone="test_efficientnet", channels=256, group=BASELINES))
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

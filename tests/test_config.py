@@ -33,7 +33,11 @@ def test_precedence_is_flag_environment_preset_default() -> None:
 
 def test_environment_values_are_parsed() -> None:
     environ = {"PADDY_BENCH_PRETRAINED": "yes", "PADDY_BENCH_TRAIN_LIMIT": "none"}
-    environ |= {"PADDY_BENCH_HEAD_LR": "1e-3", "PADDY_BENCH_DATA_DIR": "x", "PADDY_BENCH_EPOCHS": ""}
+    environ |= {
+        "PADDY_BENCH_HEAD_LR": "1e-3",
+        "PADDY_BENCH_DATA_DIR": "x",
+        "PADDY_BENCH_EPOCHS": "",
+    }
     c = resolve({}, preset="quick", environ=environ).config
     assert (c.pretrained, c.train_limit, c.head_lr) == (True, None, 1e-3)
     assert (c.data_dir, c.epochs) == (Path("x"), 3)

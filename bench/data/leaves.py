@@ -115,9 +115,7 @@ def _background(rng: np.random.Generator) -> Image.Image:
 
 GROUNDS: tuple[tuple[Colour, Colour], ...] = (
     ((30, 45, 20), (95, 120, 60)),
-    ((60, 48, 35), (150, 125, 95)),
-    ((50, 60, 65), (150, 165, 170)),
-    ((25, 35, 30), (110, 110, 80)),
+    ((45, 45, 35), (120, 115, 85)),
 )
 
 
@@ -125,7 +123,7 @@ GROUNDS: tuple[tuple[Colour, Colour], ...] = (
 
 
 def _blades(rng: np.random.Generator) -> list[Blade]:
-    return [_blade(rng, float(rng.uniform(30, 52))) for _ in range(rng.integers(3, 5))]
+    return [_blade(rng, float(rng.uniform(38, 60))) for _ in range(rng.integers(3, 5))]
 
 
 def _blade(rng: np.random.Generator, half_width: float) -> Blade:

@@ -41,7 +41,7 @@ def _leaf_streak(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Bla
     for _ in range(rng.integers(10, 20)):
         along = rng.uniform(0.02, 0.9) + np.linspace(0, rng.uniform(0.06, 0.2), 4)
         across = np.full(4, rng.uniform(-0.9, 0.9))
-        width = int(rng.integers(5, 9))
+        width = int(rng.integers(7, 12))
         line(draw, blade.at(along, across), (*vary(rng, RUST, 20), 220), width)
 
 
@@ -49,10 +49,10 @@ def _panicle_blight(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: 
     """A panicle of bleached and brown grains in front of the blades."""
     along = np.linspace(0.05, 0.95, 24)
     line(draw, blade.at(along, along * 0), (*TAN, 255), 3)
-    for place in rng.uniform(0.05, 0.95, 60):
+    for place in rng.uniform(0.05, 0.95, 45):
         grain = blade.at(np.array([place]), np.array([rng.uniform(-1.1, 1.1)]))[0]
         colour = vary(rng, TAN if rng.random() < 0.6 else BROWN, 18)
-        _oval(draw, grain, rng.uniform(9, 13), rng.uniform(5, 7), rng.uniform(0, np.pi), (*colour, 255))
+        _oval(draw, grain, rng.uniform(12, 17), rng.uniform(6, 9), rng.uniform(0, np.pi), (*colour, 255))
 
 
 def _blast(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
@@ -60,19 +60,19 @@ def _blast(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) ->
     for _ in range(rng.integers(4, 9)):
         place = rng.uniform(0.05, 0.85)
         centre = np.array([place, rng.uniform(-0.6, 0.6)])
-        size = rng.uniform(0.06, 0.1)
+        size = rng.uniform(0.07, 0.12)
         for scale, colour in ((1.0, BROWN), (0.6, ASH)):
             ring = np.linspace(0, 2 * np.pi, 16, endpoint=False)
             along = centre[0] + size * scale * np.cos(ring)
-            across = centre[1] + 0.5 * scale * np.sin(ring) * np.abs(np.sin(ring)) ** 0.5
+            across = centre[1] + 0.55 * scale * np.sin(ring) * np.abs(np.sin(ring)) ** 0.5
             polygon(draw, blade.at(along, across), (*vary(rng, colour, 10), 255))
 
 
 def _brown_spot(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
     """Many round dark spots with a yellow halo."""
-    for _ in range(rng.integers(14, 30)):
+    for _ in range(rng.integers(10, 22)):
         spot = blade.at(rng.uniform(0, 0.95, 1), rng.uniform(-0.85, 0.85, 1))[0]
-        radius = rng.uniform(5, 10)
+        radius = rng.uniform(7, 13)
         _oval(draw, spot, radius * 1.5, radius * 1.5, 0, (*vary(rng, ORANGE, 15), 150))
         _oval(draw, spot, radius, radius * 0.9, 0, (*vary(rng, BROWN, 12), 255))
 
@@ -89,9 +89,9 @@ def _dead_heart(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blad
 
 def _downy_mildew(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
     """Pale mottling in short blocks along the veins."""
-    for _ in range(rng.integers(50, 80)):
-        along = rng.uniform(0, 0.95) + np.array([0, 0.03, 0.03, 0])
-        across = rng.uniform(-1, 0.8) + np.array([0, 0, 0.2, 0.2])
+    for _ in range(rng.integers(24, 40)):
+        along = rng.uniform(0, 0.95) + np.array([0, 0.05, 0.05, 0])
+        across = rng.uniform(-1, 0.68) + np.array([0, 0, 0.32, 0.32])
         polygon(draw, blade.at(along, across), (*vary(rng, PALE, 15), 200))
 
 
@@ -102,7 +102,7 @@ def _hispa(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) ->
         for _ in range(rng.integers(4, 8)):
             along = place + rng.uniform(-0.05, 0.05) + np.linspace(0, rng.uniform(0.08, 0.2), 3)
             across = np.full(3, side + rng.uniform(-0.35, 0.35))
-            line(draw, blade.at(along, across), (*WHITE, 235), int(rng.integers(4, 7)))
+            line(draw, blade.at(along, across), (*WHITE, 235), int(rng.integers(5, 9)))
 
 
 def _tungro(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:

@@ -106,6 +106,9 @@ def make_loader(
     return DataLoader(
         dataset,
         batch_sampler=batches,
+        # Without one of its own it draws worker seeds from the global generator, and how often
+        # depends on the number of workers: dropout would then differ with it.
+        generator=torch.Generator().manual_seed(seed),
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,

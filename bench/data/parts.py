@@ -14,7 +14,6 @@ from bench.config import ENVIRONMENT_PREFIX, RunConfig
 from bench.data.cache import DecodedImages, decode
 from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.splits import PARTS, Split, split, stratified_subset
-from bench.data.synthetic import cached_synthetic
 from bench.errors import BenchError
 
 
@@ -91,6 +90,8 @@ def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:
     """
     location = find_data(config.data_dir, cwd=cwd or Path.cwd())
     if location is None:
+        from bench.data.synthetic import cached_synthetic
+
         folder = cached_synthetic(cache_folder(), config.synthetic_images, config.seed)
         location = find_data(folder, cwd=folder)
         assert location is not None

@@ -7,9 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.report.figures import MOST_PANELS, grid_of, new_figure, plain, save, titled
+from bench.report.figures import MOST_PANELS, grid_of, titled
 from bench.report.gates import Record
 from bench.report.selection import variant_of
+from bench.results.plot import new_figure, plain, save
 
 
 def confusion_matrices(records: Sequence[Record], path: Path) -> Path | None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.report.cells import GUIDE_PIXELS, throughput
-from bench.report.figures import new_figure, plain, save, titled
+from bench.report.figures import titled
 from bench.report.gates import Record, valid_accuracy
 from bench.report.selection import variant_of
+from bench.results.plot import new_figure, plain, save
 
 MARKERS = "osD^vPX*<>"
 

@@ -47,7 +47,7 @@ def test_the_guides_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_budget_ends_it_early_and_the_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, record = timed(0.1, monkeypatch, budget_s=2.0)
+    _, record = timed(0.1, monkeypatch, budget_s=2.0)
     assert record["warmup_steps"] == 5
     assert 14 <= record["timed_steps"] <= 16
     assert record["budget_ended"] is True

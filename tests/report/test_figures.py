@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 
-from bench.report import run_plot
 from bench.report.confusion import confusion, confusion_matrices
 from bench.report.figures import MOST_PANELS, training_curves
 from bench.report.scatter import accuracy_vs_throughput
@@ -34,39 +32,6 @@ def line(axes, label):
     return next(entry for entry in axes.get_lines() if entry.get_label() == label)
 
 
-def test_run_plot_draws_both_curves_and_marks_the_best_epoch(make_record, drawn, tmp_path):
-    epochs = make_record()["training"]["epochs"]
-    epochs[2]["valid_macro_f1"] = 0.99
-    path = run_plot(epochs, tmp_path / "new" / "training_plot.png", "ResNet18 $x$")
-    assert imread(path).shape[1] > 900
-    loss, share = shown(drawn[0])
-    assert list(line(loss, "train").get_ydata()) == [entry["train_loss"] for entry in epochs]
-    assert list(line(share, "valid macro-F1").get_ydata())[2] == 0.99
-    assert list(line(share, "best epoch").get_xdata()) == [3, 3]
-
-
-def test_run_plot_of_one_epoch_is_visible(make_record, drawn, tmp_path):
-    run_plot(make_record(epochs=1)["training"]["epochs"], tmp_path / "p.png", "one")
-    loss, share = shown(drawn[0])
-    for axes, label in ((loss, "valid"), (share, "valid accuracy")):
-        assert line(axes, label).get_marker() == "o"
-        assert axes.get_xlim() == (0.5, 1.5)
-
-
-def test_run_plot_of_no_epoch_and_of_missing_values(make_record, tmp_path):
-    assert run_plot([], tmp_path / "none.png", "nothing").is_file()
-    epochs = make_record(epochs=2)["training"]["epochs"]
-    for entry in epochs:
-        entry["valid_macro_f1"] = None
-    assert run_plot(epochs, tmp_path / "gap.png", "gap").is_file()
-
-
-def test_pictures_are_the_same_bytes_every_time(make_record, tmp_path):
-    epochs = make_record()["training"]["epochs"]
-    one, two = run_plot(epochs, tmp_path / "1.png", "t"), run_plot(epochs, tmp_path / "2.png", "t")
-    assert one.read_bytes() == two.read_bytes()
-
-
 def test_training_curves_have_a_panel_for_each_run(sweep, drawn, tmp_path):
     training_curves(sweep, tmp_path / "a.png", "accuracy")
     titles = [axes.get_title() for axes in shown(drawn[0])]
@@ -83,11 +48,6 @@ def test_many_runs_are_cut_to_what_can_be_read(make_record, drawn, tmp_path):
     training_curves(records, tmp_path / "a.png", "loss")
     confusion_matrices(records, tmp_path / "c.png")
     assert [len(shown(figure)) for figure in drawn] == [MOST_PANELS, MOST_PANELS]
-
-
-def test_long_training_has_fewer_markers_than_epochs(make_record, drawn, tmp_path):
-    run_plot(make_record(epochs=100)["training"]["epochs"], tmp_path / "p.png", "t")
-    assert line(shown(drawn[0])[0], "valid").get_markevery() == 4
 
 
 def test_titles_say_synthetic(make_record, drawn, tmp_path):

@@ -9,7 +9,6 @@ import pytest
 
 from bench.errors import BenchError
 from bench.results import latest_sweep, load_records, new_run_folder, to_frame, write_json
-from bench.results.plot import training_plot
 from bench.results.schema import KEYS, SCHEMA, SCHEMA_VERSION, problem_of
 
 NOON = datetime(2026, 3, 4, 12, 5)
@@ -138,19 +137,3 @@ def test_the_frame_has_a_row_for_each_run(tmp_path: Path) -> None:
     assert frame.loc[0, "gmacs"] == 2.0
     assert frame.loc[0, "images_per_s"] == 9.0
     assert frame["valid_acc"].isna().tolist() == [False, True]
-
-
-def test_the_plot_marks_the_best_epoch(tmp_path: Path) -> None:
-    from PIL import Image
-
-    names = ("train_loss", "valid_loss", "train_acc", "valid_acc")
-    rows = [
-        {"epoch": e, "valid_macro_f1": f, **dict.fromkeys(names, 0.5)}
-        for e, f in ((1, 0.2), (2, 0.6), (3, 0.6))
-    ]
-    training_plot(rows, tmp_path / "a.png", "title")
-    training_plot(rows, tmp_path / "b.png", "title")
-    training_plot(rows[:1], tmp_path / "c.png", "title")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert Image.open(tmp_path / "a.png").size == (1200, 480)
-    assert (tmp_path / "c.png").read_bytes() != (tmp_path / "a.png").read_bytes()

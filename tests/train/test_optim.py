@@ -121,9 +121,7 @@ def test_amp_on_a_cpu_is_off_unless_bf16_is_asked_for() -> None:
 @pytest.mark.parametrize(("has_bf16", "chosen"), [(True, "bf16"), (False, "fp16")])
 def test_amp_on_cuda_follows_the_device(has_bf16: bool, chosen: str, monkeypatch) -> None:
     cuda = SimpleNamespace(type="cuda")
-    monkeypatch.setattr(
-        optim.torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16
-    )
+    monkeypatch.setattr(optim.torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     assert choose_amp("auto", cuda) == chosen  # type: ignore[arg-type]
     assert choose_amp("off", cuda) == "off"  # type: ignore[arg-type]
     assert choose_amp("fp16", cuda) == "fp16"  # type: ignore[arg-type]

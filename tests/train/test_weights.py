@@ -33,7 +33,9 @@ def assert_loaded(model: torch.nn.Module, source: torch.nn.Module, head: bool) -
     theirs = source.state_dict()
     for name, tensor in model.state_dict().items():
         if name.startswith("classifier"):
-            assert (tensor.shape == theirs[name].shape and torch.equal(tensor, theirs[name])) == head
+            assert (
+                tensor.shape == theirs[name].shape and torch.equal(tensor, theirs[name])
+            ) == head
         elif not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, theirs[name]), name
 
@@ -168,7 +170,7 @@ def test_a_hub_that_answers_or_a_cached_file_is_enough(monkeypatch: pytest.Monke
 
 
 def test_a_tag_that_timm_does_not_have() -> None:
-    with pytest.raises(BenchError, match="no pretrained weights 'resnet18.nope'"):
+    with pytest.raises(BenchError, match=r"no pretrained weights 'resnet18\.nope'"):
         weights.check_hub(["resnet18.nope"])
 
 

@@ -62,8 +62,9 @@ def test_shapes_and_pretrained_tag(name: str) -> None:
 @pytest.mark.parametrize("name", COUNTS)
 def test_baselines_are_registered_and_plain(name: str) -> None:
     variant = variants.get(name)
-    assert (variant.group == variants.BASELINES) == (name in COUNTS and not variant.attention
-                                                     and name != "MobileNetV3_Small")
+    assert (variant.group == variants.BASELINES) == (
+        name in COUNTS and not variant.attention and name != "MobileNetV3_Small"
+    )
     if variant.baseline is not None:
         assert variants.get(variant.baseline).backbone == variant.backbone
         assert not variants.get(variant.baseline).attention

@@ -16,9 +16,9 @@ class LinearAttention2d(nn.Module):
         out_i = φ(q_i) Σ_j φ(k_j)ᵀ v_j / (φ(q_i) · Σ_j φ(k_j))
 
     A fixed 2-D sinusoidal encoding is added to keys and queries, so that values move with the
-    image and attention knows where they are. Sums and quotient are computed in float32 whatever
-    the input's type: φ > 0 makes both grow with H·W, past what float16 holds, and a normaliser
-    of small values would vanish in it.
+    image and attention knows where they are. Feature map, sums and quotient are computed in
+    float32 whatever the input's type: φ > 0 makes the sums grow with H·W, past what float16
+    holds, and a normaliser of small values would vanish in it.
 
     Args:
         channels: d, divisible by ``heads`` and by 4 (sine and cosine for each axis).
@@ -67,17 +67,20 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torc
     if not on_meta and torch.is_autocast_enabled(query.device.type):
         with torch.autocast(query.device.type, enabled=False):
             return _attend(query, key, value)
-    query, key = _feature_map(query), _feature_map(key)
-    # A mean instead of the sum in both terms leaves the quotient as it is and the terms bounded.
-    key = key / key.shape[-1]
+    query, key = _feature_map(query, (-2,)), _feature_map(key, (-2, -1))
     context = value @ key.transpose(-1, -2)
     normaliser = (query * key.sum(-1, keepdim=True)).sum(-2, keepdim=True)
     return (context @ query) / normaliser.clamp_min(torch.finfo(query.dtype).tiny)
 
 
-def _feature_map(x: torch.Tensor) -> torch.Tensor:
-    """φ(x) = elu(x) + 1, as exp(x) below zero: expm1(x) + 1 would round to 0 from x = -17 on."""
-    return torch.where(x > 0, x + 1, x.clamp_max(0).exp())
+def _feature_map(x: torch.Tensor, scaled_over: tuple[int, ...]) -> torch.Tensor:
+    """φ(x) = elu(x) + 1, divided by its maximum over some dimensions.
+
+    A factor common to a query's features, or to all keys of a head, cancels in the quotient. In
+    logarithms (log φ is x below zero, log(1 + x) above) neither large nor tiny values are lost.
+    """
+    logarithm = torch.where(x > 0, x.clamp_min(0).log1p(), x)
+    return (logarithm - logarithm.detach().amax(scaled_over, keepdim=True)).exp()
 
 
 class BoTLinearBlock(nn.Module):

@@ -1,0 +1,78 @@
+"""What holds for the project as a whole: it packs, installs, and stays in its rooms."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_a_wheel_with_its_data_files_runs_outside_the_repository(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name in ("bench", "variants"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wheels, target = tmp_path / "wheels", tmp_path / "site"
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
+    subprocess.run([*pip, *build], check=True, capture_output=True)
+    (wheel,) = wheels.glob("paddy_bench-*.whl")
+    install = ["install", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run([*pip, *install], check=True, capture_output=True)
+    code = "import bench, variants; print(bench.__file__, variants.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    for command, expected in (
+        (["-c", code], str(target / "bench" / "__init__.py")),
+        (["-m", "bench", "list", "--presets"], "kaggle: Recommended on Kaggle"),
+        (["-m", "bench", "list"], "EfficientNetV2_S_Hybrid"),
+    ):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+    assert (target / "bin" / "paddy-bench").exists()
+
+
+def test_constraints_pin_what_is_needed() -> None:
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    assert pins["torch"] == "2.14.1"
+    assert pins["torchvision"] == "0.29.1"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for requirement in wanted:
+        name = requirement.partition(">")[0].partition("=")[0].partition("[")[0]
+        assert name == "paddy-bench" or name.lower() in {pin.lower() for pin in pins}, name
+
+
+def test_import_contracts_hold() -> None:
+    tool = Path(sys.executable).with_name("lint-imports")
+    if not tool.exists():
+        pytest.skip("import-linter is not installed (extra: dev)")
+    done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_options_module_needs_no_torch() -> None:
+    code = (
+        "import sys, bench.config, bench.cli, bench.commands;"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'pandas', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,435 @@
+"""The whole walk on tiny variants: run, records, report, failures, repeatability."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import single, timing_process
+from bench.cli import main
+from bench.results.schema import METRICS, problem_of
+
+FAST = "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(line: str) -> int:
+    return main(["run", *shlex.split(line)])
+
+
+def records(folder: Path) -> dict[str, dict]:
+    found = [json.loads(path.read_text()) for path in folder.glob("results/*/run.json")]
+    assert all(problem_of(record) is None for record in found)
+    return {record["variant"]["name"]: record for record in found}
+
+
+def without_times(history: list[dict]) -> list[dict]:
+    times = ("train_seconds", "valid_seconds", "images_per_s")
+    return [{k: v for k, v in row.items() if k not in times} for row in history]
+
+
+def test_a_sweep_leaves_the_guides_folders_and_a_report(
+    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = f"--variants tiny,TINY_ca --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    assert run(f"{line} --time-budget 0.5 --save-history") == 0
+    out, err = capsys.readouterr()
+    assert "Tiny_CA" in out
+    assert "next: python -m bench report" in out
+    assert "epoch 2/2" in err
+    folders = sorted((here / "results").iterdir())
+    assert [re.sub(r"\d", "0", f.name) for f in folders] == [
+        "Tiny_00_00_0000_0000",
+        "Tiny_CA_00_00_0000_0000",
+    ]
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {
+            "metrics.json",
+            "history.json",
+            "training_plot.png",
+            "best_model.pt",
+            "run.json",
+        }
+    record = records(here)["Tiny_CA"]
+    metrics = json.loads((folders[1] / "metrics.json").read_text())
+    assert tuple(metrics) == METRICS
+    assert metrics == record["metrics"]
+    history = json.loads((folders[1] / "history.json").read_text())
+    assert history == record["training"]["epochs"]
+    best = history[metrics["best_epoch"] - 1]
+    for key in ("valid_acc", "valid_loss", "train_acc", "train_loss"):
+        assert metrics[key] == pytest.approx(best[key])
+    assert main(["report"]) == 0
+    report = Path(capsys.readouterr().out.strip())
+    text = report.read_text()
+    assert report.parent.name == record["sweep"]["id"]
+    assert "Tiny_CA" in text
+    assert "Why EfficientNetV2-S" in text
+
+
+def test_what_a_record_holds(here: Path, photos: Path, tiny_plugin: Path) -> None:
+    line = f"--variants Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --seed 3"
+    assert run(f"{line} --time-budget 0.5 --dropout 0.1") == 0
+    record = records(here)["Tiny_CA"]
+    assert record["status"] == "complete"
+    assert record["config"]["seed"] == 3
+    assert record["config_sources"]["seed"] == "flag"
+    assert record["config_sources"]["patience"] == "default"
+    assert record["sweep"]["command"].startswith("python -m bench run --variants Tiny_CA")
+    assert record["variant"]["backbone"] == "test_efficientnet"
+    assert record["variant"]["attention"] == ["CA, reduction 32"]
+    data = record["data"]
+    assert data["classes"] == ["blast", "hispa", "normal"]
+    used = data["used"]
+    assert sum(used.values()) == 40
+    for part in ("validation", "test"):
+        evaluated = record[part]
+        count = used["valid" if part == "validation" else "test"]
+        assert len(evaluated["ids"]) == len(evaluated["predictions"]) == count
+        hits = [a == b for a, b in zip(evaluated["labels"], evaluated["predictions"], strict=True)]
+        assert evaluated["accuracy"] == pytest.approx(sum(hits) / count)
+        for name, label in zip(evaluated["ids"], evaluated["labels"], strict=True):
+            assert name.startswith(data["classes"][label] + "/")
+    training = record["training"]
+    assert training["steps_per_epoch"] == -(-used["train"] // 8)
+    assert training["initial_weights"] == "random"
+    assert training["attention_lr"] == 1e-2
+    assert training["peak_memory_mb"] > 50
+    counts = record["counts"]
+    assert [m["image_size"] for m in counts["macs"]] == [32, 224]
+    assert counts["attention_parameters"] == 256 * 8 + 8 + 16 + 2 * (8 * 256 + 256)
+    sizes = [(case["device"], case["image_size"]) for case in record["timing"]]
+    assert ("cpu", 32) in sizes
+    assert ("cpu", 224) in sizes
+    case = record["timing"][sizes.index(("cpu", 32))]
+    assert len(case["step_seconds"]) == case["timed_steps"]
+    assert case["allocator"]["MALLOC_MMAP_MAX_"] == "0"
+    assert record["metrics"]["fps"] > 0
+
+
+def test_the_same_seed_gives_identical_histories_and_another_does_not(
+    here: Path, photos: Path, tiny_plugin: Path
+) -> None:
+    histories = {}
+    for name, seed, workers in (("a", 0, 0), ("b", 0, 1), ("c", 1, 0)):
+        line = f"--variants Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+        assert run(f"{line} --seed {seed} --num-workers {workers} --results-dir {name}") == 0
+        (path,) = Path(name).glob("*/run.json")
+        record = json.loads(path.read_text())
+        histories[name] = (
+            without_times(record["training"]["epochs"]),
+            record["validation"],
+            record["test"],
+        )
+        assert record["timing"] == []
+        assert record["metrics"]["fps"] is None
+    assert histories["a"] == histories["b"]
+    assert histories["a"] != histories["c"]
+
+
+def test_a_variant_that_fails_is_a_record_and_the_sweep_goes_on(
+    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bad = here.parent / "bad_variants.py"
+    bad.write_text(
+        "import torch\n"
+        "from variants import Variant, register\n"
+        "def build(num_classes, dropout, reduction):\n"
+        "    raise RuntimeError('no such thing\\nas this model')\n"
+        "register(Variant(name='A_Broken', backbone='none', build=build))\n"
+    )
+    line = f"--variants A_Broken,Tiny --plugin {tiny_plugin} --plugin {bad} --data-dir {photos}"
+    assert run(f"{line} {FAST} --no-timing") == 1
+    out, err = capsys.readouterr()
+    assert "1 failed" in out
+    assert "failed: A_Broken: RuntimeError: no such thing as this model" in err
+    found = records(here)
+    assert found["Tiny"]["status"] == "complete"
+    broken = found["A_Broken"]
+    assert broken["status"] == "failed"
+    assert broken["error"]["type"] == "RuntimeError"
+    assert "Traceback" in broken["error"]["traceback"]
+    assert main(["report", "--name", "both"]) == 0
+    text = (here / "reports" / "both" / "report.md").read_text()
+    assert "no such thing as this model" in text
+
+
+def test_an_unreadable_image_is_warned_of_and_counted(
+    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (photos / "blast" / "broken.png").write_bytes(b"\x89PNG no more")
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(line) == 0
+    assert "blast/broken.png" in capsys.readouterr().err
+    record = records(here)["Tiny"]
+    assert record["data"]["unreadable"] == ["blast/broken.png"]
+    assert any("broken.png" in line for line in record["warnings"])
+
+
+def test_a_last_batch_of_one_image_trains(here: Path, make_photos, tiny_plugin: Path) -> None:
+    folder = make_photos({"train/a": 5, "train/b": 4, "valid/a": 2, "valid/b": 1}, "nine")
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {folder} {FAST} --no-timing"
+    assert run(f"{line} --batch-size 4") == 0
+    record = records(here)["Tiny"]
+    assert record["data"]["used"] == {"train": 9, "valid": 3, "test": 0}
+    assert record["training"]["steps_per_epoch"] == 2
+    assert record["test"] is None
+
+
+def test_local_weights_start_the_training(here: Path, photos: Path, tiny_plugin: Path) -> None:
+    import timm
+    import torch
+
+    torch.manual_seed(9)
+    source = timm.create_model("test_efficientnet", num_classes=1000)
+    torch.save(source.state_dict(), here / "test_efficientnet.pth")
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(f"{line} --weights . --freeze-backbone --epochs 1") == 0
+    record = records(here)["Tiny"]
+    assert record["training"]["initial_weights"] == "file: test_efficientnet.pth"
+    (path,) = here.glob("results/*/best_model.pt")
+    saved = torch.load(path, weights_only=True)
+    assert torch.equal(saved["model"]["backbone.conv_stem.weight"], source.conv_stem.weight)
+    assert saved["classes"] == ["blast", "hispa", "normal"]
+
+
+def test_dry_run_and_check_stop_before_anything_is_written(
+    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    assert run(f"{line} --dry-run") == 0
+    assert "nothing was trained" in capsys.readouterr().out
+    assert main(["check", *shlex.split(line)]) == 0
+    out = capsys.readouterr().out
+    assert "Tiny_CA" in out
+    assert "28 train" in out or "train" in out
+    assert re.search(r"minutes +\d+\.\d  in all, estimated", out)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--batch-size 500", "--batch-size 500 is larger than the training part"),
+        ("--results-dir taken", "taken is a file"),
+        ("--reports-dir taken/x", "taken is a file"),
+        ("--weights taken", "cannot be read"),
+        ("--weights .", "has no weights for test_efficientnet"),
+        ("--train-limit 2", "cannot hold all 3 classes"),
+    ],
+)
+def test_mistakes_that_need_the_data_are_one_line_too(
+    options: str, message: str, here: Path, photos: Path, tiny_plugin: Path, capsys
+) -> None:
+    (here / "taken").write_text("x")
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} {options}"
+    assert run(line) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert [path.name for path in here.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("counts", [{"a": 5}, {"a": 5, "b": 1}, {}])
+def test_folders_that_cannot_be_used(counts, here: Path, make_photos, capsys) -> None:
+    folder = make_photos(counts, "odd")
+    folder.mkdir(exist_ok=True)
+    assert run(f"--variants ResNet18 --data-dir {folder} --batch-size 2") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to(here: Path, monkeypatch) -> None:
+    from bench.check import check_folder
+    from bench.errors import BenchError
+
+    monkeypatch.setattr("bench.check.os.access", lambda path, mode: False)
+    with pytest.raises(BenchError, match=r"--results-dir new/er: .* is not writable"):
+        check_folder(Path("new/er"), "--results-dir")
+
+
+def test_a_disk_too_small_for_the_checkpoints(here, photos, tiny_plugin, monkeypatch, capsys):
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")(1, 1, 1000)
+    monkeypatch.setattr("bench.check.shutil.disk_usage", lambda folder: usage)
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    assert run(line) == 2
+    assert "GB free and the checkpoints need" in capsys.readouterr().err
+
+
+def test_a_wrong_declared_count_is_recorded(here: Path, photos: Path, tiny_plugin: Path) -> None:
+    text = tiny_plugin.read_text().replace(
+        'use_case="Tests"', 'use_case="Tests", parameters={10: 5, 1000: 995}'
+    )
+    tiny_plugin.write_text(text)
+    line = f"--variants Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(line) == 0
+    record = records(here)["Tiny_CA"]
+    assert record["counts"]["parameters_declared"] == -2
+    assert any("are declared" in line for line in record["warnings"])
+
+
+def test_a_report_of_chosen_sweeps_and_runs(here, photos, tiny_plugin, capsys) -> None:
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    for _ in range(2):
+        assert run(line) == 0
+    sweeps = sorted(
+        json.loads(path.read_text())["sweep"]["id"] for path in here.glob("results/*/run.json")
+    )
+    folders = sorted(path.name for path in here.glob("results/*"))
+    capsys.readouterr()
+    assert main(["report", "--sweep", sweeps[0], "--name", "first"]) == 0
+    assert main(["report", "--runs", *folders]) == 0
+    out = capsys.readouterr().out.split()
+    assert out == ["reports/first/report.md", "reports/runs/report.md"]
+    assert main(["report", "--sweep", "none"]) == 2
+    assert "no sweep 'none'" in capsys.readouterr().err
+    assert main(["report", "--name", "../x"]) == 2
+    (here / "reports" / "taken").write_text("x")
+    assert main(["report", "--name", "taken"]) == 2
+    for path in here.glob("results/*/run.json"):
+        path.write_text("{")
+    assert main(["report"]) == 2
+    assert "no readable records" in capsys.readouterr().err
+
+
+def test_report_imports_no_torch(here: Path, photos: Path, tiny_plugin: Path) -> None:
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(line) == 0
+    code = (
+        "import sys; from bench.cli import main; code = main(['report']);"
+        "sys.exit(code or int(any(m in sys.modules for m in ('torch', 'timm', 'torchvision'))))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- timing in fresh processes ---------------------------------------------------------------
+
+
+def test_time_json(tiny_plugin: Path, capsys: pytest.CaptureFixture) -> None:
+    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --time-budget 0.5"
+    assert main([*shlex.split(line), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["image_size"] for row in rows if row["device"] == "cpu"] == [32, 224]
+    assert all(row["variant"] == "Tiny" and row["images_per_s"] > 0 for row in rows)
+    assert main(shlex.split(line)) == 0
+    assert "images/s" in capsys.readouterr().out
+
+
+def test_a_timing_process_that_dies_is_told(tiny_plugin: Path, monkeypatch, capsys) -> None:
+    class Done:
+        returncode, stderr = -9, "some trace\nKilled"
+
+    monkeypatch.setattr(timing_process.subprocess, "run", lambda *a, **k: Done())
+    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32"
+    assert main(shlex.split(line)) == 1
+    assert "failed: Tiny: timing process ended with -9: Killed" in capsys.readouterr().err
+
+
+def test_a_timing_process_that_hangs_is_told(tiny_plugin: Path, monkeypatch, capsys) -> None:
+    def hang(command, timeout, **_):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(timing_process.subprocess, "run", hang)
+    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --time-budget 1"
+    assert main(shlex.split(line)) == 1
+    assert "timing did not end within" in capsys.readouterr().err
+
+
+def test_out_of_memory_is_a_reason_not_a_failure(tiny_plugin: Path, monkeypatch) -> None:
+    import torch
+
+    import variants
+    from bench.config import RunConfig
+
+    def refuse(*_, **__):
+        raise torch.OutOfMemoryError("no")
+
+    variants.load_plugin(tiny_plugin)
+    monkeypatch.setattr("bench.measure.throughput.time_inference", refuse)
+    outcome = timing_process.measure(
+        {
+            "variant": "Tiny",
+            "num_classes": 3,
+            "config": RunConfig(threads=1).as_record(),
+            "cases": [{"device": "cpu", "image_size": 32}],
+            "plugins": [str(tiny_plugin)],
+        }
+    )
+    assert outcome["timing"] == []
+    assert outcome["timing_error"] == "out of memory at batch 16 on cpu at 32 pixels"
+
+
+def test_a_failed_timing_is_a_warning_of_the_run(here, photos, tiny_plugin, monkeypatch) -> None:
+    monkeypatch.setattr(
+        single, "time_variant", lambda *a, **k: {"timing": [], "timing_error": "no clock"}
+    )
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    assert run(line) == 0
+    record = records(here)["Tiny"]
+    assert "timing: no clock" in record["warnings"]
+    assert record["metrics"]["fps"] is None
+
+
+# --- estimates -------------------------------------------------------------------------------
+
+
+def test_an_estimate_is_measured_once_and_then_cached(
+    photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    import variants
+    from bench import estimate as module
+    from bench.config import RunConfig
+    from bench.data.parts import find_parts
+
+    variants.load_plugin(tiny_plugin)
+    chosen = variants.select(["Tiny", "Tiny_CA"])
+    config = RunConfig(data_dir=photos, image_size=32, batch_size=4, epochs=10, timing=False)
+    parts = find_parts(config)
+    calls = []
+
+    def measure(variant, *_):
+        calls.append(variant.name)
+        return 0.5, 0.25
+
+    monkeypatch.setattr(module, "_measure", measure)
+    for _ in range(2):
+        found = module.estimate(chosen, config, parts, torch.device("cpu"))
+        used = {name: len(p) for name, p in parts.used.as_dict().items()}
+        seconds = 10 * (0.5 * used["train"] + 0.25 * used["valid"]) + 0.25 * used["test"]
+        assert [item.minutes for item in found] == pytest.approx([seconds / 60] * 2)
+    assert calls == ["Tiny"]
+
+
+def test_an_estimate_without_a_measurement_says_so(photos, tiny_plugin, monkeypatch) -> None:
+    import torch
+
+    import variants
+    from bench import estimate as module
+    from bench.config import RunConfig
+    from bench.data.parts import find_parts
+
+    variants.load_plugin(tiny_plugin)
+    config = RunConfig(data_dir=photos, image_size=32, batch_size=4)
+    monkeypatch.setattr(module, "BUDGET_S", -1.0)
+    (found,) = module.estimate(
+        variants.select(["Tiny"]), config, find_parts(config), torch.device("cpu")
+    )
+    assert "not measured" in found.note
