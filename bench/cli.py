@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -221,6 +223,9 @@ def main_single(variant: str, argv: Sequence[str] | None = None) -> int:
 def _guarded(make: Any, arguments: list[str], command_line: str) -> int:
     try:
         parsed = make().parse_args(arguments)
+        # Libraries below script helpers of their own at import; no user can mend that.
+        warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         from bench import commands
 
         with contextlib.suppress(BrokenPipeError):

@@ -37,7 +37,7 @@ class Estimate:
 def estimate(
     chosen: Sequence[variants.Variant], config: RunConfig, parts: Parts, device: torch.device
 ) -> list[Estimate]:
-    """Estimate each variant from two training steps and two forward passes of its backbone.
+    """Estimate each variant from three training steps and forward passes of its backbone.
 
     Variants of one backbone share a measurement (attention on the last feature map adds a few
     percent). Backbones are measured until :data:`BUDGET_S` seconds are over; what is left gets no
@@ -100,17 +100,19 @@ def _measure(
         with torch.inference_mode():
             model(images)
 
-    return _second_call(train_step, device) / size, _second_call(forward, device) / size
+    return _seconds(train_step, device) / size, _seconds(forward, device) / size
 
 
-def _second_call(step: Any, device: torch.device) -> float:
-    for _ in range(2):
+def _seconds(step: Any, device: torch.device) -> float:
+    """The faster of two calls after one that warms up."""
+    taken = []
+    for _ in range(3):
         begin = time.perf_counter()
         step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds = time.perf_counter() - begin
-    return seconds
+        taken.append(time.perf_counter() - begin)
+    return min(taken[1:])
 
 
 # --- cache -----------------------------------------------------------------------------------

@@ -60,9 +60,8 @@ def read_split_folders(root: Path) -> Found:
     found = Found()
     parts = _part_folders(root)
     if "train" not in parts:
-        raise BenchError(
-            f"{root} has no train/ beside {_listed([name for names in parts.values() for name in names])}: add it"
-        )
+        beside = [name for names in parts.values() for name in names]
+        raise BenchError(f"{root} has no train/ beside {_listed(beside)}: add it")
     known: set[str] = set()
     for part in ("train", "valid", "test"):
         for name in parts.get(part, ())[:1]:
