@@ -231,7 +231,7 @@ class RunConfig:
         1000,
         "size of the built-in synthetic set, when that is used",
         section="data",
-        check=validators.and_(validators.ge(30), validators.le(100_000)),
+        check=validators.and_(validators.ge(60), validators.le(100_000)),
     )
     num_workers: int = option(
         int,

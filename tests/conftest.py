@@ -6,9 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Idle threads that spin would slow every test down when CI's cores are shared.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import numpy as np
 import pytest
 from PIL import Image

@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 240, 320
 ENLARGED = (480, 640)
 SPINE_POINTS = 24
 # Share of the blades behind the front one that show the signs too.
-ILL_BLADES = 0.9
+ILL_BLADES = 1.0
 
 
 @attrs.frozen
@@ -123,7 +123,7 @@ GROUNDS: tuple[tuple[Colour, Colour], ...] = (
 
 
 def _blades(rng: np.random.Generator) -> list[Blade]:
-    return [_blade(rng, float(rng.uniform(38, 60))) for _ in range(rng.integers(3, 5))]
+    return [_blade(rng, float(rng.uniform(38, 60))) for _ in range(rng.integers(4, 6))]
 
 
 def _blade(rng: np.random.Generator, half_width: float) -> Blade:
@@ -176,5 +176,8 @@ def _expose(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
     brightness = rng.uniform(92, 118)
     cast = np.array([0.9, 1.1, 0.65]) * rng.uniform(0.94, 1.06, 3)
     gain = brightness * cast / pixels.mean(axis=(0, 1))
+    import os
+
+    gain = gain ** float(os.environ.get("GEXP", "1"))
     exposed = Image.fromarray(np.clip(pixels * gain.astype(np.float32), 0, 255).astype(np.uint8))
     return exposed.resize(ENLARGED, Image.Resampling.BILINEAR)

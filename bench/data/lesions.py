@@ -52,7 +52,14 @@ def _panicle_blight(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: 
     for place in rng.uniform(0.05, 0.95, 45):
         grain = blade.at(np.array([place]), np.array([rng.uniform(-1.1, 1.1)]))[0]
         colour = vary(rng, TAN if rng.random() < 0.6 else BROWN, 18)
-        _oval(draw, grain, rng.uniform(12, 17), rng.uniform(6, 9), rng.uniform(0, np.pi), (*colour, 255))
+        _oval(
+            draw,
+            grain,
+            rng.uniform(12, 17),
+            rng.uniform(6, 9),
+            rng.uniform(0, np.pi),
+            (*colour, 255),
+        )
 
 
 def _blast(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
@@ -80,10 +87,10 @@ def _brown_spot(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blad
 def _dead_heart(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
     """The youngest blade dry and rolled, from base to tip."""
     along = np.linspace(0, 1, 24)
-    edge = np.ones(24) * 0.75
+    edge = np.ones(24) * rng.uniform(0.4, 0.55)
     body = np.concatenate([blade.at(along, -edge), blade.at(along, edge)[::-1]])
     polygon(draw, body, vary(rng, (135, 70, 40), 12))
-    for across in (-0.5, -0.2, 0.2, 0.5):
+    for across in (-0.6, 0, 0.6):
         line(draw, blade.at(along, edge * across), (*vary(rng, BROWN, 10), 150), 3)
 
 
@@ -106,21 +113,23 @@ def _hispa(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) ->
 
 
 def _tungro(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
-    """Orange-yellow from the tip downwards."""
+    """Orange-yellow between the veins, from the tip downwards."""
     start = rng.uniform(0.0, 0.3)
-    cuts = np.linspace(start, 1, 12)
     colour = vary(rng, ORANGE, 15)
-    for low in cuts[:-1]:
-        along = np.linspace(low, 1, 12)
-        edge = np.ones(12)
-        body = np.concatenate([blade.at(along, -edge), blade.at(along, edge)[::-1]])
-        polygon(draw, body, (*colour, 70))
+    for across in (-0.72, -0.24, 0.24, 0.72):
+        for low in (start, start + 0.1, start + 0.2):
+            along = np.linspace(low + rng.uniform(0, 0.08), 1, 12)
+            edge = np.ones(12)
+            sides = blade.at(along, edge * (across - 0.14)), blade.at(along, edge * (across + 0.14))
+            polygon(draw, np.concatenate([sides[0], sides[1][::-1]]), (*colour, 130))
 
 
 def _oval(draw, centre: Points, long: float, short: float, angle: float, fill) -> None:  # type: ignore
     ring = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     x, y = long * np.cos(ring), short * np.sin(ring)
-    turned = np.column_stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)])
+    turned = np.column_stack(
+        [x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)]
+    )
     polygon(draw, turned + centre, fill)
 
 

@@ -50,6 +50,7 @@ def environment(device: torch.device, allocator: dict[str, Any]) -> dict[str, An
         "memory_gb": _memory_gb(),
         "platform": f"{platform.system()} {platform.machine()}",
         "allocator": allocator,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "git_commit": commit,

@@ -94,6 +94,7 @@ def time_inference(
         "peak_memory_kind": memory.kind,
         "minor_faults_per_step": faults / len(steps),
         "allocator": allocator_of_environment(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "load_before": load_before,
         "load_after": _load(),
         "inside_clock": "model only",

@@ -1,0 +1,125 @@
+"""The built-in data set: drawn photographs of ten conditions of rice leaves, for when there is none.
+
+Every image has a generator of its own, seeded by (seed, class, number), so that a set is the same
+however many images or processes draw it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bench.data.index import SYNTHETIC_MARKER
+from bench.data.leaves import photograph
+from bench.data.lesions import SIGNS
+from bench.data.splits import largest_remainder
+from bench.errors import BenchError
+
+VERSION = 1
+CLASSES = tuple(sorted(SIGNS))
+# Images of each class in Kaggle's set, whose imbalance the drawn set keeps.
+KAGGLE_COUNTS = (479, 380, 337, 1738, 965, 1442, 620, 1594, 1764, 1088)
+LEAST_PER_CLASS = 6
+JPEG_QUALITY = 88
+IMAGES_PER_TASK = 20
+
+
+def draw_image(label: int, number: int, seed: int) -> Image.Image:
+    """One photograph of 480×640 pixels.
+
+    Args:
+        label: place of the class in :data:`CLASSES`.
+        number: which image of the class.
+        seed: of the set.
+    """
+    sequence = np.random.SeedSequence([seed, label, number])
+    return photograph(np.random.Generator(np.random.PCG64(sequence)), SIGNS[CLASSES[label]])
+
+
+def class_counts(images: int) -> list[int]:
+    """How many images of each class make a set of ``images``.
+
+    Raises:
+        BenchError: too few to give every class :data:`LEAST_PER_CLASS`.
+    """
+    least = [LEAST_PER_CLASS] * len(CLASSES)
+    if images < sum(least):
+        raise BenchError(
+            f"--synthetic-images {images} is too few: at least {sum(least)}, "
+            f"{LEAST_PER_CLASS} for each of {len(CLASSES)} classes"
+        )
+    return largest_remainder(images, KAGGLE_COUNTS, least)
+
+
+def write_synthetic(root: Path, images: int, seed: int) -> None:
+    """Write a set as one folder of JPEGs for each class; whole or not at all.
+
+    Args:
+        root: the folder to make; an existing one must be empty.
+        images: how many.
+        seed: of the set.
+
+    Raises:
+        BenchError: the folder holds something, is a file or cannot be written.
+    """
+    counts = class_counts(images)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise BenchError(f"{root} is not an empty folder: give a new one")
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    except OSError as error:
+        raise BenchError(f"{root} cannot be written ({error.strerror}): give another") from error
+    try:
+        tasks = []
+        for label, count in enumerate(counts):
+            (part / CLASSES[label]).mkdir()
+            for start in range(0, count, IMAGES_PER_TASK):
+                numbers = range(start, min(start + IMAGES_PER_TASK, count))
+                tasks.append((part / CLASSES[label], label, numbers, seed))
+        # A forked process would inherit locks of libraries that run threads.
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+            list(pool.map(_write_images, *zip(*tasks, strict=True)))
+        about = {"synthetic": True, "version": VERSION, "images": images, "seed": seed}
+        (part / SYNTHETIC_MARKER).write_text(json.dumps(about) + "\n", encoding="utf8")
+        part.chmod(0o755)
+        _move(part, root)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_images(folder: Path, label: int, numbers: range, seed: int) -> None:
+    for number in numbers:
+        draw_image(label, number, seed).save(folder / f"{number:05}.jpg", quality=JPEG_QUALITY)
+
+
+def _move(part: Path, root: Path) -> None:
+    try:
+        part.replace(root)
+    except OSError as error:
+        raise BenchError(f"{root} cannot be written ({error.strerror}): give another") from error
+
+
+def cached_synthetic(cache_root: Path, images: int, seed: int) -> Path:
+    """The folder of a set in the cache, drawn on first use.
+
+    Raises:
+        BenchError: as :func:`write_synthetic`.
+    """
+    root = cache_root / f"synthetic-v{VERSION}-{images}-{seed}"
+    if not (root / SYNTHETIC_MARKER).is_file():
+        try:
+            write_synthetic(root, images, seed)
+        except BenchError:
+            # Another process may have drawn the same set meanwhile.
+            if not (root / SYNTHETIC_MARKER).is_file():
+                raise
+    return root
