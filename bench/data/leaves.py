@@ -1,4 +1,4 @@
-"""Draws what every synthetic photograph has, ill or not: background, blades of rice, light, camera."""
+"""Draws what every synthetic photograph has, ill or not: background, blades, light, camera."""
 
 from __future__ import annotations
 
@@ -170,14 +170,11 @@ def _expose(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
     away, as no photographer's light would.
     """
     pixels = np.asarray(canvas, np.float32)
-    light = 0.8 + 0.4 * smooth_noise(rng, (3, 4))
+    light: np.ndarray = 0.8 + 0.4 * smooth_noise(rng, (3, 4))
     light += rng.standard_normal((HEIGHT, WIDTH), np.float32) * 0.03
     pixels = pixels * light[..., None]
     brightness = rng.uniform(92, 118)
     cast = np.array([0.9, 1.1, 0.65]) * rng.uniform(0.94, 1.06, 3)
     gain = brightness * cast / pixels.mean(axis=(0, 1))
-    import os
-
-    gain = gain ** float(os.environ.get("GEXP", "1"))
     exposed = Image.fromarray(np.clip(pixels * gain.astype(np.float32), 0, 255).astype(np.uint8))
     return exposed.resize(ENLARGED, Image.Resampling.BILINEAR)

@@ -124,7 +124,9 @@ def _tungro(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -
             polygon(draw, np.concatenate([sides[0], sides[1][::-1]]), (*colour, 130))
 
 
-def _oval(draw, centre: Points, long: float, short: float, angle: float, fill) -> None:  # type: ignore
+def _oval(
+    draw, centre: Points, long: float, short: float, angle: float, fill: tuple[int, ...]
+) -> None:
     ring = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     x, y = long * np.cos(ring), short * np.sin(ring)
     turned = np.column_stack(

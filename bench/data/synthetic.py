@@ -1,4 +1,4 @@
-"""The built-in data set: drawn photographs of ten conditions of rice leaves, for when there is none.
+"""The built-in data set, for when there is none: drawn photographs of rice leaves, ten classes.
 
 Every image has a generator of its own, seeded by (seed, class, number), so that a set is the same
 however many images or processes draw it.
