@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,26 @@ def count(
         ),
         "size_mb": complexity.size_mb(model),
         "macs": [complexity.count_macs(model, size) for size in image_sizes],
+        "gate_resnet18_gmacs": counter_gate(),
     }
+
+
+@functools.cache
+def counter_gate() -> float:
+    """GMACs of plain ResNet18 at 224 pixels: what shows that the counter itself can be believed.
+
+    Raises:
+        RuntimeError: the known answer, :data:`bench.measure.complexity.RESNET18_GMACS`, is missed.
+    """
+    model = build_model(variants.get("ResNet18"), num_classes=10)
+    gmacs = complexity.count_macs(model, 224)["gmacs"]
+    low, high = complexity.RESNET18_GMACS
+    if not low <= gmacs <= high:
+        raise RuntimeError(
+            f"the MAC counter gives {gmacs:.4f} GMACs for ResNet18 at 224 pixels, not "
+            f"{low}-{high}: no count of this fvcore and PyTorch can be believed"
+        )
+    return gmacs
 
 
 def describe(variant: variants.Variant, config: RunConfig) -> dict[str, Any]:

@@ -125,7 +125,12 @@ def _tungro(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -
 
 
 def _oval(
-    draw, centre: Points, long: float, short: float, angle: float, fill: tuple[int, ...]
+    draw: ImageDraw.ImageDraw,
+    centre: Points,
+    long: float,
+    short: float,
+    angle: float,
+    fill: tuple[int, ...],
 ) -> None:
     ring = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     x, y = long * np.cos(ring), short * np.sin(ring)

@@ -51,6 +51,17 @@ def test_one_multiply_add_is_one() -> None:
     assert model.training
 
 
+def test_a_counter_that_misses_resnet18_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import build
+
+    build.counter_gate.cache_clear()
+    assert 1.81 <= build.counter_gate() <= 1.82
+    build.counter_gate.cache_clear()
+    monkeypatch.setattr(build.complexity, "count_macs", lambda model, size: {"gmacs": 3.6})
+    with pytest.raises(RuntimeError, match=r"3\.6000 GMACs for ResNet18"):
+        build.counter_gate()
+
+
 def test_a_disagreement_is_seen() -> None:
     assert counters_disagree({"gmacs_matrix": 1.0, "gmacs_flop_counter": 1.002})
     assert not counters_disagree({"gmacs_matrix": 1.0, "gmacs_flop_counter": 1.0005})
