@@ -151,7 +151,7 @@ class RunConfig:
     weight_decay: float = option(
         float,
         1e-2,
-        "AdamW weight decay (never on biases and norm weights)",
+        "AdamW weight decay (none on biases and norm weights outside the classifier)",
         section="training",
         check=validators.and_(validators.ge(0), validators.le(1)),
     )
