@@ -114,7 +114,7 @@ def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture) -> N
     with pytest.raises(SystemExit) as caught:
         main([*shlex.split(command), "--help"])
     assert caught.value.code == 0
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     assert "python -m bench" in text
     assert "PADDY_BENCH_" in text
     if command in ("run", "check"):

@@ -433,3 +433,28 @@ def test_an_estimate_without_a_measurement_says_so(photos, tiny_plugin, monkeypa
         variants.select(["Tiny"]), config, find_parts(config), torch.device("cpu")
     )
     assert "not measured" in found.note
+
+
+# --- data ------------------------------------------------------------------------------------
+
+
+def test_data_summarises_a_folder(photos: Path, capsys: pytest.CaptureFixture) -> None:
+    twin = (photos / "blast" / "000.png").read_bytes()
+    (photos / "normal" / "twin.png").write_bytes(twin)
+    (photos / "hispa" / "broken.png").write_bytes(b"no picture")
+    assert main(["data", "--data-dir", str(photos)]) == 0
+    text = capsys.readouterr().out
+    assert "hispa/broken.png" in text
+    assert "blast" in text
+    assert main(["data", "--data-dir", str(photos), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "hispa/broken.png" in json.dumps(found)
+    assert "normal/twin.png" in json.dumps(found)
+
+
+def test_data_writes_the_synthetic_set(here: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(shlex.split("data --write drawn --synthetic-images 60")) == 0
+    assert "60 synthetic images are in drawn" in capsys.readouterr().out
+    assert len(list(here.glob("drawn/*/*.jpg"))) == 60
+    assert main(shlex.split("data --write drawn --synthetic-images 60")) == 2
+    assert "is not an empty folder" in capsys.readouterr().err

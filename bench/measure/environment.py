@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -35,7 +36,7 @@ def usable_cores() -> int:
 def environment(device: torch.device, allocator: dict[str, Any]) -> dict[str, Any]:
     """The environment of a run on ``device``, as JSON types."""
     on_cuda = device.type == "cuda"
-    commit, dirty = _git_state()
+    commit, dirty = _git_state(Path(__file__).resolve().parents[2])
     return {
         "paddy_bench": bench.__version__,
         "python": platform.python_version(),
@@ -72,9 +73,13 @@ def _memory_gb() -> float | None:
         return None
 
 
-def _git_state() -> tuple[str | None, bool | None]:
-    """Commit and dirtiness of the source tree, or nothing where it is an installed package."""
-    tree = Path(__file__).resolve().parents[2]
+@functools.cache
+def _git_state(tree: Path) -> tuple[str | None, bool | None]:
+    """Commit and dirtiness of the source tree, or nothing where it is an installed package.
+
+    Asked once: the code of this process is what it was when it started, whatever is committed
+    while a sweep runs.
+    """
     if not (tree / ".git").exists():
         return None, None
     try:

@@ -94,22 +94,25 @@ def test_the_environment_names_machine_and_versions() -> None:
     assert set(found) >= {"python", "platform", "git_commit", "git_dirty", "tf32", "memory_gb"}
 
 
-def test_the_commit_is_told_where_there_is_a_checkout(tmp_path: Path, monkeypatch) -> None:
-    module = tmp_path / "bench" / "measure" / "environment.py"
-    monkeypatch.setattr(env, "__file__", str(module))
-    assert env._git_state() == (None, None)
+def test_the_commit_is_told_where_there_is_a_checkout(tmp_path: Path) -> None:
+    def state() -> tuple[str | None, bool | None]:
+        env._git_state.cache_clear()
+        return env._git_state(tmp_path)
+
+    assert state() == (None, None)
     (tmp_path / ".git").mkdir()
-    assert env._git_state() == (None, None)
+    assert state() == (None, None)
     (tmp_path / ".git").rmdir()
     who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     (tmp_path / "file").write_text("a")
     for words in (["init", "-q"], ["add", "file"], [*who, "commit", "-qm", "x"]):
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
-    commit, dirty = env._git_state()
+    commit, dirty = state()
     assert len(commit) == 40
     assert dirty is False
     (tmp_path / "file").write_text("b")
-    assert env._git_state() == (commit, True)
+    assert env._git_state(tmp_path) == (commit, False)
+    assert state() == (commit, True)
 
 
 def test_what_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

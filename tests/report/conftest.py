@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.config import RunConfig, options
+from bench.config import RunConfig, get_preset, options
 
 PADDY = [
     "bacterial_leaf_blight",
@@ -129,10 +129,8 @@ def build_record(
     predictions = _predictions(chance, labels, len(classes), accuracy)
     share = sum(a == b for a, b in zip(labels, predictions, strict=True)) / len(labels)
     training = _training(chance, epochs, accuracy, speed)
-    config = RunConfig(
-        epochs=epochs, batch_size=16, image_size=64, base_lr=1e-3, head_lr=1e-3, num_workers=0,
-        synthetic_images=260, time_budget=5.0, save_history=True, seed=seed,
-    )  # fmt: skip
+    smoke = get_preset("smoke").options
+    config = RunConfig(**{**smoke, "epochs": epochs, "seed": seed})
     counts = {part: dict.fromkeys(classes, per_class) for part in ("train", "valid", "test")}
     record = {
         "schema": "paddy-bench/run",
