@@ -89,7 +89,8 @@ def fit(
             head_lr=config.head_lr,
             weight_decay=config.weight_decay,
             attention_lr=config.attention_lr,
-        )
+        ),
+        fused=True,
     )
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, T_max=config.schedule_epochs, eta_min=ETA_MIN
