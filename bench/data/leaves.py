@@ -53,10 +53,6 @@ class Blade:
         mixed = self.table[low] * (1 - part) + self.table[low + 1] * part
         return mixed[:, :2] + mixed[:, 2:] * across[:, None]
 
-    def width_at(self, along: float) -> float:
-        """Half the width in pixels at a place along the blade."""
-        return float(np.interp(along, np.linspace(0, 1, SPINE_POINTS), self.half_width))
-
 
 Ill = Callable[[np.random.Generator, ImageDraw.ImageDraw, Blade], None]
 

@@ -85,8 +85,9 @@ def write_synthetic(root: Path, images: int, seed: int) -> None:
             for start in range(0, count, IMAGES_PER_TASK):
                 numbers = range(start, min(start + IMAGES_PER_TASK, count))
                 tasks.append((part / CLASSES[label], label, numbers, seed))
+        workers = min(len(tasks), os.cpu_count() or 1)
         # A forked process would inherit locks of libraries that run threads.
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             list(pool.map(_write_images, *zip(*tasks, strict=True)))
         about = {"synthetic": True, "version": VERSION, "images": images, "seed": seed}
         (part / SYNTHETIC_MARKER).write_text(json.dumps(about) + "\n", encoding="utf8")
