@@ -82,7 +82,7 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
 
 def test_what_a_record_holds(here: Path, photos: Path, tiny_plugin: Path) -> None:
     line = f"--variants Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --seed 3"
-    assert run(f"{line} --time-budget 0.5 --dropout 0.1") == 0
+    assert run(f"{line} --time-budget 0.5 --dropout 0.1 --base-lr 5e-3") == 0
     record = records(here)["Tiny_CA"]
     assert record["status"] == "complete"
     assert record["config"]["seed"] == 3

@@ -123,6 +123,17 @@ def test_jitter_is_fifteen_percent() -> None:
     assert pixel[:, 1].max() > 0.01  # less saturation lifts the other channels
 
 
+def test_saturation_is_jittered_beside_contrast() -> None:
+    """Red beside a grey of its luminance: both scale red minus green, brightness scales grey."""
+    image = torch.full((3, 41, 41), 60, dtype=torch.uint8)
+    image[0, :20], image[1:, :20] = 200, 0
+    out = draws(image) * 255
+    red, grey = out[:, :, 14, 20], out[:, :, 26, 20]
+    chroma = (red[:, 0] - red[:, 1]) / 200 / (grey.mean(1) / 60)
+    assert chroma.min() < 0.81
+    assert chroma.max() > 1.19
+
+
 # --- batches ---------------------------------------------------------------------------------
 
 

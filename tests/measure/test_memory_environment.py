@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -23,6 +24,15 @@ def test_peak_memory_sees_a_block_that_was_freed_again() -> None:
     del block
     assert 90 < peak.peak_mb() - before < 130
     assert peak.kind == "process resident"
+
+
+@LINUX
+def test_megabytes_are_a_million_bytes() -> None:
+    block = torch.ones(50_000_000)
+    peak = PeakMemory(torch.device("cpu")).peak_mb()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    assert peak == pytest.approx(pages * resource.getpagesize() / 1e6, rel=0.005)
+    del block
 
 
 @LINUX
