@@ -85,3 +85,19 @@ def photos(tmp_path: Path) -> Path:
 def make_photos(tmp_path: Path) -> Callable[..., Path]:
     """``make_photos({"a": 5, "b": 4})`` → a folder of pictures."""
     return lambda counts, name="own": write_photos(tmp_path / name, counts)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, to look into."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+
+    def keep(self, *args, **kwargs):
+        figures.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures

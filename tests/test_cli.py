@@ -99,7 +99,8 @@ def test_the_projects_commands_parse() -> None:
         "check --preset quick",
         "data --data-dir x --json",
     ):
-        make_parser().parse_args(shlex.split(line))
+        words = shlex.split(line)
+        assert make_parser().parse_args(words).command == words[0]
 
 
 def test_booleans_can_be_switched_off_and_options_unset() -> None:

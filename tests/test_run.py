@@ -179,6 +179,21 @@ def test_an_unreadable_image_is_warned_of_and_counted(
     assert any("broken.png" in line for line in record["warnings"])
 
 
+def test_only_the_training_part_is_augmented(here, photos, tiny_plugin, monkeypatch) -> None:
+    seen = {}
+    original = single.ImageDataset
+
+    def spy(images, positions, labels, num_classes, transform):
+        seen[len(seen)] = [type(step).__name__ for step in transform.transforms]
+        return original(images, positions, labels, num_classes, transform)
+
+    monkeypatch.setattr(single, "ImageDataset", spy)
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(f"{line} --epochs 1") == 0
+    assert seen[0][:3] == ["RandomHorizontalFlip", "RandomRotation", "ColorJitter"]
+    assert seen[1] == seen[2] == ["ToDtype", "Normalize"]
+
+
 def test_a_last_batch_of_one_image_trains(here: Path, make_photos, tiny_plugin: Path) -> None:
     folder = make_photos({"train/a": 5, "train/b": 4, "valid/a": 2, "valid/b": 1}, "nine")
     line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {folder} {FAST} --no-timing"

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from matplotlib.figure import Figure
 
 from bench.report.confusion import confusion, confusion_matrices
 from bench.report.figures import MOST_PANELS, training_curves
 from bench.report.scatter import accuracy_vs_throughput
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
-    figures = []
-    save = Figure.savefig
-
-    def keep(self, *args, **kwargs):
-        figures.append(self)
-        save(self, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def shown(figure):

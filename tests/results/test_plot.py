@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bench.results.plot import training_plot
@@ -15,20 +13,6 @@ def rows(count: int = 5) -> list[dict]:
         {"epoch": e, **{name: 0.1 * e / count + 0.01 * n for n, name in enumerate(names)}}
         for e in range(1, count + 1)
     ]
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
-    figures = []
-    save = Figure.savefig
-
-    def keep(self, *args, **kwargs):
-        figures.append(self)
-        save(self, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def shown(figure):
