@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench import __version__
-from bench.config import ENVIRONMENT_PREFIX, flag_of, load_presets, options, parse_value
+from bench.config import flag_of, options, parse_value
+from bench.declare import Seconds
 from bench.errors import BenchError
+from bench.presets import ENVIRONMENT_PREFIX, load_presets
 
 EPILOG = f"""\
 Precedence of an option: flag > environment ({ENVIRONMENT_PREFIX}BATCH_SIZE=32) > preset > default.
@@ -65,7 +67,9 @@ def add_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = N
         elif meta["choices"]:
             common["choices"] = meta["choices"]
         else:
-            common["metavar"] = {int: "N", float: "X", Path: "PATH"}.get(meta["kind"], "TEXT")
+            common["metavar"] = {int: "N", float: "X", Path: "PATH", Seconds: "TIME"}.get(
+                meta["kind"], "TEXT"
+            )
         group.add_argument(flag_of(field.name), **common)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import variants
 from bench.cli import flags_of
-from bench.config import Resolved, load_presets, resolve
 from bench.errors import BenchError
+from bench.presets import Resolved, load_presets, resolve
 
 
 def _select(parsed: Namespace) -> list[variants.Variant]:

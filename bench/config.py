@@ -5,85 +5,15 @@ The command line, the presets, the records and the report read them from here.
 
 from __future__ import annotations
 
-import difflib
-import os
-import tomllib
-from collections.abc import Callable, Mapping
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 from attrs import validators
 
+from bench.declare import PARSERS, Seconds, option
 from bench.errors import BenchError
-
-ENVIRONMENT_PREFIX = "PADDY_BENCH_"
-SOURCES = ("flag", "environment", "preset", "default")
-
-
-# --- how an option is declared ---------------------------------------------------------------
-
-
-def _parse_bool(text: str) -> bool:
-    values = {"1": True, "true": True, "yes": True, "on": True}
-    values |= {"0": False, "false": False, "no": False, "off": False}
-    if text.strip().lower() not in values:
-        raise ValueError("yes or no")
-    return values[text.strip().lower()]
-
-
-PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
-    bool: (_parse_bool, "yes or no"),
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-    str: (str, "a text"),
-    Path: (lambda text: Path(text).expanduser(), "a path"),
-}
-
-
-def option(
-    kind: type,
-    default: Any,
-    help: str,
-    *,
-    section: str,
-    check: Any = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """Declare one option of :class:`RunConfig`; ``default=None`` makes the value optional."""
-    rules = [check] if check is not None else []
-    if choices:
-        rules.append(validators.in_(choices))
-    validator: Any = validators.and_(validators.instance_of(kind), *rules)
-    if kind is float:
-        validator = validators.and_(validators.instance_of((int, float)), _finite, *rules)
-    if default is None:
-        validator = validators.optional(validator)
-    return attrs.field(
-        default=default,
-        validator=validator,
-        metadata={
-            "kind": kind,
-            "help": help,
-            "section": section,
-            "choices": choices,
-            "optional": default is None,
-        },
-    )
-
-
-def _finite(_: Any, attribute: Any, value: float) -> None:
-    if not -1e308 < value < 1e308:
-        raise ValueError(f"'{attribute.name}' must be a finite number: {value}")
-
-
-_AT_LEAST_1 = validators.ge(1)
-_RATE = validators.and_(validators.gt(0), validators.le(10))
-_FRACTION = validators.and_(validators.gt(0), validators.lt(1))
-
-
-# --- the options -----------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -190,6 +120,14 @@ class RunConfig:
         section="training",
         check=validators.and_(validators.ge(0), validators.lt(2**31)),
     )
+    seeds: int = option(
+        int,
+        1,
+        "train each variant this often, with --seed and the numbers after it: the same seeds and "
+        "splits for all",
+        section="training",
+        check=validators.and_(_AT_LEAST_1, validators.le(100)),
+    )
 
     # data
     data_dir: Path | None = option(
@@ -226,6 +164,20 @@ class RunConfig:
         section="data",
         check=validators.and_(validators.ge(0), validators.lt(1)),
     )
+    folds: int | None = option(
+        int,
+        None,
+        "cross-validate: each fold is the test part once (stratified, copies kept together)",
+        section="data",
+        check=validators.and_(validators.ge(2), validators.le(20)),
+    )
+    dedup: str = option(
+        str,
+        "none",
+        "group: copies of an image (exact and near duplicates) stay in one part",
+        section="data",
+        choices=("none", "group"),
+    )
     synthetic_images: int = option(
         int,
         1000,
@@ -258,13 +210,45 @@ class RunConfig:
     timing: bool = option(
         bool, True, "time inference after training (--no-timing: counts only)", section="measuring"
     )
-    time_budget: float = option(
-        float,
-        30.0,
-        "seconds that timing may take for each variant, device and image size; the guide's "
-        "protocol (20 warm-up and 100 timed steps of batch 16) ends early when they are over",
+    rounds: int = option(
+        int,
+        10,
+        "rounds of timing; in each, every variant is timed in one fresh process "
+        "(below 6 no interval and no 'faster' is given)",
         section="measuring",
-        check=validators.and_(validators.ge(0.5), validators.le(86_400)),
+        check=validators.and_(_AT_LEAST_1, validators.le(1000)),
+    )
+    time_budget: float | None = option(
+        Seconds,
+        None,
+        "most time that timing may take for all variants together (90s, 10m, 1h): fewer rounds "
+        "are planned where it needs that; none: as long as the rounds take",
+        section="measuring",
+        check=validators.and_(validators.ge(1), validators.le(7 * 86_400)),
+    )
+    clocks: str = option(
+        str,
+        ",".join(CLOCKS),
+        "what is inside the clock, comma-separated: model (alone), copy (model and copy to the "
+        "GPU), pipeline (decode, transforms, copy, model), train (a training step)",
+        section="measuring",
+    )
+    timing_batch: int = option(
+        int,
+        16,
+        "images per step of throughput timing (latency is always timed at 1)",
+        section="measuring",
+        check=validators.and_(validators.ge(2), validators.le(4096)),
+    )
+    timing_amp: str = option(
+        str,
+        "off",
+        "mixed precision while timing on CUDA, the same for all variants",
+        section="measuring",
+        choices=("off", "on", "both"),
+    )
+    channels_last: bool = option(
+        bool, False, "time with channels-last memory format, all variants", section="measuring"
     )
 
     # output
@@ -282,6 +266,18 @@ class RunConfig:
                 f"'valid_fraction' and 'test_fraction' leave nothing to train on: "
                 f"{self.valid_fraction} + {self.test_fraction}"
             )
+        unknown = [name for name in self.clock_names if name not in CLOCKS]
+        if unknown or not self.clock_names:
+            raise ValueError(
+                f"'clocks' takes {', '.join(CLOCKS)}, comma-separated, not {self.clocks!r}"
+            )
+
+    @property
+    def clock_names(self) -> tuple[str, ...]:
+        """The clocks to time with, in the order of :data:`CLOCKS` where they are known."""
+        asked = [name.strip() for name in self.clocks.split(",") if name.strip()]
+        known = [name for name in CLOCKS if name in asked]
+        return tuple([*known, *(name for name in asked if name not in CLOCKS)])
 
     @property
     def schedule_epochs(self) -> int:
@@ -320,98 +316,6 @@ def parse_value(name: str, text: str, where: str) -> Any:
         return parse(text)
     except ValueError as error:
         raise BenchError(f"{where} must be {expected}, not {text!r}") from error
-
-
-# --- presets ---------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Preset:
-    """A named set of option values, with the documents that belong to it."""
-
-    name: str
-    title: str
-    command: str
-    hardware: str
-    options: Mapping[str, Any]
-    expected: Mapping[str, Any]
-
-
-def load_presets() -> dict[str, Preset]:
-    """All presets by name, their expected figures joined from the file of documented numbers."""
-    texts = resources.files("bench")
-    presets = tomllib.loads(texts.joinpath("presets.toml").read_text(encoding="utf8"))
-    documented = tomllib.loads(texts.joinpath("report", "claims.toml").read_text(encoding="utf8"))
-    return {
-        name: Preset(
-            name=name,
-            title=entry["title"],
-            command=entry["command"],
-            hardware=entry["hardware"],
-            options=entry["options"],
-            expected=documented["presets"].get(name, {}),
-        )
-        for name, entry in presets.items()
-    }
-
-
-def get_preset(name: str) -> Preset:
-    """The preset of that name.
-
-    Raises:
-        BenchError: there is none; near names are suggested and all are listed.
-    """
-    presets = load_presets()
-    if name not in presets:
-        near = difflib.get_close_matches(name, presets, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise BenchError(f"unknown preset {name!r}: {hint}presets are {', '.join(presets)}")
-    return presets[name]
-
-
-# --- precedence ------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Resolved:
-    """A config, and for each option which of :data:`SOURCES` its value came from."""
-
-    config: RunConfig
-    sources: Mapping[str, str]
-    preset: str | None
-
-
-def resolve(
-    flags: Mapping[str, Any],
-    *,
-    preset: str | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> Resolved:
-    """Combine flag > environment > preset > default.
-
-    Args:
-        flags: values given on the command line, by option name, already parsed.
-        preset: name of a preset, or none.
-        environ: variables named ``PADDY_BENCH_<OPTION>`` are read.
-
-    Raises:
-        BenchError: an unknown preset, or a value that is out of bounds or not of its type.
-    """
-    chosen = dict(get_preset(preset).options) if preset else {}
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for field in options():
-        variable = ENVIRONMENT_PREFIX + field.name.upper()
-        if field.name in flags:
-            values[field.name], sources[field.name] = flags[field.name], "flag"
-        elif environ.get(variable, "") != "":
-            values[field.name] = parse_value(field.name, environ[variable], variable)
-            sources[field.name] = "environment"
-        elif field.name in chosen:
-            values[field.name], sources[field.name] = chosen[field.name], "preset"
-        else:
-            values[field.name], sources[field.name] = field.default, "default"
-    return Resolved(build(values), sources, preset)
 
 
 def build(values: Mapping[str, Any]) -> RunConfig:

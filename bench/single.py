@@ -12,7 +12,7 @@ import torch
 
 import variants
 from bench import build
-from bench.config import Resolved, RunConfig
+from bench.config import RunConfig
 from bench.data.cache import DecodedImages
 from bench.data.loaders import ImageDataset, make_loader
 from bench.data.parts import Parts
@@ -22,6 +22,7 @@ from bench.measure.complexity import counters_disagree
 from bench.measure.environment import environment, usable_cores
 from bench.measure.memory import PeakMemory, keep_freed_memory
 from bench.measure.throughput import device_name
+from bench.presets import Resolved
 from bench.results import SCHEMA, SCHEMA_VERSION, new_run_folder, write_json
 from bench.results.plot import training_plot
 from bench.timing_process import REFERENCE_SIZE, time_variant

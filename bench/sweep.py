@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 import variants
 from bench.check import Checked
-from bench.config import Resolved
 from bench.data.parts import decode_parts
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
+from bench.presets import Resolved
 from bench.single import Sweep, run_variant
 
 

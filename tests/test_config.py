@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bench import config
-from bench.config import RunConfig, build, flag_of, load_presets, options, resolve
+from bench.config import RunConfig, build, flag_of, options
 from bench.errors import BenchError
+from bench.presets import load_presets, resolve
 
 
 def test_defaults_are_the_guides() -> None:

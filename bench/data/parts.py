@@ -10,11 +10,12 @@ from typing import Any
 import attrs
 from platformdirs import user_cache_path
 
-from bench.config import ENVIRONMENT_PREFIX, RunConfig
+from bench.config import RunConfig
 from bench.data.cache import DecodedImages, decode
 from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.splits import PARTS, Split, split, stratified_subset
 from bench.errors import BenchError
+from bench.presets import ENVIRONMENT_PREFIX
 
 
 @attrs.frozen

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.config import RunConfig, get_preset, options
+from bench.config import RunConfig, options
+from bench.presets import get_preset
 
 PADDY = [
     "bacterial_leaf_blight",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import bench.report
-from bench.config import load_presets, options
+from bench.config import options
+from bench.presets import load_presets
 from bench.report.cells import metrics
 from bench.report.claims import format_documented, load_claims, parse_claims
 

@@ -140,7 +140,7 @@ def test_notes_on_data_runs_and_timing(make_record):
 
 
 def preset_run(make_record, on_gpu, name="kaggle", device="Tesla T4", **changes):
-    from bench.config import get_preset
+    from bench.presets import get_preset
 
     record = on_gpu(make_record(), device)
     record["sweep"]["preset"] = name
