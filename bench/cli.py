@@ -31,6 +31,7 @@ PLUGIN_HELP = (
     "Python file that registers variants; its code RUNS WITH YOUR RIGHTS, so name only files "
     "that you trust; may be repeated"
 )
+METAVARS = {int: "N", float: "X", Path: "PATH", Seconds: "TIME"}
 
 
 class Parser(argparse.ArgumentParser):

@@ -15,6 +15,11 @@ from attrs import validators
 from bench.declare import PARSERS, Seconds, option
 from bench.errors import BenchError
 
+CLOCKS = ("model", "copy", "pipeline", "train")
+_AT_LEAST_1 = validators.ge(1)
+_RATE = validators.and_(validators.gt(0), validators.le(10))
+_FRACTION = validators.and_(validators.gt(0), validators.lt(1))
+
 
 @attrs.frozen(kw_only=True)
 class RunConfig:
@@ -277,7 +282,7 @@ class RunConfig:
         """The clocks to time with, in the order of :data:`CLOCKS` where they are known."""
         asked = [name.strip() for name in self.clocks.split(",") if name.strip()]
         known = [name for name in CLOCKS if name in asked]
-        return tuple([*known, *(name for name in asked if name not in CLOCKS)])
+        return (*known, *(name for name in asked if name not in CLOCKS))
 
     @property
     def schedule_epochs(self) -> int:

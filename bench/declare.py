@@ -83,8 +83,3 @@ def option(
 def _finite(_: Any, attribute: Any, value: float) -> None:
     if not -1e308 < value < 1e308:
         raise ValueError(f"'{attribute.name}' must be a finite number: {value}")
-
-
-_AT_LEAST_1 = validators.ge(1)
-_RATE = validators.and_(validators.gt(0), validators.le(10))
-_FRACTION = validators.and_(validators.gt(0), validators.lt(1))
