@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from statistics import NormalDist
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import attrs
 
+from bench.stats.accuracy import wilson
+
 Record = Mapping[str, Any]
-
-
-def wilson(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a share, as fractions 0..1.
-
-    Args:
-        correct: images classified correctly, 0..total.
-        total: images evaluated, at least 1.
-    """
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = correct / total
-    scale = 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @attrs.frozen
@@ -48,13 +34,9 @@ class Accuracy:
 
 def valid_accuracy(record: Record) -> Accuracy | None:
     """Validation accuracy of a run, from its per-image predictions where the record has them."""
-    part = record.get("validation") or {}
-    labels, predictions = part.get("labels") or [], part.get("predictions") or []
-    if labels and len(labels) == len(predictions):
-        correct = sum(a == b for a, b in zip(labels, predictions, strict=True))
-        majority = max(Counter(labels).values()) / len(labels)
-        only = len(set(predictions)) == 1
-        return _judge(correct / len(labels), len(labels), majority, only)
+    found = part_accuracy(record, "validation")
+    if found is not None:
+        return found
     share = (record.get("metrics") or {}).get("valid_acc")
     if share is None or not _finite(share):
         return None
@@ -62,6 +44,55 @@ def valid_accuracy(record: Record) -> Accuracy | None:
     used = ((record.get("data") or {}).get("used") or {}).get("valid") or sum(counts.values())
     majority = max(counts.values()) / sum(counts.values()) if sum(counts.values()) else 0.0
     return _judge(float(share), int(used) or None, majority, False)
+
+
+def part_accuracy(
+    record: Record, part: str, without: Collection[str] = ()
+) -> Accuracy | None:
+    """Accuracy of a run on "validation" or "test", from its per-image predictions.
+
+    Args:
+        without: names of images to leave out.
+    """
+    entry = record.get(part) or {}
+    labels, predictions = entry.get("labels") or [], entry.get("predictions") or []
+    if not labels or len(labels) != len(predictions):
+        return None
+    names = entry.get("ids") or [""] * len(labels)
+    kept = [
+        (label, guess)
+        for name, label, guess in zip(names, labels, predictions, strict=False)
+        if name not in without
+    ]
+    if not kept:
+        return None
+    correct = sum(label == guess for label, guess in kept)
+    majority = max(Counter(label for label, _ in kept).values()) / len(kept)
+    return _judge(correct / len(kept), len(kept), majority, len({guess for _, guess in kept}) == 1)
+
+
+def judged_part(record: Record) -> str:
+    """The part that comparisons, ranks and claims use: "test", or "validation" without one.
+
+    The best epoch is chosen on the validation part, so accuracy flatters there.
+    """
+    return "test" if (record.get("test") or {}).get("labels") else "validation"
+
+
+def judged_accuracy(record: Record) -> Accuracy | None:
+    """Accuracy on :func:`judged_part`."""
+    if judged_part(record) == "test":
+        return part_accuracy(record, "test")
+    return valid_accuracy(record)
+
+
+def hits(record: Record, part: str) -> dict[str, bool]:
+    """Whether each image of a part, by its name, was classified correctly."""
+    entry = record.get(part) or {}
+    names, labels, guesses = (entry.get(key) or [] for key in ("ids", "labels", "predictions"))
+    return {
+        name: label == guess for name, label, guess in zip(names, labels, guesses, strict=False)
+    }
 
 
 def _judge(share: float, total: int | None, majority: float, only_class: bool) -> Accuracy:

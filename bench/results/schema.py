@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SCHEMA = "paddy-bench/run"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATUSES = ("complete", "failed")
 METRICS = ("valid_acc", "valid_loss", "train_acc", "train_loss", "best_epoch", "fps")
 
@@ -28,6 +28,7 @@ KEYS: dict[str, tuple[type, ...]] = {
     "metrics": _OPTIONAL,
     "timing": (list,),
     "timing_error": (str, type(None)),
+    "session": _OPTIONAL,
     "validation": _OPTIONAL,
     "test": _OPTIONAL,
     "warnings": (list,),

@@ -135,7 +135,7 @@ def build_record(
     counts = {part: dict.fromkeys(classes, per_class) for part in ("train", "valid", "test")}
     record = {
         "schema": "paddy-bench/run",
-        "schema_version": 1,
+        "schema_version": 2,
         "status": "complete",
         "error": None,
         "sweep": {
@@ -215,6 +215,7 @@ def build_record(
             _timing(speed, 224, "cpu", "AMD EPYC 7B13"),
         ],
         "timing_error": None,
+        "session": None,
         "validation": {
             "ids": [f"{index}.jpg" for index in range(len(labels))],
             "labels": labels,
