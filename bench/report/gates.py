@@ -46,9 +46,7 @@ def valid_accuracy(record: Record) -> Accuracy | None:
     return _judge(float(share), int(used) or None, majority, False)
 
 
-def part_accuracy(
-    record: Record, part: str, without: Collection[str] = ()
-) -> Accuracy | None:
+def part_accuracy(record: Record, part: str, without: Collection[str] = ()) -> Accuracy | None:
     """Accuracy of a run on "validation" or "test", from its per-image predictions.
 
     Args:
@@ -58,7 +56,9 @@ def part_accuracy(
     labels, predictions = entry.get("labels") or [], entry.get("predictions") or []
     if not labels or len(labels) != len(predictions):
         return None
-    names = entry.get("ids") or [""] * len(labels)
+    names = entry.get("ids") or []
+    if len(names) != len(labels):
+        names = [""] * len(labels)
     kept = [
         (label, guess)
         for name, label, guess in zip(names, labels, predictions, strict=False)
