@@ -82,16 +82,7 @@ def fit(
     # --- recipe ---
     if config.freeze_backbone:
         freeze_backbone(model)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(
-            model,
-            base_lr=config.base_lr,
-            head_lr=config.head_lr,
-            weight_decay=config.weight_decay,
-            attention_lr=config.attention_lr,
-        ),
-        fused=True,
-    )
+    optimizer = make_optimizer(model, config)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, T_max=config.schedule_epochs, eta_min=ETA_MIN
     )
@@ -117,18 +108,18 @@ def fit(
         for images, labels in progress.batches(train, epoch):
             images = images.to(device, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
-            with torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
-                logits = model(images)
-                loss = criterion(logits, labels)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-            scaler.step(optimizer)
-            scaler.update()
+            loss, logits = training_step(
+                model,
+                images,
+                labels,
+                criterion=criterion,
+                optimizer=optimizer,
+                scaler=scaler,
+                amp=amp,
+            )
             # Sums stay on the device: reading them at each step would wait for the GPU.
-            loss_sum += loss.detach().double() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
+            loss_sum += loss.double() * len(labels)
+            correct += (logits.argmax(1) == labels).sum()
             seen += len(labels)
         scheduler.step()
         train_loss = loss_sum.item() / seen
@@ -176,6 +167,51 @@ def fit(
         seconds=time.perf_counter() - started,
         amp=amp,
     )
+
+
+def training_step(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    criterion: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    amp: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forward, backward, clipping, update; the detached loss () and logits (B, classes).
+
+    Args:
+        model: in the mode to train in.
+        images: (B, 3, S, S) float32, where the model is.
+        labels: (B,) int64, beside them.
+        criterion: (logits, labels) → loss.
+        optimizer: of the model's parameters.
+        scaler: enabled for fp16 only.
+        amp: ``off``, ``fp16`` or ``bf16``.
+    """
+    with torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
+        logits = model(images)
+        loss = criterion(logits, labels)
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach(), logits.detach()
+
+
+def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
+    """AdamW with the recipe's parameter groups."""
+    groups = parameter_groups(
+        model,
+        base_lr=config.base_lr,
+        head_lr=config.head_lr,
+        weight_decay=config.weight_decay,
+        attention_lr=config.attention_lr,
+    )
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def class_weights(train: DataLoader, kind: str, device: torch.device) -> torch.Tensor | None:
