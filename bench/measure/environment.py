@@ -1,18 +1,26 @@
-"""What a number depends on besides the model: machine, versions, threads, commit."""
+"""What a number depends on besides the model: machine, load, versions, threads, commit."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import platform
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 import bench
+from bench.measure.gpu import gpu_state
+
+PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "pandas")
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
+GOVERNORS = Path("/sys/devices/system/cpu")
 
 
 def cpu_model() -> str:
@@ -33,22 +41,61 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def environment(device: torch.device, allocator: dict[str, Any]) -> dict[str, Any]:
-    """The environment of a run on ``device``, as JSON types."""
+def affinity() -> list[int] | None:
+    """The cores that this process may use, by number; None where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def governor() -> str | None:
+    """How the system sets the cores' clocks, such as "performance"; None where unreadable."""
+    found = set()
+    for path in GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        try:
+            found.add(path.read_text(encoding="utf8").strip())
+        except OSError:
+            return None
+    return ", ".join(sorted(found)) or None
+
+
+def machine() -> str:
+    """Eight hex digits that tell machines apart without giving away the host's name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def environment(
+    device: torch.device, allocator: dict[str, Any], *, command: str = ""
+) -> dict[str, Any]:
+    """The environment of a run on ``device``, as JSON types.
+
+    ``load_before`` is measured here, which takes 0.3 s; whoever keeps the record fills in
+    ``load_after`` with :func:`others_load` when the run has ended.
+
+    Args:
+        allocator: setting of the allocator, from :mod:`bench.measure.memory`.
+        command: the command line that started the run.
+    """
     on_cuda = device.type == "cuda"
     commit, dirty = _git_state(Path(__file__).resolve().parents[2])
     return {
         "paddy_bench": bench.__version__,
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "torchvision", "timm", "fvcore", "numpy")},
+        **{name: _version(name) for name in PACKAGES},
         "cuda": torch.version.cuda if on_cuda else None,
         "cudnn": torch.backends.cudnn.version() if on_cuda else None,
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if on_cuda else cpu_model(),
+        "machine": machine(),
         "cpu_model": cpu_model(),
         "cores": usable_cores(),
+        "affinity": affinity(),
         "threads": torch.get_num_threads(),
+        "thread_settings": {name: os.environ.get(name) for name in THREAD_SETTINGS},
+        "governor": governor(),
         "memory_gb": _memory_gb(),
+        "memory_available_gb": psutil.virtual_memory().available / 1e9,
+        "load_before": others_load(),
+        "load_after": None,
+        "gpu": gpu_state(device.index or 0) if on_cuda else None,
         "platform": f"{platform.system()} {platform.machine()}",
         "allocator": allocator,
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
@@ -56,7 +103,74 @@ def environment(device: torch.device, allocator: dict[str, Any]) -> dict[str, An
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "git_commit": commit,
         "git_dirty": dirty,
+        "command": command,
     }
+
+
+# --- load ------------------------------------------------------------------------------------
+
+
+class LoadMeter:
+    """Share of the machine's CPU time that others used between ``start`` and ``stop``.
+
+    Others are all but this process and its children; what a hypervisor took counts as theirs.
+    """
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float, float] | None = None
+
+    def start(self) -> None:
+        """Begin to measure, or begin anew."""
+        self._began = self._read()
+
+    def stop(self) -> float | None:
+        """Share 0..1 since ``start``; None where the system does not tell or no time passed."""
+        before, after = self._began, self._read()
+        if before is None or after is None:
+            return None
+        wall, busy, own = (b - a for a, b in zip(before, after, strict=True))
+        whole = wall * (psutil.cpu_count() or 1)
+        if whole <= 0:
+            return None
+        return min(1.0, max(0.0, (busy - own) / whole))
+
+    def _read(self) -> tuple[float, float, float] | None:
+        """Seconds: the clock, the machine's busy time, the time of this process' family."""
+        try:
+            times = psutil.cpu_times()
+            # Linux counts a guest's time in the user's already.
+            twice = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+            idle = times.idle + getattr(times, "iowait", 0.0)
+            total = sum(times) - twice
+            # A sandbox that hides the counters shows zeros.
+            if total <= 0:
+                return None
+            return time.monotonic(), total - idle, _family_seconds()
+        except (psutil.Error, OSError, NotImplementedError):
+            return None
+
+
+def _family_seconds() -> float:
+    """CPU time of this process, of its children, and of those that have ended."""
+    process = psutil.Process()
+    seconds = sum(process.cpu_times()[:4])
+    for child in process.children(recursive=True):
+        try:
+            seconds += sum(child.cpu_times()[:4])
+        except psutil.Error:
+            continue
+    return seconds
+
+
+def others_load(seconds: float = 0.3) -> float | None:
+    """Share 0..1 of the machine's CPU time used while this process sleeps ``seconds``."""
+    meter = LoadMeter()
+    meter.start()
+    time.sleep(seconds)
+    return meter.stop()
+
+
+# --- versions and commit ---------------------------------------------------------------------
 
 
 def _version(package: str) -> str | None:
