@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+import platform
 import resource
 import subprocess
 import sys
+from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -102,6 +107,136 @@ def test_the_environment_names_machine_and_versions() -> None:
     assert found["cuda"] is None
     assert found["allocator"] == {"setting": "default"}
     assert set(found) >= {"python", "platform", "git_commit", "git_dirty", "tf32", "memory_gb"}
+    assert found["scipy"] == metadata.version("scipy")
+    assert found["pandas"] == metadata.version("pandas")
+    assert found["gpu"] is None
+    assert found["load_after"] is None
+    assert 0 < found["memory_available_gb"] <= found["memory_gb"]
+
+
+def test_the_environment_tells_machine_threads_and_command(monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setattr(env, "others_load", lambda: 0.25)
+    found = env.environment(torch.device("cpu"), {}, command="python -m bench run")
+    assert found["command"] == "python -m bench run"
+    assert found["load_before"] == 0.25
+    assert found["thread_settings"] == {
+        "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": None, "OMP_WAIT_POLICY": "passive",
+    }  # fmt: skip
+    assert len(found["machine"]) == 8
+    assert platform.node() not in found["machine"]
+    monkeypatch.setattr(platform, "node", lambda: "another host")
+    assert env.machine() != found["machine"]
+    assert env.machine() == env.machine()
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 1}, raising=False)
+    assert env.affinity() == [1, 3]
+    assert env.usable_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert env.affinity() is None
+    assert env.usable_cores() == os.cpu_count()
+
+
+def test_the_governor_is_read_where_it_is_readable(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(env, "GOVERNORS", tmp_path)
+    assert env.governor() is None
+    for core, name in enumerate(("powersave", "performance", "powersave")):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{name}\n")
+    assert env.governor() == "performance, powersave"
+    (tmp_path / "cpu1" / "cpufreq" / "scaling_governor").unlink()
+    (tmp_path / "cpu1" / "cpufreq" / "scaling_governor").mkdir()
+    assert env.governor() is None
+
+
+# --- load ------------------------------------------------------------------------------------
+
+
+class Machine:
+    """Plays psutil: a machine of 4 cores whose counters are set by hand."""
+
+    Error = psutil.Error
+
+    def __init__(self) -> None:
+        self.user = self.iowait = self.guest = self.steal = 0.0
+        self.idle, self.own, self.child, self.now = 1000.0, 5.0, 0.0, 0.0
+
+    def cpu_count(self) -> int:
+        return 4
+
+    def cpu_times(self):
+        Times = namedtuple("Times", "user idle iowait steal guest")
+        return Times(self.user, self.idle, self.iowait, self.steal, self.guest)
+
+    def Process(self):
+        gone = SimpleNamespace(cpu_times=self._gone)
+        child = SimpleNamespace(cpu_times=lambda: (self.child, 0.0, 0.0, 0.0))
+        return SimpleNamespace(
+            cpu_times=lambda: (self.own, 0.0, 0.0, 0.0, 99.0),
+            children=lambda recursive: [child, gone] if recursive else [],
+        )
+
+    def _gone(self):
+        raise psutil.NoSuchProcess(7)
+
+
+@pytest.fixture
+def played(monkeypatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr(env, "psutil", machine)
+    monkeypatch.setattr(env.time, "monotonic", lambda: machine.now)
+    return machine
+
+
+def test_load_is_what_others_used(played: Machine) -> None:
+    meter = env.LoadMeter()
+    meter.start()
+    # 10 s of 4 cores: 12 s used, of which 3 by this process and 1 by its child.
+    played.now, played.user, played.idle = 10.0, 12.0, 1028.0
+    played.own, played.child = 8.0, 1.0
+    assert meter.stop() == pytest.approx(8 / 40)
+    meter.start()
+    # A disk's wait is idle time, a guest's time is in the user's, a hypervisor's is others'.
+    played.now, played.user, played.iowait, played.guest, played.steal = 20, 16, 36, 4, 2
+    assert meter.stop() == pytest.approx(6 / 40)
+
+
+def test_load_stays_between_0_and_1_and_may_be_unknown(played: Machine, monkeypatch) -> None:
+    meter = env.LoadMeter()
+    assert meter.stop() is None
+    meter.start()
+    assert meter.stop() is None
+    played.now, played.own = 1.0, 9.0
+    assert meter.stop() == 0.0
+    played.user = 100.0
+    assert meter.stop() == 1.0
+    played.user = played.idle = 0.0
+    meter.start()
+    played.now = 2.0
+    assert meter.stop() is None
+
+    def refuse():
+        raise OSError
+
+    monkeypatch.setattr(played, "cpu_times", refuse)
+    assert meter.stop() is None
+
+
+def test_a_childs_work_is_this_process_own() -> None:
+    busy = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
+    child = subprocess.Popen([sys.executable, "-c", busy])
+    try:
+        before = env._family_seconds()
+        assert env.others_load(0.3) is not None
+        assert env._family_seconds() - before > 0.1
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_the_commit_is_told_where_there_is_a_checkout(tmp_path: Path) -> None:
