@@ -149,7 +149,7 @@ def compare_runs(pairs: Sequence[tuple[Hits, Hits]], alpha: float = ALPHA) -> Ac
         by_run.append(float(np.mean(signs)))
         for name, sign in zip(names, signs, strict=True):
             by_image.setdefault(name, []).append(sign)
-    means = [float(np.mean(signs)) for signs in by_image.values()]
+    means = [sum(signs) / len(signs) for signs in by_image.values()]
     runs, images = len(pairs), len(means)
     variance = float(np.var(by_run, ddof=1)) / runs
     if images > 1:
