@@ -1,0 +1,117 @@
+"""Entries of a record's timing: the case that each was measured in, and its rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from bench.report.markdown import one_line
+from bench.report.values import significant
+from bench.stats.timing import FEWEST_ROUNDS, Location, Ratio
+
+CLOCK_WORDS = {
+    "model": "model alone",
+    "copy": "model and copy to the GPU",
+    "pipeline": "whole pipeline",
+    "train": "training step",
+}
+
+
+@attrs.frozen
+class CaseKey:
+    """What two timings must share to be compared."""
+
+    device: str
+    clock: str
+    regime: str
+    image_size: int
+    batch_size: int
+    threads: int
+    dtype: str
+    memory_format: str
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> CaseKey:
+        """The case of a record's timing entry."""
+        values: dict[str, Any] = {field.name: entry.get(field.name) for field in attrs.fields(cls)}
+        return cls(**values)
+
+    def label(self) -> str:
+        """``CPU, model alone, batch 16, 224 pixels, 2 threads, float32``."""
+        parts = [self.where(), CLOCK_WORDS.get(self.clock, self.clock), f"batch {self.batch_size}"]
+        parts.append(f"{self.image_size} pixels")
+        # The CPU threads have no part in a GPU's speed.
+        if self.device == "cpu":
+            parts.append(counted(self.threads, "thread"))
+        parts.append(self.dtype)
+        if self.memory_format != "contiguous":
+            parts.append(one_line(self.memory_format).replace("_", "-"))
+        return ", ".join(map(one_line, parts))
+
+    def where(self) -> str:
+        """``CPU`` or ``GPU``."""
+        return "CPU" if self.device == "cpu" else "GPU"
+
+    @property
+    def latency(self) -> bool:
+        """Whether the case is timed at batch 1 for its latency."""
+        return self.regime == "latency"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 round``, ``3 rounds``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def cases(entries: Iterable[Mapping[str, Any]]) -> dict[CaseKey, Mapping[str, Any]]:
+    """Timing entries by case; of two with the same case the last."""
+    return {CaseKey.of(entry): entry for entry in entries}
+
+
+def rounds_of(entry: Mapping[str, Any] | None) -> dict[int, float]:
+    """Seconds of a step in each round: the median of its blocks."""
+    found: dict[int, float] = {}
+    for number, part in enumerate((entry or {}).get("rounds") or []):
+        blocks = sorted(value for value in part.get("block_seconds") or [] if _positive(value))
+        if blocks:
+            middle = len(blocks) // 2
+            median = (blocks[middle] + blocks[~middle]) / 2
+            found[part.get("round", number)] = median
+    return found
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def few_rounds(rounds: int) -> str:
+    """Why nothing is declared from so many rounds."""
+    return f"undecided: {counted(rounds, 'round')}, an interval needs {FEWEST_ROUNDS}"
+
+
+def latency_text(found: Location) -> str:
+    """``9.87 [9.80–9.95]``, in ms."""
+    text = significant(1000 * found.median)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{significant(1000 * found.low)}–{significant(1000 * found.high)}]"
+
+
+def images_text(found: Location, batch: int) -> str:
+    """``345 [340–350]``, in images/s."""
+    text = significant(batch / found.median)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{significant(batch / found.high)}–{significant(batch / found.low)}]"
+
+
+def ratio_text(ratio: Ratio | None) -> str:
+    """``0.912 [0.905–0.919]``."""
+    if ratio is None:
+        return "n/a (no common round)"
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.ratio:.3f} (no interval)"
+    return f"{ratio.ratio:.3f} [{ratio.low:.3f}–{ratio.high:.3f}]"
