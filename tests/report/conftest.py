@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from bench.config import RunConfig, options
 from bench.presets import get_preset
+from bench.stats.timing import locate
 
 PADDY = [
     "bacterial_leaf_blight",
@@ -43,30 +45,129 @@ def _predictions(chance: random.Random, labels: list[int], classes: int, accurac
     return [label if chance.random() < accuracy else chance.randrange(classes) for label in labels]
 
 
-def _timing(speed: float, size: int, device: str, name: str) -> dict[str, Any]:
+def _round(number: int, seconds: float, latency: bool) -> dict[str, Any]:
+    steps = max(1, math.ceil(0.2 / seconds))
+    return {
+        "round": number,
+        "place": number % 3,
+        "block_seconds": [seconds * 0.999, seconds, seconds * 1.001],
+        "steps_per_block": steps,
+        "step_seconds": [seconds] * (3 * steps) if latency else [],
+        "warmup_steps": 3,
+        "minor_faults_per_step": 12.0,
+        "others_load": 0.01,
+        "peak_memory_mb": 812.5,
+    }
+
+
+def _timing(
+    speed: float,
+    size: int,
+    device: str,
+    name: str,
+    *,
+    regime: str = "throughput",
+    rounds: int = 1,
+    spread: float = 0.01,
+    seed: object = 0,
+) -> dict[str, Any]:
+    """A case of a session: ``rounds`` samples around ``speed`` images/s, within ± ``spread``."""
+    chance = random.Random(f"{speed} {size} {device} {regime} {seed}")
+    batch = 1 if regime == "latency" else 16
+    samples = [batch / speed] * rounds
+    if rounds > 1:
+        samples = [value * (1 + chance.uniform(-spread, spread)) for value in samples]
+    done = [_round(number, value, regime == "latency") for number, value in enumerate(samples)]
+    found = locate(samples)
     return {
         "device": device,
         "device_name": name,
+        "clock": "model",
+        "regime": regime,
         "image_size": size,
-        "batch_size": 16,
+        "batch_size": batch,
+        "threads": 2,
         "dtype": "float32",
         "memory_format": "contiguous",
         "mode": "eager",
-        "threads": 2,
+        "inside_clock": "model only",
+        "rounds": done,
+        "seconds_per_step": found.median,
+        "images_per_s": speed if rounds == 1 else batch / found.median,
+        "images_per_s_low": batch / found.high if found.high else None,
+        "images_per_s_high": batch / found.low if found.low else None,
+        "latency_ms": 1000 * found.median if regime == "latency" else None,
+        "latency_p95_ms": 1020 * found.median if regime == "latency" else None,
         "warmup_steps": 3,
-        "timed_steps": 12,
-        "step_seconds": [16 / speed] * 12,
-        "images_per_s": speed,
-        "time_budget_s": 5.0,
-        "budget_ended": True,
+        "timed_steps": sum(3 * one["steps_per_block"] for one in done),
         "peak_memory_mb": 812.5,
         "peak_memory_kind": "process resident",
         "minor_faults_per_step": 12.0,
-        "allocator": {},
-        "load_before": 0.1,
-        "load_after": 0.2,
-        "inside_clock": "model only",
+        "allocator": {"setting": "environment", "MALLOC_MMAP_MAX_": "0"},
+        "omp_wait_policy": None,
+        "tf32": False,
+        "cudnn_benchmark": False,
+        "measured_at": "2026-11-24T16:40:00+00:00",
+        "marks": [],
     }
+
+
+def _cases(speed: float, device: str, name: str, **more: Any) -> list[dict[str, Any]]:
+    """Throughput at 64 and 224 pixels, then latency at both."""
+    return [
+        _timing(faster * speed * factor, size, device, name, regime=regime, **more)
+        for regime, factor in (("throughput", 1.0), ("latency", 0.5))
+        for size, faster in ((64, 11), (224, 1))
+    ]
+
+
+BASELINE = "EfficientNetV2_S_CA"
+
+
+def build_session(rounds: int = 1, spread: float = 0.01) -> dict[str, Any]:
+    """The session of the sweep that :func:`build_record` makes records of."""
+    names = list(VARIANTS)
+    more = {"rounds": rounds, "spread": spread, "seed": "A/A"}
+    return {
+        "id": "20261124-164000-s1",
+        "seed": 0,
+        "rounds": rounds,
+        "rounds_planned": rounds,
+        "variants": names,
+        "baseline": BASELINE,
+        "control": {
+            "name": f"{BASELINE} (A/A)",
+            "timing": _cases(VARIANTS[BASELINE][3], "cpu", "AMD EPYC 7B13", **more),
+        },
+        "order": [
+            [*names[number % 10 :], *names[: number % 10], f"{BASELINE} (A/A)"]
+            for number in range(rounds)
+        ],
+        "time_budget_s": None,
+        "estimated_s": 12.0 * rounds,
+        "seconds": 11.0 * rounds,
+        "lowered_batch": [],
+        "load_before": 0.01,
+        "load_after": 0.02,
+        "notes": [],
+    }
+
+
+def with_rounds(record: dict[str, Any], rounds: int, spread: float = 0.01) -> dict[str, Any]:
+    """The record with a session of that many rounds; each case keeps its speed."""
+    name = record["variant"]["name"]
+    record["timing"] = [
+        {
+            **_timing(
+                entry["images_per_s"], entry["image_size"], entry["device"], entry["device_name"],
+                regime=entry["regime"], rounds=rounds, spread=spread, seed=name,
+            ),
+            **{key: entry[key] for key in ("clock", "threads", "dtype", "memory_format")},
+        }
+        for entry in record["timing"]
+    ]  # fmt: skip
+    record["session"] = build_session(rounds, spread)
+    return record
 
 
 def _training(chance: random.Random, epochs: int, accuracy: float, speed: float) -> dict[str, Any]:
@@ -168,6 +269,8 @@ def build_record(
             "counts": counts,
             "used": {part: sum(counts[part].values()) for part in counts},
             "unreadable": [],
+            "fold": None,
+            "copies": None,
         },
         "environment": {
             "python": "3.11.9",
@@ -182,6 +285,16 @@ def build_record(
             "cores": 2,
             "threads": 2,
             "platform": "Linux x86_64",
+            "machine": "1a2b3c4d",
+            "governor": None,
+            "load_before": 0.01,
+            "load_after": 0.02,
+            "memory_gb": 25.3,
+            "memory_available_gb": 24.8,
+            "affinity": [0, 1],
+            "thread_settings": {"OMP_NUM_THREADS": None},
+            "gpu": None,
+            "command": "python -m bench run --variants all --preset smoke",
             "allocator": {},
             "git_commit": "0123456789abcdef",
             "git_dirty": False,
@@ -210,12 +323,9 @@ def build_record(
             "best_epoch": training["best_epoch"],
             "fps": speed * 11,
         },
-        "timing": [
-            _timing(speed * 11, 64, "cpu", "AMD EPYC 7B13"),
-            _timing(speed, 224, "cpu", "AMD EPYC 7B13"),
-        ],
+        "timing": _cases(speed, "cpu", "AMD EPYC 7B13"),
         "timing_error": None,
-        "session": None,
+        "session": build_session(),
         "validation": {
             "ids": [f"{index}.jpg" for index in range(len(labels))],
             "labels": labels,
@@ -232,10 +342,29 @@ def build_record(
     return record
 
 
+def with_test(record: dict[str, Any], hits: int, images: int) -> dict[str, Any]:
+    """The record with a test part of ``images`` images, of which ``hits`` were right."""
+    labels = [index % len(record["data"]["classes"]) for index in range(images)]
+    guesses = [
+        label if index < hits else (label + 1) % len(record["data"]["classes"])
+        for index, label in enumerate(labels)
+    ]
+    record["test"] = {
+        "ids": [f"t{index}.jpg" for index in range(images)],
+        "labels": labels,
+        "predictions": guesses,
+        "confidences": [0.8] * images,
+        "loss": 0.4,
+        "accuracy": hits / images,
+        "macro_f1": hits / images - 0.01,
+    }
+    return record
+
+
 def build_failed(name: str, kind: str, message: str, **overrides: Any) -> dict[str, Any]:
     """A record of a run that failed before training, its counts already there."""
     record = build_record(name, **overrides)
-    empty = {"training": None, "metrics": None, "validation": None, "timing": []}
+    empty = {"training": None, "metrics": None, "validation": None, "timing": [], "session": None}
     error = {"type": kind, "message": message, "traceback": "Traceback …"}
     return {**record, **empty, "status": "failed", "error": error}
 
@@ -244,6 +373,18 @@ def build_failed(name: str, kind: str, message: str, **overrides: Any) -> dict[s
 def make_record() -> Callable[..., dict[str, Any]]:
     """:func:`build_record`, for tests."""
     return build_record
+
+
+@pytest.fixture
+def make_rounds() -> Callable[..., dict[str, Any]]:
+    """:func:`with_rounds`, for tests."""
+    return with_rounds
+
+
+@pytest.fixture
+def make_tested() -> Callable[..., dict[str, Any]]:
+    """:func:`with_test`, for tests."""
+    return with_test
 
 
 @pytest.fixture
@@ -268,7 +409,7 @@ def on_gpu() -> Callable[[dict[str, Any], str], dict[str, Any]]:
             "peak_memory_kind": "CUDA allocated", "seconds": 1320.0,
         }  # fmt: skip
         record["environment"] |= {"cuda": "13.0", "device_name": device}
-        speed = record["timing"][-1]["images_per_s"] * 100
+        speed = record["timing"][1]["images_per_s"] * 100
         record["timing"].append(_timing(speed, 224, "cuda", device))
         return record
 
