@@ -1,4 +1,7 @@
-"""Builds a variant's model for a config: the one place where declarations become modules."""
+"""Builds a variant's model for a config: the one place where declarations become modules.
+
+What a timing process does not need is imported where it is used: every process pays for it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ from torch import nn
 import variants
 from bench.config import RunConfig
 from bench.errors import BenchError
-from bench.measure import complexity
-from bench.train import weights
 from variants.model import build_model
 
 REFERENCE_CLASSES = 1000
@@ -27,11 +28,13 @@ def build(variant: variants.Variant, num_classes: int, config: RunConfig) -> tup
     """
     torch.manual_seed(config.seed)
     model = _random(variant, num_classes, config)
+    if config.weights is None and not config.pretrained:
+        return model, "random"
+    from bench.train import weights
+
     if config.weights is not None:
         return model, weights.load_file(backbone_of(variant, model), config.weights, tag(variant))
-    if config.pretrained:
-        return model, weights.load_hub(backbone_of(variant, model), tag(variant))
-    return model, "random"
+    return model, weights.load_hub(backbone_of(variant, model), tag(variant))
 
 
 def _random(variant: variants.Variant, num_classes: int, config: RunConfig) -> nn.Module:
@@ -78,6 +81,8 @@ def count(
     variant: variants.Variant, num_classes: int, config: RunConfig, image_sizes: list[int]
 ) -> dict[str, Any]:
     """The ``counts`` of a record: parameters, size and MACs of the model with this head."""
+    from bench.measure import complexity
+
     model = _random(variant, num_classes, config)
     attention = getattr(model, "attention", None)
     return {
@@ -103,6 +108,8 @@ def counter_gate() -> float:
     Raises:
         RuntimeError: the known answer, :data:`bench.measure.complexity.RESNET18_GMACS`, is missed.
     """
+    from bench.measure import complexity
+
     model = build_model(variants.get("ResNet18"), num_classes=10)
     gmacs = complexity.count_macs(model, 224)["gmacs"]
     low, high = complexity.RESNET18_GMACS

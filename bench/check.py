@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +15,14 @@ import torch
 import variants
 from bench import build
 from bench.config import RunConfig
-from bench.data.parts import Parts, find_parts
+from bench.data.parts import Parts, find_data_set, find_parts
 from bench.errors import BenchError
-from bench.estimate import Estimate, estimate
+from bench.estimate import Estimate, estimate, measure_rates
+from bench.measure.cases import plan_cases
 from bench.measure.complexity import count_parameters
+from bench.measure.environment import usable_cores
 from bench.measure.throughput import device_name
+from bench.plan import Plan, plan_session
 from bench.train import weights
 from bench.train.optim import choose_amp
 
@@ -27,19 +31,36 @@ DISK_MARGIN = 1.1
 
 
 @attrs.frozen
+class Run:
+    """What tells the runs of one variant apart.
+
+    Attributes:
+        seed: of split, weights, order and augmentation.
+        fold: its number from 0, or none.
+        parts: its images.
+    """
+
+    seed: int
+    fold: int | None
+    parts: Parts
+
+
+@attrs.frozen
 class Checked:
     """What a sweep starts from.
 
     Attributes:
         device: where it trains.
-        parts: its images.
+        runs: seed, fold and images of each run of a variant.
+        plan: of the timing session, or none.
         estimates: minutes of each variant.
         lines: what was found, for people.
         seconds: how long the check took.
     """
 
     device: torch.device
-    parts: Parts
+    runs: list[Run]
+    plan: Plan | None
     estimates: list[Estimate]
     lines: list[str]
     seconds: float
@@ -61,9 +82,68 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
         (config.reports_dir, "--reports-dir"),
     ):
         check_folder(path, flag)
-    parts = find_parts(config)
-    needed = _check_disk(parts, config, sizes)
-    estimates = estimate(chosen, config, parts, device)
+    runs = find_runs(config)
+    parts = runs[0].parts
+    needed = _check_disk(runs, config, sizes * len(runs))
+    rates = measure_rates(chosen, config, parts.num_classes, device)
+    estimates = estimate(chosen, config, [run.parts for run in runs], rates)
+    plan = plan_timing(chosen, config, parts.num_classes) if config.timing else None
+    return Checked(
+        device, runs, plan, estimates,
+        [
+            f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
+            f"device    {device.type}: {device_name(device)}, mixed precision {amp}",
+            f"weights   {initial}",
+            *_describe_data(runs, config),
+            f"disk      {needed / 1e9:.2f} GB needed at most",
+            *(f"warning   {line}" for line in parts.warnings),
+            *_describe_minutes(estimates, plan),
+        ],
+        time.perf_counter() - begin,
+    )  # fmt: skip
+
+
+def find_runs(config: RunConfig) -> list[Run]:
+    """The images of every seed and fold, in order: the same for all variants.
+
+    Raises:
+        BenchError: as :func:`bench.data.parts.find_parts`.
+    """
+    data = find_data_set(config)
+    return [
+        Run(seed, fold, find_parts(config, data=data, seed=seed, fold=fold))
+        for seed in range(config.seed, config.seed + config.seeds)
+        for fold in (range(config.folds) if config.folds else [None])
+    ]
+
+
+def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_classes: int) -> Plan:
+    """The timing session of these variants on this machine.
+
+    Raises:
+        BenchError: the time budget does not hold a single round.
+    """
+    devices = [torch.device("cpu")]
+    if torch.cuda.is_available() and config.device != "cpu":
+        devices.append(choose_device("cuda"))
+    return plan_session(
+        [variant.name for variant in chosen],
+        session_baseline(chosen),
+        plan_cases(config, [device.type for device in devices], usable_cores()),
+        config,
+        {device.type: measure_rates(chosen, config, num_classes, device) for device in devices},
+    )
+
+
+def session_baseline(chosen: Sequence[variants.Variant]) -> str:
+    """The chosen variant that most others name as their baseline, else the first."""
+    names = [variant.name for variant in chosen]
+    named = Counter(v.baseline for v in chosen if v.baseline in names)
+    return next((name for name, _ in named.most_common(1) if name), names[0])
+
+
+def _describe_data(runs: Sequence[Run], config: RunConfig) -> list[str]:
+    parts = runs[0].parts
     used = parts.used.as_dict()
     counts = ", ".join(f"{len(positions):,} {part}" for part, positions in used.items())
     kind = (
@@ -72,19 +152,24 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
         if parts.index.synthetic and config.data_dir is None
         else parts.index.layout
     )
-    total = sum(item.minutes for item in estimates)
     lines = [
-        f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
-        f"device    {device.type}: {device_name(device)}, mixed precision {amp}",
-        f"weights   {initial}",
         f"data      {parts.index.root if not parts.index.synthetic else 'built-in'} ({kind})",
         f"images    {counts}; {parts.num_classes} classes, {config.image_size} pixels",
-        f"disk      {needed / 1e9:.2f} GB needed at most",
-        *(f"warning   {line}" for line in parts.warnings),
-        *(f"minutes   {item.minutes:6.1f}  {item.variant}{item.note}" for item in estimates),
-        f"minutes   {total:6.1f}  in all, estimated",
     ]
-    return Checked(device, parts, estimates, lines, time.perf_counter() - begin)
+    if len(runs) > 1:
+        folds = f", {config.folds} folds" if config.folds else ""
+        lines.append(f"runs      {len(runs)} of each variant: {config.seeds} seeds{folds}")
+    return lines
+
+
+def _describe_minutes(estimates: Sequence[Estimate], plan: Plan | None) -> list[str]:
+    total = sum(item.minutes for item in estimates)
+    lines = [f"minutes   {item.minutes:6.1f}  {item.variant}{item.note}" for item in estimates]
+    if plan is not None:
+        total += plan.seconds / 60
+        lines.append(f"minutes   {plan.seconds / 60:6.1f}  timing: {plan.line()}")
+        lines += [f"timing    {note}" for note in plan.notes]
+    return [*lines, f"minutes   {total:6.1f}  in all, estimated"]
 
 
 def choose_device(asked: str) -> torch.device:
@@ -145,8 +230,8 @@ def _check_weights(chosen: Sequence[variants.Variant], config: RunConfig) -> str
     return "random (no --pretrained, no --weights)"
 
 
-def _check_disk(parts: Parts, config: RunConfig, checkpoint_bytes: int) -> float:
-    decoded = len(parts.positions()) * config.image_size**2 * 3
+def _check_disk(runs: Sequence[Run], config: RunConfig, checkpoint_bytes: int) -> float:
+    decoded = len(all_positions(runs)) * config.image_size**2 * 3
     needed = DISK_MARGIN * (decoded + checkpoint_bytes)
     existing = config.results_dir.absolute()
     while not existing.exists():
@@ -158,3 +243,8 @@ def _check_disk(parts: Parts, config: RunConfig, checkpoint_bytes: int) -> float
             f"{checkpoint_bytes / 1e9:.1f} GB: free some, or give --results-dir on another disk"
         )
     return needed
+
+
+def all_positions(runs: Sequence[Run]) -> list[int]:
+    """Every position that one of the runs uses."""
+    return sorted({position for run in runs for position in run.parts.positions()})

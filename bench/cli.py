@@ -31,6 +31,11 @@ PLUGIN_HELP = (
     "Python file that registers variants; its code RUNS WITH YOUR RIGHTS, so name only files "
     "that you trust; may be repeated"
 )
+TIMING_OPTIONS = (
+    "image_size", "reduction", "device", "threads", "rounds", "time_budget", "clocks",
+    "timing_batch", "timing_amp", "channels_last", "seed", "freeze_backbone", "attention_lr",
+    "data_dir", "synthetic_images", "results_dir",
+)  # fmt: skip
 METAVARS = {int: "N", float: "X", Path: "PATH", Seconds: "TIME"}
 
 
@@ -150,7 +155,37 @@ def make_parser() -> Parser:
         "--runs", nargs="+", default=[], metavar="RUN", help="these run folders instead of a sweep"
     )
     report.add_argument("--name", help="name of the report's folder (default: the sweep's id)")
+    report.add_argument(
+        "--claims",
+        type=Path,
+        metavar="FILE",
+        help="your own claims (TOML), judged beside the guide's",
+    )
+    report.add_argument(
+        "--max-latency-ms", metavar="X", help="recommend the best within this latency at batch 1"
+    )
+    report.add_argument(
+        "--max-size-mb", metavar="X", help="recommend the best within this model size"
+    )
     add_options(report, ["results_dir", "reports_dir"])
+
+    compare = command(
+        "compare",
+        "compare variants of a sweep: accuracy, size, speed, and which differences are real",
+        "python -m bench compare EfficientNetV2_S EfficientNetV2_S_CA",
+    )
+    compare.add_argument(
+        "names",
+        nargs="*",
+        metavar="VARIANT",
+        help="the first is what the others are compared with (default: each variant with its "
+        "baseline)",
+    )
+    compare.add_argument("--sweep", metavar="ID", help="which sweep (default: the latest)")
+    compare.add_argument(
+        "--runs", nargs="+", default=[], metavar="RUN", help="these run folders instead of a sweep"
+    )
+    add_options(compare, ["results_dir"])
 
     listing = command(
         "list", "show the variants that can be run, or the presets", "python -m bench list --json"
@@ -171,12 +206,12 @@ def make_parser() -> Parser:
 
     timing = command(
         "time",
-        "time inference of variants, each in a fresh process",
-        "python -m bench time --variants all,baselines --time-budget 10",
+        "time variants together: rounds of fresh processes, with intervals and an A/A control",
+        "python -m bench time --variants all,baselines --time-budget 30m",
     )
     add_selection(timing)
     timing.add_argument("--classes", type=int, default=10, metavar="N", help="(default: 10)")
-    add_options(timing, ["image_size", "reduction", "device", "threads", "time_budget"])
+    add_options(timing, TIMING_OPTIONS)
     _add_json(timing)
 
     data = command(

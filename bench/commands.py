@@ -63,9 +63,7 @@ def run(parsed: Namespace, command_line: str) -> int:
     )
     print(_table([_summary(folder, record) for folder, record in outcome.runs]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
-    where = str(resolved.config.results_dir)
-    extra = "" if where == "results" else f" --results-dir {where}"
-    print(f"next: python -m bench report{extra}")
+    print(f"next: python -m bench report{_results_flag(resolved.config.results_dir)}")
     if outcome.failed:
         names = ", ".join(record["variant"]["name"] for record in outcome.failed)
         print(f"failed: {names}: the reasons are in their run.json and in the report")
@@ -109,30 +107,79 @@ def report(parsed: Namespace, command_line: str) -> int:
     """Render records; imports no PyTorch."""
     config = _resolve(parsed).config
     from bench.report import render
-    from bench.results import latest_sweep, load_records
+    from bench.report.claims_file import load_claims_file
 
-    records, problems = load_records(config.results_dir, parsed.runs)
-    for line in problems:
-        print(f"warning: {line}", file=sys.stderr)
-    if not records:
-        raise BenchError(
-            f"no readable records in {config.results_dir}: run something first "
-            "(python -m bench run --preset smoke)"
-        )
-    sweep = None if parsed.runs else parsed.sweep or latest_sweep(records)
-    if sweep is not None:
-        known = sorted({record["sweep"]["id"] for record in records})
-        records = [record for record in records if record["sweep"]["id"] == sweep]
-        if not records:
-            raise BenchError(f"no sweep {sweep!r} in {config.results_dir}: {', '.join(known)}")
+    records, problems, sweep = _records(config.results_dir, parsed.runs, parsed.sweep)
+    own = []
+    if parsed.claims is not None:
+        own = load_claims_file(parsed.claims, _known_variants(records))
     name = parsed.name or sweep or "runs"
     if Path(name).name != name or name in (".", ".."):
         raise BenchError(
             f"--name {name!r} must be a plain folder name: use --reports-dir for paths"
         )
     _refuse_file(config.reports_dir, name)
-    print(render(records, config.reports_dir / name, title=name, problems=problems))
+    path = render(
+        records,
+        config.reports_dir / name,
+        title=name,
+        problems=problems,
+        own_claims=own,
+        max_latency_ms=_positive(parsed.max_latency_ms, "--max-latency-ms"),
+        max_size_mb=_positive(parsed.max_size_mb, "--max-size-mb"),
+    )
+    print(path)
     return 0
+
+
+def compare(parsed: Namespace, command_line: str) -> int:
+    """Compare variants of a sweep in the terminal; imports no PyTorch."""
+    config = _resolve(parsed).config
+    from bench.report.comparing import compare_text
+
+    records, _, _ = _records(config.results_dir, parsed.runs, parsed.sweep)
+    print(compare_text(records, parsed.names))
+    return 0
+
+
+def _records(
+    results_dir: Path, runs: list[str], sweep: str | None
+) -> tuple[list[dict[str, Any]], list[str], str | None]:
+    """Records of the named runs, of a sweep or of the latest one; problems; the sweep's id."""
+    from bench.results import latest_sweep, load_records
+
+    records, problems = load_records(results_dir, runs)
+    for line in problems:
+        print(f"warning: {line}", file=sys.stderr)
+    if not records:
+        raise BenchError(
+            f"no readable records in {results_dir}: run something first "
+            "(python -m bench run --preset smoke)"
+        )
+    if runs:
+        return records, problems, None
+    chosen = sweep or latest_sweep(records)
+    known = sorted({record["sweep"]["id"] for record in records})
+    records = [record for record in records if record["sweep"]["id"] == chosen]
+    if not records:
+        raise BenchError(f"no sweep {chosen!r} in {results_dir}: {', '.join(known)}")
+    return records, problems, chosen
+
+
+def _known_variants(records: list[dict[str, Any]]) -> list[str]:
+    return sorted({*variants.names(), *(record["variant"]["name"] for record in records)})
+
+
+def _positive(text: str | None, flag: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise BenchError(f"{flag} must be a number, not {text!r}") from error
+    if not 0 < number < float("inf"):
+        raise BenchError(f"{flag} must be a finite number above 0: {text}")
+    return number
 
 
 def _refuse_file(reports_dir: Path, name: str) -> None:
@@ -259,47 +306,45 @@ def count(parsed: Namespace, command_line: str) -> int:
 
 
 def time(parsed: Namespace, command_line: str) -> int:
-    """Throughput of the chosen variants; 1 when one could not be timed."""
-    chosen, config, classes = _select(parsed), _resolve(parsed).config, _classes(parsed)
-    from bench.check import choose_device
-    from bench.timing_process import time_variant
+    """Time the chosen variants together; records go to the results folder."""
+    chosen, resolved, classes = _select(parsed), _resolve(parsed), _classes(parsed)
+    from bench.check import check_folder
+    from bench.report.selection import Selection
+    from bench.report.speeds import speed_tables
+    from bench.timed import time_variants
 
-    devices = ["cpu"]
-    if config.device != "cpu" and choose_device(config.device).type == "cuda":
-        devices.append("cuda")
-    rows, failed = [], []
-    for number, variant in enumerate(chosen, 1):
-        print(f"[{number}/{len(chosen)}] {variant.name}", file=sys.stderr, flush=True)
-        outcome = time_variant(
-            variant.name, classes, config, devices=devices, plugins=parsed.plugin
-        )
-        rows += [{"variant": variant.name, **case} for case in outcome["timing"]]
-        if outcome["timing_error"]:
-            failed.append(f"{variant.name}: {outcome['timing_error']}")
+    check_folder(resolved.config.results_dir, "--results-dir")
+    outcome = time_variants(
+        chosen,
+        resolved,
+        classes,
+        command=command_line,
+        plugins=parsed.plugin,
+        stream=sys.stderr,
+    )
+    records = [record for _, record in outcome.runs]
     if parsed.json:
-        _print_json(rows)
+        rows = [{"variant": r["variant"]["name"], **case} for r in records for case in r["timing"]]
+        _print_json({"session": records[0]["session"], "timing": rows})
     else:
-        shown = [
-            {
-                "variant": row["variant"],
-                "device": row["device"],
-                "pixels": row["image_size"],
-                "batch": row["batch_size"],
-                "images/s": f"{row['images_per_s']:.1f}",
-                "steps": row["timed_steps"],
-                "slowest/fastest step": _spread(row["step_seconds"]),
-                "peak MB": f"{row['peak_memory_mb']:.0f}",
-            }
-            for row in rows
-        ]
-        print(_table(shown))
-    for line in failed:
-        print(f"failed: {line}", file=sys.stderr)
-    return 1 if failed else 0
+        for table in speed_tables(Selection(records)):
+            print(f"{table.title}\n{table.caption}\n\n{_text(table)}\n")
+        where = _results_flag(resolved.config.results_dir)
+        print(f"records: {len(records)} in {resolved.config.results_dir}, sweep {outcome.id}")
+        print(f"next: python -m bench report{where} --sweep {outcome.id}")
+    for record in outcome.failed:
+        print(f"failed: {record['variant']['name']}: {record['timing_error']}", file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
-def _spread(seconds: list[float]) -> str:
-    return f"{max(seconds) / min(seconds):.2f}"
+def _text(table: Any) -> str:
+    from tabulate import tabulate
+
+    return tabulate(table.rows, headers=table.headers, tablefmt="simple", disable_numparse=True)
+
+
+def _results_flag(results_dir: Path) -> str:
+    return "" if str(results_dir) == "results" else f" --results-dir {results_dir}"
 
 
 def data(parsed: Namespace, command_line: str) -> int:
@@ -333,6 +378,7 @@ COMMANDS: dict[str, Callable[[Namespace, str], int]] = {
     "run": run,
     "check": check,
     "report": report,
+    "compare": compare,
     "list": list_,
     "count": count,
     "time": time,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +18,67 @@ from bench.config import RunConfig
 from bench.data.parts import Parts, cache_folder
 from bench.measure.environment import usable_cores
 from bench.measure.throughput import device_name
+from bench.plan import Rate
 from bench.train.optim import freeze_backbone, set_training
 
 PROBE_BATCH = 8
 BUDGET_S = 40.0
-TIMING_START_S = 10.0
 
 
 @attrs.frozen
 class Estimate:
-    """Minutes of one variant, training and timing together."""
+    """Minutes of training one variant, all its seeds and folds together."""
 
     variant: str
     minutes: float
     note: str
 
 
-def estimate(
-    chosen: Sequence[variants.Variant], config: RunConfig, parts: Parts, device: torch.device
-) -> list[Estimate]:
-    """Estimate each variant from three training steps and forward passes of its backbone.
+def measure_rates(
+    chosen: Sequence[variants.Variant], config: RunConfig, num_classes: int, device: torch.device
+) -> dict[str, Rate]:
+    """Seconds for one image in a training step and in a forward pass, of each variant.
 
-    Variants of one backbone share a measurement (attention on the last feature map adds a few
-    percent). Backbones are measured until :data:`BUDGET_S` seconds are over; what is left gets no
-    figure of its own but the slowest measured one, and says so.
+    Three steps of each backbone are timed, or what an earlier check of the same machine found:
+    variants of one backbone share a measurement (attention on the last feature map adds a few
+    percent). Backbones are measured until :data:`BUDGET_S` seconds are over; a variant that cannot
+    be built or whose turn does not come is missing.
     """
     torch.set_num_threads(config.threads or usable_cores())
     known = _load_cache()
     deadline = time.perf_counter() + BUDGET_S
-    rates: dict[str, tuple[float, float] | None] = {}
+    rates: dict[str, Rate] = {}
     for variant in chosen:
         key = _key(variant, config, device)
         if key not in known and time.perf_counter() < deadline:
             try:
-                known[key] = list(_measure(variant, config, parts.num_classes, device))
+                known[key] = list(_measure(variant, config, num_classes, device))
             except Exception:
                 known[key] = None
         found = known.get(key)
-        rates[variant.name] = (found[0], found[1]) if found else None
+        if found:
+            rates[variant.name] = (found[0], found[1])
     _save_cache({key: value for key, value in known.items() if value})
-    measured = [rate for rate in rates.values() if rate]
-    slowest = max(measured) if measured else (0.0, 0.0)
+    return rates
+
+
+def estimate(
+    chosen: Sequence[variants.Variant],
+    config: RunConfig,
+    runs: Sequence[Parts],
+    rates: Mapping[str, Rate],
+) -> list[Estimate]:
+    """Minutes of each variant on the images of all its runs; without a rate, the slowest one's."""
+    slowest = max(rates.values(), default=(0.0, 0.0))
+    train = sum(len(parts.used.train) for parts in runs)
+    valid = sum(len(parts.used.valid) for parts in runs)
+    test = sum(len(parts.used.test) for parts in runs)
     out = []
     for variant in chosen:
-        rate = rates[variant.name]
-        train_s, valid_s = rate or slowest
-        seconds = config.epochs * (
-            train_s * len(parts.used.train) + valid_s * len(parts.used.valid)
-        )
-        seconds += valid_s * len(parts.used.test)
-        if config.timing:
-            sizes = len({config.image_size, 224})
-            devices = 2 if device.type == "cuda" else 1
-            seconds += TIMING_START_S + config.time_budget * sizes * devices
-        note = "" if rate else " (not measured: as the slowest of the others)"
+        train_s, valid_s = rates.get(variant.name, slowest)
+        seconds = config.epochs * (train_s * train + valid_s * valid) + valid_s * test
+        known = variant.name in rates
+        note = "" if known else " (not measured: as the slowest of the others)"
         out.append(Estimate(variant.name, seconds / 60, note))
     return out
 

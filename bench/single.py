@@ -1,9 +1,9 @@
-"""One variant of a sweep, from its declaration to its record: train, count, time, write."""
+"""One run of a variant, from its declaration to its record: count, train, write."""
 
 from __future__ import annotations
 
 import traceback
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,21 @@ import torch
 
 import variants
 from bench import build
+from bench.check import Run
 from bench.config import RunConfig
 from bench.data.cache import DecodedImages
 from bench.data.loaders import ImageDataset, make_loader
 from bench.data.parts import Parts
 from bench.data.transforms import eval_transform, train_transform
 from bench.errors import BenchError
-from bench.measure.complexity import counters_disagree
-from bench.measure.environment import environment, usable_cores
-from bench.measure.memory import PeakMemory, keep_freed_memory
+from bench.measure.environment import others_load, usable_cores
+from bench.measure.memory import PeakMemory
 from bench.measure.throughput import device_name
 from bench.presets import Resolved
-from bench.results import SCHEMA, SCHEMA_VERSION, new_run_folder, write_json
+from bench.record import count_into, new_record, now, time_into
+from bench.results import new_run_folder, write_json
 from bench.results.plot import training_plot
-from bench.timing_process import REFERENCE_SIZE, time_variant
+from bench.session import Timed
 from bench.train.engine import TrainResult, fit
 from bench.train.metrics import evaluate
 from bench.train.progress import Progress
@@ -33,31 +34,53 @@ from bench.train.progress import Progress
 
 @attrs.frozen(kw_only=True)
 class Sweep:
-    """What all variants of a sweep share."""
+    """What all variants of a sweep share at one seed and fold.
+
+    Attributes:
+        run: seed, fold and images.
+        data: the ``data`` of the record.
+        timed: the timing session of the sweep, or none.
+    """
 
     id: str
     command: str
     resolved: Resolved
     device: torch.device
-    parts: Parts
+    run: Run
+    data: dict[str, Any]
     images: DecodedImages
-    plugins: list[Path]
+    timed: Timed | None
     stream: Any
 
     @property
     def config(self) -> RunConfig:
-        """The options."""
-        return self.resolved.config
+        """The options, with this run's seed."""
+        return attrs.evolve(self.resolved.config, seed=self.run.seed)
+
+    @property
+    def parts(self) -> Parts:
+        """The images of this run."""
+        return self.run.parts
 
 
 def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str, Any]]:
-    """Train, count and time a variant; its folder and record. A failure is a record too."""
-    folder = new_run_folder(sweep.config.results_dir, variant.name, datetime.now())
-    record = _new_record(sweep, variant)
+    """Train and count a variant; its folder and record. A failure is a record too."""
+    config = sweep.config
+    folder = new_run_folder(config.results_dir, variant.name, datetime.now())
+    about = {"id": sweep.id, "command": sweep.command, "preset": sweep.resolved.preset}
+    record = new_record(
+        variant,
+        config,
+        sweep=about,
+        sources=sweep.resolved.sources,
+        data=sweep.data,
+        device=sweep.device,
+    )
+    record["warnings"] += sweep.parts.warnings
     try:
-        _count(sweep, variant, record)
+        time_into(record, variant.name, sweep.timed)
+        count_into(record, variant, sweep.parts.num_classes, config)
         _train(sweep, variant, folder, record)
-        _time(sweep, variant, record)
         _write_guide_files(sweep, folder, record)
         record["status"] = "complete"
     except Exception as error:
@@ -66,63 +89,13 @@ def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str
             "message": " ".join(str(error).split()),
             "traceback": traceback.format_exc(),
         }
-    record["finished"] = _now()
+    record["finished"] = now()
+    record["environment"]["load_after"] = others_load()
     write_json(folder / "run.json", record)
     return folder, record
 
 
-def _new_record(sweep: Sweep, variant: variants.Variant) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "status": "failed",
-        "error": None,
-        "sweep": {
-            "id": sweep.id,
-            "command": sweep.command,
-            "preset": sweep.resolved.preset,
-        },
-        "started": _now(),
-        "finished": "",
-        "variant": build.describe(variant, sweep.config),
-        "config": sweep.config.as_record(),
-        "config_sources": dict(sweep.resolved.sources),
-        "data": sweep.parts.as_record(sweep.images),
-        "environment": environment(sweep.device, keep_freed_memory()),
-        "counts": None,
-        "training": None,
-        "metrics": None,
-        "timing": [],
-        "timing_error": None if sweep.config.timing else "timing was off (--no-timing)",
-        "validation": None,
-        "test": None,
-        "warnings": list(sweep.parts.warnings),
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 # --- the stages ------------------------------------------------------------------------------
-
-
-def _count(sweep: Sweep, variant: variants.Variant, record: dict[str, Any]) -> None:
-    sizes = sorted({sweep.config.image_size, REFERENCE_SIZE})
-    counts = build.count(variant, sweep.parts.num_classes, sweep.config, sizes)
-    record["counts"] = counts
-    declared = counts["parameters_declared"]
-    if declared is not None and declared != counts["parameters"]:
-        record["warnings"].append(
-            f"{counts['parameters']:,} parameters, but {declared:,} are declared: the model is "
-            "not the one that its name promises"
-        )
-    for macs in counts["macs"]:
-        if counters_disagree(macs):
-            record["warnings"].append(
-                f"the two MAC counters disagree at {macs['image_size']} pixels: "
-                f"{macs['gmacs_matrix']:.5f} (fvcore) and {macs['gmacs_flop_counter']:.5f} GMACs"
-            )
 
 
 def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[str, Any]) -> None:
@@ -203,46 +176,33 @@ def _training_record(
     }
 
 
-def _time(sweep: Sweep, variant: variants.Variant, record: dict[str, Any]) -> None:
-    if not sweep.config.timing:
-        return
-    devices = ["cpu"]
-    if torch.cuda.is_available() and sweep.config.device != "cpu":
-        devices.append("cuda")
-    print(f"{variant.name}  timing on {' and '.join(devices)}", file=sweep.stream, flush=True)
-    record.update(
-        time_variant(
-            variant.name,
-            sweep.parts.num_classes,
-            sweep.config,
-            devices=devices,
-            plugins=sweep.plugins,
-        )
-    )
-    if record["timing_error"]:
-        record["warnings"].append(f"timing: {record['timing_error']}")
-
-
 def _write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> None:
     """The files that the guide promises: metrics.json, history.json, training_plot.png."""
     training, best = record["training"], record["validation"]
     if training is None:
         raise BenchError("the training left no result")
     row = training["epochs"][training["best_epoch"] - 1]
-    fps = [
-        case["images_per_s"]
-        for case in record["timing"]
-        if case["device"] == sweep.device.type and case["image_size"] == sweep.config.image_size
-    ]
+    fps = _guide_fps(record["timing"], sweep.device.type, sweep.config.image_size)
     record["metrics"] = {
         "valid_acc": best["accuracy"],
         "valid_loss": best["loss"],
         "train_acc": row["train_acc"],
         "train_loss": row["train_loss"],
         "best_epoch": training["best_epoch"],
-        "fps": fps[0] if fps else None,
+        "fps": fps,
     }
     write_json(folder / "metrics.json", record["metrics"])
     if sweep.config.save_history:
         write_json(folder / "history.json", training["epochs"])
     training_plot(training["epochs"], folder / "training_plot.png", record["variant"]["name"])
+
+
+def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> float | None:
+    """Images/s of the model alone at the timing batch and the run's size, with all threads."""
+    found = [
+        case
+        for case in timing
+        if (case["device"], case["clock"], case["regime"]) == (device, "model", "throughput")
+        and case["image_size"] == image_size
+    ]
+    return max(found, key=lambda case: case["threads"])["images_per_s"] if found else None

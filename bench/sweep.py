@@ -1,4 +1,4 @@
-"""Runs the variants of a sweep one after the other; one that fails does not stop the rest."""
+"""Times the variants of a sweep together, then trains one after the other; a failure is a row."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ import torch
 from tqdm import tqdm
 
 import variants
-from bench.check import Checked
-from bench.data.parts import decode_parts
+from bench.check import Checked, Run, all_positions
+from bench.config import RunConfig
+from bench.data.cache import DecodedImages, decode
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
+from bench.session import Session, Timed
 from bench.single import Sweep, run_variant
+
+MOST_PIPELINE_IMAGES = 64
 
 
 @attrs.frozen
@@ -49,12 +53,12 @@ def run_sweep(
     plugins: list[Path],
     stream: TextIO,
 ) -> Outcome:
-    """Decode the images once, then run each variant on them.
+    """Time all variants together, decode the images once, then train each at each seed and fold.
 
     Args:
         chosen: the variants, in order.
         resolved: the options and where they came from.
-        checked: what the check found: device and parts.
+        checked: what the check found: device, images of each run, plan of the timing session.
         command: the command line, for the records.
         plugins: files that register variants, for the timing processes.
         stream: where progress goes.
@@ -63,37 +67,78 @@ def run_sweep(
         BenchError: too little disk for the decoded images, or too few readable ones.
     """
     keep_freed_memory()
-    torch.set_num_threads(resolved.config.threads or usable_cores())
+    config = resolved.config
+    torch.set_num_threads(config.threads or usable_cores())
+    sweep_id = new_sweep_id(datetime.now())
     with tempfile.TemporaryDirectory(prefix="paddy-bench-") as folder:
-        total = len(checked.parts.positions())
-        with tqdm(
-            total=total, desc="decoding", unit="image", file=stream, disable=not stream.isatty()
-        ) as bar:
-            parts, images = decode_parts(
-                checked.parts,
-                resolved.config,
-                folder=Path(folder),
-                workers=usable_cores(),
-                on_progress=lambda done, _: bar.update(done - bar.n),
+        images = _decode(checked, config, Path(folder), stream)
+        timed = _time(checked, config, plugins, stream)
+        done: list[tuple[Path, dict[str, Any]]] = []
+        total = len(chosen) * len(checked.runs)
+        for run in checked.runs:
+            readable = attrs.evolve(run, parts=run.parts.without(images))
+            sweep = Sweep(
+                id=sweep_id,
+                command=command,
+                resolved=resolved,
+                device=checked.device,
+                run=readable,
+                data=readable.parts.as_record(images),
+                images=images,
+                timed=timed,
+                stream=stream,
             )
-        for path, reason in images.unreadable:
-            print(f"warning: unreadable image, not used: {path} ({reason})", file=stream)
-        sweep = Sweep(
-            id=new_sweep_id(datetime.now()),
-            command=command,
-            resolved=resolved,
-            device=checked.device,
-            parts=parts,
-            images=images,
-            plugins=plugins,
-            stream=stream,
+            for variant in chosen:
+                label = _label(run, checked.runs)
+                print(f"[{len(done) + 1}/{total}] {variant.name}{label}", file=stream, flush=True)
+                folder_of_run, record = run_variant(sweep, variant)
+                done.append((folder_of_run, record))
+                if record["error"]:
+                    error = record["error"]
+                    line = f"failed: {variant.name}{label}: {error['type']}: {error['message']}"
+                    print(line, file=stream)
+        return Outcome(sweep_id, done)
+
+
+def _label(run: Run, runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return ""
+    fold = "" if run.fold is None else f" fold {run.fold + 1}"
+    return f", seed {run.seed}{fold}"
+
+
+def _decode(checked: Checked, config: RunConfig, folder: Path, stream: TextIO) -> DecodedImages:
+    """Every image that a run uses, decoded once."""
+    positions = all_positions(checked.runs)
+    with tqdm(
+        total=len(positions), desc="decoding", unit="image", file=stream,
+        disable=not stream.isatty(),
+    ) as bar:  # fmt: skip
+        images = decode(
+            checked.runs[0].parts.index,
+            positions,
+            image_size=config.image_size,
+            folder=folder,
+            workers=usable_cores(),
+            on_progress=lambda done, _: bar.update(done - bar.n),
         )
-        runs = []
-        for number, variant in enumerate(chosen, 1):
-            print(f"[{number}/{len(chosen)}] {variant.name}", file=stream, flush=True)
-            folder_of_run, record = run_variant(sweep, variant)
-            runs.append((folder_of_run, record))
-            if record["error"]:
-                error = record["error"]
-                print(f"failed: {variant.name}: {error['type']}: {error['message']}", file=stream)
-        return Outcome(sweep.id, runs)
+    for path, reason in images.unreadable:
+        print(f"warning: unreadable image, not used: {path} ({reason})", file=stream)
+    for run in checked.runs:
+        run.parts.without(images)  # raises before anything is timed or trained
+    return images
+
+
+def _time(checked: Checked, config: RunConfig, plugins: list[Path], stream: TextIO) -> Timed | None:
+    if checked.plan is None:
+        return None
+    print(f"timing: {checked.plan.line()}", file=stream, flush=True)
+    parts = checked.runs[0].parts
+    return Session(
+        checked.plan,
+        config,
+        num_classes=parts.num_classes,
+        plugins=plugins,
+        images=[parts.index.path(p).absolute() for p in parts.used.valid[:MOST_PIPELINE_IMAGES]],
+        stream=stream,
+    ).run()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -63,6 +62,8 @@ def build_model(
     """
     if variant.build is not None:
         return variant.build(num_classes=num_classes, dropout=dropout, reduction=reduction)
+    import timm  # takes seconds, in every process of a timing session
+
     name = variant.weights_tag or variant.backbone
     try:
         backbone: Any = timm.create_model(

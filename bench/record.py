@@ -1,0 +1,105 @@
+"""The record of a run (run.json) as it is begun, counted and given its timings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+import variants
+from bench import build
+from bench.config import RunConfig
+from bench.measure.cases import REFERENCE_SIZE
+from bench.measure.complexity import counters_disagree
+from bench.measure.environment import environment
+from bench.measure.memory import keep_freed_memory
+from bench.results import SCHEMA, SCHEMA_VERSION
+from bench.session import Timed
+
+
+def new_record(
+    variant: variants.Variant,
+    config: RunConfig,
+    *,
+    sweep: Mapping[str, Any],
+    sources: Mapping[str, str],
+    data: Mapping[str, Any],
+    device: torch.device,
+) -> dict[str, Any]:
+    """A record of a run that has not done anything yet.
+
+    Args:
+        variant: what is run.
+        config: with the run's own seed.
+        sweep: id, command and preset.
+        sources: where each option came from.
+        data: the ``data`` of the record.
+        device: where it trains.
+    """
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "status": "failed",
+        "error": None,
+        "sweep": dict(sweep),
+        "started": now(),
+        "finished": "",
+        "variant": build.describe(variant, config),
+        "config": config.as_record(),
+        "config_sources": dict(sources),
+        "data": dict(data),
+        "environment": environment(device, keep_freed_memory(), command=sweep["command"]),
+        "counts": None,
+        "training": None,
+        "metrics": None,
+        "timing": [],
+        "timing_error": None if config.timing else "timing was off (--no-timing)",
+        "session": None,
+        "validation": None,
+        "test": None,
+        "warnings": [],
+    }
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def count_into(
+    record: dict[str, Any], variant: variants.Variant, num_classes: int, config: RunConfig
+) -> None:
+    """Count parameters and MACs at the run's image size and at 224; warn of what is off."""
+    sizes = sorted({config.image_size, REFERENCE_SIZE})
+    counts = build.count(variant, num_classes, config, sizes)
+    record["counts"] = counts
+    declared = counts["parameters_declared"]
+    if declared is not None and declared != counts["parameters"]:
+        record["warnings"].append(
+            f"{counts['parameters']:,} parameters, but {declared:,} are declared: the model is "
+            "not the one that its name promises"
+        )
+    for macs in counts["macs"]:
+        if counters_disagree(macs):
+            record["warnings"].append(
+                f"the two MAC counters disagree at {macs['image_size']} pixels: "
+                f"{macs['gmacs_matrix']:.5f} (fvcore) and {macs['gmacs_flop_counter']:.5f} GMACs"
+            )
+
+
+def time_into(record: dict[str, Any], name: str, timed: Timed | None) -> None:
+    """Put a session and what it found of a variant into the variant's record."""
+    if timed is None:
+        return
+    record["session"] = timed.record
+    record["timing"] = timed.timing[name]
+    record["timing_error"] = timed.errors[name]
+    if timed.errors[name]:
+        record["warnings"].append(f"timing: {timed.errors[name]}")
+    record["warnings"] += [
+        f"timing: batch {item['to']} instead of {item['from']} for all variants: "
+        f"{item['variant']}: {item['reason']}"
+        for item in timed.record["lowered_batch"]
+    ]
