@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-Documented = float | tuple[float, float] | str
+from bench.report.quantities import Documented
 
 
 @attrs.frozen
@@ -24,6 +24,9 @@ class Row:
         undocumented: why no documented value stands in this row.
         measured_only: no documented column at all (layout "variants").
         documented_unit: unit of the documented value where it differs from the measured one's.
+        when: the conditions as data (:data:`bench.report.conditions.KINDS`); absent is unstated.
+        tolerance: absolute, or a share such as "5 %"; None for the metric's default.
+        judged: whether the values are claims; false where claims of their own state them better.
     """
 
     key: str
@@ -40,6 +43,9 @@ class Row:
     undocumented: str | None = None
     measured_only: bool = False
     documented_unit: str | None = None
+    when: Mapping[str, Any] = attrs.field(factory=dict)
+    tolerance: float | str | None = None
+    judged: bool = True
 
 
 @attrs.frozen
@@ -87,7 +93,9 @@ class Published:
     """A figure that others published for several backbones under one set of conditions.
 
     Attributes:
-        pixels: image size behind each value, where the sizes differ.
+        pixels: image size behind each speed, where the sizes differ.
+        sizes: image size behind each accuracy.
+        device: "cpu" or "cuda", for speeds.
     """
 
     quantity: str
@@ -96,6 +104,8 @@ class Published:
     source: str
     value: Mapping[str, float]
     pixels: Mapping[str, int] = attrs.field(factory=dict)
+    sizes: Mapping[str, int] = attrs.field(factory=dict)
+    device: str | None = None
 
     def ratio(self, variant: str, base: str) -> float | None:
         """``variant`` ÷ ``base``, scaled to the base's image size; None where one is missing."""
@@ -106,13 +116,34 @@ class Published:
 
 
 @attrs.frozen
+class Reference:
+    """A published figure of other data or models: orientation beside the claims that it names."""
+
+    metric: str
+    variants: tuple[str, ...]
+    text: str
+    source: str
+
+
+@attrs.frozen
 class Claims:
-    """Everything that ``claims.toml`` documents."""
+    """Everything that ``claims.toml`` documents.
+
+    Attributes:
+        stated: claims that stand in none of the tables, as they are in the file.
+        references: published figures for orientation.
+        data: class names of the data sets that conditions name.
+        backbones: the published name of the backbone inside a variant.
+    """
 
     tables: tuple[ClaimTable, ...]
     parameters: tuple[ParameterTable, ...]
     published: tuple[Published, ...]
     presets: Mapping[str, Mapping[str, Any]]
+    stated: tuple[Mapping[str, Any], ...] = ()
+    references: tuple[Reference, ...] = ()
+    data: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    backbones: Mapping[str, str] = attrs.field(factory=dict)
 
     def documents(self, variant: str) -> bool:
         """Whether any of the guide's tables has a column for the variant."""
@@ -141,6 +172,13 @@ def parse_claims(raw: Mapping[str, Any]) -> Claims:
         ),
         published=tuple(Published(**entry) for entry in raw["published"]),
         presets=raw["presets"],
+        stated=tuple(raw.get("claim", ())),
+        references=tuple(
+            Reference(**{**entry, "variants": tuple(entry["variants"])})
+            for entry in raw.get("reference", ())
+        ),
+        data={name: tuple(classes) for name, classes in raw.get("data", {}).items()},
+        backbones=raw.get("backbones", {}),
     )
 
 
@@ -181,6 +219,7 @@ def _derive(row: Row, by_key: Mapping[str, Row]) -> Row:
         documented=ratios,
         approximate=source.approximate,
         conditions=row.conditions or source.conditions,
+        when=row.when or source.when,
     )
 
 

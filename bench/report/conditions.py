@@ -1,0 +1,133 @@
+"""Under which conditions a claim holds, and in which of them a run or a timing differs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from bench.presets import load_presets
+from bench.report.expected import changed_options
+from bench.report.gates import Record
+from bench.report.markdown import one_line
+
+Conditions = Mapping[str, Any]
+
+# Each condition: the types that a claim may give it as.
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "device": (str,),
+    "device_name": (str, list),
+    "batch": (int,),
+    "image_size": (int,),
+    "dtype": (str,),
+    "threads": (int,),
+    "memory_format": (str,),
+    "classes": (int,),
+    "data": (str,),
+    "preset": (str,),
+    "pretrained": (bool,),
+    "epochs": (int,),
+}
+DEVICES = ("cpu", "cuda")
+# An accuracy is that of the weights: what they ran on has no part in it.
+OF_THE_MACHINE = ("device", "device_name", "threads", "memory_format", "dtype")
+_OTHER_MODEL = {"ti", "super", "laptop", "mobile", "max-q", "d"}
+
+
+def facts_of_timing(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions of one timing entry of a record."""
+    keys = ("device", "device_name", "image_size", "dtype", "threads", "memory_format")
+    return {**{key: entry.get(key) for key in keys}, "batch": entry.get("batch_size")}
+
+
+def facts_of_run(record: Record, data_sets: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """The conditions of a run's training.
+
+    Args:
+        data_sets: class names of the data sets that claims name.
+    """
+    training, config = record.get("training") or {}, record.get("config") or {}
+    initial = training.get("initial_weights")
+    return {
+        "device": training.get("device"),
+        "device_name": training.get("device_name"),
+        "batch": config.get("batch_size"),
+        "image_size": config.get("image_size"),
+        "epochs": config.get("epochs"),
+        "dtype": training.get("amp"),
+        "threads": (record.get("environment") or {}).get("threads"),
+        "classes": len((record.get("data") or {}).get("classes") or []),
+        "pretrained": bool(config.get("pretrained")) if initial is None else initial != "random",
+        "preset": _preset(record),
+        "data": _data(record, data_sets),
+    }
+
+
+def _preset(record: Record) -> str:
+    name = (record.get("sweep") or {}).get("preset")
+    preset = load_presets().get(name) if name else None
+    if preset is None:
+        return one_line(name or "none")
+    changed = changed_options(preset.options, record)
+    return f"{name} with other {', '.join(changed)}" if changed else preset.name
+
+
+def _data(record: Record, data_sets: Mapping[str, Collection[str]]) -> str:
+    data, config = record.get("data") or {}, record.get("config") or {}
+    if data.get("synthetic"):
+        return "synthetic"
+    classes = data.get("classes") or []
+    name = next((key for key, names in data_sets.items() if set(names) == set(classes)), None)
+    if name is None:
+        return f"other data, {len(classes)} classes ({one_line(data.get('fingerprint'))})"
+    if config.get("train_limit") is not None:
+        return f"{name}, {config['train_limit']} training images only"
+    return f"{name}, backbone frozen" if config.get("freeze_backbone") else name
+
+
+def differing(stated: Conditions, facts: Conditions, without: Collection[str] = ()) -> list[str]:
+    """What is stated and was otherwise: ``batch: 64 stated, 16 here``."""
+    return [
+        f"{key.replace('_', ' ')}: {written(value)} stated, {written(facts.get(key))} here"
+        for key, value in stated.items()
+        if key not in without and key in facts and not same(key, value, facts[key])
+    ]
+
+
+def same(key: str, stated: Any, found: Any) -> bool:
+    """Whether a condition holds; a device's name holds where the full name contains it."""
+    if key == "device_name":
+        names = stated if isinstance(stated, (list, tuple)) else (stated,)
+        return any(_names(str(name), str(found or "")) for name in names)
+    if key == "data":
+        return bool(stated == found or (found and f"({stated})" in str(found)))
+    return bool(stated == found)
+
+
+def _names(short: str, full: str) -> bool:
+    found = re.search(rf"(?<![\w-]){re.escape(short)}(?![\w])\s*(\S*)", full, re.IGNORECASE)
+    # A "3090 Ti" is another GPU than a "3090".
+    return bool(found) and found[1].lower() not in _OTHER_MODEL  # type: ignore[index]
+
+
+def unstated(stated: Conditions, needed: Collection[str]) -> list[str]:
+    """The needed conditions that a claim does not state; a CPU's speed needs its threads too."""
+    wanted = list(needed)
+    if "device_name" in wanted and stated.get("device") == "cpu":
+        wanted.append("threads")
+    return [key.replace("_", " ") for key in wanted if key not in stated]
+
+
+def written(value: Any) -> str:
+    """A condition's value in a sentence."""
+    if isinstance(value, (list, tuple)):
+        return " or ".join(map(one_line, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unrecorded" if value is None else one_line(value)
+
+
+def listed(stated: Conditions) -> str:
+    """All conditions of a claim in one line."""
+    parts = [f"{key.replace('_', ' ')} {written(value)}" for key, value in stated.items()]
+    return ", ".join(parts) or "none stated"

@@ -1,0 +1,139 @@
+"""What a claim can be about: each metric's unit, default tolerance and needed conditions, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import attrs
+
+Documented = float | tuple[float, float] | str
+
+VALUE, RATIO, DIFFERENCE = "value", "ratio", "difference"
+RATIO_UNIT = "×"
+RATIO_TOLERANCE = 0.1
+COUNT_TOLERANCE = 0.01
+
+
+@attrs.frozen
+class Metric:
+    """One quantity that documents state.
+
+    Attributes:
+        unit: of a value; ratios have ``×``, differences of percentages ``points``.
+        words: its name in a sentence.
+        forms: which of value, ratio and difference can be claimed.
+        tolerance: of a single number: "digits" (for counts: half a unit of the last digit given, or
+            1 % where that is more), a share such as "10 %", or an absolute number. Ranges have none.
+        needs: conditions without which a value means nothing.
+        own: whether a user's claims file may state it.
+    """
+
+    unit: str
+    words: str
+    forms: tuple[str, ...] = (VALUE,)
+    tolerance: str | float = 0.0
+    needs: tuple[str, ...] = ()
+    own: bool = True
+
+    def unit_of(self, form: str) -> str:
+        """The unit of a claim of that form."""
+        if form == RATIO:
+            return RATIO_UNIT
+        return "points" if form == DIFFERENCE and self.unit == "%" else self.unit
+
+
+_MACHINE = ("device_name", "batch", "image_size", "dtype")
+METRICS: Mapping[str, Metric] = {
+    "parameters": Metric("M", "parameters", tolerance="digits"),
+    "macs": Metric("GMACs", "multiply-adds of one image", tolerance="digits"),
+    "feature_channels": Metric("channels", "channels of the last feature map", tolerance="digits"),
+    "size": Metric("MB", "size of the weights in float32", tolerance="digits"),
+    "accuracy": Metric("%", "accuracy", (VALUE, DIFFERENCE), 1.0, ("data", "pretrained")),
+    "imagenet_accuracy": Metric("%", "ImageNet top-1", (VALUE, DIFFERENCE), 1.0, ("image_size",)),
+    "inference_speed": Metric("images/s", "inference speed", (VALUE, RATIO), "10 %", _MACHINE),
+    "latency": Metric(
+        "ms", "latency at batch 1", (VALUE, RATIO), "10 %", ("device_name", "image_size", "dtype")
+    ),
+    "training_speed": Metric("images/s", "training speed", (VALUE, RATIO), "10 %", _MACHINE),
+    "training_time": Metric("minutes", "minutes of training", (VALUE,), "10 %", ("preset",)),
+    "gpu_memory": Metric(
+        "GB", "GPU memory of the training", (VALUE,), "10 %", ("batch", "image_size")
+    ),
+    "valid_acc": Metric("fraction", "valid_acc", (VALUE,), 0.01, ("data", "preset")),
+    "train_acc": Metric("fraction", "train_acc", (VALUE,), 0.01, ("data", "preset")),
+    "valid_loss": Metric("nats", "valid_loss", (VALUE,), "10 %", ("data", "preset")),
+    "train_loss": Metric("nats", "train_loss", (VALUE,), "10 %", ("data", "preset")),
+    "best_epoch": Metric("epoch", "best_epoch", (VALUE,), 0.0, ("data", "preset")),
+    "fps": Metric("images/s", "fps", (VALUE,), "10 %", _MACHINE),
+    "option_default": Metric("", "default of the option", own=False),
+    "recommendation": Metric("", "recommended setting", own=False),
+    "statement": Metric("", "", own=False),
+    "words": Metric("", "", own=False),
+}
+
+# Rows of the guide's tables name the figure that stands beside them in a cell.
+OF_CELLS: Mapping[str, tuple[str, Mapping[str, object]]] = {
+    "parameters_1000": ("parameters", {}),
+    "gmacs_224": ("macs", {"image_size": 224}),
+    "imagenet": ("imagenet_accuracy", {}),
+    "cpu_images_per_s": ("inference_speed", {"device": "cpu"}),
+    "gpu_images_per_s": ("inference_speed", {"device": "cuda"}),
+    "any_images_per_s": ("inference_speed", {}),
+    "train_images_per_s": ("training_speed", {}),
+    "valid_accuracy": ("accuracy", {}),
+    "gpu_memory_gb": ("gpu_memory", {"device": "cuda"}),
+    "use_case": ("words", {}),
+    "weights_tag": ("words", {}),
+    "metrics_valid_acc": ("valid_acc", {}),
+    "metrics_valid_loss": ("valid_loss", {}),
+    "metrics_train_acc": ("train_acc", {}),
+    "metrics_train_loss": ("train_loss", {}),
+    "metrics_best_epoch": ("best_epoch", {}),
+    "metrics_fps": ("fps", {}),
+}
+
+
+def last_digit(value: float) -> float:
+    """Size of one unit of the last digit that a number is written with: 21 → 1, 0.066 → 0.001."""
+    exponent = Decimal(repr(value)).as_tuple().exponent
+    return 10.0 ** min(int(exponent), 0)
+
+
+def accepted(
+    value: float | tuple[float, float],
+    metric: Metric,
+    form: str,
+    tolerance: float | str | None = None,
+) -> tuple[float, float]:
+    """Bounds within which a measured figure confirms a claim.
+
+    Args:
+        value: the number, or low and high.
+        tolerance: absolute in the claim's unit, or a share such as "5 %"; None for the default of
+            the metric, which a range does not have.
+    """
+    low, high = value if isinstance(value, tuple) else (value, value)
+    if tolerance is None:
+        if isinstance(value, tuple):
+            return low, high
+        tolerance = f"{100 * RATIO_TOLERANCE:g} %" if form == RATIO else metric.tolerance
+    if tolerance == "digits":
+        wide = max(last_digit(low) / 2, COUNT_TOLERANCE * abs(low))
+        return low - wide, high + wide
+    if isinstance(tolerance, str):
+        share = share_of(tolerance)
+        return low - share * abs(low), high + share * abs(high)
+    return low - tolerance, high + tolerance
+
+
+def share_of(text: str) -> float:
+    """The fraction that "5 %" is.
+
+    Raises:
+        ValueError: the text is none.
+    """
+    number, sign, rest = text.partition("%")
+    if not sign or rest.strip():
+        raise ValueError(text)
+    return float(number) / 100
