@@ -17,7 +17,7 @@ from bench.measure.memory import PeakMemory, allocator_of_environment, minor_fau
 from bench.stats.timing import locate
 
 BLOCK_S = 0.2
-BLOCKS = 3
+BLOCKS = 5
 WARMUP_STEPS = {"cpu": 3, "cuda": 10}
 WARMUP_S = {"cpu": 0.0, "cuda": 2.0}
 MOST_STEPS = 10_000

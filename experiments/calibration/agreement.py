@@ -1,0 +1,120 @@
+"""Images/s by this harness and by timm's benchmark procedure, interleaved on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import attrs
+
+import variants
+from bench.config import build
+from bench.measure.cases import Case
+from bench.measure.environment import usable_cores
+from bench.measure.memory import ALLOCATOR_ENVIRONMENT
+from bench.measure.throughput import sample_of
+from bench.stats.timing import Ratio, compare_speeds, declare, noise_floor
+from bench.timing_process import TimingProcess
+from experiments.calibration.common import Record, Row, head
+
+NAME = "agreement"
+MODELS = ("ResNet18", "MobileNetV3_Small")
+OURS, AGAIN, THEIRS = "this harness", "this harness (A/A)", "timm's procedure"
+ROUNDS = 10
+BATCH_SIZE = 8
+IMAGE_SIZE = 224
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """Time each model by both; ``quick``: one round of MobileNetV3-Small at 32 pixels."""
+    rounds, size = (1, 32) if quick else (ROUNDS, IMAGE_SIZE)
+    models = MODELS[1:] if quick else MODELS
+    threads = usable_cores()
+    case = Case(
+        device="cpu", clock="model", regime="throughput",
+        image_size=size, batch_size=BATCH_SIZE, threads=threads,
+    )  # fmt: skip
+    entries = (OURS, AGAIN, THEIRS)
+    seconds: dict[str, dict[str, dict[int, float]]] = {}
+    for model in models:
+        seconds[model] = {entry: {} for entry in entries}
+        for number in range(rounds):
+            shift = number % len(entries)
+            for entry in (*entries[shift:], *entries[:shift]):
+                time_one = _theirs if entry == THEIRS else _ours
+                seconds[model][entry][number] = time_one(model, case)
+            print(f"{model}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    parameters = {
+        "rounds": rounds,
+        "case": attrs.asdict(case),
+        "allocator": ALLOCATOR_ENVIRONMENT,
+    }
+    versions = ("torch", "timm", "numpy", "scipy")
+    return {**head(NAME, quick, None, parameters, versions), "seconds_per_step": seconds}
+
+
+def _ours(model: str, case: Case) -> float:
+    job = {
+        "variant": model,
+        "num_classes": 10,
+        "config": build({"image_size": case.image_size, "dropout": 0.0}).as_record(),
+        "cases": [attrs.asdict(case)],
+        "plugins": [],
+        "images": [],
+    }
+    process = TimingProcess(job)
+    try:
+        process.wait_until_ready()
+        found = process.measure()
+    finally:
+        process.close()
+    if found["error"]:
+        raise RuntimeError(found["error"])
+    return sample_of(found["cases"][0]["sample"])
+
+
+def _theirs(model: str, case: Case) -> float:
+    numbers = (case.batch_size, case.image_size, case.threads)
+    done = subprocess.run(
+        [
+            sys.executable, "-W", "ignore", "-m", "experiments.calibration.timm_procedure",
+            variants.get(model).backbone, *map(str, numbers),
+        ],
+        capture_output=True, text=True, check=True, env={**os.environ, **ALLOCATOR_ENVIRONMENT},
+    )  # fmt: skip
+    return case.batch_size / json.loads(done.stdout)
+
+
+def compare(seconds: dict[str, dict[str, float]]) -> tuple[Ratio | None, float | None]:
+    """Speed by this harness ÷ speed by timm's procedure, and the A/A gap of this harness."""
+    by_entry = {
+        entry: {int(number): value for number, value in rounds.items()}
+        for entry, rounds in seconds.items()
+    }
+    floor = noise_floor(compare_speeds(by_entry[AGAIN], by_entry[OURS]))
+    return compare_speeds(by_entry[OURS], by_entry[THEIRS]), floor
+
+
+def rows(record: Record) -> list[Row]:
+    """One row for each model: the two agree where the report would call them a tie."""
+    found = []
+    for model, seconds in record["seconds_per_step"].items():
+        ratio, floor = compare(seconds)
+        assert ratio is not None
+        low, high = ratio.low, ratio.high
+        interval = "no interval" if low is None else f"{low:.3f}–{high:.3f}"
+        case = record["parameters"]["case"]
+        found.append(
+            Row(
+                f"{model}: images/s here ÷ images/s by timm's procedure",
+                "1 within the noise floor (a tie by the report's rule)",
+                f"{ratio.ratio:.3f} ({interval}, {ratio.rounds} rounds; A/A gap {floor:.1%})",
+                declare(ratio, floor, ratio.p_value) == "tie",
+                f"batch {case['batch_size']}, {case['image_size']} pixels, {case['threads']} "
+                "threads, contiguous, fresh processes with the same allocator setting, interleaved",
+            )
+        )
+    return found

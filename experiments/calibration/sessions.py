@@ -1,0 +1,152 @@
+"""Real timing sessions with planted truth: two identical small models, and one with 10 % more work.
+
+Every session is one of the harness's own: fresh processes, rotated order, A/A control, the rule of
+the report. The sessions run one after the other on every core, each bound to its core.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from bench.build import load_plugins
+from bench.config import build
+from bench.measure.cases import Case
+from bench.measure.throughput import BLOCKS, sample_of
+from bench.plan import plan_session
+from bench.session import CONTROL, Session
+from bench.stats.multiple import holm
+from bench.stats.timing import compare_speeds, declare, noise_floor
+from experiments.calibration import planted
+from experiments.calibration.common import Record, Row, head, rate
+
+NAME = "sessions"
+PLUGIN = Path(planted.__file__)
+NAMES = ("Twin_1", "Twin_2", "Slower")
+SESSIONS = 40
+ROUNDS = 8
+PAIRS = tuple(itertools.combinations(NAMES, 2))
+PLANTED = planted.EXTRA_BLOCKS / planted.BLOCKS
+CASE = Case(
+    device="cpu", clock="model", regime="throughput", image_size=32, batch_size=1, threads=1
+)
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """Run the sessions; ``quick``: one of a single round."""
+    sessions, rounds = (1, 1) if quick else (SESSIONS, ROUNDS)
+    cores = sorted(os.sched_getaffinity(0))
+    shares = [range(start, sessions, len(cores)) for start in range(len(cores))]
+    with ProcessPoolExecutor(len(cores), mp_context=get_context("spawn")) as pool:
+        found = pool.map(_run_share, cores, shares, [rounds] * len(cores))
+        done = sorted(itertools.chain.from_iterable(found), key=lambda one: one["seed"])
+    parameters = {
+        "sessions": sessions,
+        "rounds": rounds,
+        "blocks_per_process": BLOCKS,
+        "models": {
+            "Twin_1 and Twin_2": f"{planted.BLOCKS} equal convolutions",
+            "Slower": f"{planted.BLOCKS + planted.EXTRA_BLOCKS} of them",
+        },
+        "planted_slowdown": PLANTED,
+        "threads": 1,
+        "sessions_at_once": len(cores),
+    }
+    versions = ("torch", "numpy", "scipy", "statsmodels")
+    return {**head(NAME, quick, 0, parameters, versions), "sessions": done}
+
+
+def _run_share(core: int, seeds: range, rounds: int) -> list[dict[str, Any]]:
+    os.sched_setaffinity(0, {core})
+    load_plugins([PLUGIN])
+    done = []
+    for seed in seeds:
+        done.append(_run_one(seed, rounds))
+        print(f"session {seed} done on core {core}", file=sys.stderr, flush=True)
+    return done
+
+
+def _run_one(seed: int, rounds: int) -> dict[str, Any]:
+    values = {"image_size": CASE.image_size, "rounds": rounds, "threads": 1, "seed": seed}
+    config = build(values)
+    plan = plan_session(NAMES, NAMES[0], [CASE], config, {"cpu": {}})
+    timed = Session(
+        plan, config, num_classes=10, plugins=[PLUGIN], images=[], stream=io.StringIO()
+    ).run()
+    entries = {name: timed.timing[name][0] for name in NAMES}
+    entries[NAMES[0] + CONTROL] = timed.record["control"]["timing"][0]
+    return {
+        "seed": seed,
+        "seconds": timed.record["seconds"],
+        "order": timed.record["order"],
+        "others_load": [one["others_load"] for one in entries[NAMES[0]]["rounds"]],
+        "block_seconds": {
+            name: {one["round"]: one["block_seconds"] for one in entry["rounds"]}
+            for name, entry in entries.items()
+        },
+    }
+
+
+def decide(session: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdict of each pair ("B against A"), as the report gives it, and what it rests on."""
+    seconds = {
+        name: {
+            int(number): sample_of({"block_seconds": blocks}) for number, blocks in rounds.items()
+        }
+        for name, rounds in session["block_seconds"].items()
+    }
+    first = seconds[NAMES[0]]
+    floor = noise_floor(compare_speeds(seconds[NAMES[0] + CONTROL], first))
+    ratios = [compare_speeds(seconds[b], seconds[a]) for a, b in PAIRS]
+    adjusted = holm([None if ratio is None else ratio.p_value for ratio in ratios])
+    verdicts = {
+        f"{b} against {a}": declare(ratio, floor, p)
+        for (a, b), ratio, p in zip(PAIRS, ratios, adjusted, strict=True)
+    }
+    return {"floor": floor, "ratios": ratios, "verdicts": verdicts}
+
+
+def rows(record: Record) -> list[Row]:
+    """False alarms between the twins, and how often the planted slowdown was declared."""
+    decided = [decide(session) for session in record["sessions"]]
+    total = len(decided)
+    alarms = sum(d["verdicts"]["Twin_2 against Twin_1"] in ("faster", "slower") for d in decided)
+    alone = sum(
+        d["ratios"][0].p_value is not None and d["ratios"][0].p_value < 0.05 for d in decided
+    )
+    found = sum(d["verdicts"]["Slower against Twin_1"] == "slower" for d in decided)
+    made = (
+        f"{total} real sessions, {record['parameters']['rounds']} rounds, fresh processes, "
+        "1 thread, one session on each core at once"
+    )
+    planted_text = f"planted slowdown of {100 * PLANTED:.0f} % (22 equal blocks instead of 20)"
+    return [
+        Row(
+            "two identical models: one is declared faster",
+            f"at most 2 of {SESSIONS}",
+            rate(alarms, total),
+            alarms <= 2 * total / SESSIONS,
+            made,
+        ),
+        Row(
+            "two identical models: the interval alone excludes 1",
+            "informs (5 % expected)",
+            rate(alone, total),
+            None,
+            made,
+        ),
+        Row(
+            f"{planted_text} is declared",
+            f"at least 38 of {SESSIONS}",
+            rate(found, total),
+            found >= 38 * total / SESSIONS,
+            made,
+        ),
+    ]
