@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.report.gates import Record, valid_accuracy
+from bench.report.gates import Accuracy, Record, judged_accuracy, judged_part, valid_accuracy
+from bench.report.machines import machine_of
 from bench.report.markdown import one_line
+from bench.report.timing_cell import no_cuda, throughput
 from bench.report.values import Value, missing, significant
 
 GUIDE_PIXELS = 224
@@ -80,36 +82,6 @@ def _gmacs_224(record: Record) -> Value:
 # --- speed and memory ------------------------------------------------------------------------
 
 
-def no_cuda(record: Record) -> str:
-    """Why a run has no figure of a GPU."""
-    if (record.get("config") or {}).get("device") == "cpu":
-        return "the run was kept to the CPU: --device cpu"
-    return "no CUDA device on this machine"
-
-
-def throughput(record: Record, device: str, pixels: int) -> Value:
-    """Inference images/s of a run on "cpu" or "cuda" at an image size."""
-    if (record.get("config") or {}).get("timing") is False:
-        return missing("timing was off")
-    entries = [entry for entry in record.get("timing") or [] if entry.get("device") == device]
-    for entry in entries:
-        if entry.get("image_size") == pixels and entry.get("images_per_s") is not None:
-            # The CPU threads have no part in a GPU's speed.
-            keys = ["threads"] if device == "cpu" else []
-            keys += ["device_name", "batch_size", "image_size", "dtype", "memory_format", "mode"]
-            return Value(
-                number=entry["images_per_s"],
-                text=significant(entry["images_per_s"]),
-                device=one_line(entry.get("device_name") or device),
-                setting={key.replace("_", " "): entry.get(key) for key in keys},
-            )
-    if record.get("timing_error"):
-        return missing(f"timing failed: {record['timing_error']}")
-    if device == "cuda" and (record.get("training") or {}).get("device") != "cuda":
-        return missing(no_cuda(record))
-    return missing(f"not timed at {pixels} pixels")
-
-
 @metric("cpu_images_per_s")
 def _cpu_images_per_s(record: Record) -> Value:
     return throughput(record, "cpu", GUIDE_PIXELS)
@@ -124,6 +96,14 @@ def _gpu_images_per_s(record: Record) -> Value:
 def _any_images_per_s(record: Record) -> Value:
     on_gpu = throughput(record, "cuda", GUIDE_PIXELS)
     return on_gpu if on_gpu.mark is None else throughput(record, "cpu", GUIDE_PIXELS)
+
+
+@metric("train_step_images_per_s")
+def _train_step_images_per_s(record: Record) -> Value:
+    on_gpu = throughput(record, "cuda", GUIDE_PIXELS, clock="train")
+    if on_gpu.mark is None:
+        return on_gpu
+    return throughput(record, "cpu", GUIDE_PIXELS, clock="train")
 
 
 @metric("train_images_per_s")
@@ -141,6 +121,7 @@ def train_images_per_s(record: Record) -> Value:
         setting={
             **{key.replace("_", " "): config.get(key) for key in keys},
             "mixed precision": training.get("amp"),
+            "machine": machine_of(record),
             "device": training.get("device_name"),
             "threads": (record.get("environment") or {}).get("threads"),
         },
@@ -163,21 +144,40 @@ def gpu_memory_gb(record: Record) -> Value:
 
 
 @metric("valid_accuracy")
+@metric("accuracy")
 def accuracy(record: Record) -> Value:
-    """Validation accuracy in percent with its Wilson interval; undertrained models are marked."""
-    found = valid_accuracy(record)
+    """Accuracy in percent on the part that models are judged on, with its Wilson interval.
+
+    Undertrained models are marked. (The name "valid_accuracy" is older than the test part.)
+    """
+    return accuracy_value(record, judged_accuracy(record), judged_part(record))
+
+
+@metric("valid_part_accuracy")
+def valid_part_accuracy(record: Record) -> Value:
+    """Accuracy in percent on the validation part, which the best epoch was chosen on."""
+    return accuracy_value(record, valid_accuracy(record), "validation")
+
+
+def accuracy_value(record: Record, found: Accuracy | None, part: str) -> Value:
+    """An accuracy as ``95.7 [79.0–99.2], n 23, test``."""
     if found is None:
-        return missing("accuracy not recorded")
+        trained = record.get("training") or record.get("metrics")
+        return missing("accuracy not recorded" if trained else "not trained in this run")
     percent = 100 * found.share
     if found.undertrained:
-        return missing(f"{percent:.1f} %: {found.undertrained}", "undertrained")
+        return missing(f"{percent:.1f} %, {part}: {found.undertrained}", "undertrained")
     text, interval = f"{percent:.1f}", None
     if found.low is not None and found.high is not None:
         interval = (100 * found.low, 100 * found.high)
         text += f" [{interval[0]:.1f}–{interval[1]:.1f}], n {found.total}"
-    fingerprint = (record.get("data") or {}).get("fingerprint")
-    setting = {"data": fingerprint, "validation images": found.total}
-    return Value(number=percent, text=text, setting=setting, interval=interval)
+    setting = {
+        "data": (record.get("data") or {}).get("fingerprint"),
+        "image size": (record.get("config") or {}).get("image_size"),
+        "part": part,
+        "images": found.total,
+    }
+    return Value(number=percent, text=f"{text}, {part}", setting=setting, interval=interval)
 
 
 @metric("imagenet")

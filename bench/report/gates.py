@@ -1,10 +1,10 @@
-"""What keeps a wrong number out of a table: invalid runs, undertrained models, Wilson intervals."""
+"""What keeps a wrong number out of a table: invalid runs, and models that learned nothing."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,6 +12,7 @@ import attrs
 from bench.stats.accuracy import wilson
 
 Record = Mapping[str, Any]
+COLLAPSED = "predicts a single class"
 
 
 @attrs.frozen
@@ -52,18 +53,32 @@ def part_accuracy(record: Record, part: str, without: Collection[str] = ()) -> A
     Args:
         without: names of images to leave out.
     """
-    entry = record.get(part) or {}
-    labels, predictions = entry.get("labels") or [], entry.get("predictions") or []
-    if not labels or len(labels) != len(predictions):
-        return None
-    names = entry.get("ids") or []
-    if len(names) != len(labels):
-        names = [""] * len(labels)
-    kept = [
-        (label, guess)
-        for name, label, guess in zip(names, labels, predictions, strict=False)
-        if name not in without
-    ]
+    return pooled_accuracy([(record, part)], without)
+
+
+def pooled_accuracy(
+    parts: Sequence[tuple[Record, str]], without: Collection[str] = ()
+) -> Accuracy | None:
+    """Accuracy over the images of several runs together, such as the folds of one division.
+
+    Args:
+        parts: each run with the part of it that counts.
+        without: names of images to leave out.
+    """
+    kept: list[tuple[int, int]] = []
+    for record, part in parts:
+        entry = record.get(part) or {}
+        labels, predictions = entry.get("labels") or [], entry.get("predictions") or []
+        if len(labels) != len(predictions):
+            return None
+        names = entry.get("ids") or []
+        if len(names) != len(labels):
+            names = [""] * len(labels)
+        kept += [
+            (label, guess)
+            for name, label, guess in zip(names, labels, predictions, strict=True)
+            if name not in without
+        ]
     if not kept:
         return None
     correct = sum(label == guess for label, guess in kept)
@@ -98,7 +113,7 @@ def hits(record: Record, part: str) -> dict[str, bool]:
 def _judge(share: float, total: int | None, majority: float, only_class: bool) -> Accuracy:
     reason = None
     if only_class:
-        reason = "predicts a single class"
+        reason = COLLAPSED
     elif share <= majority:
         reason = f"not above the majority rate of {100 * majority:.1f} %"
     low, high = wilson(round(share * total), total) if total else (None, None)
@@ -108,8 +123,8 @@ def _judge(share: float, total: int | None, majority: float, only_class: bool) -
 def invalid_reason(record: Record) -> str | None:
     """Why no number of a complete run can be believed, or None.
 
-    Gates: a throughput that is not positive, a parameter count other than the declared one, a loss
-    that is NaN or infinite.
+    Gates: a throughput that is not positive, in the summary, in any raw sample or in the session's
+    control; a parameter count other than the declared one; a loss that is NaN or infinite.
     """
     return next(_violations(record), None)
 
@@ -122,21 +137,44 @@ def _violations(record: Record) -> Iterator[str]:
     for where, speed in _speeds(record):
         if not _finite(speed) or speed <= 0:
             yield f"{where} throughput of {_written(speed)} images/s"
+    for where, seconds in _samples(record):
+        if not _finite(seconds) or seconds <= 0:
+            yield f"{where} took {_written(seconds)} seconds for a step"
     for where, loss in _losses(record):
         if not _finite(loss):
             yield f"{where} is {_written(loss)}"
 
 
+def _entries(record: Record) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The timing entries of a run and of its session's control, with what each is called."""
+    # A control that is wrong leaves no noise floor to compare with.
+    control = (record.get("session") or {}).get("control") or {}
+    for kind, entries in (("", record.get("timing")), ("control's ", control.get("timing"))):
+        for entry in entries or []:
+            what = "training-step" if entry.get("clock") == "train" else "inference"
+            yield f"{kind}{entry.get('device')} {what}", entry
+
+
 def _speeds(record: Record) -> Iterator[tuple[str, Any]]:
-    for entry in record.get("timing") or []:
+    for where, entry in _entries(record):
         if "images_per_s" in entry:
-            yield f"{entry.get('device')} inference", entry["images_per_s"]
+            yield where, entry["images_per_s"]
     training = record.get("training") or {}
     if training.get("images_per_s") is not None:
         yield "training", training["images_per_s"]
     fps = (record.get("metrics") or {}).get("fps")
     if fps is not None:
         yield "metrics.json", fps
+
+
+def _samples(record: Record) -> Iterator[tuple[str, Any]]:
+    """Seconds of every raw sample of the timings, with where it stands."""
+    for where, entry in _entries(record):
+        for place, one in enumerate(entry.get("rounds") or []):
+            name = f"round {one.get('round', place)} of {where}"
+            for key in ("block_seconds", "step_seconds"):
+                for seconds in one.get(key) or []:
+                    yield name, seconds
 
 
 def _losses(record: Record) -> Iterator[tuple[str, Any]]:
@@ -147,9 +185,9 @@ def _losses(record: Record) -> Iterator[tuple[str, Any]]:
     for key in ("train_loss", "valid_loss"):
         if key in (record.get("metrics") or {}):
             yield f"{key} of metrics.json", record["metrics"][key]
-    validation = record.get("validation") or {}
-    if "loss" in validation:
-        yield "validation loss", validation["loss"]
+    for part in ("validation", "test"):
+        if "loss" in (record.get(part) or {}):
+            yield f"{part} loss", record[part]["loss"]
 
 
 def _written(value: Any) -> str:

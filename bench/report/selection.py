@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.report.gates import Record, invalid_reason
 from bench.report.markdown import one_line
+from bench.stats.timing import FEWEST_ROUNDS
 
 
 def variant_of(record: Record) -> str:
@@ -47,12 +48,18 @@ class Selection:
         return [record for record in self.records if record.get("status") != "complete"]
 
     def chosen(self, variant: str) -> Record | None:
-        """The variant's latest complete run, else its latest failed one, else None."""
-        candidates = self.complete(variant) or self._by_variant.get(variant, [])
-        if not candidates:
-            return None
-        # Of two runs with the same start the later record counts.
-        return max(enumerate(candidates), key=lambda item: (seconds_of(item[1]), item[0]))[1]
+        """The variant's latest trained run, else its latest timed one, else its latest failure."""
+        complete = self.complete(variant)
+        trained = [record for record in complete if record.get("training")]
+        return _latest(trained or complete or self._by_variant.get(variant, []))
+
+    def timed(self, variant: str) -> Record | None:
+        """The variant's latest complete run that has timings, else the chosen one.
+
+        A session times a variant once, whatever the number of its seeds.
+        """
+        timed = [record for record in self.complete(variant) if record.get("timing")]
+        return _latest(timed) or self.chosen(variant)
 
     def invalid(self, record: Record) -> str | None:
         """Why a run's numbers cannot be believed, or None."""
@@ -68,6 +75,12 @@ class Selection:
             and record.get("status") == "complete"
             and self.invalid(record) is None
         ]
+
+
+def _latest(records: Sequence[Record]) -> Record | None:
+    # Of two runs with the same start the later record counts.
+    latest = max(enumerate(records), key=lambda it: (seconds_of(it[1]), it[0]), default=None)
+    return latest[1] if latest else None
 
 
 # --- what captions say -----------------------------------------------------------------------
@@ -104,7 +117,8 @@ def run_note(selection: Selection) -> str:
         return f"One run for each variant, {seed_note(selection.complete())}."
     listed = ", ".join(f"{name} {count}" for name, count in several.items())
     return (
-        f"Latest complete run of each variant (complete runs: {listed}; else one); "
+        f"Accuracy: mean over the seeds of each variant's latest sweep; other figures: its latest "
+        f"run (complete runs: {listed}; else one); "
         f"seeds of all runs: {seed_note(selection.complete())}."
     )
 
@@ -130,18 +144,50 @@ def _timing(entry: Record) -> str:
 
 def timing_note(records: Sequence[Record]) -> str:
     """Under which settings the inference images/s of a table were measured."""
-    entries = [entry for record in records for entry in record.get("timing") or []]
+    entries = [
+        entry
+        for record in records
+        for entry in record.get("timing") or []
+        if entry.get("clock") == "model" and entry.get("regime") == "throughput"
+    ]
     if not entries:
         return "Inference was not timed."
     settings = distinct(_timing(entry) for entry in entries)
     sizes = sorted({entry["image_size"] for entry in entries if entry.get("image_size")})
-    steps = _span(entry.get("timed_steps") for entry in entries)
+    rounds = [len(entry.get("rounds") or []) for entry in entries]
+    blocks = [
+        len(one.get("block_seconds") or [])
+        for entry in entries
+        for one in entry.get("rounds") or []
+    ]
     warmup = _span(entry.get("warmup_steps") for entry in entries)
     more = f" (and {len(settings) - 4} other settings)" if len(settings) > 4 else ""
-    return (
-        f"Inference images/s, median over {steps} timed steps after {warmup} warm-up steps, at "
-        f"{' and '.join(map(str, sizes))} pixels: {'; '.join(settings[:4])}{more}."
+    return caption(
+        f"Inference images/s, median over {_span(rounds)} rounds (each in a fresh process, "
+        f"{_span(blocks)} blocks after {warmup} warm-up steps), 95 % interval over the rounds "
+        f"from {FEWEST_ROUNDS} on, at {' and '.join(map(str, sizes))} pixels: "
+        f"{'; '.join(settings[:4])}{more}.",
+        f"Allocator: {'; '.join(distinct(map(_allocator, entries)))}.",
+        _lowered(records),
     )
+
+
+def _allocator(entry: Record) -> str:
+    found = dict(entry.get("allocator") or {})
+    setting = found.pop("setting", None) or "not recorded"
+    values = " ".join(f"{name}={value}" for name, value in found.items())
+    return one_line(f"{setting} {values}")
+
+
+def _lowered(records: Sequence[Record]) -> str:
+    """Which model's memory lowered the batch of all."""
+    changes = distinct(
+        f"batch {item.get('to')} instead of {item.get('from')} for all variants, because "
+        f"{one_line(item.get('variant'))} failed with it: {one_line(item.get('reason'))}"
+        for record in records
+        for item in (record.get("session") or {}).get("lowered_batch") or []
+    )
+    return f"Lowered: {'; '.join(changes)}." if changes else ""
 
 
 def training_note(records: Sequence[Record]) -> str:

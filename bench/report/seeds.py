@@ -1,0 +1,186 @@
+"""Several runs of one variant, by seed and fold: mean, range, and what they say together."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from bench.report.gates import (
+    COLLAPSED,
+    Accuracy,
+    Record,
+    judged_accuracy,
+    judged_part,
+    pooled_accuracy,
+)
+from bench.report.selection import Selection, distinct
+
+FEWEST_SEEDS = 3
+CONFIDENCE = 0.95
+
+
+def runs_of(selection: Selection, variant: str) -> list[Record]:
+    """The complete trained runs behind a variant's figures, valid or not, by seed and fold.
+
+    Those of the chosen run's sweep with its data and its settings, the seed apart; of two runs
+    with the same seed and fold the later one.
+    """
+    chosen = selection.chosen(variant)
+    if chosen is None or chosen.get("status") != "complete":
+        return []
+    kin = [
+        record
+        for record in selection.complete(variant)
+        if record is chosen
+        or (record.get("training") is not None and _settings(record) == _settings(chosen))
+    ]
+    return list({_place(record): record for record in sorted(kin, key=_place)}.values())
+
+
+def _settings(record: Record) -> tuple[Any, ...]:
+    config = {k: v for k, v in (record.get("config") or {}).items() if k != "seed"}
+    data = (record.get("data") or {}).get("fingerprint")
+    return (record.get("sweep") or {}).get("id"), config, data
+
+
+def seed_of(record: Record) -> int | None:
+    """The seed of a run."""
+    return (record.get("config") or {}).get("seed")
+
+
+def fold_of(record: Record) -> tuple[int, int] | None:
+    """Number of a run's fold and of how many; None outside cross-validation."""
+    fold = (record.get("data") or {}).get("fold")
+    return (fold["number"], fold["of"]) if fold else None
+
+
+def _place(record: Record) -> tuple[int, int]:
+    fold = fold_of(record)
+    return (-1 if (seed := seed_of(record)) is None else seed), fold[0] if fold else 0
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Summary:
+    """A figure over several runs.
+
+    Attributes:
+        mean, least, most: over ``values``.
+        values: one for each run that has the figure.
+    """
+
+    mean: float
+    least: float
+    most: float
+    values: tuple[float, ...]
+
+
+def summarise(values: Sequence[float]) -> Summary | None:
+    """Mean and range; None of nothing."""
+    if not values:
+        return None
+    return Summary(statistics.fmean(values), min(values), max(values), tuple(values))
+
+
+@attrs.frozen
+class SeedAccuracy:
+    """Accuracy of a variant over all of its runs, on the part that models are judged on.
+
+    Attributes:
+        shares: fractions 0..1, one for each seed (the folds of a seed pooled), in order.
+        low, high: 95 % interval of the mean: Wilson's for one seed, Student's over the seeds from
+            three on, None between.
+        images: images evaluated by one seed, all of its folds together; None where unknown.
+        part: "test" or "validation".
+        folds: "" or, for example, "5 folds pooled".
+        undertrained: why the figure says nothing about the model, or None.
+        invalid: how many further runs a sanity gate keeps out.
+    """
+
+    shares: Summary
+    low: float | None
+    high: float | None
+    images: int | None
+    part: str
+    folds: str
+    undertrained: str | None
+    invalid: int
+
+
+def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
+    """Accuracy of a variant over the seeds and folds of its sweep; None without a valid run."""
+    runs = runs_of(selection, variant)
+    valid = [run for run in runs if selection.invalid(run) is None]
+    by_seed: dict[int | None, list[Record]] = {}
+    for run in valid:
+        by_seed.setdefault(seed_of(run), []).append(run)
+    found = [one for group in by_seed.values() if (one := _of_seed(group)) is not None]
+    shares = summarise([one.share for one in found])
+    if shares is None:
+        return None
+    low, high = _bounds(found)
+    return SeedAccuracy(
+        shares=shares,
+        low=low,
+        high=high,
+        images=max((one.total for one in found if one.total is not None), default=None),
+        part=" or ".join(distinct(judged_part(run) for run in valid)),
+        folds=_folds(valid),
+        undertrained=_undertrained(found),
+        invalid=len(runs) - len(valid),
+    )
+
+
+def _of_seed(runs: Sequence[Record]) -> Accuracy | None:
+    if len(runs) == 1:
+        return judged_accuracy(runs[0])
+    pooled = pooled_accuracy([(run, judged_part(run)) for run in runs])
+    # Folds that each predict another class alone do not look collapsed together.
+    alone = [judged_accuracy(run) for run in runs]
+    collapsed = sum(one is not None and one.undertrained == COLLAPSED for one in alone)
+    if pooled is None or pooled.undertrained or not collapsed:
+        return pooled
+    return attrs.evolve(pooled, undertrained=f"{collapsed} of {len(runs)} folds: {COLLAPSED}")
+
+
+def _bounds(found: Sequence[Accuracy]) -> tuple[float | None, float | None]:
+    """95 % interval of the mean over seeds.
+
+    The variance is the sum of two: that of the seeds' accuracies ÷ seeds, and that of the images,
+    share · (1 − share) ÷ images of one seed, with two hits and two misses added (Agresti and
+    Coull), so that seeds that happen to agree leave no interval of width 0.
+    """
+    if len(found) == 1:
+        return found[0].low, found[0].high
+    totals = [one.total for one in found if one.total]
+    if len(found) < FEWEST_SEEDS or len(totals) < len(found):
+        return None, None
+    from scipy import stats
+
+    shares, images = [one.share for one in found], statistics.fmean(totals)
+    mean = statistics.fmean(shares)
+    shrunk = (mean * images + 2) / (images + 4)
+    variance = statistics.variance(shares) / len(found) + shrunk * (1 - shrunk) / (images + 4)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1)) * math.sqrt(variance)
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def _folds(runs: Sequence[Record]) -> str:
+    folds = distinct(fold_of(run) for run in runs)
+    if not folds:
+        return ""
+    whole = folds[0][1]
+    return f"{len(folds)}{'' if len(folds) == whole else f' of {whole}'} folds pooled"
+
+
+def _undertrained(found: Sequence[Accuracy]) -> str | None:
+    reasons = [one.undertrained for one in found if one.undertrained]
+    if not reasons or len(found) == 1:
+        return reasons[0] if reasons else None
+    return f"{len(reasons)} of {len(found)} seeds: {'; '.join(distinct(reasons))}"

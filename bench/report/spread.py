@@ -1,0 +1,113 @@
+"""The table of seeds and folds: how far a variant's figures spread from run to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.report.gates import Record, judged_part
+from bench.report.machines import labels
+from bench.report.markdown import Table
+from bench.report.seeds import Summary, accuracy_of, fold_of, runs_of, seed_of, summarise
+from bench.report.selection import Selection, caption, data_note, distinct
+from bench.report.values import significant
+
+HEADERS = (
+    "Runs",
+    "Accuracy (%), mean (range)",
+    "95 % interval",
+    "Macro-F1, mean (range)",
+    "Training images/s, mean (range)",
+)
+INTERVALS = (
+    "Interval of the accuracy: Wilson's for one seed (folds pooled); from three seeds on Student's "
+    "over the seeds with the images' variance added; of two seeds none is given. Accuracy and "
+    "macro-F1 are those of the part that models are judged on."
+)
+
+
+def spread_table(selection: Selection) -> Table:
+    """Mean and range over seeds and folds for each variant; one seed is called so."""
+    shown = [name for name in selection.variants() if runs_of(selection, name)]
+    found = labels([runs_of(selection, name)[0] for name in shown])
+    rows, raw = [], []
+    for name in shown:
+        runs = runs_of(selection, name)
+        rows.append([name, *found.cells(runs[0]), *_row(selection, name, runs)])
+        raw.append([name, *_raw_row(selection, name, runs)])
+    text = caption(data_note([r for n in shown for r in runs_of(selection, n)]), INTERVALS)
+    headers = ["Variant", *found.headings(), *HEADERS]
+    return Table("seeds", "Seeds and folds", caption(text, found.legend), headers, rows, (RAW, raw))
+
+
+def _row(selection: Selection, variant: str, runs: Sequence[Record]) -> list[str]:
+    valid = [run for run in runs if selection.invalid(run) is None]
+    if not valid:
+        return [_counted(runs), *[f"invalid ({selection.invalid(runs[-1])})"] * 4]
+    accuracy = accuracy_of(selection, variant)
+    if accuracy is None:
+        shares, interval = "n/a (accuracy not recorded)", "n/a"
+    elif accuracy.undertrained:
+        shares = f"undertrained ({_range(accuracy.shares, _percent)}: {accuracy.undertrained})"
+        interval = "n/a"
+    else:
+        folds = f", {accuracy.folds}" if accuracy.folds else ""
+        shares = f"{_range(accuracy.shares, _percent)}, n {accuracy.images}, {accuracy.part}{folds}"
+        interval = "n/a (2 seeds)"
+        if accuracy.low is not None and accuracy.high is not None:
+            interval = f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f}"
+    f1, speed = summarise(_numbers(valid, _macro_f1)), summarise(_numbers(valid, _speed))
+    broken = len(runs) - len(valid)
+    count = _counted(runs) + (f"; {broken} invalid, left out" if broken else "")
+    return [count, shares, interval, _range(f1, "{:.3f}".format), _range(speed, significant)]
+
+
+def _counted(runs: Sequence[Record]) -> str:
+    """``3 seeds (0, 1, 2)``, ``1 seed (0), 5 folds``."""
+    seeds = distinct(map(seed_of, runs))
+    folds = distinct(map(fold_of, runs))
+    text = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} ({', '.join(map(str, seeds))})"
+    return f"{text}, {len(folds)} of {folds[0][1]} folds" if folds else text
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _range(found: Summary | None, text: Callable[[float], str]) -> str:
+    if found is None:
+        return "n/a (not recorded)"
+    if len(found.values) == 1:
+        return text(found.mean)
+    return f"{text(found.mean)} ({text(found.least)}–{text(found.most)})"
+
+
+def _numbers(runs: Sequence[Record], key: Callable[[Record], float | None]) -> list[float]:
+    return [value for run in runs if (value := key(run)) is not None]
+
+
+def _macro_f1(record: Record) -> float | None:
+    return (record.get(judged_part(record)) or {}).get("macro_f1")
+
+
+def _speed(record: Record) -> float | None:
+    return (record.get("training") or {}).get("images_per_s")
+
+
+RAW = (
+    "variant", "part", "seeds", "runs", "images", "accuracy_mean", "accuracy_least",
+    "accuracy_most", "accuracy_low", "accuracy_high", "macro_f1_mean", "train_images_per_s_mean",
+)  # fmt: skip
+
+
+def _raw_row(selection: Selection, variant: str, runs: Sequence[Record]) -> list[Any]:
+    found = accuracy_of(selection, variant)
+    valid = [run for run in runs if selection.invalid(run) is None]
+    f1, speed = summarise(_numbers(valid, _macro_f1)), summarise(_numbers(valid, _speed))
+    means = [f1 and f1.mean, speed and speed.mean]
+    seeds = len(distinct(map(seed_of, valid)))
+    if found is None:
+        return [None, seeds, len(valid), *[None] * 6, *means]
+    shares = found.shares
+    accuracy = [shares.mean, shares.least, shares.most, found.low, found.high]
+    return [found.part, seeds, len(valid), found.images, *accuracy, *means]
