@@ -19,21 +19,22 @@ from typing import Any
 from bench.build import load_plugins
 from bench.config import build
 from bench.measure.cases import Case
-from bench.measure.throughput import BLOCKS, sample_of
+from bench.measure.throughput import BLOCKS as TIMED_BLOCKS
+from bench.measure.throughput import sample_of
 from bench.plan import plan_session
 from bench.session import CONTROL, Session
 from bench.stats.multiple import holm
 from bench.stats.timing import compare_speeds, declare, noise_floor
-from experiments.calibration import planted
+from experiments.calibration.blocks import BLOCKS, EXTRA_BLOCKS
 from experiments.calibration.common import Record, Row, head, rate
 
 NAME = "sessions"
-PLUGIN = Path(planted.__file__)
+PLUGIN = Path(__file__).with_name("planted.py")
 NAMES = ("Twin_1", "Twin_2", "Slower")
 SESSIONS = 40
 ROUNDS = 8
 PAIRS = tuple(itertools.combinations(NAMES, 2))
-PLANTED = planted.EXTRA_BLOCKS / planted.BLOCKS
+PLANTED = EXTRA_BLOCKS / BLOCKS
 CASE = Case(
     device="cpu", clock="model", regime="throughput", image_size=32, batch_size=1, threads=1
 )
@@ -50,10 +51,10 @@ def run(quick: bool) -> dict[str, Any]:
     parameters = {
         "sessions": sessions,
         "rounds": rounds,
-        "blocks_per_process": BLOCKS,
+        "blocks_per_process": TIMED_BLOCKS,
         "models": {
-            "Twin_1 and Twin_2": f"{planted.BLOCKS} equal convolutions",
-            "Slower": f"{planted.BLOCKS + planted.EXTRA_BLOCKS} of them",
+            "Twin_1 and Twin_2": f"{BLOCKS} equal convolutions",
+            "Slower": f"{BLOCKS + EXTRA_BLOCKS} of them",
         },
         "planted_slowdown": PLANTED,
         "threads": 1,

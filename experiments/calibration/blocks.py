@@ -1,0 +1,34 @@
+"""A small model whose work is in proportion to its number of blocks.
+
+Every block is the same convolution on the same feature map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+BLOCKS = 20
+EXTRA_BLOCKS = 2
+WIDTH = 64
+SIDE = 28
+
+
+class Blocks(nn.Module):
+    """``blocks`` equal 3×3 convolutions on a WIDTH × SIDE × SIDE map, then a linear classifier."""
+
+    def __init__(self, blocks: int, num_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, WIDTH, 1)
+        self.pool = nn.AdaptiveAvgPool2d(SIDE)
+        self.blocks = nn.Sequential(*(nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(blocks)))
+        self.head = nn.Linear(WIDTH, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) → (B, classes)."""
+        features = self.blocks(self.stem(self.pool(images)))
+        return self.head(features.mean((2, 3)))
+
+    def get_classifier(self) -> nn.Module:
+        """The linear layer."""
+        return self.head
