@@ -1,0 +1,184 @@
+"""The tables of pairs: in words, accuracy and size, speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from bench.report.markdown import Table
+from bench.report.pairs import Pair, SpeedPair, compare_pairs, matched
+from bench.report.selection import Selection, caption, data_note, distinct
+from bench.report.sentences import sentence
+from bench.report.speeds import sessions_of
+from bench.report.speedtable import machine
+from bench.report.timed import CaseKey, ratio_text
+from bench.stats.multiple import ALPHA
+from bench.stats.timing import LEAST_DIFFERENCE, Ratio
+
+WORDS = ["Variant", "Against", "In words"]
+ACCURACY = [
+    "Variant", "Against", "Δ accuracy (points), 95 % interval", "p, Holm", "Verdict", "Images",
+    "Right in the variant alone", "Right in the other alone", "Smallest visible (points)",
+    "Δ params", "Δ GMACs at 224",
+]  # fmt: skip
+SPEED = [
+    "Variant", "Against", "Case", "Speed ratio, 95 % interval", "Rounds", "Verdict",
+    "Smallest visible (%)",
+]  # fmt: skip
+
+
+def pair_tables(selection: Selection) -> list[Table]:
+    """Each variant against its matched baseline, where the report has both."""
+    return tables_of(compare_pairs(selection, matched(selection)), selection)
+
+
+def tables_of(pairs: Sequence[Pair], selection: Selection) -> list[Table]:
+    """What pairs are in words, in accuracy and size, and in speed."""
+    note = data_note(selection.records)
+    return [
+        Table(
+            "pairs",
+            "Each variant against its baseline, in words",
+            caption(note, "Only what was declared is claimed; the figures follow."),
+            WORDS,
+            [[pair.variant, pair.other, sentence(pair)] for pair in pairs],
+            csv=bool(pairs),
+        ),
+        _accuracy_table(pairs, note),
+        _speed_table(pairs, selection),
+    ]
+
+
+# --- accuracy and size -----------------------------------------------------------------------
+
+
+def _accuracy_table(pairs: Sequence[Pair], note: str) -> Table:
+    compared = [pair.accuracy for pair in pairs if pair.accuracy.found]
+    methods = distinct(each.found.method for each in compared if each.found)
+    notes = distinct(text for pair in pairs for text in pair.accuracy.notes)
+    text = caption(
+        note,
+        f"Same images, same seeds: {'; '.join(methods)}." if methods else "",
+        f"p is corrected after Holm for {len(compared)} comparisons; below {ALPHA:g} the "
+        "difference is declared, else ~ tie. Smallest visible: the difference that so many images "
+        "would have shown with a probability of 80 %."
+        if compared
+        else "",
+        "Parameters: with the head of the run's classes. GMACs: fvcore counts one multiply-add as "
+        "one.",
+        f"Left out: {'; '.join(notes)}." if notes else "",
+    )
+    rows, raw = [accuracy_row(pair) for pair in pairs], [_raw_accuracy(pair) for pair in pairs]
+    title = "Each variant against its baseline: accuracy, size and work"
+    table = Table("pairs-accuracy", title, text, ACCURACY, rows, csv=bool(rows))
+    return attrs.evolve(table, raw=(list(raw[0]), [list(r.values()) for r in raw]) if raw else None)
+
+
+def accuracy_row(pair: Pair) -> list[str]:
+    """Cells for :data:`ACCURACY`."""
+    accuracy, found = pair.accuracy, pair.accuracy.found
+    cells = [pair.variant, pair.other]
+    reason = pair.reason or (accuracy.refused.reason if accuracy.refused else "")
+    if pair.reason or found is None or accuracy.p_adjusted is None:
+        cells += [f"n/a ({reason})", "n/a", "not compared", *["n/a"] * 4]
+    else:
+        interval = f"[{100 * found.low:+.1f} to {100 * found.high:+.1f}]"
+        cells += [
+            f"{100 * found.difference:+.1f} {interval}",
+            p_text(accuracy.p_adjusted),
+            "~ tie" if accuracy.verdict == "tie" else accuracy.verdict,
+            accuracy.images(),
+            str(found.only_variant),
+            str(found.only_baseline),
+            f"{100 * found.smallest_visible:.1f}",
+        ]
+    parameters, gmacs = pair.parameters, pair.gmacs
+    return [
+        *cells,
+        parameters.text("+,.0f") if parameters else "n/a",
+        gmacs.text("+.4f") if gmacs else "n/a",
+    ]
+
+
+def p_text(p_value: float) -> str:
+    """``0.034``, ``below 0.001``."""
+    return "below 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _raw_accuracy(pair: Pair) -> dict[str, Any]:
+    accuracy = pair.accuracy
+    found = None if pair.reason else accuracy.found
+    keys = ("difference", "low", "high", "p_value")
+    counts = ("images", "runs", "only_variant", "only_baseline", "smallest_visible", "method")
+    reason = pair.reason or (accuracy.refused.reason if accuracy.refused else None)
+    return {
+        "variant": pair.variant,
+        "other": pair.other,
+        "part": accuracy.part or None,
+        "reason": reason,
+        **{key: getattr(found, key, None) for key in keys},
+        "p_holm": accuracy.p_adjusted if found else None,
+        "verdict": accuracy.verdict if found else "not compared",
+        **{key: getattr(found, key, None) for key in counts},
+        "parameters_difference": pair.parameters and pair.parameters.difference,
+        "gmacs_224_difference": pair.gmacs and pair.gmacs.difference,
+        "sentence": sentence(pair),
+    }
+
+
+# --- speed -----------------------------------------------------------------------------------
+
+
+def _speed_table(pairs: Sequence[Pair], selection: Selection) -> Table:
+    listed = [(pair, speed) for pair in pairs for speed in pair.speeds]
+    used = distinct(speed.session for _, speed in listed)
+    machines = distinct(
+        machine(session) for session in sessions_of(selection) if session.id in used
+    )
+    families = sorted({speed.comparisons for _, speed in listed})
+    text = caption(
+        f"Machine: {'; '.join(machines)}." if machines else "",
+        "Ratio: speed of the variant ÷ speed of the other in the same round; above 1 the variant "
+        "is faster.",
+        "Verdicts are those of the session: corrected after Holm for all comparisons of the case "
+        f"({', '.join(map(str, families))}), above {100 * LEAST_DIFFERENCE:g} % and the noise "
+        "floor. Smallest visible: what one comparison of so many rounds and this spread shows with "
+        "a probability of 80 %, never below the noise floor."
+        if families
+        else "No two of these were timed in one session.",
+    )
+    rows = [speed_row(pair, speed) for pair, speed in listed]
+    raw = [_raw_speed(pair, speed) for pair, speed in listed]
+    title = "Each variant against its baseline: speed"
+    table = Table("pairs-speed", title, text, SPEED, rows, csv=bool(rows))
+    return attrs.evolve(table, raw=(list(raw[0]), [list(r.values()) for r in raw]) if raw else None)
+
+
+def speed_row(pair: Pair, speed: SpeedPair) -> list[str]:
+    """Cells for :data:`SPEED`."""
+    visible = speed.smallest_visible
+    return [
+        pair.variant,
+        pair.other,
+        speed.case.label(),
+        ratio_text(speed.ratio),
+        str(speed.ratio.rounds if speed.ratio else 0),
+        speed.verdict,
+        "n/a" if visible is None else f"{100 * visible:.1f}",
+    ]
+
+
+def _raw_speed(pair: Pair, speed: SpeedPair) -> dict[str, Any]:
+    keys = [field.name for field in attrs.fields(Ratio)]
+    return {
+        "session": speed.session,
+        "variant": pair.variant,
+        "other": pair.other,
+        **{field.name: getattr(speed.case, field.name) for field in attrs.fields(CaseKey)},
+        **{key: getattr(speed.ratio, key, None) for key in keys},
+        "noise_floor": speed.floor,
+        "verdict": speed.verdict,
+        "comparisons": speed.comparisons,
+    }

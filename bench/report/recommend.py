@@ -1,0 +1,243 @@
+"""Recommendations that name every variant which cannot be told from the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from bench.report.markdown import Table, one_line
+from bench.report.pairs import usable
+from bench.report.pareto import front
+from bench.report.ranking import Ranking, accuracy_text, images, rankings
+from bench.report.selection import Selection, caption, data_note
+from bench.report.speeds import TimingSession, main_cases, sessions_of
+from bench.report.speedtable import machine
+from bench.report.timed import CaseKey, counted, few_rounds, images_text, latency_text
+from bench.report.values import significant
+from bench.stats.timing import FEWEST_ROUNDS, locate
+
+HEADERS = ["Question", "Answer", "Cannot be told from it", "Basis"]
+
+
+@attrs.frozen
+class Answer:
+    """A recommendation.
+
+    Attributes:
+        best: the best measured, or why none is named.
+        tied: every variant that cannot be told from it.
+        basis: what the answer rests on.
+    """
+
+    question: str
+    best: str
+    tied: tuple[str, ...] | None
+    basis: str
+
+    def row(self) -> list[str]:
+        """Cells for :data:`HEADERS`."""
+        tied = "n/a" if self.tied is None else ", ".join(self.tied) or "none"
+        return [self.question, self.best, tied, self.basis]
+
+
+def recommendations(
+    selection: Selection,
+    max_latency_ms: float | None = None,
+    max_size_mb: float | None = None,
+) -> Table:
+    """Most accurate, fastest, best under a budget, Pareto front.
+
+    Args:
+        max_latency_ms: most milliseconds for one image at batch 1.
+        max_size_mb: most MB (10⁶ bytes) of the weights.
+    """
+    answers = answers_of(selection, max_latency_ms, max_size_mb)
+    session, number = largest_session(selection), len(sessions_of(selection))
+    text = caption(
+        data_note(selection.records),
+        f"Speeds: session {one_line(session.id)}, the one with most variants of {number}."
+        if session and number > 1
+        else "",
+        "The best measured variant, and beside it every one that is not declared different from "
+        "it: choose among all of them. Failed, invalid and undertrained runs take no part.",
+        "Off a Pareto front is only what another variant beats by a declared difference in "
+        "accuracy or speed without being declared worse in the other.",
+    )
+    rows = [answer.row() for answer in answers]
+    return Table("recommendations", "Recommendations", text, HEADERS, rows)
+
+
+def answers_of(
+    selection: Selection, max_latency_ms: float | None, max_size_mb: float | None
+) -> list[Answer]:
+    """The rows of :func:`recommendations`."""
+    found, left_out = rankings(selection)
+    largest = found[0] if found else None
+    answers = [_most_accurate(largest, found, left_out)]
+    session = largest_session(selection)
+    timed = [(session, case) for case in main_cases(session)] if session else []
+    answers += [_fastest(session, case) for session, case in timed]
+    if max_latency_ms is not None:
+        listed = [(session, case) for session, case in timed if case.latency]
+        answers += [_within_latency(largest, *each, max_latency_ms) for each in listed]
+        if not listed:
+            question = f"Best within {max_latency_ms:g} ms"
+            answers.append(Answer(question, "n/a (latency was not timed)", None, ""))
+    if max_size_mb is not None:
+        answers.append(_within_size(selection, largest, max_size_mb))
+    answers += [_front(largest, *each) for each in timed if not each[1].latency]
+    return answers
+
+
+def largest_session(selection: Selection) -> TimingSession | None:
+    """The session that timed most variants, of equal ones the last."""
+    sessions = sessions_of(selection)
+    return max(reversed(sessions), key=lambda each: len(each.timings)) if sessions else None
+
+
+# --- accuracy --------------------------------------------------------------------------------
+
+
+def _most_accurate(
+    ranking: Ranking | None, found: Sequence[Ranking], left_out: Mapping[str, str]
+) -> Answer:
+    question = "Most accurate"
+    if ranking is None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        return Answer(question, "n/a (no accuracy that can be used)", None, reasons)
+    others = sum(len(each.sets) for each in found[1:])
+    more = f"; {counted(others, 'variant')} with other data or settings not compared" * bool(others)
+    return _best(question, ranking, ranking.names, more)
+
+
+def _best(question: str, ranking: Ranking, names: Sequence[str], more: str = "") -> Answer:
+    """The most accurate among ``names``, in the order of the ranking."""
+    kept = [name for name in ranking.names if name in names]
+    if len(kept) == 1 and len(ranking.sets) == 1:
+        more += "; the only variant with an accuracy"
+    best = next(each for each in ranking.sets if each.variant == kept[0])
+    tied = tuple(name for name in ranking.tied_with(kept[0]) if name in kept)
+    basis = f"{accuracy_text(best)} % on {counted(images(best), f'{best.part} image')}{more}"
+    return Answer(question, kept[0], tied, basis)
+
+
+# --- speed -----------------------------------------------------------------------------------
+
+
+def _fastest(session: TimingSession, case: CaseKey) -> Answer:
+    question = f"{'Lowest latency' if case.latency else 'Highest throughput'}: {case.label()}"
+    standing = session.standing(case)
+    if not standing.ranks:
+        return Answer(question, undecided(session, case), None, machine(session))
+    best = min(standing.ranks, key=lambda name: _median(session, case, name))
+    tied = tuple(
+        name
+        for name in standing.ranks
+        if name != best and standing.verdict(best, name) not in ("faster", "slower")
+    )
+    rounds = locate(list(session.rounds(best, case).values()))
+    figure = (
+        f"{latency_text(rounds)} ms" if case.latency else f"{images_text(rounds, case.batch_size)}"
+        " images/s"
+    )  # fmt: skip
+    left_out = "".join(f"; {name}: {why}" for name, why in standing.left_out.items())
+    noise = 100 * (session.noise_floor(case) or 0)
+    basis = (
+        f"{figure}, {counted(rounds.rounds, 'round')}, noise floor {noise:.1f} %, "
+        f"{machine(session)}{left_out}"
+    )
+    return Answer(question, best, tied, basis)
+
+
+def undecided(session: TimingSession, case: CaseKey) -> str:
+    """Why no variant is named the fastest."""
+    rounds = max((len(session.rounds(name, case)) for name in session.timings), default=0)
+    if 0 < rounds < FEWEST_ROUNDS:
+        return few_rounds(rounds)
+    if rounds and session.noise_floor(case) is None:
+        return "undecided: no A/A control in this case"
+    return "n/a (no valid timing)"
+
+
+def _median(session: TimingSession, case: CaseKey, name: str) -> float:
+    return locate(list(session.rounds(name, case).values())).median
+
+
+# --- budgets ---------------------------------------------------------------------------------
+
+
+def _within_latency(
+    ranking: Ranking | None, session: TimingSession, case: CaseKey, budget_ms: float
+) -> Answer:
+    question = f"Best within {budget_ms:g} ms: {case.label()}"
+    found = {
+        name: locate(list(session.rounds(name, case).values()))
+        for name in session.timings
+        if session.rounds(name, case)
+    }
+    costs = {name: 1000 * place.median for name, place in found.items()}
+    crossing = [
+        f"the interval of {name}, {latency_text(place)} ms, crosses the budget"
+        for name, place in found.items()
+        if place.low and place.high and 1000 * place.low <= budget_ms < 1000 * place.high
+    ]
+    few = [place.rounds for place in found.values() if place.low is None]
+    if few:
+        crossing.append(f"latencies without interval: {counted(min(few), 'round')}")
+    return _within(question, ranking, costs, budget_ms, "ms", crossing)
+
+
+def _within_size(selection: Selection, ranking: Ranking | None, budget_mb: float) -> Answer:
+    costs = {}
+    for name in selection.variants():
+        size = ((usable(selection, name) or {}).get("counts") or {}).get("size_mb")
+        if size is not None:
+            costs[name] = float(size)
+    return _within(f"Best within {budget_mb:g} MB", ranking, costs, budget_mb, "MB", [])
+
+
+def _within(
+    question: str,
+    ranking: Ranking | None,
+    costs: Mapping[str, float],
+    budget: float,
+    unit: str,
+    notes: Sequence[str],
+) -> Answer:
+    within = [name for name, cost in costs.items() if cost <= budget]
+    if not costs:
+        return Answer(question, f"n/a (no variant has its {unit} measured)", None, "")
+    if not within:
+        least = min(costs, key=lambda name: costs[name])
+        text = f"none: the least is {least} with {significant(costs[least])} {unit}"
+        return Answer(question, text, None, "; ".join(notes))
+    listed = ", ".join(f"{name} {significant(costs[name])} {unit}" for name in within)
+    more = "".join(f"; {note}" for note in (f"within: {listed}", *notes))
+    judged = [name for name in within if ranking and name in ranking.names]
+    if ranking is None or not judged:
+        return Answer(question, "undecided: none of them has an accuracy", None, more[2:])
+    return _best(question, ranking, judged, more)
+
+
+# --- both ------------------------------------------------------------------------------------
+
+
+def _front(ranking: Ranking | None, session: TimingSession, case: CaseKey) -> Answer:
+    question = f"Pareto front of accuracy and throughput: {case.label()}"
+    standing = session.standing(case)
+    if not standing.ranks:
+        return Answer(question, undecided(session, case), None, machine(session))
+    names = [name for name in (ranking.names if ranking else []) if name in standing.ranks]
+    if ranking is None or not names:
+        return Answer(question, "n/a (no variant has both an accuracy and a speed)", None, "")
+    words = {"faster": "better", "slower": "worse"}
+
+    def speed(one: str, two: str) -> str:
+        found = standing.verdict(one, two)
+        return words.get(found, found)
+
+    found = front(names, ranking.verdict, speed)
+    off = "; ".join(f"{name}: {other} is {what}" for name, (other, what) in found.off.items())
+    basis = f"Off the front: {off}" if off else "no variant is declared off it"
+    return Answer(question, ", ".join(found.names), None, basis)
