@@ -7,10 +7,10 @@ from collections.abc import Callable
 from bench.report.gates import Accuracy, Record, judged_accuracy, judged_part, valid_accuracy
 from bench.report.machines import machine_of
 from bench.report.markdown import one_line
-from bench.report.timing_cell import no_cuda, throughput
+from bench.report.timing_cell import GUIDE_PIXELS, TIMINGS, no_cuda, timed_value
 from bench.report.values import Value, missing, significant
 
-GUIDE_PIXELS = 224
+ACCURACIES = ("accuracy", "valid_accuracy")
 
 Getter = Callable[[Record], Value]
 _GETTERS: dict[str, Getter] = {}
@@ -82,28 +82,12 @@ def _gmacs_224(record: Record) -> Value:
 # --- speed and memory ------------------------------------------------------------------------
 
 
-@metric("cpu_images_per_s")
-def _cpu_images_per_s(record: Record) -> Value:
-    return throughput(record, "cpu", GUIDE_PIXELS)
+def _timed(name: str) -> Getter:
+    return lambda record: timed_value(record, name)
 
 
-@metric("gpu_images_per_s")
-def _gpu_images_per_s(record: Record) -> Value:
-    return throughput(record, "cuda", GUIDE_PIXELS)
-
-
-@metric("any_images_per_s")
-def _any_images_per_s(record: Record) -> Value:
-    on_gpu = throughput(record, "cuda", GUIDE_PIXELS)
-    return on_gpu if on_gpu.mark is None else throughput(record, "cpu", GUIDE_PIXELS)
-
-
-@metric("train_step_images_per_s")
-def _train_step_images_per_s(record: Record) -> Value:
-    on_gpu = throughput(record, "cuda", GUIDE_PIXELS, clock="train")
-    if on_gpu.mark is None:
-        return on_gpu
-    return throughput(record, "cpu", GUIDE_PIXELS, clock="train")
+for _name in TIMINGS:
+    metric(_name)(_timed(_name))
 
 
 @metric("train_images_per_s")

@@ -1,4 +1,4 @@
-"""Confusion matrices of the validation part, all variants in one figure."""
+"""Confusion matrices of the part that models are judged on, all variants in one figure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from bench.report.figures import MOST_PANELS, grid_of, titled
-from bench.report.gates import Record
-from bench.report.selection import variant_of
+from bench.report.gates import Record, judged_part
+from bench.report.selection import distinct, variant_of
 from bench.results.plot import new_figure, plain, save
 
 
 def confusion_matrices(records: Sequence[Record], path: Path) -> Path | None:
-    """One figure with a confusion matrix of the validation part for each run.
+    """One figure with a confusion matrix of the judged part for each run.
 
     Counts in the cells; colour is the share of the true class (rows).
     """
     runs = [r for r in records if confusion(r) is not None][:MOST_PANELS]
     if not runs:
         return None
+    part = " or ".join(distinct(map(judged_part, runs)))
     most = max(len(run["data"]["classes"]) for run in runs)
     rows, columns = grid_of(len(runs), 4 if most > 5 else 5)
     side, names = max(2.2, 0.27 * most), _name_inches(runs)
@@ -30,7 +31,7 @@ def confusion_matrices(records: Sequence[Record], path: Path) -> Path | None:
         left=names / width, right=1 - 0.15 / width, bottom=names / height, top=1 - 0.95 / height,
         wspace=0.08, hspace=0.4 / side,
     )  # fmt: skip
-    title = titled("Confusion matrices, validation part", runs)
+    title = titled(f"Confusion matrices, {part} part", runs)
     figure.suptitle(f"{title}\nrows: true class, columns: predicted class", fontsize=12)
     grid = figure.subplots(rows, columns, squeeze=False)
     for index, (axes, run) in enumerate(zip(grid.flat, runs, strict=False)):
@@ -53,7 +54,7 @@ def _short(name: Any) -> str:
 
 def confusion(record: Record) -> list[list[int]] | None:
     """Counts by true class (rows) and predicted class (columns), or None without predictions."""
-    part = record.get("validation") or {}
+    part = record.get(judged_part(record)) or {}
     labels, predictions = part.get("labels") or [], part.get("predictions") or []
     size = len((record.get("data") or {}).get("classes") or [])
     if not labels or len(labels) != len(predictions):

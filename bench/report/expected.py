@@ -35,8 +35,8 @@ def presets_table(selection: Selection) -> Table:
     rows = [_row(preset, selection) for preset in load_presets().values()]
     text = caption(
         f"Measured: runs of the preset itself with {SUBJECT}, on the device named beside each "
-        "figure; minutes are training with validation; accuracy is that of the validation part "
-        "with its 95 % Wilson interval; GB are 10⁹ bytes.",
+        "figure; minutes are training with validation; accuracy is that of the part named, with "
+        "its 95 % Wilson interval; GB are 10⁹ bytes.",
         data_note(selection.records),
         f"{seed_note(selection.records).capitalize()}.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.gates import Record
+from bench.report.machines import labels, machine_lines
 from bench.report.markdown import Table, escape, fence, one_line
 from bench.report.selection import (
     Selection,
@@ -16,26 +17,31 @@ from bench.report.selection import (
 )
 from bench.report.values import failure
 
-VERSIONS = ("paddy_bench", "python", "torch", "torchvision", "timm", "fvcore", "cuda", "cudnn")
+VERSIONS = (
+    "paddy_bench", "python", "torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "pandas",
+    "cuda", "cudnn",
+)  # fmt: skip
 PARTS = ("train", "valid", "test")
 
 
 def header(selection: Selection) -> str:
-    """The list that opens a report: sweep, date, device, versions, data, seeds, command."""
+    """The list that opens a report: sweep, date, machine, versions, data, seeds, commands."""
     records = selection.records
     sweeps = distinct((record.get("sweep") or {}).get("id") for record in records)
     presets = distinct((record.get("sweep") or {}).get("preset") for record in records)
-    commands = distinct((record.get("sweep") or {}).get("command") for record in records)
+    commands = _commands(records)
     items = [
         ("Sweep", ", ".join(map(str, sweeps)) or "not recorded"),
         ("Date", _dates(records)),
         ("Runs", f"{len(selection.complete())} complete, {len(selection.failed())} failed"),
         ("Preset", ", ".join(map(str, presets)) or "none"),
         ("Device", _devices(records)),
+        *machine_lines(records),
         ("Versions", _versions(records)),
         ("Source", _commits(records)),
         ("Data", "; ".join(distinct(map(_data, records))) or "not recorded"),
         ("Seeds", seed_note(records)),
+        *([("Several", labels(records).legend)] if labels(records).legend else []),
     ]
     lines = [f"- **{name}:** {escape(text)}" for name, text in items]
     if any((record.get("data") or {}).get("synthetic") for record in records):
@@ -43,8 +49,18 @@ def header(selection: Selection) -> str:
         lines = [warning, "", *lines]
     if commands:
         listed = "\n".join(one_line(command) for command in commands)
-        lines += ["- **Command:**", "", fence(listed)]
+        lines += [f"- **Command{'s' if len(commands) > 1 else ''}:**", "", fence(listed)]
     return "\n".join(lines)
+
+
+def _commands(records: Sequence[Record]) -> list[str]:
+    """The command lines, one for each sweep; the environment's where the sweep has none."""
+    return distinct(
+        (record.get("sweep") or {}).get("command")
+        or (record.get("environment") or {}).get("command")
+        or None
+        for record in records
+    )
 
 
 def _dates(records: Sequence[Record]) -> str:

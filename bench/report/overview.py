@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.report.cells import GUIDE_PIXELS, accuracy, gmacs, throughput, train_images_per_s
-from bench.report.gates import Record, valid_accuracy
+from bench.report.cells import accuracy, gmacs, train_images_per_s
+from bench.report.gates import Record, judged_part
+from bench.report.machines import Labels, labels, load_marks
 from bench.report.markdown import Table, one_line
+from bench.report.raw import raw_row
+from bench.report.seeds import fold_of
 from bench.report.selection import (
     Selection,
     caption,
     data_note,
+    distinct,
     seed_note,
     timing_note,
     training_note,
     variant_of,
 )
+from bench.report.timing_cell import GUIDE_PIXELS, throughput
 from bench.report.values import Value, failure, missing, significant
 
 MACS_UNIT = "GMACs (fvcore counts one multiply-add as one)"
@@ -27,8 +32,9 @@ Column = tuple[str, Callable[[Record], Value]]
 
 
 def _seed(record: Record) -> str:
-    seed = (record.get("config") or {}).get("seed")
-    return "n/a" if seed is None else str(seed)
+    seed, fold = (record.get("config") or {}).get("seed"), fold_of(record)
+    text = "n/a" if seed is None else str(seed)
+    return f"{text}, fold {fold[0]} of {fold[1]}" if fold else text
 
 
 def _pixels(record: Record) -> int:
@@ -87,6 +93,12 @@ def _peak_memory(record: Record) -> Value:
     return Value(training["peak_memory_mb"], text)
 
 
+def _marks(record: Record) -> Value:
+    """What may have disturbed a run's timings."""
+    marks = [str(mark) for entry in record.get("timing") or [] for mark in entry.get("marks") or []]
+    return Value(text=one_line("; ".join(distinct([*marks, *load_marks(record)]))) or "none")
+
+
 def _timed(device: str) -> Callable[[Record], Value]:
     return lambda record: throughput(record, device, GUIDE_PIXELS)
 
@@ -100,8 +112,8 @@ COUNTS: tuple[Column, ...] = (
     ("Size (MB)", lambda record: _part(record, "counts", "size_mb", significant)),
 )
 LEARNED: tuple[Column, ...] = (
-    ("Valid accuracy (%), 95 % interval", accuracy),
-    ("Macro-F1", lambda record: _part(record, "validation", "macro_f1", "{:.3f}".format)),
+    ("Accuracy (%), 95 % interval", accuracy),
+    ("Macro-F1", lambda record: _part(record, judged_part(record), "macro_f1", "{:.3f}".format)),
     ("Best epoch", _best_epoch),
 )
 TIMED: tuple[Column, ...] = (
@@ -110,6 +122,7 @@ TIMED: tuple[Column, ...] = (
     ("CPU images/s at 224", _timed("cpu")),
     ("GPU images/s at 224", _timed("cuda")),
     ("Peak memory of training (MB)", _peak_memory),
+    ("Marks", _marks),
 )
 
 
@@ -119,15 +132,22 @@ TIMED: tuple[Column, ...] = (
 def overview_tables(selection: Selection) -> list[Table]:
     """All runs: counts and accuracy, then speed and memory, with one CSV of unrounded figures."""
     records = selection.records
-    note = data_note(records)
+    note, found = data_note(records), labels(records)
+    folds = any(fold_of(record) for record in records)
     first = caption(
         note,
-        f"Accuracy: validation part with 95 % Wilson interval and number of images; "
+        "Accuracy and macro-F1: the part named (test where there is one, else validation), with "
+        "95 % Wilson interval and number of images; "
         f"{seed_note(selection.records)}. Parameters: with the head of the run's classes, and with "
         f"one of 1000 classes. MACs: {MACS_UNIT}, batch 1.",
         "Undertrained models have no place in an order of accuracy.",
+        found.legend,
     )
-    second = caption(note, training_note(records), timing_note(records), "MB are 10⁶ bytes.")
+    second = caption(
+        note, training_note(records), timing_note(records),
+        "Marks: load by other programs above 10 % of the machine, many page faults.",
+        "MB are 10⁶ bytes.", found.legend,
+    )  # fmt: skip
     columns = (*COUNTS, *LEARNED)
     tables = (
         ("runs", "All runs: size and accuracy", first, columns, _raw(selection)),
@@ -138,8 +158,14 @@ def overview_tables(selection: Selection) -> list[Table]:
             name,
             title,
             text,
-            ["Variant", "Seed", "State", *(heading for heading, _ in columns)],
-            [_row(record, columns, selection) for record in records],
+            [
+                "Variant",
+                "Seed and fold" if folds else "Seed",
+                *found.headings(),
+                "State",
+                *(heading for heading, _ in columns),
+            ],
+            [_row(record, columns, selection, found) for record in records],
             raw,
             csv=raw is not None,
         )
@@ -147,8 +173,10 @@ def overview_tables(selection: Selection) -> list[Table]:
     ]
 
 
-def _row(record: Record, columns: Sequence[Column], selection: Selection) -> list[str]:
-    cells = [variant_of(record), _seed(record)]
+def _row(
+    record: Record, columns: Sequence[Column], selection: Selection, tells: Labels
+) -> list[str]:
+    cells = [variant_of(record), _seed(record), *tells.cells(record)]
     broken = selection.invalid(record)
     if broken:
         return [*cells, f"invalid ({broken})", *["invalid"] * len(columns)]
@@ -163,56 +191,3 @@ def _row(record: Record, columns: Sequence[Column], selection: Selection) -> lis
 def _raw(selection: Selection) -> tuple[list[str], list[list[Any]]]:
     rows = [raw_row(record, selection) for record in selection.records]
     return list(raw_row({}, selection)), [list(row.values()) for row in rows]
-
-
-def raw_row(record: Record, selection: Selection) -> dict[str, Any]:
-    """Unrounded figures of a run by name and unit; None where there is none.
-
-    An invalid run has the reason in ``state`` instead of figures; its record keeps them.
-    """
-    broken = selection.invalid(record)
-    state = f"invalid: {broken}" if broken else str(record.get("status"))
-    if broken:
-        kept = ("variant", "sweep", "started", "config", "data")
-        record = {key: record[key] for key in kept if key in record}
-    counts, training = record.get("counts") or {}, record.get("training") or {}
-    macs = {entry.get("image_size"): entry for entry in counts.get("macs") or []}
-    found, pixels = valid_accuracy(record), _pixels(record)
-    return {
-        "variant": variant_of(record),
-        "sweep": (record.get("sweep") or {}).get("id"),
-        "started": record.get("started"),
-        "seed": (record.get("config") or {}).get("seed"),
-        "state": state,
-        "synthetic_data": (record.get("data") or {}).get("synthetic"),
-        "parameters": counts.get("parameters"),
-        "parameters_declared": counts.get("parameters_declared"),
-        "parameters_1000_classes": counts.get("parameters_1000_classes"),
-        "attention_parameters": counts.get("attention_parameters"),
-        "image_size": pixels or None,
-        **_raw_macs("224", macs.get(GUIDE_PIXELS)),
-        **_raw_macs("run_size", macs.get(pixels)),
-        "size_mb": counts.get("size_mb"),
-        "valid_accuracy": found.share if found else None,
-        "valid_accuracy_low": found.low if found else None,
-        "valid_accuracy_high": found.high if found else None,
-        "valid_images": found.total if found else None,
-        "undertrained": found.undertrained if found else None,
-        "macro_f1": (record.get("validation") or {}).get("macro_f1"),
-        "best_epoch": training.get("best_epoch"),
-        "train_device": training.get("device_name"),
-        "train_images_per_s": training.get("images_per_s"),
-        "cpu_images_per_s_run_size": throughput(record, "cpu", pixels).number,
-        "cpu_images_per_s_224": throughput(record, "cpu", GUIDE_PIXELS).number,
-        "gpu_images_per_s_run_size": throughput(record, "cuda", pixels).number,
-        "gpu_images_per_s_224": throughput(record, "cuda", GUIDE_PIXELS).number,
-        "train_peak_memory_mb": training.get("peak_memory_mb"),
-        "peak_memory_kind": training.get("peak_memory_kind"),
-    }
-
-
-def _raw_macs(size: str, entry: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {
-        f"gmacs_{size}_fvcore": (entry or {}).get("gmacs"),
-        f"gmacs_{size}_flop_counter": (entry or {}).get("gmacs_flop_counter"),
-    }

@@ -6,43 +6,53 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report.cells import GUIDE_PIXELS, throughput
 from bench.report.figures import titled
-from bench.report.gates import Record, valid_accuracy
-from bench.report.selection import variant_of
+from bench.report.gates import Record
+from bench.report.seeds import SeedAccuracy, accuracy_of
+from bench.report.selection import Selection, caption, distinct
+from bench.report.timing_cell import GUIDE_PIXELS, throughput
 from bench.results.plot import new_figure, plain, save
 
 MARKERS = "osD^vPX*<>"
+DEVICES = (("cpu", "CPU"), ("cuda", "GPU"))
 
 
-def accuracy_vs_throughput(records: Sequence[Record], path: Path) -> Path | None:
-    """Validation accuracy over inference images/s at 224 pixels, a panel for each kind of device.
+def accuracy_vs_throughput(runs: Selection | Sequence[Record], path: Path) -> Path | None:
+    """Accuracy over inference images/s at 224 pixels, a panel for each kind of device.
 
-    Bars are 95 % Wilson intervals; hollow markers are undertrained models.
+    Accuracy is that of the part models are judged on. The bar is the 95 % Wilson interval of a
+    single run, or the range over the seeds around their mean (:func:`bars_note` says which);
+    hollow markers are undertrained models.
     """
+    selection = runs if isinstance(runs, Selection) else Selection(runs)
+    variants = [name for name in selection.variants() if accuracy_of(selection, name) is not None]
     styles = {
-        variant_of(record): (f"C{index % 10}", MARKERS[(index + index // 10) % len(MARKERS)])
-        for index, record in enumerate(records)
+        name: (f"C{index % 10}", MARKERS[(index + index // 10) % len(MARKERS)])
+        for index, name in enumerate(variants)
     }
     panels: list[tuple[str, list[dict[str, Any]]]] = []
-    for device, name in (("cpu", "CPU"), ("cuda", "GPU")):
-        found = [point for record in records if (point := _point(record, device)) is not None]
+    for device, title in DEVICES:
+        found = [p for name in variants if (p := _point(selection, name, device)) is not None]
         if found:
-            panels.append((name, found))
+            panels.append((title, found))
     if not panels:
         return None
-    drawn = [record for record in records if any(_point(record, d) for d in ("cpu", "cuda"))]
+    drawn = distinct(point["variant"] for _, points in panels for point in points)
     height = max(4.8, 0.24 * len(drawn) + 1.2)
     figure = new_figure(6.0 * len(panels) + 3.0, height)
     title = f"Accuracy over inference speed at {GUIDE_PIXELS} pixels"
-    figure.suptitle(titled(title, drawn), fontsize=12)
+    behind = [record for name in drawn for record in selection.complete(name)]
+    figure.suptitle(titled(title, behind), fontsize=12)
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axes, (name, points) in zip(grid.flat, panels, strict=True):
         for point in points:
             _draw_point(axes, point, styles[point["variant"]])
         _log_axis(axes, [point["speed"] for point in points])
         axes.set_xlabel(f"{name} images/s (log scale) — {_devices(points)}", fontsize=9)
-    grid[0, 0].set_ylabel("validation accuracy (%), 95 % interval")
+    parts = " or ".join(distinct(p["part"] for _, points in panels for p in points))
+    several = any(p["seeds"] > 1 for _, points in panels for p in points)
+    bars = "95 % interval or range" if several else "95 % interval"
+    grid[0, 0].set_ylabel(f"{parts} accuracy (%), {bars}")
     handles: dict[str, Any] = {}
     for axes in grid.flat:
         found_handles, labels = axes.get_legend_handles_labels()
@@ -51,26 +61,57 @@ def accuracy_vs_throughput(records: Sequence[Record], path: Path) -> Path | None
     return save(figure, path)
 
 
+def bars_note(selection: Selection) -> str:
+    """What the picture's points and bars are, for its caption."""
+    found = [one for name in selection.variants() if (one := accuracy_of(selection, name))]
+    if not found:
+        return ""
+    single = [one for one in found if len(one.shares.values) == 1]
+    seeds = distinct(len(one.shares.values) for one in found if len(one.shares.values) > 1)
+    folds = distinct(one.folds or None for one in found)
+    counts = " or ".join(map(str, sorted(seeds)))
+    return caption(
+        f"Accuracy: {' or '.join(distinct(one.part for one in found))} part.",
+        "Bars: 95 % Wilson interval of one run's accuracy"
+        f"{' (' + ', '.join(folds) + ')' if folds else ''}." * bool(single),
+        f"Points are the mean of {counts} seeds, their bars the range over the seeds."
+        * bool(seeds),
+        "Hollow: undertrained.",
+    )
+
+
 def _devices(points: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(point["device"] for point in points))
     return plain(names[0] if len(names) == 1 else f"{len(names)} devices")
 
 
-def _point(record: Record, device: str) -> dict[str, Any] | None:
-    speed, accuracy = throughput(record, device, GUIDE_PIXELS), valid_accuracy(record)
-    if speed.number is None or accuracy is None:
+def _point(selection: Selection, variant: str, device: str) -> dict[str, Any] | None:
+    timed, accuracy = selection.timed(variant), accuracy_of(selection, variant)
+    if timed is None or accuracy is None or selection.invalid(timed):
         return None
-    low = accuracy.share if accuracy.low is None else accuracy.low
-    high = accuracy.share if accuracy.high is None else accuracy.high
+    speed = throughput(timed, device, GUIDE_PIXELS)
+    if speed.number is None:
+        return None
+    low, high = _bar(accuracy)
+    mean = accuracy.shares.mean
     return {
-        "variant": variant_of(record),
+        "variant": variant,
         "speed": speed.number,
         "device": speed.device,
-        "accuracy": 100 * accuracy.share,
-        "below": 100 * max(0.0, accuracy.share - low),
-        "above": 100 * max(0.0, high - accuracy.share),
+        "accuracy": 100 * mean,
+        "below": 100 * max(0.0, mean - low),
+        "above": 100 * max(0.0, high - mean),
         "undertrained": bool(accuracy.undertrained),
+        "part": accuracy.part,
+        "seeds": len(accuracy.shares.values),
     }
+
+
+def _bar(accuracy: SeedAccuracy) -> tuple[float, float]:
+    shares = accuracy.shares
+    if len(shares.values) > 1 or accuracy.low is None or accuracy.high is None:
+        return shares.least, shares.most
+    return accuracy.low, accuracy.high
 
 
 def _draw_point(axes: Any, point: Mapping[str, Any], style: tuple[str, str]) -> None:

@@ -9,6 +9,29 @@ from bench.report.machines import machine_of
 from bench.report.markdown import one_line
 from bench.report.values import Value, missing, significant
 
+GUIDE_PIXELS = 224
+# Metric: the devices it is taken from, the first that was timed; what is inside the clock.
+TIMINGS: dict[str, tuple[tuple[str, ...], str]] = {
+    "cpu_images_per_s": (("cpu",), "model"),
+    "gpu_images_per_s": (("cuda",), "model"),
+    "any_images_per_s": (("cuda", "cpu"), "model"),
+    "train_step_images_per_s": (("cuda", "cpu"), "train"),
+}
+
+
+def timed_by(record: Record, name: str) -> Record | None:
+    """The timing entry behind one of :data:`TIMINGS`, None where it was not timed."""
+    devices, clock = TIMINGS[name]
+    found = (timing_entry(record, device, GUIDE_PIXELS, clock=clock) for device in devices)
+    return next((entry for entry in found if entry is not None), None)
+
+
+def timed_value(record: Record, name: str) -> Value:
+    """One of :data:`TIMINGS` as a figure."""
+    devices, clock = TIMINGS[name]
+    values = [throughput(record, device, GUIDE_PIXELS, clock=clock) for device in devices]
+    return next((value for value in values if value.mark is None), values[-1])
+
 
 def timing_entry(
     record: Record, device: str, pixels: int, *, clock: str = "model", regime: str = "throughput"

@@ -113,7 +113,8 @@ def to_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for record in records:
         metrics, counts = record["metrics"] or {}, record["counts"] or {}
-        training = record["training"] or {}
+        training, test = record["training"] or {}, record["test"] or {}
+        environment, data = record["environment"], record["data"]
         rows.append(
             {
                 "sweep": record["sweep"]["id"],
@@ -121,9 +122,16 @@ def to_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "variant": record["variant"]["name"],
                 "status": record["status"],
                 "seed": record["config"].get("seed"),
-                "synthetic": record["data"].get("synthetic"),
+                "fold": (data.get("fold") or {}).get("number"),
+                "machine": environment.get("machine"),
+                "device": environment.get("device_name"),
+                "fingerprint": data.get("fingerprint"),
+                "image_size": record["config"].get("image_size"),
+                "synthetic": data.get("synthetic"),
                 **{name: metrics.get(name) for name in ("valid_acc", "valid_loss", "best_epoch")},
                 "valid_macro_f1": training.get("best_macro_f1"),
+                "test_acc": test.get("accuracy"),
+                "test_macro_f1": test.get("macro_f1"),
                 "images_per_s": metrics.get("fps"),
                 "parameters": counts.get("parameters"),
                 "size_mb": counts.get("size_mb"),
