@@ -55,7 +55,10 @@ class ImageIndex:
         fingerprint: BLAKE2b (16 bytes, hex) over path, file size, class name and part of every
             image, sorted. It changes when an image is added, removed, renamed, relabelled, moved to
             another part or replaced by one of another size; it does not read the images' content.
+            Groups enter it where there are some.
         warnings: what was passed over, one line each.
+        groups: what each image must stay together with (a plant, a field, a patient), or none;
+            empty where the data names no groups.
     """
 
     root: Path
@@ -68,6 +71,7 @@ class ImageIndex:
     file_sizes: tuple[int, ...]
     fingerprint: str
     warnings: tuple[str, ...] = ()
+    groups: tuple[str | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -195,6 +199,7 @@ def load_index(location: Location) -> ImageIndex:
         )
     classes = found.classes or tuple(sorted(names))
     number = {name: place for place, name in enumerate(classes)}
+    groups = tuple(entry.group for entry in entries)
     return ImageIndex(
         root=location.root,
         layout=location.layout,
@@ -206,6 +211,7 @@ def load_index(location: Location) -> ImageIndex:
         file_sizes=tuple(entry.file_size for entry in entries),
         fingerprint=_fingerprint(entries),
         warnings=tuple(found.warnings),
+        groups=groups if any(groups) else (),
     )
 
 
@@ -229,6 +235,7 @@ def _is_text(name: str) -> bool:
 def _fingerprint(entries: Sequence[Entry]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for entry in entries:
-        line = f"{entry.path}\0{entry.file_size}\0{entry.label}\0{entry.part or ''}\n"
-        digest.update(line.encode())
+        line = f"{entry.path}\0{entry.file_size}\0{entry.label}\0{entry.part or ''}"
+        group = f"\0{entry.group}" if entry.group else ""
+        digest.update(f"{line}{group}\n".encode())
     return digest.hexdigest()

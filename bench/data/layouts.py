@@ -17,12 +17,13 @@ from bench.errors import BenchError
 
 @attrs.frozen
 class Entry:
-    """One labelled image: relative path with ``/``, size in bytes, class name, its own part."""
+    """One labelled image: relative path with ``/``, size in bytes, class name, part and group."""
 
     path: str
     file_size: int
     label: str
     part: str | None = None
+    group: str | None = None
 
 
 @attrs.define
@@ -164,12 +165,12 @@ def read_kaggle(root: Path) -> Found:
 
 
 def read_metadata(root: Path) -> Found:
-    """``metadata.csv`` (path, label, split), and ``label2id.json`` where it exists.
+    """``metadata.csv`` (path, label, split, group), and ``label2id.json`` where it exists.
 
     Raises:
         BenchError: as :func:`bench.data.tables.metadata_rows`; files that are not there; a label
-            that label2id.json lacks, or the reverse; one path with two labels or splits; a part
-            with a class that train lacks; splits in some rows only.
+            that label2id.json lacks, or the reverse; one path with two labels, splits or groups; a
+            part with a class that train lacks; splits in some rows only.
     """
     table = root / "metadata.csv"
     found = Found()
@@ -178,23 +179,24 @@ def read_metadata(root: Path) -> Found:
     lines: Counter[str] = Counter()
     first: dict[str, Entry] = {}
     missing: list[str] = []
-    for line, path, label, part in metadata_rows(table):
+    for line, path, label, part, group in metadata_rows(table):
         if found.classes is not None and label not in found.classes:
             raise BenchError(
                 f"{table} line {line}: label {label!r} is not in label2id.json: add it there"
             )
         lines[path] += 1
         if path in first:
-            if (first[path].label, first[path].part) != (label, part):
+            known = first[path]
+            if (known.label, known.part, known.group) != (label, part, group):
                 raise BenchError(
-                    f"{table} line {line}: {path!r} is listed twice with different label or "
-                    f"split: keep one of them"
+                    f"{table} line {line}: {path!r} is listed twice with different label, "
+                    f"split or group: keep one of them"
                 )
             continue
         size = _file_size(os.path.join(root, path))
         if size is None:
             missing.append(path)
-        first[path] = Entry(path, size or 0, label, part)
+        first[path] = Entry(path, size or 0, label, part, group)
     _refuse_missing(table, missing)
     found.entries = list(first.values())
     _warn_of_repeats(found, table, lines.values())

@@ -53,14 +53,16 @@ def rows(
         ) from error
 
 
-def metadata_rows(path: Path) -> Iterator[tuple[int, str, str, str | None]]:
-    """(line, path relative to the file's folder, label, part) of each row of a metadata.csv.
+def metadata_rows(path: Path) -> Iterator[tuple[int, str, str, str | None, str | None]]:
+    """(line, path relative to the file's folder, label, part, group) of each row of metadata.csv.
+
+    Part and group are None where their column lacks or is empty.
 
     Raises:
         BenchError: a column is lacking, a label is empty, a path leaves the folder, or a split is
             not one of :data:`PART_NAMES`.
     """
-    for line, (raw, label, split) in rows(path, ("path", "label"), ("split",)):
+    for line, (raw, label, split, group) in rows(path, ("path", "label"), ("split", "group")):
         relative = posixpath.normpath(raw.replace("\\", "/"))
         absolute = relative.startswith("/") or relative[1:3] == ":/"
         if not raw or absolute or relative.split("/")[0] == "..":
@@ -74,7 +76,7 @@ def metadata_rows(path: Path) -> Iterator[tuple[int, str, str, str | None]]:
             raise BenchError(
                 f"{path} line {line}: unknown split {split!r}: write train, valid or test"
             )
-        yield line, relative, label, PART_NAMES[split.lower()] if split else None
+        yield line, relative, label, PART_NAMES[split.lower()] if split else None, group or None
 
 
 def label_order(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,169 @@
+"""Content hash, perceptual hash and thumbnail of image files, kept in a cache between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import attrs
+import numpy as np
+from PIL import Image
+
+from bench.data.images import MAX_PIXELS, ORIENTATION_TAG, UPRIGHT, UnreadableImage, load_rgb
+from bench.data.index import ImageIndex
+
+HASH_BITS = 64
+THUMBNAIL = 16
+# A JPEG is decoded no finer than the perceptual hash needs, which looks at 32 × 32 pixels.
+DRAFT = 128
+# Part of the cache file's name: a new number for a new way of hashing.
+VERSION = 1
+
+
+@attrs.frozen(eq=False)
+class Hashes:
+    """What is compared of N images.
+
+    Attributes:
+        contents: (N, 16) uint8, BLAKE2b of the file; zeros: empty or not to be read.
+        hashes: (N, 8) uint8, the 64 bits of ``imagehash.phash``.
+        thumbnails: (N, 16, 16, 3) uint8, mean colours of the picture's tiles.
+        decoded: (N,) bool; where it is false, hash and thumbnail mean nothing.
+    """
+
+    contents: np.ndarray
+    hashes: np.ndarray
+    thumbnails: np.ndarray
+    decoded: np.ndarray
+
+
+def hash_images(
+    index: ImageIndex,
+    *,
+    cache: Path | None = None,
+    workers: int = 1,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Hashes:
+    """Hash every image of an index, in threads; what the cache knows is not read again.
+
+    Args:
+        index: the images.
+        cache: folder for one file for each data folder; none: nothing is kept. An image is known
+            by path, size and time of change (ns). A cache that cannot be read or written is
+            passed over.
+        workers: threads.
+        on_progress: called with (images done, images in all).
+    """
+    stamps = [_stamp(index.path(position)) for position in range(len(index))]
+    place = None if cache is None else _cache_file(cache, index.root)
+    known = {} if place is None else _load(place)
+    keys = list(zip(index.paths, stamps, strict=True))
+    found = [known.get(key) for key in keys]
+    missing = [position for position, one in enumerate(found) if one is None]
+    on_progress(len(index) - len(missing), len(index))
+    # One filter around all threads: the filters are the whole process's.
+    with warnings.catch_warnings(), ThreadPoolExecutor(max(1, workers)) as pool:
+        warnings.simplefilter("ignore")
+        made = pool.map(lambda position: _hash(index.path(position)), missing)
+        for done, (position, one) in enumerate(zip(missing, made, strict=True), start=1):
+            found[position] = one
+            on_progress(len(index) - len(missing) + done, len(index))
+    contents, hashes, thumbnails, decoded = zip(*(one for one in found if one), strict=True)
+    result = Hashes(np.stack(contents), np.stack(hashes), np.stack(thumbnails), np.array(decoded))
+    if place is not None and missing:
+        _save(place, keys, result)
+    return result
+
+
+# --- one image -------------------------------------------------------------------------------
+
+_One = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
+
+
+def _hash(path: Path) -> _One:
+    import imagehash
+
+    content, bits = np.zeros(16, np.uint8), np.zeros(HASH_BITS // 8, np.uint8)
+    thumbnail = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    try:
+        data = path.read_bytes()
+        if data:
+            content = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
+        image = _small(data) or load_rgb(path)
+    except (OSError, UnreadableImage):
+        return content, bits, thumbnail, False
+    bits = np.packbits(imagehash.phash(image).hash)
+    tiles = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return content, bits, np.asarray(tiles), True
+
+
+def _small(data: bytes) -> Image.Image | None:
+    """A JPEG decoded at 1/2, 1/4 or 1/8 of its size, upright; none: decode it the usual way."""
+    try:
+        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
+            image.draft("RGB", (DRAFT, DRAFT))
+            rgb = image.convert("RGB")
+    # Damaged bytes raise almost anything; the usual way says what is wrong with them.
+    except Exception:
+        return None
+    return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
+
+
+# --- the cache -------------------------------------------------------------------------------
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _cache_file(cache: Path, root: Path) -> Path:
+    name = hashlib.blake2b(os.fsencode(root.absolute()), digest_size=16).hexdigest()
+    return cache / "copies" / f"v{VERSION}-{name}.npz"
+
+
+def _load(place: Path) -> dict[tuple[str, tuple[int, int]], _One]:
+    try:
+        with np.load(place, allow_pickle=False) as file:
+            paths, stamps = file["paths"].tolist(), file["stamps"].tolist()
+            rows = [file[name] for name in ("contents", "hashes", "thumbnails")]
+            decoded = file["decoded"].tolist()
+        keys = [(path, (size, time)) for path, (size, time) in zip(paths, stamps, strict=True)]
+        return dict(zip(keys, zip(*rows, decoded, strict=True), strict=True))
+    # A file cut short or of another program: every error means that it is made again.
+    except Exception:
+        return {}
+
+
+def _save(place: Path, keys: list[tuple[str, tuple[int, int]]], result: Hashes) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{place.stem}-", dir=place.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(
+                    file,
+                    paths=np.array([path for path, _ in keys]),
+                    stamps=np.array([stamp for _, stamp in keys], dtype=np.int64),
+                    contents=result.contents,
+                    hashes=result.hashes,
+                    thumbnails=result.thumbnails,
+                    decoded=result.decoded,
+                )
+            Path(name).replace(place)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError:
+        return
