@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.report.gates import Accuracy, Record, part_accuracy, pooled_accuracy
-from bench.report.machines import labels
 from bench.report.markdown import Table
 from bench.report.seeds import runs_of, seed_of
 from bench.report.selection import Selection, caption, data_note, seed_note
@@ -39,7 +38,7 @@ def bias_table(selection: Selection) -> Table:
     groups = {name: runs_of(selection, name) for name in selection.variants()}
     groups = {name: [r for r in runs if r.get("validation")] for name, runs in groups.items()}
     groups = {name: runs for name, runs in groups.items() if runs}
-    found = labels([runs[0] for runs in groups.values()])
+    found = selection.labels
     rows, raw = [], []
     for name, runs in groups.items():
         valid = [run for run in runs if selection.invalid(run) is None]

@@ -7,7 +7,6 @@ import attrs
 from bench.report.cells import ACCURACIES, accuracy, needs_no_training, value_of
 from bench.report.claims import Row
 from bench.report.gates import Record
-from bench.report.machines import labels
 from bench.report.seeds import SeedAccuracy, accuracy_of, runs_of
 from bench.report.selection import Selection
 from bench.report.timed import rounds_of
@@ -31,9 +30,8 @@ def measured(selection: Selection, name: str, variant: str) -> Value:
             if value.mark is None:
                 return value
         return missing(f"run failed: {failure(record, limit=70)}")
-    runs = runs_of(selection, variant)
-    if name in ACCURACIES and len(runs) > 1:
-        return _over_runs(selection, variant, record, runs)
+    if name in ACCURACIES and len(runs_of(selection, variant)) > 1:
+        return _over_runs(selection, variant, record)
     value, broken = value_of(record, name), selection.invalid(record)
     # Words, such as the use case, do not become wrong with the numbers.
     if broken and (value.number is not None or value.mark == "undertrained"):
@@ -43,13 +41,13 @@ def measured(selection: Selection, name: str, variant: str) -> Value:
 
 def _labelled(selection: Selection, record: Record, value: Value) -> Value:
     """The figure with its machine's short name where the report has several machines."""
-    machine = labels(selection.records).of("Machine", record)
+    machine = selection.labels.of("Machine", record)
     if machine is None or value.mark or value.device is None:
         return value
     return attrs.evolve(value, text=f"{value.text} on {machine}")
 
 
-def _over_runs(selection: Selection, variant: str, record: Record, runs: list[Record]) -> Value:
+def _over_runs(selection: Selection, variant: str, record: Record) -> Value:
     """Accuracy over seeds and folds: ``93.1 (mean of 3 seeds, 92.0–94.1), test``."""
     found = accuracy_of(selection, variant)
     if found is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.gates import Record
-from bench.report.machines import labels, machine_lines
+from bench.report.machines import machine_lines
 from bench.report.markdown import Table, escape, fence, one_line
 from bench.report.selection import (
     Selection,
@@ -41,7 +41,7 @@ def header(selection: Selection) -> str:
         ("Source", _commits(records)),
         ("Data", "; ".join(distinct(map(_data, records))) or "not recorded"),
         ("Seeds", seed_note(records)),
-        *([("Several", labels(records).legend)] if labels(records).legend else []),
+        *([("Several", selection.labels.legend)] if selection.labels.legend else []),
     ]
     lines = [f"- **{name}:** {escape(text)}" for name, text in items]
     if any((record.get("data") or {}).get("synthetic") for record in records):

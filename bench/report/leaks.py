@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any
 
 from bench.report.gates import Accuracy, Record, part_accuracy
-from bench.report.machines import labels
 from bench.report.markdown import Table, one_line
 from bench.report.seeds import fold_of, runs_of, seed_of
 from bench.report.selection import Selection, caption, data_note
@@ -62,7 +61,7 @@ def leak_table(selection: Selection) -> Table:
     """How many evaluated images had a copy in the training part, and the accuracy without them."""
     runs = [run for name in selection.variants() for run in runs_of(selection, name)]
     runs = [run for run in runs if selection.invalid(run) is None and run.get("validation")]
-    found = labels(runs)
+    found = selection.labels
     rows, raw = [], []
     for run in runs:
         for part, key in PARTS:

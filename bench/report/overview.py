@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.report.cells import accuracy, gmacs, train_images_per_s
 from bench.report.gates import Record, judged_part
-from bench.report.machines import Labels, labels, load_marks
+from bench.report.machines import Labels, load_marks
 from bench.report.markdown import Table, one_line
 from bench.report.raw import raw_row
 from bench.report.seeds import fold_of
@@ -132,7 +132,7 @@ TIMED: tuple[Column, ...] = (
 def overview_tables(selection: Selection) -> list[Table]:
     """All runs: counts and accuracy, then speed and memory, with one CSV of unrounded figures."""
     records = selection.records
-    note, found = data_note(records), labels(records)
+    note, found = data_note(records), selection.labels
     folds = any(fold_of(record) for record in records)
     first = caption(
         note,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bench.report.gates import Record, invalid_reason
+from bench.report.machines import labels
 from bench.report.markdown import one_line
 from bench.stats.timing import FEWEST_ROUNDS
 
@@ -25,13 +26,17 @@ def seconds_of(record: Record, key: str = "started") -> float:
 
 
 class Selection:
-    """The records of a report, by variant in order of first appearance."""
+    """The records of a report, by variant in order of first appearance.
+
+    ``labels`` tells machines, data and image sizes apart where the records have several.
+    """
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = list(records)
         self._by_variant: dict[str, list[Record]] = {}
         for record in self.records:
             self._by_variant.setdefault(variant_of(record), []).append(record)
+        self.labels = labels(self.records)
         self._invalid = {id(record): invalid_reason(record) for record in self.complete()}
 
     def variants(self) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.report.gates import Record, judged_part
-from bench.report.machines import labels
 from bench.report.markdown import Table
 from bench.report.seeds import Summary, accuracy_of, fold_of, runs_of, seed_of, summarise
 from bench.report.selection import Selection, caption, data_note, distinct
@@ -29,7 +28,7 @@ INTERVALS = (
 def spread_table(selection: Selection) -> Table:
     """Mean and range over seeds and folds for each variant; one seed is called so."""
     shown = [name for name in selection.variants() if runs_of(selection, name)]
-    found = labels([runs_of(selection, name)[0] for name in shown])
+    found = selection.labels
     rows, raw = [], []
     for name in shown:
         runs = runs_of(selection, name)

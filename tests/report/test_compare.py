@@ -5,10 +5,11 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from bench.report.cells import metric, metrics, throughput, value_of
+from bench.report.cells import metric, metrics, value_of
 from bench.report.claims import Row
 from bench.report.compare import measured, related
 from bench.report.selection import Selection
+from bench.report.timing_cell import throughput
 from bench.report.values import failure, significant
 
 CPU = "AMD EPYC 7B13"
