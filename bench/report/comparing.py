@@ -44,7 +44,8 @@ def compare_text(records: Sequence[Record], names: Sequence[str]) -> str:
     pairs = compare_pairs(selection, listed, sessions)
     for pair in pairs:
         _check_data(pair)
-    tables = tables_of(pairs, selection)[1:]
+    title = f"Against {listed[0][1]}" if names else "Each variant against its baseline"
+    tables = tables_of(pairs, selection, title)[1:]
     blocks = ["\n".join(sentence(pair) for pair in pairs), *map(_text, tables)]
     return "\n\n".join(blocks) + "\n"
 

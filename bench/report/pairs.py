@@ -64,7 +64,7 @@ class Change:
 
     def text(self, style: str) -> str:
         """``+156,280 (+0.77 %)``."""
-        return f"{self.difference:{style}} ({100 * self.share:+.3g} %)"
+        return f"{self.difference:{style}} ({100 * self.share:+.2f} %)"
 
 
 @attrs.frozen
@@ -129,9 +129,10 @@ def _pair(selection: Selection, accuracy: AccuracyPair, sessions: Sequence[Timin
 
 
 def usable(selection: Selection, name: str) -> Record | None:
-    """The latest complete and valid run of a variant, or None."""
+    """The latest complete and valid run of a variant, a trained one where there is one."""
     valid = [run for run in selection.complete(name) if selection.invalid(run) is None]
-    return max(valid, key=seconds_of) if valid else None
+    trained = [run for run in valid if run.get("training")]
+    return max(trained or valid, key=seconds_of, default=None)
 
 
 def broken(selection: Selection, name: str) -> str | None:

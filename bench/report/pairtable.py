@@ -20,7 +20,7 @@ from bench.stats.timing import LEAST_DIFFERENCE, Ratio
 WORDS = ["Variant", "Against", "In words"]
 ACCURACY = [
     "Variant", "Against", "Δ accuracy (points), 95 % interval", "p, Holm", "Verdict", "Images",
-    "Right in the variant alone", "Right in the other alone", "Smallest visible (points)",
+    "Right only in the variant", "Right only in the other", "Smallest visible (points)",
     "Δ params", "Δ GMACs at 224",
 ]  # fmt: skip
 SPEED = [
@@ -34,27 +34,33 @@ def pair_tables(selection: Selection) -> list[Table]:
     return tables_of(compare_pairs(selection, matched(selection)), selection)
 
 
-def tables_of(pairs: Sequence[Pair], selection: Selection) -> list[Table]:
-    """What pairs are in words, in accuracy and size, and in speed."""
+def tables_of(
+    pairs: Sequence[Pair], selection: Selection, title: str = "Each variant against its baseline"
+) -> list[Table]:
+    """What pairs are in words, in accuracy and size, and in speed.
+
+    Args:
+        title: first words of the tables' titles.
+    """
     note = data_note(selection.records)
     return [
         Table(
             "pairs",
-            "Each variant against its baseline, in words",
+            f"{title}: in words",
             caption(note, "Only what was declared is claimed; the figures follow."),
             WORDS,
             [[pair.variant, pair.other, sentence(pair)] for pair in pairs],
             csv=bool(pairs),
         ),
-        _accuracy_table(pairs, note),
-        _speed_table(pairs, selection),
+        _accuracy_table(pairs, note, title),
+        _speed_table(pairs, selection, title),
     ]
 
 
 # --- accuracy and size -----------------------------------------------------------------------
 
 
-def _accuracy_table(pairs: Sequence[Pair], note: str) -> Table:
+def _accuracy_table(pairs: Sequence[Pair], note: str, title: str) -> Table:
     compared = [pair.accuracy for pair in pairs if pair.accuracy.found]
     methods = distinct(each.found.method for each in compared if each.found)
     notes = distinct(text for pair in pairs for text in pair.accuracy.notes)
@@ -71,8 +77,9 @@ def _accuracy_table(pairs: Sequence[Pair], note: str) -> Table:
         f"Left out: {'; '.join(notes)}." if notes else "",
     )
     rows, raw = [accuracy_row(pair) for pair in pairs], [_raw_accuracy(pair) for pair in pairs]
-    title = "Each variant against its baseline: accuracy, size and work"
-    table = Table("pairs-accuracy", title, text, ACCURACY, rows, csv=bool(rows))
+    table = Table(
+        "pairs-accuracy", f"{title}: accuracy, size, work", text, ACCURACY, rows, csv=bool(rows)
+    )
     return attrs.evolve(table, raw=(list(raw[0]), [list(r.values()) for r in raw]) if raw else None)
 
 
@@ -131,7 +138,7 @@ def _raw_accuracy(pair: Pair) -> dict[str, Any]:
 # --- speed -----------------------------------------------------------------------------------
 
 
-def _speed_table(pairs: Sequence[Pair], selection: Selection) -> Table:
+def _speed_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Table:
     listed = [(pair, speed) for pair in pairs for speed in pair.speeds]
     used = distinct(speed.session for _, speed in listed)
     machines = distinct(
@@ -151,8 +158,7 @@ def _speed_table(pairs: Sequence[Pair], selection: Selection) -> Table:
     )
     rows = [speed_row(pair, speed) for pair, speed in listed]
     raw = [_raw_speed(pair, speed) for pair, speed in listed]
-    title = "Each variant against its baseline: speed"
-    table = Table("pairs-speed", title, text, SPEED, rows, csv=bool(rows))
+    table = Table("pairs-speed", f"{title}: speed", text, SPEED, rows, csv=bool(rows))
     return attrs.evolve(table, raw=(list(raw[0]), [list(r.values()) for r in raw]) if raw else None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 import numpy as np
@@ -65,6 +66,15 @@ def rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
 
     Variants that differ in data, image size or settings are ranked apart.
     """
+    if selection not in _KNOWN:
+        _KNOWN[selection] = _rankings(selection)
+    return _KNOWN[selection]
+
+
+_KNOWN: WeakKeyDictionary[Selection, tuple[list[Ranking], dict[str, str]]] = WeakKeyDictionary()
+
+
+def _rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
     groups: list[list[RunSet]] = []
     left_out: dict[str, str] = {}
     for name in selection.variants():
@@ -149,7 +159,7 @@ def ranking_table(selection: Selection) -> Table:
     for number, ranking in enumerate(found, start=1):
         ranks = ranking.ranks()
         for each in ranking.sets:
-            tied = ", ".join(ranking.tied_with(each.variant)) or "none"
+            tied = named(ranking.tied_with(each.variant), len(ranking.sets) - 1)
             alone = len(ranking.sets) == 1
             rank = "n/a (nothing to compare with)" if alone else str(ranks[each.variant])
             cells = [rank, each.variant, accuracy_text(each), each.part, "n/a" if alone else tied]
@@ -167,6 +177,13 @@ def ranking_table(selection: Selection) -> Table:
         headers.insert(0, "Set")
     text = _caption(found, selection, several=several)
     return Table("ranking", "Accuracy, ranked", text, headers, rows, (RAW, raw))
+
+
+def named(names: Sequence[str], others: int) -> str:
+    """Names, or ``all others`` where several are all of them."""
+    if len(names) == others > 2:
+        return "all others"
+    return ", ".join(names) or "none"
 
 
 def _caption(found: Sequence[Ranking], selection: Selection, *, several: bool) -> str:

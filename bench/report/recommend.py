@@ -9,7 +9,7 @@ import attrs
 from bench.report.markdown import Table, one_line
 from bench.report.pairs import usable
 from bench.report.pareto import front
-from bench.report.ranking import Ranking, accuracy_text, images, rankings
+from bench.report.ranking import Ranking, accuracy_text, rankings
 from bench.report.selection import Selection, caption, data_note
 from bench.report.speeds import TimingSession, main_cases, sessions_of
 from bench.report.speedtable import machine
@@ -118,7 +118,7 @@ def _best(question: str, ranking: Ranking, names: Sequence[str], more: str = "")
         more += "; the only variant with an accuracy"
     best = next(each for each in ranking.sets if each.variant == kept[0])
     tied = tuple(name for name in ranking.tied_with(kept[0]) if name in kept)
-    basis = f"{accuracy_text(best)} % on {counted(images(best), f'{best.part} image')}{more}"
+    basis = f"accuracy {accuracy_text(best)} (%, {best.part} part){more}"
     return Answer(question, kept[0], tied, basis)
 
 
@@ -238,6 +238,9 @@ def _front(ranking: Ranking | None, session: TimingSession, case: CaseKey) -> An
         return words.get(found, found)
 
     found = front(names, ranking.verdict, speed)
-    off = "; ".join(f"{name}: {other} is {what}" for name, (other, what) in found.off.items())
-    basis = f"Off the front: {off}" if off else "no variant is declared off it"
+    beaten: dict[str, list[str]] = {}
+    for name, (other, what) in found.off.items():
+        beaten.setdefault(f"{other} is {what} than", []).append(name)
+    off = "; ".join(f"{reason} {', '.join(names)}" for reason, names in beaten.items())
+    basis = f"off the front: {off}" if off else "no variant is declared off it"
     return Answer(question, ", ".join(found.names), None, basis)

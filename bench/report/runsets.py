@@ -75,7 +75,8 @@ def run_set(selection: Selection, variant: str, sweep: str | None = None) -> Run
 
 def has_accuracy(record: Record) -> bool:
     """Whether a run was trained and evaluated; `bench time` does neither."""
-    return judged_accuracy(record) is not None
+    part, metrics = record.get(judged_part(record)) or {}, record.get("metrics") or {}
+    return bool(part.get("labels")) or metrics.get("valid_acc") is not None
 
 
 def unfit(selection: Selection, record: Record) -> str | None:

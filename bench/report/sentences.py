@@ -47,9 +47,12 @@ def _speed_clauses(speeds: Sequence[SpeedPair]) -> list[str]:
         ]
         if listed:
             clauses.append(f"{verb} {_listed(listed)}")
-    ties = [f"{where(speed.case)}{_unseen(speed)}" for speed in found.get("~ tie", [])]
+    ties: dict[str, list[str]] = {}
+    for speed in found.get("~ tie", []):
+        ties.setdefault(_unseen(speed), []).append(where(speed.case))
     if ties:
-        clauses.append(f"shows no difference in speed ({'; '.join(ties)})")
+        listed = [f"{'; '.join(cases)}{unseen}" for unseen, cases in ties.items()]
+        clauses.append(f"shows no measurable difference in speed ({'; '.join(listed)})")
     return clauses
 
 
