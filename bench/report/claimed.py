@@ -187,7 +187,7 @@ def _of_row(
         tolerance=row.tolerance,
         conditions={**implied, **row.when},
         stated=row.conditions,
-        remark=row.remark,
+        remark=row.remark if variant in (row.remark_for or (variant,)) else "",
         approximate=row.approximate,
         base=base,
         words=row.label if metric == "words" else "",

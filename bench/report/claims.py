@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -26,6 +26,7 @@ class Row:
         documented_unit: unit of the documented value where it differs from the measured one's.
         when: the conditions as data (:data:`bench.report.conditions.KINDS`); absent is unstated.
         tolerance: absolute, or a share such as "5 %"; None for the metric's default.
+        remark_for: variants that the remark is about; empty for all.
         judged: whether the values are claims; false where claims of their own state them better.
     """
 
@@ -45,6 +46,7 @@ class Row:
     documented_unit: str | None = None
     when: Mapping[str, Any] = attrs.field(factory=dict)
     tolerance: float | str | None = None
+    remark_for: Collection[str] = ()
     judged: bool = True
 
 

@@ -27,6 +27,7 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "preset": (str,),
     "pretrained": (bool,),
     "epochs": (int,),
+    "reduction": (int,),
 }
 DEVICES = ("cpu", "cuda")
 # An accuracy is that of the weights: what they ran on has no part in it.

@@ -23,8 +23,8 @@ class Metric:
         unit: of a value; ratios have ``×``, differences of percentages ``points``.
         words: its name in a sentence.
         forms: which of value, ratio and difference can be claimed.
-        tolerance: of a single number: "digits" (for counts: half a unit of the last digit given, or
-            1 % where that is more), a share such as "10 %", or an absolute number. Ranges have none.
+        tolerance: of a single number: "digits" (half a unit of the last digit given, or 1 % where
+            that is more), a share such as "10 %", or an absolute number. Ranges have none.
         needs: conditions without which a value means nothing.
         own: whether a user's claims file may state it.
     """

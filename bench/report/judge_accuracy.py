@@ -1,0 +1,127 @@
+"""Verdicts on accuracies: only from valid, trained runs on the data that the claim is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from bench.report.claimed import Claim
+from bench.report.conditions import OF_THE_MACHINE, differing, facts_of_run, unstated
+from bench.report.gates import Record
+from bench.report.judging import (
+    NOT_COMPARABLE,
+    NOT_MEASURED,
+    Evidence,
+    Figure,
+    Verdict,
+    decide,
+    joined,
+)
+from bench.report.matching import accuracy_pair
+from bench.report.quantities import DIFFERENCE
+from bench.report.runsets import has_accuracy, unfit
+from bench.report.selection import Selection, seconds_of
+from bench.report.spread import accuracy_of
+from bench.report.timed import counted
+
+
+@attrs.frozen(eq=False)
+class Runs:
+    """The runs that a claim may be held against.
+
+    Attributes:
+        fitting: valid and trained, and under the claim's conditions.
+        others: valid and trained, under other ones.
+        differs: what the latest of the others differs in.
+        absent: why there is neither.
+    """
+
+    fitting: tuple[Record, ...]
+    others: tuple[Record, ...]
+    differs: tuple[str, ...]
+    absent: str
+
+
+def judge_accuracy(claim: Claim, evidence: Evidence) -> Verdict:
+    """Accuracy on the judged part, or its paired difference from another variant's."""
+    return (_difference if claim.form == DIFFERENCE else _value)(claim, evidence)
+
+
+def _value(claim: Claim, evidence: Evidence) -> Verdict:
+    runs = runs_for(claim, claim.variant, evidence)
+    if not runs.fitting and not runs.others:
+        return Verdict(NOT_MEASURED, runs.absent)
+    figure, part = _figure(claim, runs.fitting or runs.others)
+    refused = _refusal(claim, runs)
+    if refused:
+        return Verdict(NOT_COMPARABLE, refused, figure)
+    return _judged(claim, figure, part)
+
+
+def _figure(claim: Claim, records: Sequence[Record]) -> tuple[Figure, str]:
+    found = accuracy_of(Selection(records), claim.variant)
+    if found is None:  # the records were chosen for having an accuracy
+        raise ValueError(f"{claim.variant}: no accuracy in the runs chosen for {claim.id}")
+    bounds = [None if bound is None else 100 * bound for bound in (found.low, found.high)]
+    seeds = counted(len(found.shares.values), "seed")
+    count = f"n {found.images}, {found.part}, {joined([seeds, found.folds])}"
+    return Figure(100 * found.shares.mean, bounds[0], bounds[1], count, claim.unit), found.part
+
+
+def _judged(claim: Claim, figure: Figure, part: str) -> Verdict:
+    verdict = decide(claim, figure, "no interval: 2 seeds, or the number of images is unknown")
+    note = f"judged on the {part} part"
+    if part != "test":
+        note += ", which the best epoch was chosen on"
+    return attrs.evolve(verdict, reason=joined([verdict.reason, note]))
+
+
+def _difference(claim: Claim, evidence: Evidence) -> Verdict:
+    one = runs_for(claim, claim.variant, evidence)
+    two = runs_for(claim, claim.against or "", evidence)
+    absent = [runs.absent for runs in (one, two) if not runs.fitting and not runs.others]
+    if absent:
+        return Verdict(NOT_MEASURED, joined(absent))
+    refused = [_refusal(claim, runs) for runs in (one, two)]
+    kept = [runs.fitting or runs.others for runs in (one, two)]
+    selection = Selection([*kept[0], *kept[1]])
+    pair = accuracy_pair(selection, claim.variant, claim.against or "")
+    figure = None
+    if pair.found is not None:
+        numbers = (100 * pair.found.difference, 100 * pair.found.low, 100 * pair.found.high)
+        figure = Figure(*numbers, pair.images(), claim.unit)
+    if any(refused):
+        return Verdict(NOT_COMPARABLE, joined(list(dict.fromkeys(refused))), figure)
+    if figure is None or pair.found is None:
+        return Verdict(NOT_COMPARABLE, pair.refused.reason if pair.refused else "", figure)
+    verdict = _judged(claim, figure, pair.part)
+    return attrs.evolve(verdict, reason=joined([verdict.reason, pair.found.method]))
+
+
+def _refusal(claim: Claim, runs: Runs) -> str:
+    missing = unstated(claim.conditions, claim.kind.needs)
+    parts = [f"unstated: {', '.join(missing)}"] if missing else []
+    if not runs.fitting:
+        parts.append(f"conditions differ: {', '.join(runs.differs)}")
+    return joined(parts)
+
+
+def runs_for(claim: Claim, variant: str, evidence: Evidence) -> Runs:
+    """The variant's valid and trained runs, by whether they were made as the claim says."""
+    selection = evidence.selection
+    judged = [record for record in selection.complete(variant) if has_accuracy(record)]
+    trained = [record for record in judged if unfit(selection, record) is None]
+    if not trained:
+        reasons = [unfit(selection, record) for record in judged[-1:]]
+        reason = reasons[0] if reasons else None
+        absent = evidence.absence(variant) or f"{variant} was not trained in these runs"
+        return Runs((), (), (), f"{variant}: {reason}" if reason else absent)
+    data = evidence.claims.data
+
+    def differs(record: Record) -> list[str]:
+        return differing(claim.conditions, facts_of_run(record, data), OF_THE_MACHINE)
+
+    fitting = tuple(record for record in trained if not differs(record))
+    latest = max(trained, key=seconds_of)
+    return Runs(fitting, tuple(trained), tuple(differs(latest)), "")
