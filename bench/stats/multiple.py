@@ -16,7 +16,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     from statsmodels.stats.multitest import multipletests
 
     known = [p for p in p_values if p is not None]
-    if not known:
+    if len(known) < 2:  # nothing to correct, and statsmodels collects garbage at every call
         return list(p_values)
     adjusted = iter(multipletests(known, alpha=ALPHA, method="holm")[1])
     return [None if p is None else float(next(adjusted)) for p in p_values]

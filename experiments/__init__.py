@@ -1,0 +1,1 @@
+"""Experiments that check the harness itself; run by a command, outside the test run."""
