@@ -168,7 +168,8 @@ def timing_note(records: Sequence[Record]) -> str:
     warmup = _span(entry.get("warmup_steps") for entry in entries)
     more = f" (and {len(settings) - 4} other settings)" if len(settings) > 4 else ""
     return caption(
-        f"Inference images/s, median over {_span(rounds)} rounds (each in a fresh process, "
+        f"Inference images/s, median over {_span(rounds)} "
+        f"round{'' if max(rounds) == 1 else 's'} (each in a fresh process, "
         f"{_span(blocks)} blocks after {warmup} warm-up steps), 95 % interval over the rounds "
         f"from {FEWEST_ROUNDS} on, at {' and '.join(map(str, sizes))} pixels: "
         f"{'; '.join(settings[:4])}{more}.",

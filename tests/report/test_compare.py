@@ -29,7 +29,7 @@ def test_counts_are_in_millions_with_both_heads(make_record):
 
 
 def test_speeds_name_their_device(make_record):
-    assert cell([make_record()], "cpu_images_per_s") == f"21 ({CPU})"
+    assert cell([make_record()], "cpu_images_per_s") == f"21 (1 round) ({CPU})"
     assert cell([make_record()], "train_images_per_s") == f"7 ({CPU})"
     assert cell([make_record()], "metrics_fps") == f"231.0 ({CPU})"
 
@@ -37,16 +37,19 @@ def test_speeds_name_their_device(make_record):
 def test_accuracy_has_its_interval_and_number_of_images(make_record):
     record = make_record(classes=["a", "b"])
     record["validation"] |= {"labels": [0, 1] * 10, "predictions": [0, 1] * 9 + [1, 0]}
-    assert cell([record], "valid_accuracy") == "90.0 [69.9–97.2], n 20"
+    assert cell([record], "valid_accuracy") == "90.0 [69.9–97.2], n 20, validation"
 
 
 def test_an_undertrained_accuracy_says_so_and_counts_stand(make_record):
     record = make_record(classes=["a", "b"])
     record["validation"] |= {"labels": [0, 1] * 10, "predictions": [1] * 20}
-    assert cell([record], "valid_accuracy") == "undertrained (50.0 %: predicts a single class)"
+    assert (
+        cell([record], "valid_accuracy")
+        == "undertrained (50.0 %, validation: predicts a single class)"
+    )
     assert cell([record], "metrics_valid_acc").startswith("undertrained (")
     assert cell([record], "parameters_run") == "20.35"
-    assert cell([record], "cpu_images_per_s") == f"21 ({CPU})"
+    assert cell([record], "cpu_images_per_s") == f"21 (1 round) ({CPU})"
 
 
 def test_an_invalid_run_has_its_reason_in_place_of_every_number(make_record):
@@ -104,8 +107,8 @@ def test_reasons_where_a_record_is_thin(make_record):
 
 def test_a_gpu_run_shows_the_gpus_name_and_memory(make_record, on_gpu):
     record = on_gpu(make_record(), "NVIDIA H100")
-    assert cell([record], "gpu_images_per_s") == "2,100 (NVIDIA H100)"
-    assert cell([record], "any_images_per_s") == "2,100 (NVIDIA H100)"
+    assert cell([record], "gpu_images_per_s") == "2,100 (1 round) (NVIDIA H100)"
+    assert cell([record], "any_images_per_s") == "2,100 (1 round) (NVIDIA H100)"
     assert cell([record], "gpu_memory_gb") == "12.5 (NVIDIA H100)"
     record["timing"].pop()
     assert cell([record], "gpu_images_per_s") == "n/a (not timed at 224 pixels)"
@@ -192,6 +195,136 @@ def test_difference_of_accuracies_is_in_points_on_the_same_images(make_record):
     assert cell == "+30.0"
     two["data"]["fingerprint"] = "another"
     assert "differ in data" in related(Selection([one, two]), row, "EfficientNetV2_S").cell()
+
+
+def test_accuracy_is_that_of_the_test_part_where_there_is_one(make_record, make_tested):
+    record = make_tested(make_record(), 22, 23)
+    for name in ("accuracy", "valid_accuracy"):
+        assert cell([record], name) == "95.7 [79.0–99.2], n 23, test"
+    assert cell([record], "valid_part_accuracy").endswith("n 120, validation")
+    assert cell([record], "metrics_valid_acc") == f"{record['metrics']['valid_acc']:.4f}"
+    setting = value_of(record, "accuracy").setting
+    assert setting == {"data": "3f9a1c0de4b7", "image size": 64, "part": "test", "images": 23}
+    row = attrs.evolve(SPEED, metric="accuracy", form="difference")
+    shown = related(Selection([record, make_record("ResNet18")]), row, "EfficientNetV2_S_CA")
+    assert shown.cell() == "n/a (the two runs differ in part, images)"
+
+
+def test_the_timing_shown_is_float32_with_most_threads(make_record):
+    record = make_record()
+    base = record["timing"][1]
+    assert base["image_size"] == 224
+    for change in (
+        {"threads": 1}, {"dtype": "bfloat16 autocast", "threads": 8}, {"clock": "pipeline"},
+        {"memory_format": "channels_last"}, {"regime": "latency"},
+    ):  # fmt: skip
+        record["timing"].insert(0, {**base, "images_per_s": 999.0, **change})
+    assert cell([record], "cpu_images_per_s") == f"21 (1 round) ({CPU})"
+    record["timing"].append({**base, "images_per_s": 40.0, "threads": 4})
+    assert cell([record], "cpu_images_per_s") == f"40 (1 round) ({CPU})"
+    assert cell([record], "train_step_images_per_s") == "n/a (not timed at 224 pixels)"
+    record["timing"].append({**base, "images_per_s": 7.0, "clock": "train"})
+    assert cell([record], "train_step_images_per_s") == f"7 (1 round) ({CPU})"
+
+
+def test_a_speed_has_its_interval_from_six_rounds_on(make_record, make_rounds):
+    record = make_rounds(make_record(), 10)
+    value = measured(Selection([record]), "cpu_images_per_s", "EfficientNetV2_S_CA")
+    low, high = value.interval
+    assert low < value.number < high
+    assert value.text == f"{significant(value.number)} [{significant(low)}–{significant(high)}]"
+    few = make_rounds(make_record(), 3)
+    value = measured(Selection([few]), "cpu_images_per_s", "EfficientNetV2_S_CA")
+    assert value.text.endswith(" (3 rounds)")
+    assert value.interval is None
+
+
+def test_ratios_are_taken_round_by_round(make_record, make_rounds):
+    records = [make_rounds(make_record(name), 10) for name in ("EfficientNetV2_S", "ResNet18")]
+    # The machine halves its speed from the fifth round on, for both alike.
+    for record in records:
+        for one in record["timing"][1]["rounds"][5:]:
+            one["block_seconds"] = [2 * seconds for seconds in one["block_seconds"]]
+    value = related(Selection(records), SPEED, "EfficientNetV2_S")
+    low, high = value.interval
+    assert low < 22.2 / 68 < high
+    assert high / low < 1.03
+    assert value.text == f"{value.number:.2f} [{low:.2f}–{high:.2f}]"
+
+
+def test_speeds_of_different_machines_and_sessions_are_not_related(make_record):
+    one, two = make_record("EfficientNetV2_S"), make_record("ResNet18")
+    two["session"]["id"] = "another"
+    shown = related(Selection([one, two]), SPEED, "EfficientNetV2_S").cell()
+    assert shown == "n/a (the two runs differ in timing session)"
+    two["environment"]["machine"] = "ffff0000"
+    shown = related(Selection([one, two]), SPEED, "EfficientNetV2_S").cell()
+    assert shown == "n/a (the two runs differ in machine, timing session)"
+    row = attrs.evolve(SPEED, metric="train_images_per_s")
+    shown = related(Selection([one, two]), row, "EfficientNetV2_S").cell()
+    assert shown == "n/a (the two runs differ in machine)"
+    assert cell([one, two], "cpu_images_per_s", "ResNet18") == f"68 (1 round) on M2 ({CPU})"
+    assert cell([one, two], "parameters_run", "ResNet18") == "11.18"
+
+
+def test_timings_alone_do_not_replace_a_trained_run(make_record):
+    trained = make_record(minute=10)
+    alone = make_record(minute=40, training=None, metrics=None, validation=None)
+    alone["timing"][1]["images_per_s"] = 25.0
+    assert cell([trained, alone], "cpu_images_per_s") == f"25 (1 round) ({CPU})"
+    assert cell([trained, alone], "accuracy").endswith("validation")
+    assert cell([alone], "accuracy") == "n/a (not trained in this run)"
+    assert cell([alone], "train_images_per_s") == "n/a (training speed not recorded)"
+
+
+# --- seeds -----------------------------------------------------------------------------------
+
+
+def three_seeds(make_record, make_tested, hits=(92, 93, 94)):
+    return [make_tested(make_record(seed=s), hit, 100) for s, hit in enumerate(hits)]
+
+
+def test_accuracy_of_several_seeds_is_their_mean_with_range(make_record, make_tested):
+    records = three_seeds(make_record, make_tested)
+    assert cell(records, "accuracy") == "93.0 (mean of 3 seeds, 92.0–94.0), test"
+    value = measured(Selection(records), "valid_accuracy", "EfficientNetV2_S_CA")
+    assert value.number == pytest.approx(93)
+    low, high = value.interval
+    assert low < 92 < 94 < high
+    two = measured(Selection(records[:2]), "accuracy", "EfficientNetV2_S_CA")
+    assert two.text == "92.5 (mean of 2 seeds, 92.0–93.0), test"
+    assert two.interval is None
+
+
+def test_one_collapsed_seed_marks_the_variant(make_record, make_tested):
+    records = three_seeds(make_record, make_tested)
+    records[1]["test"]["predictions"] = [0] * 100
+    assert cell(records, "accuracy") == (
+        "undertrained (65.3 (mean of 3 seeds, 10.0–94.0), test: 1 of 3 seeds: predicts a single "
+        "class)"
+    )
+
+
+def test_an_invalid_seed_is_left_out_and_counted(make_record, make_tested):
+    records = three_seeds(make_record, make_tested)
+    records[0]["test"]["loss"] = None
+    assert cell(records, "accuracy") == (
+        "93.5 (mean of 2 seeds, 93.0–94.0), test, 1 invalid left out"
+    )
+    for record in records:
+        record["test"]["loss"] = None
+    assert cell(records, "accuracy") == "invalid (test loss is NaN or infinite)"
+    bare = [make_record(seed=s, validation=None, metrics={}) for s in range(2)]
+    assert cell(bare, "accuracy") == "n/a (accuracy not recorded)"
+
+
+def test_folds_are_pooled_with_wilsons_interval(make_record, make_tested):
+    records = three_seeds(make_record, make_tested, (18, 20, 19))
+    for number, record in enumerate(records, start=1):
+        make_tested(record, (18, 20, 19)[number - 1], 20)
+        record["config"]["seed"] = 0
+        record["data"]["fold"] = {"number": number, "of": 3}
+    assert cell(records, "accuracy") == "95.0 [86.3–98.3], n 60, test, 3 folds pooled"
 
 
 def test_a_metric_name_is_registered_once():

@@ -6,7 +6,8 @@ import pytest
 
 from bench.report.confusion import confusion, confusion_matrices
 from bench.report.figures import MOST_PANELS, training_curves
-from bench.report.scatter import accuracy_vs_throughput
+from bench.report.scatter import accuracy_vs_throughput, bars_note
+from bench.report.selection import Selection
 
 
 def shown(figure):
@@ -64,6 +65,46 @@ def test_scatter_marks_undertrained_models(make_record, drawn, tmp_path):
     assert handles[0][0].get_markerfacecolor() == "white"
 
 
+def test_scatter_shows_the_test_part_and_says_so(make_record, make_tested, drawn, tmp_path):
+    selection = Selection([make_tested(make_record(), 90, 100)])
+    accuracy_vs_throughput(selection, tmp_path / "s.png")
+    (axes,) = shown(drawn[0])
+    assert axes.get_ylabel() == "test accuracy (%), 95 % interval"
+    assert axes.containers[0][0].get_ydata()[0] == pytest.approx(90)
+    assert bars_note(selection) == (
+        "Accuracy: test part. Bars: 95 % Wilson interval of one run's accuracy. "
+        "Hollow: undertrained."
+    )
+    assert bars_note(Selection([])) == ""
+
+
+def test_scatter_of_several_seeds_is_their_mean_and_range(
+    make_record, make_tested, drawn, tmp_path
+):
+    seeds = [make_tested(make_record(seed=s), hit, 100) for s, hit in enumerate((85, 92, 93))]
+    selection = Selection([*seeds, make_tested(make_record("ResNet18"), 80, 100)])
+    accuracy_vs_throughput(selection, tmp_path / "s.png")
+    (axes,) = shown(drawn[0])
+    several, single = axes.containers
+    assert several[0].get_ydata()[0] == pytest.approx(90)
+    ends = several[2][0].get_segments()[0][:, 1]
+    assert list(ends) == pytest.approx([85, 93])
+    assert list(single[2][0].get_segments()[0][:, 1]) == pytest.approx([71.1, 86.7], abs=0.05)
+    assert axes.get_ylabel() == "test accuracy (%), 95 % interval or range"
+    note = bars_note(selection)
+    assert "Points are the mean of 3 seeds, their bars the range over the seeds." in note
+    assert "Bars: 95 % Wilson interval of one run's accuracy." in note
+
+
+def test_scatter_takes_the_speed_of_the_timed_run(make_record, drawn, tmp_path):
+    trained = make_record(timing=[], session=None)
+    timed = make_record(minute=40, training=None, validation=None, metrics=None)
+    accuracy_vs_throughput([trained, timed], tmp_path / "s.png")
+    assert shown(drawn[0])[0].containers[0][0].get_xdata()[0] == 21.0
+    timed["timing"][1]["rounds"][0]["block_seconds"][0] = -1.0
+    assert accuracy_vs_throughput([trained, timed], tmp_path / "s.png") is None
+
+
 def test_scatter_has_a_panel_for_the_gpu(make_record, on_gpu, drawn, tmp_path):
     records = [on_gpu(make_record(), "NVIDIA H100"), make_record("ResNet18")]
     accuracy_vs_throughput(records, tmp_path / "s.png")
@@ -78,10 +119,13 @@ def test_scatter_without_timing_is_none(make_record, tmp_path):
     assert accuracy_vs_throughput([make_record(timing=[])], tmp_path / "s.png") is None
 
 
-def test_confusion_counts_true_classes_in_rows(make_record):
+def test_confusion_counts_true_classes_in_rows_of_the_judged_part(make_record, make_tested):
     record = make_record(classes=["a", "b"])
     record["validation"] |= {"labels": [0, 0, 0, 1], "predictions": [0, 1, 1, 1]}
     assert confusion(record) == [[1, 2], [0, 1]]
+    make_tested(record, 1, 2)
+    assert confusion(record) == [[1, 0], [1, 0]]
+    record["test"] = None
     record["validation"]["predictions"] = [0, 1, 1, 2]
     assert confusion(record) is None
     record["validation"]["predictions"] = [0]

@@ -56,7 +56,7 @@ def test_why_v2_s_puts_documented_and_measured_side_by_side(sweep):
     assert at(table, macs, "ResNet18, documented") == "1.8"
     assert at(table, macs, "ResNet18, measured") == "1.82"
     assert at(table, "FPS (guide: T4 GPU)", "ResNet18, measured").startswith("n/a (no CUDA device")
-    assert at(table, "FPS (CPU)", "ResNet18, measured") == f"68 ({CPU})"
+    assert at(table, "FPS (CPU)", "ResNet18, measured") == f"68 (1 round) ({CPU})"
     assert at(table, "FPS (CPU)", "ResNet18, documented") == "~25"
     ratio = "FPS (CPU), ratio to ResNet18"
     assert at(table, ratio, "EfficientNetV2-S, documented") == "~1.4"
@@ -91,7 +91,9 @@ def test_variants_that_the_guide_lacks_are_added(sweep, make_record):
     elsewhere = "n/a (not in this table of the guide)"
     assert at(table, "ResNet18_Hybrid", "Speed, documented (in words)") == elsewhere
     assert at(table, "EfficientNetV2_S_ECA", "Speed, documented (in words)") == "Fastest"
-    assert at(table, "EfficientNetV2_S_ECA", "Speed, measured (images/s on CPU)") == "21.9"
+    assert (
+        at(table, "EfficientNetV2_S_ECA", "Speed, measured (images/s on CPU)") == "21.9 (1 round)"
+    )
     assert at(table, "EfficientNetV2_S_ECA", "Use case, documented") == "Real-time"
 
 
@@ -130,10 +132,33 @@ def test_notes_on_data_runs_and_timing(make_record):
     assert "complete runs: EfficientNetV2_S_CA 2; else one" in run_note(twice)
     assert timing_note([make_record(timing=[])]) == "Inference was not timed."
     assert training_note([make_record(training=None)]) == ""
-    odd = make_record()
-    odd["timing"][0] |= {"timed_steps": 100, "warmup_steps": None}
-    odd["timing"][1] |= {"warmup_steps": None}
-    assert "12–100 timed steps after an unrecorded number of warm-up" in timing_note([odd])
+
+
+def test_the_note_on_timing_tells_rounds_blocks_warm_up_and_allocator(make_record, make_rounds):
+    one = make_record()
+    note = timing_note([one])
+    assert "median over 1 round (each in a fresh process, 3 blocks after 3 warm-up steps)" in note
+    assert "Allocator: environment MALLOC_MMAP_MAX_=0." in note
+    assert "batch 16" in note
+    assert "batch 1," not in note
+    many = make_rounds(make_record("ResNet18"), 10)
+    many["timing"][0]["rounds"][0]["block_seconds"].pop()
+    for entry in (many["timing"][0], many["timing"][1], one["timing"][0], one["timing"][1]):
+        entry["warmup_steps"] = None
+    many["timing"][1]["allocator"] = {}
+    note = timing_note([one, many])
+    assert "over 1–10 rounds (each in a fresh process, 2–3 blocks after an unrecorded" in note
+    assert "Allocator: environment MALLOC_MMAP_MAX_=0; not recorded." in note
+
+
+def test_a_batch_lowered_for_all_is_told_with_its_reason(make_record):
+    record = make_record()
+    reason = {"from": 64, "to": 32, "variant": "EfficientNetV2_S", "reason": "out of memory"}
+    record["session"]["lowered_batch"] = [reason]
+    assert timing_note([record]).endswith(
+        "Lowered: batch 32 instead of 64 for all variants, because EfficientNetV2_S failed with "
+        "it: out of memory."
+    )
 
 
 # --- presets ---------------------------------------------------------------------------------
@@ -154,7 +179,7 @@ def test_a_presets_run_stands_beside_its_documented_figures(make_record, on_gpu)
     assert at(table, "kaggle", "Minutes of training, measured") == "22.0 (Tesla T4)"
     assert at(table, "kaggle", "GPU memory (GB), documented") == "13–14"
     assert at(table, "kaggle", "GPU memory (GB), measured") == "12.5 (Tesla T4)"
-    assert at(table, "kaggle", "Accuracy (%), measured").endswith("n 120 (Tesla T4)")
+    assert at(table, "kaggle", "Accuracy (%), measured").endswith("n 120, validation (Tesla T4)")
     absent = "n/a (no run of this preset with EfficientNetV2_S_CA)"
     assert at(table, "basic", "Minutes of training, measured") == absent
     assert at(table, "scratch", "Minutes of training, documented") == "n/a (not stated)"
@@ -249,7 +274,9 @@ def test_overview_has_a_row_for_every_run(sweep, make_record, make_failed):
         "EfficientNetV2_S_CA", "0", "complete", "20,346,578", "yes", "21,614,768",
     ]  # fmt: skip
     assert at(size, "MobileNetV3_Small", "GMACs at the run's size") == "0.00477 at 64"
-    assert at(speed, "MobileNetV3_Small", "CPU images/s at the run's size") == "2,530 at 64"
+    assert (
+        at(speed, "MobileNetV3_Small", "CPU images/s at the run's size") == "2,530 (1 round) at 64"
+    )
     assert size.rows[10][1] == "1"
     last = size.rows[11]
     assert last[2] == "failed (RuntimeError: out of memory)"
@@ -277,7 +304,8 @@ def test_overview_csv_is_unrounded(make_record):
     assert raw["gmacs_run_size_fvcore"] == pytest.approx(1.8186 * (64 / 224) ** 2, rel=1e-12)
     assert raw["gmacs_224_flop_counter"] == pytest.approx(1.8186 * 0.99)
     assert raw["cpu_images_per_s_224"] == 68.0
-    assert raw["valid_images"] == 120
+    assert raw["valid_images"] == raw["judged_images"] == 120
+    assert raw["judged_part"] == "validation"
 
 
 def test_overview_cells_of_a_thin_record(make_record):
@@ -290,6 +318,49 @@ def test_overview_cells_of_a_thin_record(make_record):
     record["counts"] = {"parameters": 5}
     size = overview_tables(Selection([record]))[0]
     assert at(size, "EfficientNetV2_S_CA", "As declared") == "n/a (none declared)"
+
+
+def test_overview_shows_the_judged_part_and_keeps_both_in_the_csv(make_record, make_tested):
+    table = overview_tables(Selection([make_tested(make_record(), 22, 23)]))[0]
+    cell = at(table, "EfficientNetV2_S_CA", "Accuracy (%), 95 % interval")
+    assert cell == "95.7 [79.0–99.2], n 23, test"
+    assert at(table, "EfficientNetV2_S_CA", "Macro-F1") == "0.947"
+    raw = dict(zip(table.raw[0], table.raw[1][0], strict=True))
+    assert (raw["judged_part"], raw["judged_images"], raw["valid_images"]) == ("test", 23, 120)
+    assert raw["judged_accuracy"] == pytest.approx(22 / 23)
+
+
+def test_overview_shows_seed_and_fold(make_record):
+    plain, folded = make_record(seed=3), make_record("ResNet18")
+    folded["data"]["fold"] = {"number": 2, "of": 5}
+    table = overview_tables(Selection([plain, folded]))[0]
+    assert at(table, "EfficientNetV2_S_CA", "Seed and fold") == "3"
+    assert at(table, "ResNet18", "Seed and fold") == "0, fold 2 of 5"
+    assert "Seed and fold" not in overview_tables(Selection([plain]))[0].headers
+
+
+def test_overview_marks_what_disturbed_the_timings(make_record):
+    record = make_record()
+    record["timing"][0]["marks"] = record["timing"][1]["marks"] = ["4,000 page faults a step"]
+    record["environment"] |= {"load_before": 0.14, "load_after": 0.10}
+    speed = overview_tables(Selection([record, make_record("ResNet18")]))[1]
+    marks = at(speed, "EfficientNetV2_S_CA", "Marks")
+    assert marks == ("4,000 page faults a step; other programs used 14 % of the machine before it")
+    assert at(speed, "ResNet18", "Marks") == "none"
+
+
+def test_runs_of_several_machines_data_and_sizes_are_told_apart(make_record):
+    other = make_record("ResNet18")
+    other["environment"] |= {"machine": "ffff0000", "cpu_model": "Xeon", "device_name": "Xeon"}
+    other["data"]["fingerprint"] = "beef"
+    other["config"]["image_size"] = 224
+    for table in overview_tables(Selection([make_record(), other])):
+        assert table.headers[2:5] == ["Machine", "Data", "Image size"]
+        assert [row[2:5] for row in table.rows] == [["M1", "D1", "64"], ["M2", "D2", "224"]]
+        assert "M2: machine ffff0000 (Xeon)" in table.caption
+        assert "D2: data beef" in table.caption
+    assert "Machine" not in overview_tables(Selection([make_record()]))[0].headers
+    assert "Machine M2:** ffff0000, CPU Xeon" in header(Selection([make_record(), other]))
 
 
 def test_early_stopping_is_shown(make_record):
@@ -309,6 +380,9 @@ def test_header_says_what_was_run(make_record, make_failed):
         "1 complete, 1 failed",
         "python -m bench run --variants all --preset smoke",
         f"{CPU}, 2 cores, 2 threads",
+        f"**Machine:** 1a2b3c4d, CPU {CPU}, 2 cores, affinity 0, 1, 2 threads, OMP_NUM_THREADS "
+        "unset, governor unreadable, 25.3 GB memory, 24.8 GB available at the start, load by "
+        "other programs 1 % before and 2 % after the runs",
         "torch 2.14.1",
         "layout class-folders, 10 classes, images used: 120 train, 120 valid, 120 test; 2 unread",
         "1 seed (0)",
@@ -321,6 +395,33 @@ def test_header_says_what_was_run(make_record, make_failed):
 def test_header_of_a_gpu_run_names_gpu_and_host(make_record, on_gpu):
     text = header(Selection([on_gpu(make_record(), "NVIDIA H100")]))
     assert f"NVIDIA H100, host CPU {CPU}" in text
+
+
+def test_header_has_the_gpu_as_its_driver_tells_it(make_record, on_gpu):
+    record = on_gpu(make_record(), "Tesla T4")
+    record["environment"]["gpu"] = {
+        "name": "Tesla T4", "driver": "570.86", "memory_mb": 16106.1, "sm_clock_mhz": 1215,
+        "max_sm_clock_mhz": 1590, "temperature_c": 71, "throttle_reasons": ["software power cap"],
+        "other_processes": 0, "power_limit_w": None,
+    }  # fmt: skip
+    assert (
+        "**GPU:** Tesla T4, driver 570.86, 16,106 MB, SM clock 1215 of 1590 MHz, 71 °C, throttle "
+        "reasons: software power cap, 0 other processes, power limit n/a W"
+    ) in header(Selection([record]))
+    record["environment"]["gpu"] |= {"throttle_reasons": None, "memory_mb": None}
+    assert "n/a MB" in header(Selection([record]))
+    assert "throttle reasons: not told" in header(Selection([record]))
+    record["environment"]["gpu"]["throttle_reasons"] = []
+    assert "throttle reasons: none" in header(Selection([record]))
+
+
+def test_header_has_every_command(make_record):
+    other = make_record(minute=40)
+    other["sweep"] = {"id": "second"}
+    other["environment"]["command"] = "python -m bench time"
+    text = header(Selection([make_record(), other]))
+    assert "**Commands:**" in text
+    assert "--preset smoke\npython -m bench time" in text
 
 
 def test_header_of_nothing():

@@ -37,6 +37,7 @@ def record(**changes) -> dict:
         "metrics": {"valid_acc": 0.8, "valid_loss": 0.5, "best_epoch": 2, "fps": 9.0},
         "timing": [],
         "timing_error": None,
+        "session": None,
         "validation": None,
         "test": None,
         "warnings": [],
@@ -91,7 +92,7 @@ def test_records_are_loaded_oldest_first_with_their_folder(tmp_path: Path) -> No
         ('{"schema": ', "cannot be read"),
         ("[]", "is no record"),
         ('{"schema": "other"}', "is no record"),
-        (json.dumps(record(schema_version=99)), "schema version 99, this program reads 1"),
+        (json.dumps(record(schema_version=99)), "schema version 99, this program reads 2"),
         (json.dumps(record(status="odd")), "status 'odd'"),
         (json.dumps(record(variant=None)), "NoneType as 'variant'"),
         (json.dumps({k: v for k, v in record().items() if k != "timing"}), "lacks 'timing'"),
@@ -132,8 +133,20 @@ def test_the_latest_sweep_is_the_one_that_started_last() -> None:
 
 def test_the_frame_has_a_row_for_each_run(tmp_path: Path) -> None:
     failed = record(status="failed", metrics=None, counts=None, training=None)
-    frame = to_frame([record(folder="a"), failed])
+    whole = record(
+        folder="a",
+        config={"seed": 4, "image_size": 64},
+        environment={"machine": "1a2b3c4d", "device_name": "EPYC"},
+        data={"synthetic": True, "fingerprint": "beef", "fold": {"number": 2, "of": 5}},
+        test={"accuracy": 0.9, "macro_f1": 0.8},
+    )
+    frame = to_frame([whole, failed])
     assert list(frame["status"]) == ["complete", "failed"]
     assert frame.loc[0, "gmacs"] == 2.0
     assert frame.loc[0, "images_per_s"] == 9.0
     assert frame["valid_acc"].isna().tolist() == [False, True]
+    row = frame.loc[0]
+    assert (row["seed"], row["fold"], row["image_size"]) == (4, 2, 64)
+    assert (row["machine"], row["device"], row["fingerprint"]) == ("1a2b3c4d", "EPYC", "beef")
+    assert (row["test_acc"], row["test_macro_f1"]) == (0.9, 0.8)
+    assert frame["test_acc"].isna().tolist() == [False, True]
