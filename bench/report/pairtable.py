@@ -13,7 +13,7 @@ from bench.report.selection import Selection, caption, data_note, distinct
 from bench.report.sentences import sentence
 from bench.report.speeds import sessions_of
 from bench.report.speedtable import machine
-from bench.report.timed import CaseKey, ratio_text
+from bench.report.timed import CaseKey, counted, ratio_text
 from bench.stats.multiple import ALPHA
 from bench.stats.timing import LEAST_DIFFERENCE, Ratio
 
@@ -67,8 +67,8 @@ def _accuracy_table(pairs: Sequence[Pair], note: str, title: str) -> Table:
     text = caption(
         note,
         f"Same images, same seeds: {'; '.join(methods)}." if methods else "",
-        f"p is corrected after Holm for {len(compared)} comparisons; below {ALPHA:g} the "
-        "difference is declared, else ~ tie. Smallest visible: the difference that so many images "
+        f"p is corrected after Holm for {counted(len(compared), 'comparison')}; below {ALPHA:g} "
+        "the difference is declared, else ~ tie. Smallest visible: the difference that so many images "
         "would have shown with a probability of 80 %."
         if compared
         else "",

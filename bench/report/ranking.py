@@ -189,12 +189,13 @@ def named(names: Sequence[str], others: int) -> str:
 def _caption(found: Sequence[Ranking], selection: Selection, *, several: bool) -> str:
     pairs = [pair for ranking in found for pair in ranking.pairs if pair.found]
     methods = distinct(pair.found.method for pair in pairs if pair.found)
-    numbers = " and ".join(str(len(ranking.pairs)) for ranking in found if ranking.pairs)
+    families = [len(ranking.pairs) for ranking in found if ranking.pairs]
+    numbers = " and ".join(counted(number, "comparison") for number in families)
     notes = distinct(note for pair in pairs for note in pair.notes)
     return caption(
         data_note(selection.records),
         f"Every pair on the same images: {'; '.join(methods)}; better or worse where p, corrected "
-        f"after Holm for {numbers} comparisons, is below {ALPHA:g}; ties share a rank."
+        f"after Holm for {numbers}, is below {ALPHA:g}; ties share a rank."
         if pairs
         else "No two accuracies can be compared.",
         "Sets differ in data, image size, part, seeds or settings and are ranked apart."

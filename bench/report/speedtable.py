@@ -187,9 +187,9 @@ def _caption(session: TimingSession, case: CaseKey) -> str:
         f"Inside the clock: {'; '.join(inside)}. {_effort(entries)}",
         _noise(session, case),
         f"Allocator: {'; '.join(distinct(_allocator(entry) for entry in entries))}.",
-        f"Faster or slower: p below 0.05 after Holm's correction for {standing.comparisons} "
-        f"comparisons, and a difference above both {100 * LEAST_DIFFERENCE:g} % and the noise "
-        "floor; otherwise ~ tie, and ranks are shared."
+        f"Faster or slower: p below 0.05 after Holm's correction for "
+        f"{counted(standing.comparisons, 'comparison')}, and a difference above both "
+        f"{100 * LEAST_DIFFERENCE:g} % and the noise floor; otherwise ~ tie, and ranks are shared."
         if standing.ranks
         else f"No rank and no verdict: {few} of at least {FEWEST_ROUNDS} rounds."
         if isinstance(few, int) and few < FEWEST_ROUNDS

@@ -1,0 +1,164 @@
+"""Tests of which runs may be compared, and of accuracy on the same images."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.report.matching import accuracy_pair, adjusted
+from bench.report.runsets import run_set
+from bench.report.selection import Selection
+from tests.report.sessions import set_predictions, timing_only
+
+ONE, TWO = "ResNet18_Hybrid", "ResNet18"
+GOOD = [True] * 100
+WORSE = [True] * 80 + [False] * 20
+
+
+def pair(*records, one=ONE, two=TWO):
+    (found,) = adjusted([accuracy_pair(Selection(records), one, two)])
+    return found
+
+
+def test_a_planted_gain_is_declared_on_the_test_part(make_record):
+    found = pair(set_predictions(make_record(ONE), GOOD), set_predictions(make_record(TWO), WORSE))
+    assert found.verdict == "better"
+    assert found.found.difference == pytest.approx(0.2)
+    assert (found.found.only_variant, found.found.only_baseline) == (20, 0)
+    assert found.images() == "100 test images"
+
+
+def test_equal_predictions_tie(make_record):
+    found = pair(set_predictions(make_record(ONE), WORSE), set_predictions(make_record(TWO), WORSE))
+    assert found.verdict == "tie"
+    assert found.found.difference == 0
+
+
+def test_without_a_test_part_the_validation_part_is_compared(make_record):
+    found = pair(
+        set_predictions(make_record(ONE), GOOD, part="validation"),
+        set_predictions(make_record(TWO), WORSE, part="validation"),
+    )
+    assert found.images() == "100 validation images"
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "reason", "data"),
+    [
+        ("data", "fingerprint", "77aa", "data fingerprints differ: ResNet18_Hybrid 77aa", True),
+        ("config", "image_size", 96, "image sizes differ: ResNet18_Hybrid 96, ResNet18 64", True),
+        ("config", "epochs", 99, "settings differ: --epochs 99 and", False),
+        ("config", "batch_size", 99, "settings differ: --batch-size 99 and", False),
+        ("config", "pretrained", True, "settings differ: --pretrained True and False", False),
+        ("training", "amp", "fp16", "settings differ: mixed precision fp16 and off", False),
+        ("training", "initial_weights", "x.in1k", "initial weights pretrained and random", False),
+    ],
+)
+def test_runs_that_differ_are_refused_with_the_reason(make_record, where, key, value, reason, data):
+    one, two = (set_predictions(make_record(name), GOOD) for name in (ONE, TWO))
+    one[where][key] = value
+    found = pair(one, two)
+    assert found.found is None
+    assert found.verdict == "not compared"
+    assert reason in found.refused.reason
+    assert found.refused.data is data
+
+
+@pytest.mark.parametrize("key", ["data_dir", "results_dir", "reduction", "num_workers", "rounds"])
+def test_what_changes_no_accuracy_may_differ(make_record, key):
+    one, two = (set_predictions(make_record(name), GOOD) for name in (ONE, TWO))
+    one["config"][key] = 3
+    assert pair(one, two).verdict == "tie"
+
+
+def test_different_parts_and_different_seeds_are_refused(make_record):
+    two = set_predictions(make_record(TWO), GOOD)
+    assert "parts differ" in pair(make_record(ONE), two).refused.reason
+    one = set_predictions(make_record(ONE, seed=1), GOOD)
+    reason = pair(one, two).refused.reason
+    assert reason == "no run with the same seed and fold: seeds 1 and 0"
+
+
+def test_undertrained_invalid_failed_and_untrained_runs_are_left_out(make_record, make_failed):
+    two = set_predictions(make_record(TWO), GOOD)
+    collapsed = set_predictions(make_record(ONE), GOOD)
+    collapsed["test"]["predictions"] = [0] * 100
+    assert "seed 0: undertrained: predicts a single class" in pair(collapsed, two).refused.reason
+    broken = set_predictions(make_record(ONE), GOOD)
+    broken["counts"]["parameters_declared"] = 1
+    assert "seed 0: invalid: 11,388,154 parameters" in pair(broken, two).refused.reason
+    failed = make_failed(ONE, "OSError", "disk full")
+    assert pair(failed, two).refused.reason == f"{ONE}: run failed: OSError: disk full"
+    untrained = timing_only(make_record(ONE))
+    assert pair(untrained, two).refused.reason == f"{ONE} was not trained: it has no accuracy"
+
+
+def test_seeds_are_paired_and_a_collapsed_seed_is_left_out(make_record):
+    records = []
+    for seed in range(4):
+        for name, right in ((ONE, GOOD), (TWO, WORSE)):
+            records.append(set_predictions(make_record(name, seed=seed), right, first=seed))
+    found = pair(*records)
+    assert found.seeds == (0, 1, 2, 3)
+    assert found.found.runs == 4
+    assert found.verdict == "better"
+    assert found.images() == "103 test images, 4 seeds"
+    records[0]["test"]["predictions"] = [0] * 100
+    found = pair(*records)
+    assert found.seeds == (1, 2, 3)
+    assert found.notes == (f"{ONE}, seed 0: undertrained: predicts a single class",)
+
+
+def test_folds_of_one_division_are_pooled(make_record):
+    records = []
+    for fold in range(5):
+        for name, right in ((ONE, GOOD[:20]), (TWO, [True] * 16 + [False] * 4)):
+            record = set_predictions(make_record(name), right, first=20 * fold)
+            record["data"]["fold"] = {"number": fold + 1, "of": 5}
+            records.append(record)
+    found = pair(*records)
+    assert found.verdict == "better"
+    assert found.images() == "100 test images, 5 folds"
+    assert found.found.only_variant == 20
+    assert "5 folds pooled" in found.found.method
+
+
+def test_the_latest_sweep_that_trained_both_is_used(make_record):
+    sweeps = [{"id": name, "command": "", "preset": None} for name in ("old", "new")]
+    both = [
+        set_predictions(make_record(name, sweep=sweeps[0]), right)
+        for name, right in ((ONE, GOOD), (TWO, WORSE))
+    ]
+    again = set_predictions(make_record(ONE, sweep=sweeps[1], minute=40), WORSE)
+    again["config"]["epochs"] = 99
+    assert pair(*both, again).verdict == "better"
+
+
+def test_runs_of_two_sweeps_are_compared_where_their_settings_agree(make_record):
+    sweeps = [{"id": name, "command": "", "preset": None} for name in ("old", "new")]
+    one = set_predictions(make_record(ONE, sweep=sweeps[0]), GOOD)
+    two = set_predictions(make_record(TWO, sweep=sweeps[1]), WORSE)
+    assert pair(one, two).verdict == "better"
+
+
+def test_predictions_without_names_cannot_be_paired(make_record):
+    one, two = (set_predictions(make_record(name), GOOD) for name in (ONE, TWO))
+    one["test"]["ids"] = []
+    assert pair(one, two).refused.reason == "the two share no evaluated image"
+
+
+def test_p_values_are_corrected_for_all_pairs_together(make_record):
+    right = {ONE: [True] * 100, TWO: [True] * 93 + [False] * 7, "MobileNetV3_Small": GOOD}
+    records = [set_predictions(make_record(name), hits) for name, hits in right.items()]
+    selection = Selection(records)
+    alone = adjusted([accuracy_pair(selection, ONE, TWO)])[0]
+    assert alone.verdict == "better"
+    pairs = [accuracy_pair(selection, ONE, TWO)] * 4
+    assert [each.verdict for each in adjusted(pairs)] == ["tie"] * 4
+
+
+def test_the_latest_run_of_a_seed_counts(make_record):
+    old = set_predictions(make_record(ONE, minute=1), WORSE)
+    new = set_predictions(make_record(ONE, minute=2), GOOD)
+    found = run_set(Selection([new, old]), ONE)
+    assert list(found.runs) == [(0, None)]
+    assert found.first is new
