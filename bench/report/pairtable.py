@@ -68,8 +68,8 @@ def _accuracy_table(pairs: Sequence[Pair], note: str, title: str) -> Table:
         note,
         f"Same images, same seeds: {'; '.join(methods)}." if methods else "",
         f"p is corrected after Holm for {counted(len(compared), 'comparison')}; below {ALPHA:g} "
-        "the difference is declared, else ~ tie. Smallest visible: the difference that so many images "
-        "would have shown with a probability of 80 %."
+        "the difference is declared, else ~ tie. Smallest visible: the difference that so many "
+        "images would have shown with a probability of 80 %."
         if compared
         else "",
         "Parameters: with the head of the run's classes. GMACs: fvcore counts one multiply-add as "
