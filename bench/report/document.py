@@ -10,6 +10,8 @@ import attrs
 
 from bench.errors import BenchError
 from bench.report import confusion, figures, scatter
+from bench.report.bias import bias_table
+from bench.report.claimed import Claim
 from bench.report.claims import load_claims
 from bench.report.expected import presets_table
 from bench.report.header import (
@@ -19,10 +21,17 @@ from bench.report.header import (
     problem_list,
     warnings_table,
 )
+from bench.report.leaks import copies_table, leak_table
 from bench.report.markdown import Table, escape, section, write_csv
 from bench.report.overview import overview_tables
+from bench.report.pairtable import pair_tables
+from bench.report.ranking import ranking_table
+from bench.report.recommend import recommendations
 from bench.report.selection import Selection, caption, data_note, run_note, timing_note
+from bench.report.speedtable import speed_tables
+from bench.report.spread import spread_table
 from bench.report.tables import guide_table, parameter_tables, published_table
+from bench.report.verdicts import verdict_table
 
 READING = (
     "Documented figures are the guide's; measured ones come from the run records alone and are "
@@ -58,14 +67,20 @@ def render(
     *,
     title: str,
     problems: Sequence[str] = (),
+    own_claims: Sequence[Claim] = (),
+    max_latency_ms: float | None = None,
+    max_size_mb: float | None = None,
 ) -> Path:
     """Write the report of some runs.
 
     Args:
-        records: run records (schema "paddy-bench/run", version 1), complete and failed ones.
+        records: run records (schema "paddy-bench/run", version 2), complete and failed ones.
         out_dir: folder to write ``report.md``, ``tables/`` and ``figures/`` into.
         title: first heading.
         problems: one line for each record that could not be read.
+        own_claims: the user's claims, judged after the guide's.
+        max_latency_ms, max_size_mb: budgets of the recommendations (latency at batch 1; MB = 10⁶
+            bytes), or none.
 
     Returns:
         Path of ``report.md``.
@@ -74,7 +89,9 @@ def render(
         BenchError: the folder cannot be written.
     """
     selection = Selection(records)
-    chapters = all_tables(selection)
+    chapters = all_tables(
+        selection, own_claims, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb
+    )
     try:
         for folder in (out_dir, out_dir / "tables", out_dir / "figures"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -90,13 +107,34 @@ def render(
     return path
 
 
-def all_tables(selection: Selection) -> list[Chapter]:
+def all_tables(
+    selection: Selection,
+    own_claims: Sequence[Claim] = (),
+    *,
+    max_latency_ms: float | None = None,
+    max_size_mb: float | None = None,
+) -> list[Chapter]:
     """Every table of the report, in its order."""
     claims = load_claims()
     guide = tuple(guide_table(table, selection, claims) for table in claims.tables)
+    budget = {"max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb}
     return [
         Chapter("Runs", tuple(overview_tables(selection))),
-        Chapter("The guide's tables", (*guide, presets_table(selection), published_table(claims))),
+        Chapter("What to choose", (recommendations(selection, **budget), ranking_table(selection))),
+        Chapter("What attention costs and gains", tuple(pair_tables(selection))),
+        Chapter("Speed", tuple(speed_tables(selection))),
+        Chapter("Claims", (verdict_table(selection, claims, own_claims),)),
+        Chapter("The guide's tables", (*guide, presets_table(selection))),
+        Chapter("Published elsewhere, not measured here", (published_table(claims),)),
+        Chapter(
+            "How far to trust the accuracies",
+            (
+                bias_table(selection),
+                spread_table(selection),
+                leak_table(selection),
+                copies_table(selection),
+            ),
+        ),
         Chapter("Parameters", tuple(parameter_tables(selection, claims))),
         Chapter("Data", tuple(class_tables(selection))),
         Chapter("Failures and warnings", (failures_table(selection), warnings_table(selection))),
