@@ -126,7 +126,7 @@ def compare_runs(pairs: Sequence[tuple[Hits, Hits]], alpha: float = ALPHA) -> Ac
 
     The variance of the mean difference is the sum of two: that of the runs' differences ÷ runs,
     and that of the images' mean differences ÷ images (an image counts once however many runs
-    evaluated it). What is common to both is counted twice, so the test errs towards a tie. The
+    evaluated it; at least that of one image which each variant alone classifies). What is common to both is counted twice, so the test errs towards a tie. The
     quantile is Student's with (runs − 1) degrees of freedom.
 
     Args:
@@ -151,15 +151,14 @@ def compare_runs(pairs: Sequence[tuple[Hits, Hits]], alpha: float = ALPHA) -> Ac
             by_image.setdefault(name, []).append(sign)
     means = [sum(signs) / len(signs) for signs in by_image.values()]
     runs, images = len(pairs), len(means)
-    variance = float(np.var(by_run, ddof=1)) / runs
+    # Runs that agree on every image leave the doubt of one image more on each side.
+    of_images = 2 / (images + 2) ** 2
     if images > 1:
-        variance += float(np.var(means, ddof=1)) / images
+        of_images = max(of_images, float(np.var(means, ddof=1)) / images)
+    variance = float(np.var(by_run, ddof=1)) / runs + of_images
     difference, error = float(np.mean(by_run)), math.sqrt(variance)
     quantile = stats.t.ppf(1 - ALPHA / 2, runs - 1)
-    if error == 0:
-        p_value = 1.0 if difference == 0 else 0.0
-    else:
-        p_value = float(2 * stats.t.sf(abs(difference) / error, runs - 1))
+    p_value = float(2 * stats.t.sf(abs(difference) / error, runs - 1))
     visible = (stats.t.ppf(1 - alpha / 2, runs - 1) + stats.t.ppf(POWER, runs - 1)) * error
     return AccuracyDifference(
         difference=difference,

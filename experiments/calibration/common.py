@@ -90,4 +90,9 @@ def rate(count: int, total: int) -> str:
 
 def exact(share: float) -> str:
     """A rate that was summed over all outcomes, so that it has no sampling error."""
-    return f"{share:.2%} (exact)".replace("%", " %")
+    return f"{percent(share)} (exact)"
+
+
+def percent(share: float) -> str:
+    """``4.60 %``."""
+    return f"{100 * share:.2f} %"

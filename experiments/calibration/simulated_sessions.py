@@ -189,8 +189,9 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
 
 def _model(parameters: Record) -> str:
     return (
-        f"Model: seconds of a block = 0.1 s × process effect (lognormal, "
-        f"{parameters['process_sd']:.0%}) × block noise (lognormal, {parameters['block_sd']:.0%}) × drift × bursts; "
+        "Model: seconds of a block = 0.1 s × process effect (lognormal, "
+        f"{parameters['process_sd']:.0%}) × block noise (lognormal, "
+        f"{parameters['block_sd']:.0%}) × drift × bursts; "
         f"{parameters['blocks_per_process']} blocks a process, their median is the sample; "
         f"{len(ENTRIES)} entries a round ({', '.join(ENTRIES)}), order rotated by one place each "
         "round. Truth of the ratio: the planted one. Truth of the median: that of the processes "

@@ -1,0 +1,172 @@
+"""Counting, for all ten variants: two counters, the known answer, and BoTLinear's closed form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from experiments.calibration.common import Record, Row, head
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NAME = "counting"
+IMAGE_SIZE = 224
+CLASSES = 10
+TOLERANCE = 1e-3
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """Count every registered variant at 224 pixels; ``quick``: the four of ResNet18 and BoTLinear.
+
+    BoTLinear's block is counted alone as well, on the feature map that its backbone hands it.
+    """
+    import variants
+    from bench.measure import complexity
+    from variants.model import build_model
+
+    names = ["ResNet18", "ResNet18_Hybrid"] if quick else variants.names()
+    outcome = []
+    for name in names:
+        model = build_model(variants.get(name), num_classes=CLASSES)
+        macs = complexity.count_macs(model, IMAGE_SIZE)
+        outcome.append({"variant": name, "macs": macs, "bot_linear": _bot_linear(model)})
+    parameters = {
+        "image_size": IMAGE_SIZE,
+        "classes": CLASSES,
+        "tolerance": TOLERANCE,
+        "gate_gmacs": list(complexity.RESNET18_GMACS),
+    }
+    return {
+        **head(NAME, quick, None, parameters, ("torch", "timm", "fvcore")),
+        "outcome": outcome,
+    }
+
+
+def closed_form(channels: int, positions: int, heads: int) -> int:
+    """MACs of a BoTLinear block as its docstring derives them."""
+    width = channels // 4
+    projections = positions * channels * width + 3 * positions * width**2
+    attention = 2 * positions * width**2 // heads
+    return projections + attention + positions * width * channels
+
+
+def _bot_linear(model: nn.Module) -> dict[str, Any] | None:
+    """MACs of the model's BoTLinear block by both counters and by the formula, if it has one."""
+    import torch
+    from fvcore.nn import FlopCountAnalysis
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bench.measure.complexity import MATRIX_OPERATORS
+    from variants.blocks.bot_linear import BoTLinearBlock
+
+    blocks = [module for module in model.modules() if isinstance(module, BoTLinearBlock)]
+    if not blocks:
+        return None
+    (block,) = blocks
+    maps: list[torch.Tensor] = []
+    hook = block.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0]))
+    model.eval()
+    with torch.no_grad():
+        model(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+        hook.remove()
+        with FlopCounterMode(display=False) as counter:
+            block(maps[0])
+        analysis = FlopCountAnalysis(block, maps[0])
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        by_operator = analysis.by_operator()
+    _, channels, height, width = maps[0].shape
+    return {
+        "feature_map": [channels, height, width],
+        "heads": block.attention.heads,
+        "fvcore": int(sum(n for key, n in by_operator.items() if key in MATRIX_OPERATORS)),
+        "flop_counter": counter.get_total_flops() // 2,
+        "closed_form": closed_form(channels, height * width, block.attention.heads),
+    }
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+def _gap(macs: Record) -> float:
+    ours, theirs = macs["gmacs_matrix"], macs["gmacs_flop_counter"]
+    return abs(ours - theirs) / max(ours, theirs)
+
+
+def rows(record: Record) -> list[Row]:
+    """Both counters over all variants, the gate, and each block with its closed form."""
+    outcome, gate = record["outcome"], record["parameters"]["gate_gmacs"]
+    worst = max(outcome, key=lambda case: _gap(case["macs"]))
+    gap = _gap(worst["macs"])
+    made = f"counted once at {IMAGE_SIZE} pixels, {CLASSES} classes; no randomness"
+    found = [
+        Row(
+            f"Two counters agree in convolution and matrix work, {len(outcome)} variants",
+            "within 0.1 %",
+            f"largest gap {100 * gap:.4f} % ({worst['variant']})",
+            gap <= TOLERANCE,
+            made,
+        )
+    ]
+    for case in outcome:
+        if case["variant"] == "ResNet18":
+            gmacs = case["macs"]["gmacs"]
+            found.append(
+                Row(
+                    "Known answer: plain ResNet18",
+                    f"{gate[0]}–{gate[1]} GMACs",
+                    f"{gmacs:.4f} GMACs",
+                    gate[0] <= gmacs <= gate[1],
+                    made,
+                )
+            )
+        if (block := case["bot_linear"]) is not None:
+            counts = (block["fvcore"], block["flop_counter"], block["closed_form"])
+            found.append(
+                Row(
+                    f"BoTLinear of {case['variant']}: MACs equal the closed form",
+                    "exactly",
+                    "fvcore {:,}, FlopCounterMode {:,}, formula {:,}".format(*counts),
+                    len(set(counts)) == 1,
+                    made,
+                )
+            )
+    return found
+
+
+def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
+    """(caption, header, rows): each variant, with what only one counter counts."""
+    table = []
+    for case in record["outcome"]:
+        macs = case["macs"]
+        remainder = ", ".join(
+            f"{name} {1e3 * n:.4g}" for name, n in macs["uncounted_flop_counter"].items() if n
+        )
+        skipped = ", ".join(
+            f"{name} ×{calls}" for name, calls in sorted(macs["uncounted_fvcore"].items())
+        )
+        table.append(
+            [
+                case["variant"],
+                f"{macs['gmacs']:.4f}",
+                f"{macs['gmacs_matrix']:.6f}",
+                f"{macs['gmacs_flop_counter']:.6f}",
+                f"{100 * _gap(macs):.4f} %",
+                remainder or "none",
+                skipped or "none",
+            ]
+        )
+    header = [
+        "variant",
+        "GMACs (fvcore, all)",
+        "fvcore, matrix work",
+        "FlopCounterMode ÷ 2",
+        "gap",
+        "fvcore alone counts, 10⁶ MACs",
+        "neither counts (calls)",
+    ]
+    caption = (
+        f"GMACs of one image of {IMAGE_SIZE}×{IMAGE_SIZE} (one multiply-add counts as one), "
+        f"{CLASSES} classes, float32, eval mode. The gap is that of the two middle columns, the "
+        "next column the remainder of fvcore's total, operator by operator."
+    )
+    return [(caption, header, table)]
