@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 from typing import Any
 
 import attrs
 
+from bench.data.copies import Copies, Groups, count_groups, find_copies
 from bench.data.images import UnreadableImage, load_rgb
 from bench.data.index import ImageIndex
-from bench.data.splits import PARTS, Split
+from bench.data.splits import PARTS
 
 LISTED = 20
 
 
 @attrs.frozen
 class DuplicateGroup:
-    """Files of identical content: their paths, and the classes and parts that they lie in."""
+    """Copies of one image: their paths, and the classes and parts that they lie in."""
 
     paths: tuple[str, ...]
     classes: tuple[str, ...]
@@ -37,6 +36,9 @@ class Audit:
         image_sizes: images by ``width×height`` in pixels, most frequent first.
         unreadable: (path, reason) of files that do not decode.
         duplicates: groups of identical files, by their first path.
+        near: groups of images that look the same; identical files in them are in ``duplicates`` too.
+        copies: how they were found.
+        warnings: what was passed over, one line each.
     """
 
     index: ImageIndex
@@ -44,6 +46,9 @@ class Audit:
     image_sizes: dict[str, int]
     unreadable: tuple[tuple[str, str], ...]
     duplicates: tuple[DuplicateGroup, ...]
+    near: tuple[DuplicateGroup, ...]
+    copies: Copies
+    warnings: tuple[str, ...]
 
     @property
     def imbalance_ratio(self) -> float:
@@ -51,19 +56,8 @@ class Audit:
         counts = self.index.counts().values()
         return max(counts) / min(counts)
 
-    @property
-    def across_parts(self) -> tuple[DuplicateGroup, ...]:
-        """Groups that lie in more than one part: what is trained on is tested on."""
-        return tuple(group for group in self.duplicates if len(group.parts) > 1)
-
-    @property
-    def across_classes(self) -> tuple[DuplicateGroup, ...]:
-        """Groups that lie in more than one class: at most one of their labels is right."""
-        return tuple(group for group in self.duplicates if len(group.classes) > 1)
-
     def as_dict(self) -> dict[str, Any]:
         """JSON types, for programs."""
-        files = sum(len(group.paths) for group in self.duplicates)
         return {
             "root": str(self.index.root),
             "layout": self.index.layout,
@@ -76,22 +70,14 @@ class Audit:
             "imbalance_ratio": self.imbalance_ratio,
             "images_by_width_x_height_pixels": self.image_sizes,
             "unreadable": [{"path": path, "reason": why} for path, why in self.unreadable],
-            "duplicates": {
-                "groups": len(self.duplicates),
-                "files": files,
-                "redundant_files": files - len(self.duplicates),
-                "groups_across_parts": len(self.across_parts),
-                "groups_across_classes": len(self.across_classes),
-                "list": [
-                    {
-                        "paths": list(group.paths),
-                        "classes": list(group.classes),
-                        "parts": list(group.parts),
-                    }
-                    for group in self.duplicates
-                ],
+            "duplicates": _groups_dict(self.duplicates),
+            "near_duplicates": {
+                **_groups_dict(self.near),
+                "method": self.copies.method,
+                "threshold_bits": self.copies.threshold_bits,
             },
-            "warnings": list(self.index.warnings),
+            "copies": count_groups(self.copies.groups),
+            "warnings": list(self.warnings),
         }
 
     def render_text(self) -> str:
@@ -99,91 +85,97 @@ class Audit:
         return "\n".join([*_summary(self), "", *_class_table(self), "", *_findings(self)])
 
 
+def across_parts(groups: Sequence[DuplicateGroup]) -> list[DuplicateGroup]:
+    """Groups that lie in more than one part: what is trained on is tested on."""
+    return [group for group in groups if len(group.parts) > 1]
+
+
+def across_classes(groups: Sequence[DuplicateGroup]) -> list[DuplicateGroup]:
+    """Groups that lie in more than one class: at most one of their labels is right."""
+    return [group for group in groups if len(group.classes) > 1]
+
+
+def _groups_dict(groups: Sequence[DuplicateGroup]) -> dict[str, Any]:
+    return {
+        **count_groups([group.paths for group in groups]),
+        "groups_across_parts": len(across_parts(groups)),
+        "groups_across_classes": len(across_classes(groups)),
+        "list": [
+            {name: list(value) for name, value in attrs.asdict(group).items()} for group in groups
+        ],
+    }
+
+
 # --- looking ---------------------------------------------------------------------------------
 
 
 def audit(
     index: ImageIndex,
-    split: Split | None = None,
+    parts: Mapping[str, Sequence[int]] | None = None,
     workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    copies: Copies | None = None,
+    warnings: Sequence[str] | None = None,
 ) -> Audit:
-    """Decode every image and compare the content of files of equal size.
+    """Decode every image, and say which are copies of each other and where they lie.
 
     Args:
         index: the images.
-        split: which part each image is in; none: the data's own parts, if it has some.
+        parts: positions by the part's name; none: the data's own parts, if it has some.
         workers: threads (Pillow decodes without holding Python's lock).
-        on_progress: called with (images done, images in all).
+        on_progress: called with (images decoded, images in all).
+        copies: of the images; none: they are compared here.
+        warnings: what to show as such; none: the index's.
     """
-    repeats = Counter(index.file_sizes)
+    copies = copies or find_copies(index, workers=workers)
     sizes: Counter[str] = Counter()
     unreadable: list[tuple[str, str]] = []
-    by_content: dict[bytes, list[int]] = {}
 
-    def look(position: int) -> tuple[int, str | None, str, bytes | None]:
-        path, file_size = index.path(position), index.file_sizes[position]
-        digest = _digest(path) if file_size and repeats[file_size] > 1 else None
+    def look(position: int) -> tuple[int, str | None, str]:
         try:
-            width, height = load_rgb(path).size
+            width, height = load_rgb(index.path(position)).size
         except UnreadableImage as error:
-            return position, None, error.reason, digest
-        return position, f"{width}×{height}", "", digest
+            return position, None, error.reason
+        return position, f"{width}×{height}", ""
 
     pool = ThreadPoolExecutor(max_workers=max(1, workers))
     try:
         jobs = [pool.submit(look, position) for position in range(len(index))]
         for done, job in enumerate(as_completed(jobs), start=1):
-            position, size, reason, digest = job.result()
+            position, size, reason = job.result()
             if size is None:
                 unreadable.append((index.paths[position], reason))
             else:
                 sizes[size] += 1
-            if digest is not None:
-                by_content.setdefault(digest, []).append(position)
             if on_progress is not None:
                 on_progress(done, len(index))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    parts = _parts(index, split)
-    groups = [_group(index, parts, sorted(same)) for same in by_content.values() if len(same) > 1]
+    parts = parts or {name: [i for i, p in enumerate(index.parts) if p == name] for name in PARTS}
     return Audit(
         index=index,
-        part_counts={
-            part: index.counts([i for i, own in enumerate(parts) if own == part])
-            for part in PARTS
-            if part in parts
-        },
+        part_counts={name: index.counts(held) for name, held in parts.items() if held},
         image_sizes=dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
         unreadable=tuple(sorted(unreadable)),
-        duplicates=tuple(sorted(groups, key=lambda group: group.paths)),
+        duplicates=_groups(index, parts, copies.exact),
+        near=_groups(index, parts, tuple(g for g in copies.groups if g not in copies.exact)),
+        copies=copies,
+        warnings=tuple(index.warnings if warnings is None else warnings),
     )
 
 
-def _digest(path: Path) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, hashlib.blake2b).digest()
-    except OSError:
-        return None
-
-
-def _parts(index: ImageIndex, split: Split | None) -> list[str | None]:
-    if split is None:
-        return list(index.parts)
-    parts: list[str | None] = [None] * len(index)
-    for part, positions in split.as_dict().items():
-        for position in positions:
-            parts[position] = part
-    return parts
-
-
-def _group(index: ImageIndex, parts: list[str | None], same: list[int]) -> DuplicateGroup:
-    held = {parts[position] for position in same}
-    return DuplicateGroup(
-        paths=tuple(index.paths[position] for position in same),
-        classes=tuple(sorted({index.classes[index.labels[position]] for position in same})),
-        parts=tuple(part for part in PARTS if part in held),
+def _groups(
+    index: ImageIndex, parts: Mapping[str, Sequence[int]], groups: Groups
+) -> tuple[DuplicateGroup, ...]:
+    part_of = {position: name for name, held in parts.items() for position in held}
+    return tuple(
+        DuplicateGroup(
+            paths=tuple(index.paths[p] for p in same),
+            classes=tuple(sorted({index.classes[index.labels[p]] for p in same})),
+            parts=tuple(name for name in parts if name in {part_of.get(p) for p in same}),
+        )
+        for same in groups
     )
 
 
@@ -220,21 +212,31 @@ def _class_table(found: Audit) -> list[str]:
 
 def _findings(found: Audit) -> list[str]:
     unreadable = [f"  {_plain(path)}: {_plain(why)}" for path, why in found.unreadable]
-    groups = [
-        f"  {' = '.join(map(_plain, group.paths))}"
-        + (f" [parts: {', '.join(group.parts)}]" if len(group.parts) > 1 else "")
-        + (f" [classes: {_plain(', '.join(group.classes))}]" if len(group.classes) > 1 else "")
-        for group in found.duplicates
-    ]
-    files = sum(len(group.paths) for group in found.duplicates)
+    bits = found.copies.threshold_bits
     return [
         f"{'unreadable':<12} {len(unreadable)}",
         *_cut(unreadable),
-        f"{'duplicates':<12} {len(groups)} groups of identical files: {files} files, "
-        f"{files - len(groups)} redundant; {len(found.across_parts)} groups across parts, "
-        f"{len(found.across_classes)} across classes",
-        *_cut(groups),
-        *(f"{'warning':<12} {_plain(warning)}" for warning in found.index.warnings),
+        *_group_lines("duplicates", "identical files", found.duplicates, " = "),
+        *_group_lines(
+            "near copies", f"images that look the same (within {bits} bits)", found.near, " ~ "
+        ),
+        *(f"{'warning':<12} {_plain(warning)}" for warning in found.warnings),
+    ]
+
+
+def _group_lines(title: str, what: str, groups: Sequence[DuplicateGroup], sign: str) -> list[str]:
+    counts = count_groups([group.paths for group in groups])
+    lines = [
+        f"  {sign.join(map(_plain, group.paths))}"
+        + (f" [parts: {', '.join(group.parts)}]" if len(group.parts) > 1 else "")
+        + (f" [classes: {_plain(', '.join(group.classes))}]" if len(group.classes) > 1 else "")
+        for group in groups
+    ]
+    return [
+        f"{title:<12} {counts['groups']} groups of {what}: {counts['files']} files, "
+        f"{counts['redundant_files']} redundant; {len(across_parts(groups))} groups across parts, "
+        f"{len(across_classes(groups))} across classes",
+        *_cut(lines),
     ]
 
 

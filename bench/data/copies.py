@@ -5,16 +5,17 @@ most :data:`THRESHOLD_BITS` bits and their thumbnails, colour by colour, correla
 :data:`LEAST_CORRELATION`. Copies of copies are copies.
 
 Why 8 bits: on 235 photographs of rice leaves and on the built-in drawings, saving anew as JPEG
-(quality 30), resizing (a third, double), brightness ×0.8 to ×1.3, contrast ×1.3, cutting off 1 % at
-each edge and greyscale moved the hash by at most 8 bits; brightness ×1.3 and the cut need them all.
-Different photographs are 14 bits or more apart (two shots of one leaf: 6), different drawings also
-(1,000 drawings, 499,500 pairs: 8 at 14 bits, none below). Pairs grow with the square of the images
-and each 2 bits more bring some 6 to 10 times as many chance pairs: among 10,000 images a few would
-be expected at 8 bits. The thumbnails refuse them: copies as above correlate by 0.96 or more,
-different images 14 bits apart by at most 0.7.
+(quality 30), resizing (a third, double), brightness ×0.8 to ×1.3, contrast ×1.3 and cutting off 1 %
+at each edge moved the hash by at most 8 bits; brightness ×1.3 and the cut need them all. Different
+photographs are 14 bits or more apart (two shots of one leaf: 6), different drawings also (1,000
+drawings, 499,500 pairs: 8 pairs at 14 bits, none below). Pairs grow with the square of the images,
+and each 2 bits more bring some 6 to 10 times as many chance pairs: of 10,000 different images a few
+pairs would be expected within 8 bits. The thumbnails refuse them: the copies above correlate by
+0.97 or more, different images 14 bits apart by at most 0.7.
 
-What is not found: mirrored or turned copies, and cuts of 5 % and more at each edge. A picture
-without contrast (below :data:`LEAST_CONTRAST`) hashes to noise and has exact copies only.
+What is not found: mirrored or turned copies, cuts of 5 % and more at each edge, some copies without
+colour. A picture without contrast (below :data:`LEAST_CONTRAST`) hashes to noise: it has exact
+copies only.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from bench.data.index import ImageIndex
 
 THRESHOLD_BITS = 8
 LEAST_CORRELATION = 0.9
-# Standard deviation of a thumbnail's grey levels (0 to 255); photographs have 10 to 60.
+# Standard deviation of a thumbnail's grey levels (0 to 255); photographs have 13 to 65.
 LEAST_CONTRAST = 3.0
 METHOD = (
     f"BLAKE2b of the files; imagehash.phash of {HASH_BITS} bits within {THRESHOLD_BITS} bits, "

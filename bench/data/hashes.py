@@ -67,13 +67,17 @@ def hash_images(
     found = [known.get(key) for key in keys]
     missing = [position for position, one in enumerate(found) if one is None]
     on_progress(len(index) - len(missing), len(index))
+    pool = ThreadPoolExecutor(max(1, workers))
     # One filter around all threads: the filters are the whole process's.
-    with warnings.catch_warnings(), ThreadPoolExecutor(max(1, workers)) as pool:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = pool.map(lambda position: _hash(index.path(position)), missing)
-        for done, (position, one) in enumerate(zip(missing, made, strict=True), start=1):
-            found[position] = one
-            on_progress(len(index) - len(missing) + done, len(index))
+        try:
+            made = pool.map(lambda position: _hash(index.path(position)), missing)
+            for done, (position, one) in enumerate(zip(missing, made, strict=True), start=1):
+                found[position] = one
+                on_progress(len(index) - len(missing) + done, len(index))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
     contents, hashes, thumbnails, decoded = zip(*(one for one in found if one), strict=True)
     result = Hashes(np.stack(contents), np.stack(hashes), np.stack(thumbnails), np.array(decoded))
     if place is not None and missing:
@@ -141,7 +145,9 @@ def _load(place: Path) -> dict[tuple[str, tuple[int, int]], _One]:
             rows = [file[name] for name in ("contents", "hashes", "thumbnails")]
             decoded = file["decoded"].tolist()
         keys = [(path, (size, time)) for path, (size, time) in zip(paths, stamps, strict=True)]
-        return dict(zip(keys, zip(*rows, decoded, strict=True), strict=True))
+        known = dict(zip(keys, zip(*rows, decoded, strict=True), strict=True))
+        # What could not be read then may be readable now.
+        return {key: one for key, one in known.items() if one[0].any()}
     # A file cut short or of another program: every error means that it is made again.
     except Exception:
         return {}

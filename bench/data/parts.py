@@ -1,4 +1,4 @@
-"""From a config to the images of each part: found, split, limited, decoded."""
+"""From a config to the images of each part: found, compared, split, limited, decoded."""
 
 from __future__ import annotations
 
@@ -12,26 +12,42 @@ from platformdirs import user_cache_path
 
 from bench.config import RunConfig
 from bench.data.cache import DecodedImages, decode
+from bench.data.copies import Copies, find_copies
+from bench.data.division import find_splits, split_warnings, twin_warnings
 from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.splits import PARTS, Split, split, stratified_subset
+from bench.data.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
 from bench.presets import ENVIRONMENT_PREFIX
 
 
 @attrs.frozen
+class DataSet:
+    """The images of a sweep: every labelled one found, and which are copies of each other."""
+
+    index: ImageIndex
+    copies: Copies
+
+
+@attrs.frozen(kw_only=True)
 class Parts:
     """The images of a run.
 
     Attributes:
         index: every labelled image found.
+        copies: which of them are copies of each other.
         split: positions of each part, before limits.
         used: positions of each part, after limits.
+        fold: which fold is the test part, from 0, and how many there are; none: no folds.
+        dedup: ``group`` where copies were kept in one part, else ``none``.
         warnings: what was passed over, one line each.
     """
 
     index: ImageIndex
+    copies: Copies
     split: Split
     used: Split
+    fold: tuple[int, int] | None
+    dedup: str
     warnings: tuple[str, ...]
 
     @property
@@ -74,7 +90,18 @@ class Parts:
             },
             "used": {part: len(positions) for part, positions in self.used.as_dict().items()},
             "unreadable": [path for path, _ in images.unreadable],
+            "fold": None if self.fold is None else {"number": self.fold[0] + 1, "of": self.fold[1]},
+            "copies": {
+                **self.copies.as_record(self.index),
+                "dedup": self.dedup,
+                "valid_with_twin": self._with_twin(self.used.valid),
+                "test_with_twin": self._with_twin(self.used.test),
+            },
         }
+
+    def _with_twin(self, positions: tuple[int, ...]) -> list[str]:
+        """Ids of those that have a copy among the images that are trained on."""
+        return [self.index.paths[p] for p in self.copies.twins(positions, self.used.train)]
 
 
 def cache_folder() -> Path:
@@ -99,24 +126,67 @@ def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:
     return load_index(location)
 
 
-def find_parts(config: RunConfig, *, cwd: Path | None = None) -> Parts:
-    """Index, split and limit the images of a config.
+def find_data_set(
+    config: RunConfig,
+    *,
+    cwd: Path | None = None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> DataSet:
+    """The images that a config means, compared with each other (hashes are kept in the cache).
+
+    Args:
+        config: the options.
+        cwd: where ``data/`` is looked for; none: the current folder.
+        on_progress: called with (images hashed, images in all).
 
     Raises:
-        BenchError: as :func:`find_index`; a class too small to split; a limit below the number of
-            classes; a batch larger than the training part.
+        BenchError: as :func:`find_index`.
     """
     index = find_index(config, cwd=cwd)
-    whole = split(
-        index,
-        valid_fraction=config.valid_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
+    copies = find_copies(
+        index, cache=cache_folder(), workers=usable_threads(), on_progress=on_progress
     )
+    return DataSet(index, copies)
+
+
+def usable_threads() -> int:
+    """Cores that this process may use."""
+    own = getattr(os, "sched_getaffinity", None)
+    return len(own(0)) if own else os.cpu_count() or 1
+
+
+def find_parts(
+    config: RunConfig,
+    *,
+    data: DataSet | None = None,
+    seed: int | None = None,
+    fold: int | None = None,
+    cwd: Path | None = None,
+) -> Parts:
+    """Split and limit the images of a config.
+
+    Args:
+        config: the options.
+        data: the images, where they are known already.
+        seed: of the split and the limits; none: the config's. The synthetic set is always drawn
+            with the config's.
+        fold: which of the config's folds is the test part, from 0; none: the first.
+        cwd: where ``data/`` is looked for; none: the current folder.
+
+    Raises:
+        BenchError: as :func:`find_index` and :func:`bench.data.division.find_splits`; no image to
+            validate with; a limit below the number of classes; a batch larger than the training
+            part.
+    """
+    data = data or find_data_set(config, cwd=cwd)
+    seed = config.seed if seed is None else seed
+    number = (fold or 0) if config.folds is not None else 0
+    index = data.index
+    whole = find_splits(config, index, data.copies, seed=seed)[number]
     limits = {"train": config.train_limit, "valid": config.valid_limit, "test": None}
     used = Split(
         *(
-            stratified_subset(whole.as_dict()[part], index.labels, limits[part], config.seed)
+            stratified_subset(whole.as_dict()[part], index.labels, limits[part], seed)
             for part in PARTS
         )
     )
@@ -127,11 +197,19 @@ def find_parts(config: RunConfig, *, cwd: Path | None = None) -> Parts:
             f"--batch-size {config.batch_size} is larger than the training part of "
             f"{len(used.train)} images: lower it to {len(used.train)} or less"
         )
-    warnings = list(index.warnings)
+    warnings = split_warnings(config, index, data.copies, whole)
     missing = [name for name, count in index.counts(used.train).items() if count == 0]
     if missing:
         warnings.append(f"classes without a training image: {', '.join(missing)}")
-    return Parts(index, whole, used, tuple(warnings))
+    return Parts(
+        index=index,
+        copies=data.copies,
+        split=whole,
+        used=used,
+        fold=None if config.folds is None else (number, config.folds),
+        dedup=config.dedup,
+        warnings=(*warnings, *twin_warnings(config, index, data.copies, used)),
+    )
 
 
 def decode_parts(

@@ -1,6 +1,7 @@
 """Divides the images into train, validation and test parts, or draws a subset: stratified, seeded.
 
-The draw depends on the paths' order, which is sorted, never on the order of a file system.
+Images that belong together stay in one part. The draw depends on the paths' order, which is sorted,
+never on the order of a file system.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
+from bench.data.grouped import place_groups
 from bench.data.index import ImageIndex
 from bench.errors import BenchError
 
 PARTS = ("train", "valid", "test")
+
+Positions = tuple[int, ...]
 
 
 @attrs.frozen
@@ -29,22 +33,34 @@ class Split:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
 
-def split(index: ImageIndex, *, valid_fraction: float, test_fraction: float, seed: int) -> Split:
+def split(
+    index: ImageIndex,
+    *,
+    valid_fraction: float,
+    test_fraction: float,
+    seed: int,
+    groups: Sequence[int] | None = None,
+) -> Split:
     """The data's own split, completed where parts are missing.
 
     Data without a split is divided into (train, valid, test); data with its own train and test has
     ``valid_fraction`` of train taken out; data with its own valid and no test gets no test part.
-    Within each class the counts are those of :func:`largest_remainder`, and every wanted part gets
-    at least one image of every class.
+    Within each class the counts are those of :func:`largest_remainder` (as near as the groups
+    allow), and every wanted part gets at least one image of every class.
+
+    The data's own split is respected: a group that lies in several of its parts is left there, and
+    :func:`group_warnings` says so.
 
     Args:
         index: the images.
         valid_fraction: share for validation, of what is divided.
         test_fraction: share for the test part; 0: none.
         seed: of the draw.
+        groups: a number for each position; images of one number stay in one part. None: each image
+            on its own.
 
     Raises:
-        BenchError: a class has too few images to be in every part.
+        BenchError: a class has too few images, or too few groups, to be in every part.
     """
     own: dict[str | None, list[int]] = {}
     for position, part in enumerate(index.parts):
@@ -52,12 +68,35 @@ def split(index: ImageIndex, *, valid_fraction: float, test_fraction: float, see
     if "valid" in own:
         return Split(*(tuple(own.get(part, ())) for part in PARTS))
     if "test" in own:
-        train, valid, _ = _divide(
-            index, own["train"], (1 - valid_fraction, valid_fraction, 0), seed
-        )
+        shares = (1 - valid_fraction, valid_fraction, 0.0)
+        train, valid, _ = divide(index, own["train"], shares, seed, groups)
         return Split(train, valid, tuple(own["test"]))
     shares = (1 - valid_fraction - test_fraction, valid_fraction, test_fraction)
-    return Split(*_divide(index, range(len(index)), shares, seed))
+    return Split(*divide(index, range(len(index)), shares, seed, groups))
+
+
+def group_warnings(index: ImageIndex, groups: Sequence[int], division: Split) -> list[str]:
+    """One line each for groups that lie in several parts, and in several classes."""
+    parts: dict[int, set[str]] = {}
+    labels: dict[int, set[int]] = {}
+    for part, positions in division.as_dict().items():
+        for position in positions:
+            parts.setdefault(groups[position], set()).add(part)
+            labels.setdefault(groups[position], set()).add(index.labels[position])
+    lines = []
+    apart = sum(len(held) > 1 for held in parts.values())
+    if apart:
+        lines.append(
+            f"{apart} group(s) of images that belong together lie in more than one part of the "
+            "data's own split, which is kept as it is"
+        )
+    mixed = sum(len(held) > 1 for held in labels.values())
+    if mixed:
+        lines.append(
+            f"{mixed} group(s) of images that belong together have images of several classes: "
+            "kept in one part"
+        )
+    return lines
 
 
 def stratified_subset(
@@ -113,20 +152,37 @@ def largest_remainder(total: int, weights: Sequence[float], least: Sequence[int]
     return counts
 
 
-def _divide(
-    index: ImageIndex, positions: Sequence[int], shares: tuple[float, float, float], seed: int
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def divide(
+    index: ImageIndex,
+    positions: Sequence[int],
+    shares: tuple[float, float, float],
+    seed: int,
+    groups: Sequence[int] | None = None,
+) -> tuple[Positions, Positions, Positions]:
+    """Positions for train, valid and test in proportion to the shares, stratified; 0: none.
+
+    Raises:
+        BenchError: as :func:`split`.
+    """
     least = [1 if share > 0 else 0 for share in shares]
     rng = np.random.Generator(np.random.PCG64(seed))
-    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-    for label, members in _by_class(positions, index.labels).items():
+    by_class = _by_class(positions, index.labels)
+    for label, members in by_class.items():
         if len(members) < sum(least):
             raise BenchError(_too_few(index.classes[label], len(members), sum(least)))
-        shuffled = rng.permutation(members).tolist()
-        start = 0
-        for part, count in zip(parts, largest_remainder(len(members), shares, least), strict=True):
-            part += shuffled[start : start + count]
-            start += count
+    targets = {
+        label: largest_remainder(len(members), shares, least) for label, members in by_class.items()
+    }
+    parts: list[list[int]] = [[], [], []]
+    if groups is not None:
+        parts = place_groups(index, positions, targets, groups, rng)
+    else:
+        for label, members in by_class.items():
+            shuffled = rng.permutation(members).tolist()
+            start = 0
+            for part, count in zip(parts, targets[label], strict=True):
+                part += shuffled[start : start + count]
+                start += count
     train, valid, test = (tuple(sorted(part)) for part in parts)
     return train, valid, test
 

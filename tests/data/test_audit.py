@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.data.audit import LISTED, audit
+from bench.data.audit import LISTED, across_classes, across_parts, audit
 from bench.data.index import ImageIndex, Location, load_index
 from bench.data.splits import Split, split
 
@@ -38,8 +38,8 @@ def test_unreadable_sizes_and_duplicates(messy: ImageIndex) -> None:
         ("aa/000.png", "aa/copy.png", "b/copy.png")
     ]
     assert found.duplicates[0].classes == ("aa", "b")
-    assert found.across_classes == found.duplicates
-    assert found.across_parts == ()
+    assert across_classes(found.duplicates) == [*found.duplicates]
+    assert across_parts(found.duplicates) == []
     assert found.imbalance_ratio == pytest.approx(5 / 3)
     assert found.part_counts == {}
 
@@ -65,13 +65,13 @@ def test_empty_files_are_unreadable_not_duplicates(folders: Folders) -> None:
 def test_groups_across_parts(messy: ImageIndex) -> None:
     first, copy = messy.paths.index("aa/000.png"), messy.paths.index("aa/copy.png")
     rest = tuple(i for i in range(len(messy)) if i not in (first, copy))
-    apart = audit(messy, Split((first, copy), rest, ()))
+    apart = audit(messy, Split((first, copy), rest, ()).as_dict())
     assert apart.duplicates[0].parts == ("train", "valid")
-    assert apart.across_parts == apart.duplicates
-    together = audit(messy, Split((first, *rest), (), (copy,)))
+    assert across_parts(apart.duplicates) == [*apart.duplicates]
+    together = audit(messy, Split((first, *rest), (), (copy,)).as_dict())
     assert together.duplicates[0].parts == ("train", "test")
-    everything = audit(messy, Split(tuple(range(len(messy))), (), ()))
-    assert everything.across_parts == ()
+    everything = audit(messy, {"train": range(len(messy))})
+    assert across_parts(everything.duplicates) == []
     assert everything.part_counts == {"train": {"aa": 3, "b": 5}}
 
 
@@ -79,7 +79,7 @@ def test_own_parts_are_used_without_a_split(folders: Folders) -> None:
     root = folders({"train/a": 1, "train/b": 1, "valid/a": 0})
     shutil.copy(root / "train/a/000.png", root / "valid/a/again.png")
     found = audit(load_index(Location(root, "split-folders")))
-    assert found.across_parts[0].paths == ("train/a/000.png", "valid/a/again.png")
+    assert across_parts(found.duplicates)[0].paths == ("train/a/000.png", "valid/a/again.png")
     assert found.part_counts == {"train": {"a": 1, "b": 1}, "valid": {"a": 1, "b": 0}}
 
 
@@ -115,7 +115,7 @@ def test_as_dict_is_json(messy: ImageIndex) -> None:
 
 
 def test_text_says_it_all(messy: ImageIndex) -> None:
-    text = audit(messy, Split((0, 1, 2), (3, 4, 5), (6, 7))).render_text()
+    text = audit(messy, Split((0, 1, 2), (3, 4, 5), (6, 7)).as_dict()).render_text()
     lines = text.splitlines()
     assert "8 in 2 classes" in text
     assert "8×6 (6), 20×10 (1)" in text
@@ -155,11 +155,11 @@ def test_long_lists_are_cut_and_say_so(folders: Folders) -> None:
 def test_rice3_duplicates(rice3: Path) -> None:
     index = index_of(rice3)
     parts = split(index, valid_fraction=0.15, test_fraction=0.1, seed=0)
-    found = audit(index, parts, workers=2)
+    found = audit(index, parts.as_dict(), workers=2)
     assert len(found.duplicates) == 16
     assert sum(len(group.paths) for group in found.duplicates) == 33
     assert found.as_dict()["duplicates"]["redundant_files"] == 17
     assert {group.classes for group in found.duplicates} == {("bacterial_leaf_blight",)}
-    assert found.across_classes == ()
+    assert across_classes(found.duplicates) == []
     assert found.unreadable == ()
     assert found.image_sizes == {"300×300": 235}

@@ -1,0 +1,72 @@
+"""The split, or the folds, that a config asks for, and what a user should know of them."""
+
+from __future__ import annotations
+
+from bench.config import RunConfig
+from bench.data.copies import Copies, keep_together
+from bench.data.folds import fold_splits
+from bench.data.index import ImageIndex
+from bench.data.splits import Split, group_warnings, split
+
+
+def find_splits(
+    config: RunConfig, index: ImageIndex, copies: Copies, *, seed: int | None = None
+) -> list[Split]:
+    """The split of a seed, or those of its folds, before limits.
+
+    Images of one ``group`` of metadata.csv stay in one part, with ``--dedup group`` copies also.
+
+    Args:
+        config: fractions, folds, dedup.
+        index: the images.
+        copies: which of them are copies of each other.
+        seed: of the draw; none: the config's.
+
+    Raises:
+        BenchError: a class too small to split; folds of data with its own split.
+    """
+    groups = _groups(config, index, copies)
+    seed = config.seed if seed is None else seed
+    if config.folds is not None:
+        return fold_splits(
+            index, config.folds, valid_fraction=config.valid_fraction, seed=seed, groups=groups
+        )
+    one = split(
+        index,
+        valid_fraction=config.valid_fraction,
+        test_fraction=config.test_fraction,
+        seed=seed,
+        groups=groups,
+    )
+    return [one]
+
+
+def split_warnings(
+    config: RunConfig, index: ImageIndex, copies: Copies, division: Split
+) -> list[str]:
+    """The index's warnings and those of the groups that a split keeps together, one line each."""
+    groups = _groups(config, index, copies)
+    return [*index.warnings, *(group_warnings(index, groups, division) if groups else ())]
+
+
+def twin_warnings(config: RunConfig, index: ImageIndex, copies: Copies, used: Split) -> list[str]:
+    """One line for each part in which images have a copy that is trained on."""
+    lines = []
+    for what, positions in (("validation", used.valid), ("test", used.test)):
+        twins = copies.twins(positions, used.train)
+        if twins:
+            own = config.dedup == "group" or any(
+                index.parts[p] not in (None, "train") for p in twins
+            )
+            mend = (
+                "the data's own split has them so" if own else "--dedup group keeps copies together"
+            )
+            lines.append(
+                f"{len(twins)} of {len(positions)} {what} images have a copy among the training "
+                f"images: {mend}"
+            )
+    return lines
+
+
+def _groups(config: RunConfig, index: ImageIndex, copies: Copies) -> tuple[int, ...] | None:
+    return keep_together(index, copies if config.dedup == "group" else None)
