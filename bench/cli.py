@@ -222,7 +222,11 @@ def make_parser() -> Parser:
     data.add_argument(
         "--write", type=Path, metavar="FOLDER", help="write the synthetic set there instead"
     )
-    add_options(data, ["data_dir", "valid_fraction", "test_fraction", "seed", "synthetic_images"])
+    add_options(
+        data,
+        ["data_dir", "valid_fraction", "test_fraction", "folds", "dedup", "seed",
+         "synthetic_images"],
+    )  # fmt: skip
     _add_json(data)
     return parser
 

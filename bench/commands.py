@@ -351,24 +351,27 @@ def data(parsed: Namespace, command_line: str) -> int:
     """Audit a data folder, or write the synthetic set."""
     config = _resolve(parsed).config
     from bench.data.audit import audit
-    from bench.data.parts import find_index
-    from bench.data.splits import split
+    from bench.data.division import find_splits, split_warnings
+    from bench.data.parts import find_data_set, usable_threads
     from bench.data.synthetic import write_synthetic
 
     if parsed.write is not None:
         write_synthetic(parsed.write, config.synthetic_images, config.seed)
         print(f"{config.synthetic_images} synthetic images are in {parsed.write}")
         return 0
-    index = find_index(config)
-    parts = split(
+    known = find_data_set(config)
+    index, copies = known.index, known.copies
+    splits = find_splits(config, index, copies)
+    folds = {f"fold {number}": one.test for number, one in enumerate(splits, 1)}
+    found = audit(
         index,
-        valid_fraction=config.valid_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
+        folds if config.folds else splits[0].as_dict(),
+        usable_threads(),
+        copies=copies,
+        warnings=split_warnings(config, index, copies, splits[0]),
     )
-    found = audit(index, parts)
     if parsed.json:
-        _print_json(found.as_dict())
+        _print_json({**found.as_dict(), "dedup": config.dedup, "folds": config.folds})
     else:
         print(found.render_text())
     return 0

@@ -36,7 +36,7 @@ class Audit:
         image_sizes: images by ``width×height`` in pixels, most frequent first.
         unreadable: (path, reason) of files that do not decode.
         duplicates: groups of identical files, by their first path.
-        near: groups of images that look the same; identical files in them are in ``duplicates`` too.
+        near: groups of images that look the same; ``duplicates`` has the identical files in them.
         copies: how they were found.
         warnings: what was passed over, one line each.
     """
