@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
-from bench.presets import load_presets
+from bench.presets import Preset, load_presets
 from bench.report.expected import changed_options
 from bench.report.gates import Record
 from bench.report.markdown import one_line
@@ -64,9 +65,15 @@ def facts_of_run(record: Record, data_sets: Mapping[str, Collection[str]]) -> di
     }
 
 
+@cache
+def presets() -> Mapping[str, Preset]:
+    """The presets by name, read once."""
+    return load_presets()
+
+
 def _preset(record: Record) -> str:
     name = (record.get("sweep") or {}).get("preset")
-    preset = load_presets().get(name) if name else None
+    preset = presets().get(name) if name else None
     if preset is None:
         return one_line(name or "none")
     changed = changed_options(preset.options, record)

@@ -9,10 +9,9 @@ from typing import Any
 import attrs
 
 from bench.config import options
-from bench.presets import load_presets
 from bench.report.cells import gmacs, gpu_memory_gb, value_of
 from bench.report.claimed import Claim
-from bench.report.conditions import OF_THE_MACHINE, differing, facts_of_run, unstated
+from bench.report.conditions import OF_THE_MACHINE, differing, facts_of_run, presets, unstated
 from bench.report.expected import SUBJECT
 from bench.report.gates import Record, invalid_reason
 from bench.report.judge_accuracy import runs_for
@@ -230,7 +229,7 @@ def judge_recommendation(claim: Claim, evidence: Evidence) -> Verdict:
     """A recommendation claims no outcome; what the presets set is the evidence."""
     used = [
         f"{name} {written(value)}"
-        for name, preset in load_presets().items()
+        for name, preset in presets().items()
         if (value := preset.options.get(claim.option or "")) is not None and name != "smoke"
     ]
     said = f"the presets set {', '.join(used)}" if used else "no preset sets it"

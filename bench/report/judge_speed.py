@@ -134,12 +134,13 @@ def _from_trainings(claim: Claim, evidence: Evidence) -> Verdict | None:
 def _judge_absolute(claim: Claim, evidence: Evidence) -> Verdict:
     """Like for like only; else what the ratio to the model beside it says."""
     timed = list(timings_for(claim, evidence))
-    missing = unstated(claim.conditions, claim.kind.needs)
     if not timed:
         return Verdict(NOT_MEASURED, why_none(claim, evidence))
     kept = ordered(like(claim, timed))
     exact = [one for one in kept if not _all_differing(claim, one)]
     first = (exact or kept)[0]
+    # A CPU's speed needs its threads too, whether or not the claim says "cpu".
+    missing = unstated({"device": first.case.device, **claim.conditions}, claim.kind.needs)
     if exact and not missing:
         verdict = decide(claim, first.figure, first.few())
         return attrs.evolve(verdict, reason=joined([verdict.reason, f"at {first.settings()}"]))
