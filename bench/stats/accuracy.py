@@ -126,8 +126,9 @@ def compare_runs(pairs: Sequence[tuple[Hits, Hits]], alpha: float = ALPHA) -> Ac
 
     The variance of the mean difference is the sum of two: that of the runs' differences ÷ runs,
     and that of the images' mean differences ÷ images (an image counts once however many runs
-    evaluated it; at least that of one image which each variant alone classifies). What is common to both is counted twice, so the test errs towards a tie. The
-    quantile is Student's with (runs − 1) degrees of freedom.
+    evaluated it; at least as if each variant alone had classified one image). What is common to
+    both is counted twice, so the test errs towards a tie. The quantile is Student's with
+    (runs − 1) degrees of freedom.
 
     Args:
         pairs: (variant, baseline) of each seed.

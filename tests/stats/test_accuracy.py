@@ -190,7 +190,7 @@ def test_bounds_of_seeds_by_hand() -> None:
     pairs = [differing(100, ahead, behind) for ahead, behind in ((5, 2), (4, 3), (6, 1))]
     found = compare_runs(pairs)
     by_run = [0.03, 0.01, 0.05]
-    # The variant alone has images 0–3 in all runs, 4 in two, 5 in one; images 4–6 are turned over.
+    # +1: the variant alone is right, −1: the baseline alone; an image may turn over between runs.
     signs = np.array([[int(a[name]) - int(b[name]) for name in pairs[0][0]] for a, b in pairs])
     error = math.sqrt(np.var(by_run, ddof=1) / 3 + np.var(signs.mean(0), ddof=1) / 100)
     half = stats.t.ppf(0.975, 2) * error
