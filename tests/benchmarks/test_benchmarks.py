@@ -1,13 +1,30 @@
-"""Times of what users wait for; run by ``make benchmark``, left out of the tests."""
+"""Times of what users wait for; run by ``make benchmark``, left out of the tests.
+
+Every run is kept under ``.benchmarks/``; ``pytest-benchmark compare`` there shows them together.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import variants
+from bench.config import RunConfig
+from bench.data.images import load_rgb, square
+from bench.data.transforms import eval_transform, train_transform
 from bench.measure.complexity import count_macs
+from bench.report import render
+from bench.results import load_records, write_json
+from bench.train.engine import make_optimizer, training_step
+from tests.report.conftest import VARIANTS, build_record, with_rounds, with_test
 from variants.model import build_model
+
+HALF = (0.5, 0.5, 0.5)
+SIZE = 224
 
 
 @pytest.mark.parametrize(
@@ -28,19 +45,69 @@ def test_attention_block(benchmark, spec) -> None:
 
 def test_training_step(benchmark) -> None:
     model = build_model(variants.get("MobileNetV3_Small"), num_classes=10).train()
-    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer = make_optimizer(model, RunConfig())
     images, labels = torch.randn(16, 3, 64, 64), torch.zeros(16, dtype=torch.int64)
+    loss, logits = benchmark(
+        training_step,
+        model,
+        images,
+        labels,
+        criterion=torch.nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        amp="off",
+    )
+    assert loss.isfinite()
+    assert logits.shape == (16, 10)
 
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
 
-    assert benchmark(step) >= 0
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A JPEG of 480×640, the size of the Paddy Doctor photographs, with detail as in a leaf."""
+    rows, columns = np.mgrid[0:640, 0:480]
+    waves = np.sin(rows / 7) + np.sin(columns / 5) + np.sin((rows + columns) / 60)
+    noise = np.random.default_rng(0).normal(0, 12, (640, 480, 3))
+    pixels = np.clip(120 + 30 * waves[..., None] + noise, 0, 255).astype(np.uint8)
+    path = tmp_path / "leaf.jpg"
+    Image.fromarray(pixels).save(path, quality=90)
+    return path
+
+
+@pytest.mark.parametrize("transform", [train_transform, eval_transform], ids=["train", "eval"])
+def test_decode_and_transform(benchmark, photo, transform) -> None:
+    prepare = transform(HALF, HALF)
+
+    def load() -> torch.Tensor:
+        pixels = np.asarray(square(load_rgb(photo), SIZE))
+        return prepare(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+
+    assert benchmark(load).shape == (3, SIZE, SIZE)
 
 
 def test_counting(benchmark) -> None:
     model = build_model(variants.get("ResNet18"), num_classes=10)
-    assert benchmark(count_macs, model, 224)["gmacs"] > 1
+    assert benchmark(count_macs, model, SIZE)["gmacs"] > 1
+
+
+def test_loading_a_thousand_records(benchmark, tmp_path: Path) -> None:
+    record = with_test(build_record(per_class=100), 900, 1000)
+    for number in range(1000):
+        folder = tmp_path / f"EfficientNetV2_S_CA_24_11_2026_{number:04}"
+        folder.mkdir()
+        write_json(folder / "run.json", record)
+    found = benchmark.pedantic(load_records, (tmp_path,), rounds=3, warmup_rounds=0)
+    assert len(found[0]) == 1000
+    assert found[1] == []
+
+
+def test_rendering_a_report_of_ten_runs(benchmark, tmp_path: Path) -> None:
+    records = [
+        with_rounds(with_test(build_record(name, minute=minute), 90, 100), 10)
+        for minute, name in enumerate(VARIANTS)
+    ]
+
+    def draw() -> Path:
+        return render(records, tmp_path / "report", title="Ten runs")
+
+    path = benchmark.pedantic(draw, rounds=3, warmup_rounds=1)
+    assert path.stat().st_size > 10_000
