@@ -207,7 +207,8 @@ def _conditions(given: Any, where: _Where) -> dict[str, Any]:
             raise where.error(f"condition {key} must be {_NAMES[KINDS[key][0]]}, not {value!r}")
     device = given.get("device", DEVICES[0])
     if device not in DEVICES:
-        raise where.error(f"condition device {_suggest(device, DEVICES)}")
+        # Of "gpu" the nearest name would be "cpu".
+        raise where.error(f"condition device must be {' or '.join(DEVICES)}, not {device!r}")
     named = [name for name in load_claims().data if name.startswith(str(given.get("data"))[:5])]
     if "data" in given and named and given["data"] not in named:
         raise where.error(f"condition data {_suggest(given['data'], named)}")

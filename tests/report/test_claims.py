@@ -11,7 +11,11 @@ import bench.report
 from bench.config import options
 from bench.presets import load_presets
 from bench.report.cells import metrics
+from bench.report.claimed import Claim, all_claims
 from bench.report.claims import format_documented, load_claims, parse_claims
+from bench.report.conditions import KINDS, same
+from bench.report.published import published_evidence
+from bench.report.quantities import METRICS, accepted
 
 CODE = Path(bench.report.__file__).parent
 
@@ -120,3 +124,110 @@ def test_a_misspelt_key_is_an_error():
 )
 def test_documented_values_are_written_as_in_the_guide(value, approximate, text):
     assert format_documented(value, approximate=approximate) == text
+
+
+# --- every number as one claim ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stated() -> dict[str, Claim]:
+    return {claim.id: claim for claim in all_claims(load_claims())}
+
+
+def test_every_documented_figure_is_a_claim_once(stated):
+    claims = load_claims()
+    assert len(stated) == len(all_claims(claims))
+    for table in claims.tables:
+        for entry in table.rows:
+            for variant in entry.documented if entry.judged else ():
+                named = f"{table.id}/{entry.key}/{variant}"
+                assert (named in stated) == (variant != entry.against), named
+    for parameters in claims.parameters:
+        for item in parameters.parameters:
+            found = stated[f"{parameters.id}/{item.name}/option_default"]
+            assert found.value == item.default
+    for name in ("basic", "kaggle", "max-accuracy"):
+        for metric in ("training_time", "accuracy", "gpu_memory"):
+            assert stated[f"presets/{name}/{metric}"].conditions["preset"] == name
+
+
+def test_a_figure_that_is_not_judged_in_its_row_is_stated_elsewhere(stated):
+    values = {stated[f"prose/inference-{percent}"].value for percent in ("25", "30")}
+    assert values == set(row("prose", "inference").documented["EfficientNetV2_S"])
+
+
+def test_claims_have_the_metrics_unit_known_conditions_and_a_source(stated):
+    for claim in stated.values():
+        assert claim.source
+        assert set(claim.conditions) <= set(KINDS), claim.id
+        for key, value in claim.conditions.items():
+            assert isinstance(value, KINDS[key]), claim.id
+        if claim.metric not in ("statement", "words", "option_default", "recommendation"):
+            assert claim.unit == claim.kind.unit_of(claim.form), claim.id
+            low, high = claim.accepted()
+            assert low <= high
+        assert (claim.metric == "statement") == bool(claim.reason), claim.id
+
+
+def test_a_t4_is_a_condition_as_data(stated):
+    assert stated["why-v2-s/fps-gpu/ResNet18"].conditions == {
+        "device": "cuda",
+        "device_name": "T4",
+    }
+    ratio = stated["why-v2-s/fps-gpu-ratio/EfficientNetV2_S"]
+    assert (ratio.value, ratio.form, ratio.conditions["device_name"]) == (1.25, "ratio", "T4")
+    implied = stated["why-v2-s/fps-gpu/EfficientNetV2_S"].ratio()
+    assert (implied.value, implied.against, implied.unit) == (1.25, "ResNet18", "×")
+    assert stated["why-v2-s/params/ResNet18"].ratio() is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "form", "tolerance", "bounds"),
+    [
+        ("parameters", 21, "value", None, (20.5, 21.5)),
+        ("parameters", 21.5, "value", None, (21.285, 21.715)),
+        ("macs", 0.066, "value", None, (0.06534, 0.06666)),
+        ("inference_speed", 1.25, "ratio", None, (1.125, 1.375)),
+        ("inference_speed", 1.25, "ratio", "20 %", (1.0, 1.5)),
+        ("inference_speed", (1.2, 1.3), "ratio", None, (1.2, 1.3)),
+        ("accuracy", (93, 95), "value", None, (93, 95)),
+        ("accuracy", (93, 95), "value", 1, (92, 96)),
+        ("accuracy", 5, "difference", None, (4, 6)),
+        ("accuracy", -5, "difference", "10 %", (-5.5, -4.5)),
+        ("best_epoch", 16, "value", None, (16, 16)),
+    ],
+)
+def test_tolerances(metric, value, form, tolerance, bounds):
+    assert accepted(value, METRICS[metric], form, tolerance) == pytest.approx(bounds)
+
+
+def test_published_figures_carry_source_and_resolution(stated):
+    claims = load_claims()
+    assert all(entry.source and entry.conditions for entry in claims.published)
+    text = published_evidence(stated["why-v2-s/imagenet/EfficientNetV2_S"], claims)
+    assert text.startswith("published: 83.35 % at 300 pixels (")
+    assert "84.33 % at 384 pixels" in text
+    gpu = published_evidence(stated["why-v2-s/fps-gpu-ratio/EfficientNetV2_S"], claims)
+    assert "RTX 3090" in gpu
+    assert "CPU" not in gpu
+    hybrid = stated["v2-s-ca-vs-resnet18-hybrid/accuracy/ResNet18_Hybrid"]
+    assert "ResNet34 97.7 %" in published_evidence(hybrid, claims)
+    assert "orientation only" in published_evidence(hybrid, claims)
+    assert published_evidence(stated["why-v2-s/params/ResNet18"], claims) == ""
+
+
+@pytest.mark.parametrize(
+    ("short", "full", "holds"),
+    [
+        ("T4", "Tesla T4", True),
+        ("t4", "NVIDIA T4", True),
+        ("T4", "NVIDIA T4G", False),
+        ("A100", "NVIDIA A100-SXM4-80GB", True),
+        ("RTX 3090", "NVIDIA GeForce RTX 3090 Ti", False),
+        ("RTX 3090", "NVIDIA GeForce RTX 3090", True),
+        (["T4", "P100"], "Tesla P100-PCIE-16GB", True),
+        ("T4", None, False),
+    ],
+)
+def test_a_device_is_named_by_a_part_of_its_name(short, full, holds):
+    assert same("device_name", short, full) is holds
