@@ -69,7 +69,7 @@ def accuracy_coverage(record: Record, path: Path) -> Path:
     figure = new_figure(10, 3.6)
     axes = figure.subplots()
     axes.axhspan(93, 97, color="#e6efe6")
-    for case, colour in zip(record["outcome"]["wilson"], COLOURS, strict=True):
+    for case, colour in zip(record["outcome"]["wilson"], COLOURS, strict=False):
         axes.plot(
             [100 * accuracy for accuracy in case["accuracies"]],
             [100 * share for share in case["coverage"]],
