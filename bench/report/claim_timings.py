@@ -12,6 +12,7 @@ from bench.report.conditions import facts_of_timing, same
 from bench.report.judging import Evidence, Figure, joined
 from bench.report.markdown import one_line
 from bench.report.quantities import RATIO
+from bench.report.selection import distinct
 from bench.report.speeds import TimingSession, sessions_of
 from bench.report.timed import CaseKey, counted
 from bench.stats.timing import FEWEST_ROUNDS, locate
@@ -27,12 +28,17 @@ _TIMED = {
 
 @attrs.frozen(eq=False)
 class Timed:
-    """A figure from one case of one session, with the conditions that it was timed under."""
+    """A figure from one case of one session, with the conditions that it was timed under.
+
+    Attributes:
+        marks: what the session noted against the timing, such as the load of other programs.
+    """
 
     case: CaseKey
     facts: Mapping[str, Any]
     figure: Figure
     rounds: int
+    marks: tuple[str, ...] = ()
 
     def settings(self) -> str:
         """What the claim may have left unstated: ``batch 16, 224 pixels, float32``."""
@@ -55,11 +61,16 @@ def timings_for(claim: Claim, evidence: Evidence) -> Iterator[Timed]:
                 if figure is not None:
                     entry = session.timings[claim.variant][case]
                     rounds = session.rounds(claim.variant, case)
+                    marks = [*(entry.get("marks") or [])]
                     if claim.form == RATIO:
-                        shared = set(rounds) & set(session.rounds(claim.against or "", case))
-                        yield Timed(case, facts_of_timing(entry), figure, len(shared))
-                    else:
-                        yield Timed(case, facts_of_timing(entry), figure, len(rounds))
+                        other = claim.against or ""
+                        rounds = {
+                            number: rounds[number]
+                            for number in rounds.keys() & session.rounds(other, case).keys()
+                        }
+                        marks += session.timings[other][case].get("marks") or []
+                    facts, lines = facts_of_timing(entry), tuple(map(one_line, distinct(marks)))
+                    yield Timed(case, facts, figure, len(rounds), lines)
 
 
 def _figure(claim: Claim, session: TimingSession, case: CaseKey) -> Figure | None:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
+from bench.config import flag_of, options
 from bench.presets import Preset, load_presets
-from bench.report.expected import changed_options
 from bench.report.gates import Record
 from bench.report.markdown import one_line
 
@@ -33,6 +33,9 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 DEVICES = ("cpu", "cuda")
 # An accuracy is that of the weights: what they ran on has no part in it.
 OF_THE_MACHINE = ("device", "device_name", "threads", "memory_format", "dtype")
+_RECIPE_DATA = ("image_size", "train_limit", "valid_limit")
+# Seeds repeat a recipe, and the reduction is the variant's own unless it is given.
+_NO_RECIPE = ("seed", "seeds", "reduction")
 _OTHER_MODEL = {"ti", "super", "laptop", "mobile", "max-q", "d"}
 
 
@@ -72,12 +75,27 @@ def presets() -> Mapping[str, Preset]:
 
 
 def _preset(record: Record) -> str:
+    """The preset that a run was one of: by name, or by having all of its options."""
     name = (record.get("sweep") or {}).get("preset")
-    preset = presets().get(name) if name else None
-    if preset is None:
-        return one_line(name or "none")
-    changed = changed_options(preset.options, record)
-    return f"{name} with other {', '.join(changed)}" if changed else preset.name
+    if isinstance(name, str) and name in presets():
+        changed = _changed(presets()[name], record)
+        return f"{name} with other {', '.join(changed)}" if changed else name
+    # The guide's own commands give the flags of a preset, not its name.
+    same_options = (key for key, preset in presets().items() if not _changed(preset, record))
+    return one_line(name or next(same_options, "none"))
+
+
+def _changed(preset: Preset, record: Record) -> list[str]:
+    """Flags of the recipe that a run had other values for than the preset gives."""
+    config = record.get("config") or {}
+    return [
+        flag_of(field.name)
+        for field in options()
+        if (field.metadata["section"] in ("model", "training") or field.name in _RECIPE_DATA)
+        and field.metadata["kind"].__name__ != "Path"
+        and field.name not in _NO_RECIPE
+        and config.get(field.name) != preset.options.get(field.name, field.default)
+    ]
 
 
 def _data(record: Record, data_sets: Mapping[str, Collection[str]]) -> str:

@@ -132,7 +132,7 @@ def judge_training(claim: Claim, evidence: Evidence) -> Verdict:
         found = gpu_memory_gb(latest)
         if found.number is None:
             return Verdict(NOT_MEASURED, found.reason)
-        figure = Figure.exact(found.number, claim.unit, found.device or "")
+        figure = Figure.exact(found.number, claim.unit, found.device or "", "peak of a training")
     else:
         figure = _minutes(fitting or [latest])
     parts = [f"unstated: {', '.join(missing)}"] if missing else []

@@ -66,6 +66,7 @@ def judge_ratio(claim: Claim, evidence: Evidence) -> Verdict:
         _elsewhere(claim, first),
         _left_open(claim, first),
         f"also {also}" if others else "",
+        _marked(first),
         _work(claim, evidence),
     ]
     return attrs.evolve(verdict, reason=joined(parts), where=first.figure.machine)
@@ -94,6 +95,10 @@ def _left_open(claim: Claim, one: Timed) -> str:
     if not missing:
         return f"at {one.settings()}"
     return f"the claim states no {', '.join(missing)}: decided at {one.settings()}"
+
+
+def _marked(one: Timed) -> str:
+    return f"marked: {', '.join(one.marks)}" if one.marks else ""
 
 
 def _brief(one: Timed) -> str:
@@ -143,7 +148,8 @@ def _judge_absolute(claim: Claim, evidence: Evidence) -> Verdict:
     missing = unstated({"device": first.case.device, **claim.conditions}, claim.kind.needs)
     if exact and not missing:
         verdict = decide(claim, first.figure, first.few())
-        return attrs.evolve(verdict, reason=joined([verdict.reason, f"at {first.settings()}"]))
+        parts = [verdict.reason, f"at {first.settings()}", _marked(first)]
+        return attrs.evolve(verdict, reason=joined(parts))
     parts = [f"unstated: {', '.join(missing)}"] if missing else []
     differs = _all_differing(claim, first)
     if differs:

@@ -57,14 +57,14 @@ class Figure:
     machine: str = ""
 
     @classmethod
-    def exact(cls, number: float, unit: str, machine: str = "") -> Figure:
+    def exact(cls, number: float, unit: str, machine: str = "", count: str = "exact") -> Figure:
         """A figure without an error, such as a count."""
-        return cls(number, number, number, "exact", unit, machine)
+        return cls(number, number, number, count, unit, machine)
 
     def value(self) -> str:
         """``0.24 [0.23–0.25] ×``."""
         text = self._written(self.number)
-        if self.low is not None and self.high is not None and self.count != "exact":
+        if self.low is not None and self.high is not None and self.low != self.high:
             text += f" [{self._written(self.low)}–{self._written(self.high)}]"
         return f"{text} {self.unit}".strip()
 

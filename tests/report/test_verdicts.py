@@ -185,6 +185,15 @@ def test_unstated_conditions_of_a_ratio_are_named_and_stated_ones_must_hold(make
     assert found.figure is not None
 
 
+def test_what_a_session_noted_against_a_timing_stands_in_the_row(make_record):
+    records = timed(make_record)
+    ratio = claim("inference_speed", 0.25, V2S, form="ratio", against=RESNET)
+    assert "marked" not in decided(records, ratio).reason
+    for entry in records[0]["timing"]:
+        entry["marks"] = ["other programs used 14 % of the machine"]
+    assert "marked: other programs used 14 %" in decided(records, ratio).reason
+
+
 def test_cases_that_disagree_decide_nothing(make_record):
     slow = timed(make_record)
     fast = timed(make_record, {RESNET: 0.01, V2S: 0.01})
@@ -303,6 +312,16 @@ def test_a_presets_accuracy_needs_the_preset_unchanged(make_record):
     assert of_guide([record], name).word == CONFIRMED
     record["config"]["epochs"] = 3
     assert "kaggle with other --epochs here" in of_guide([record], name).reason
+    record["config"] |= {"epochs": 20, "class_weights": "balanced"}
+    assert "other --class-weights here" in of_guide([record], name).reason
+
+
+def test_the_flags_of_a_preset_are_the_preset(make_record):
+    record = trained(make_record, CA, 3800)
+    record["sweep"]["preset"] = None
+    record["config"] |= {**get_preset("kaggle").options, "reduction": 32}
+    assert of_guide([record], "presets/kaggle/accuracy").word == CONFIRMED
+    assert "basic stated, kaggle here" in of_guide([record], "presets/basic/accuracy").reason
 
 
 @pytest.mark.parametrize(
