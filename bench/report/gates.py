@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import attrs
@@ -116,8 +117,12 @@ def _judge(share: float, total: int | None, majority: float, only_class: bool) -
         reason = COLLAPSED
     elif share <= majority:
         reason = f"not above the majority rate of {100 * majority:.1f} %"
-    low, high = wilson(round(share * total), total) if total else (None, None)
+    low, high = _interval(round(share * total), total) if total else (None, None)
     return Accuracy(share, low, high, total, reason)
+
+
+# A report asks for the same interval in many tables.
+_interval = cache(wilson)
 
 
 def invalid_reason(record: Record) -> str | None:

@@ -17,7 +17,7 @@ from bench.report.gates import (
     judged_part,
     pooled_accuracy,
 )
-from bench.report.selection import Selection, distinct
+from bench.report.selection import Selection, distinct, seconds_of
 
 FEWEST_SEEDS = 3
 CONFIDENCE = 0.95
@@ -38,7 +38,9 @@ def runs_of(selection: Selection, variant: str) -> list[Record]:
         if record is chosen
         or (record.get("training") is not None and _settings(record) == _settings(chosen))
     ]
-    return list({_place(record): record for record in sorted(kin, key=_place)}.values())
+    # Of equal keys a dictionary keeps the first place and the last value.
+    in_order = sorted(kin, key=lambda record: (_place(record), seconds_of(record)))
+    return list({_place(record): record for record in in_order}.values())
 
 
 def _settings(record: Record) -> tuple[Any, ...]:
