@@ -1,0 +1,104 @@
+"""Tests of verdicts on accuracies, from runs with planted predictions."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.presets import get_preset
+from bench.report.judging import (
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_COMPARABLE,
+    NOT_MEASURED,
+    UNDECIDED,
+)
+from tests.report.planted import CA, PADDY, claim, decided, of_guide, trained
+
+
+@pytest.mark.parametrize(
+    ("right", "word"), [(3800, UNDECIDED), (3760, CONFIRMED), (3000, CONTRADICTED)]
+)
+def test_accuracy_is_decided_on_the_test_part(make_record, right, word):
+    record = trained(make_record, CA, right)
+    found = decided([record], claim("accuracy", (93, 95.05), conditions=PADDY))
+    assert found.word == word
+    assert "judged on the test part" in found.reason
+    assert found.figure is not None
+    assert found.figure.count.startswith("n 4000, test")
+
+
+def test_accuracy_needs_the_guides_data_and_weights(make_record):
+    one = claim("accuracy", (93, 96), conditions=PADDY)
+    cases = [
+        ("synthetic", trained(make_record, CA, 3760, synthetic=True)),
+        ("3 classes", trained(make_record, CA, 3760, classes=["blast", "hispa", "tungro"])),
+    ]
+    random = trained(make_record, CA, 3760)
+    random["training"]["initial_weights"] = "random"
+    part = trained(make_record, CA, 3760)
+    part["config"]["train_limit"] = 1000
+    frozen = trained(make_record, CA, 3760)
+    frozen["config"]["freeze_backbone"] = True
+    cases += [("pretrained: yes stated, no here", random), ("1000 training images only", part)]
+    for reason, record in [*cases, ("backbone frozen", frozen)]:
+        found = decided([record], one)
+        assert (found.word, reason in found.reason) == (NOT_COMPARABLE, True), reason
+        assert found.figure is not None
+    unstated = decided([trained(make_record, CA, 3760)], claim("accuracy", (93, 96)))
+    assert "unstated: data, pretrained" in unstated.reason
+
+
+def test_no_verdict_from_an_invalid_or_undertrained_run(make_record):
+    one = claim("accuracy", (5, 20), conditions=PADDY)
+    collapsed = trained(make_record, CA, 3760)
+    collapsed["test"]["predictions"] = [0] * 4000
+    invalid = trained(make_record, CA, 600)
+    invalid["metrics"]["valid_loss"] = None
+    for reason, record in (("undertrained", collapsed), ("invalid", invalid)):
+        found = decided([record], one)
+        assert (found.word, reason in found.reason) == (NOT_MEASURED, True)
+
+
+def test_a_presets_accuracy_needs_the_preset_unchanged(make_record):
+    name = "presets/kaggle/accuracy"
+    record = trained(make_record, CA, 3800)
+    assert "preset: kaggle stated, smoke here" in of_guide([record], name).reason
+    record["sweep"]["preset"] = "kaggle"
+    record["config"] |= get_preset("kaggle").options
+    assert of_guide([record], name).word == CONFIRMED
+    record["config"]["epochs"] = 3
+    assert "kaggle with other --epochs here" in of_guide([record], name).reason
+    record["config"] |= {"epochs": 20, "class_weights": "balanced"}
+    assert "other --class-weights here" in of_guide([record], name).reason
+
+
+def test_the_flags_of_a_preset_are_the_preset(make_record):
+    record = trained(make_record, CA, 3800)
+    record["sweep"]["preset"] = None
+    record["config"] |= {**get_preset("kaggle").options, "reduction": 32}
+    assert of_guide([record], "presets/kaggle/accuracy").word == CONFIRMED
+    assert "basic stated, kaggle here" in of_guide([record], "presets/basic/accuracy").reason
+
+
+@pytest.mark.parametrize(
+    ("right", "word"), [(3600, CONFIRMED), (3790, CONTRADICTED), (3580, UNDECIDED)]
+)
+def test_a_gain_is_a_paired_difference(make_record, right, word):
+    records = [trained(make_record, CA, 3800), trained(make_record, "MobileNetV3_Small", right)]
+    gain = claim(
+        "accuracy", 5, form="difference", against="MobileNetV3_Small", conditions=PADDY,
+        tolerance=1.1 if right == 3600 else 1,
+    )  # fmt: skip
+    found = decided(records, gain)
+    assert found.word == word
+    assert "McNemar" in found.reason
+    records[1]["data"]["fingerprint"] = "another"
+    assert "fingerprints differ" in decided(records, gain).reason
+
+
+def test_several_seeds_are_judged_together(make_record):
+    records = [trained(make_record, CA, 3760 + seed, seed=seed, minute=seed) for seed in range(3)]
+    found = decided(records, claim("accuracy", (91, 97), conditions=PADDY))
+    assert found.word == CONFIRMED
+    assert found.figure is not None
+    assert "3 seeds" in found.figure.count

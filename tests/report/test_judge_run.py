@@ -1,0 +1,88 @@
+"""Tests of verdicts on counts, training, metrics.json and defaults."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from bench.presets import get_preset
+from bench.report.judging import (
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_COMPARABLE,
+    NOT_MEASURED,
+    UNDECIDED,
+)
+from bench.report.selection import Selection
+from bench.report.verdicts import judged_claims
+from tests.report.planted import CA, RESNET, claim, decided, of_guide, trained
+
+
+@pytest.mark.parametrize(
+    ("identifier", "word"),
+    [
+        ("why-v2-s/params/ResNet18", CONFIRMED),
+        ("why-v2-s/params/EfficientNetV2_S", CONFIRMED),
+        ("why-v2-s/macs/EfficientNetV2_S", CONFIRMED),
+        ("why-v2-s/macs/MobileNetV3_Small", CONTRADICTED),
+        ("variants/params/EfficientNetV2_S_ECA", CONTRADICTED),
+        ("v2-s-ca-vs-resnet18-hybrid/params/ResNet18_Hybrid", CONTRADICTED),
+        ("details/channels", CONFIRMED),
+    ],
+)
+def test_counts_are_decided_without_an_interval(sweep, identifier, word):
+    assert of_guide(sweep, identifier).word == word
+
+
+def test_a_claim_that_states_no_head_is_held_against_both(sweep):
+    found = of_guide(sweep, "v2-s-ca-vs-resnet18-hybrid/params/ResNet18_Hybrid")
+    assert "11.90 M with 1000 classes, 11.39 M with 10 classes" in found.reason
+    with_ten = claim("parameters", 11.39, "ResNet18_Hybrid")
+    assert decided(sweep, with_ten).word == CONFIRMED
+    assert decided(sweep, attrs.evolve(with_ten, conditions={"classes": 1000})).word == CONTRADICTED
+    assert decided(sweep, attrs.evolve(with_ten, conditions={"classes": 13})).word == NOT_COMPARABLE
+
+
+def test_counts_of_a_failed_run_stand_and_wrong_ones_do_not(make_failed):
+    record = make_failed(RESNET, "RuntimeError", "x")
+    assert decided([record], claim("parameters", 11.69, RESNET)).word == CONFIRMED
+    record["counts"]["parameters_declared"] = 1
+    found = decided([record], claim("parameters", 11.69, RESNET))
+    assert (found.word, "invalid" in found.reason) == (NOT_MEASURED, True)
+
+
+def test_another_reduction_is_another_model(make_record):
+    record = make_record(CA)
+    for reduction, word in ((16, NOT_COMPARABLE), (32, CONFIRMED)):
+        record["config"]["reduction"] = reduction
+        assert decided([record], claim("parameters", 21.61)).word == word
+
+
+def test_the_example_metrics_are_of_unstated_conditions(make_record):
+    found = of_guide([trained(make_record, CA, 3800)], f"example-metrics/valid_acc/{CA}")
+    assert (found.word, "unstated: preset" in found.reason) == (NOT_COMPARABLE, True)
+
+
+def test_minutes_and_memory_need_the_preset_on_the_stated_gpu(make_record, on_gpu):
+    record = trained(make_record, CA, 3800)
+    record["sweep"]["preset"] = "kaggle"
+    record["config"] |= get_preset("kaggle").options
+    assert "no CUDA" in of_guide([record], "presets/kaggle/gpu_memory").reason
+    other = on_gpu(record, "NVIDIA L4")
+    found = of_guide([other], "presets/kaggle/gpu_memory")
+    assert (found.word, "T4 or P100 stated" in found.reason) == (NOT_COMPARABLE, True)
+    other["training"] |= {"device_name": "Tesla T4", "peak_memory_mb": 13500.0}
+    assert of_guide([other], "presets/kaggle/gpu_memory").word == CONFIRMED
+    minutes = of_guide([other], "presets/kaggle/training_time")
+    assert (minutes.word, "1 training" in minutes.reason) == (UNDECIDED, True)
+    other["training"]["peak_memory_mb"] = 9000.0
+    assert of_guide([other], "presets/kaggle/gpu_memory").word == CONTRADICTED
+
+
+def test_defaults_are_those_of_the_program(sweep):
+    found = {c.id: v for c, v in judged_claims(Selection(sweep)) if c.metric == "option_default"}
+    assert len(found) >= 10
+    assert {v.word for v in found.values()} == {CONFIRMED}
+    assert "CA, reduction 32" in found["parameters-model/reduction/option_default"].reason
+    wrong = claim("option_default", "16", option="epochs")
+    assert decided(sweep, wrong).word == CONTRADICTED
