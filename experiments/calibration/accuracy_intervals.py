@@ -74,13 +74,7 @@ def _wilson_coverage(images: int) -> dict[str, Any]:
 def discordant_shares(accuracy: float, gap: float, agreement: float) -> tuple[float, float] | None:
     """Shares of images that only the better, and only the worse, of two models classifies.
 
-    Args:
-        accuracy: of the worse model.
-        gap: by which the other is better.
-        agreement: correlation of the two models' hits.
-
-    Returns:
-        None where no two models have these three.
+    None where no two models have this accuracy (of the worse), gap and correlation of their hits.
     """
     better = accuracy + gap
     if better >= 1:

@@ -16,7 +16,7 @@ TOLERANCE = 1e-3
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """Count every registered variant at 224 pixels; ``quick``: the four of ResNet18 and BoTLinear.
+    """Count every registered variant at 224 pixels; ``quick``: ResNet18 and its hybrid only.
 
     BoTLinear's block is counted alone as well, on the feature map that its backbone hands it.
     """
