@@ -140,10 +140,11 @@ def _cache_file(cache: Path, root: Path) -> Path:
 
 def _load(place: Path) -> dict[tuple[str, tuple[int, int]], _One]:
     try:
-        with np.load(place, allow_pickle=False) as file:
-            paths, stamps = file["paths"].tolist(), file["stamps"].tolist()
-            rows = [file[name] for name in ("contents", "hashes", "thumbnails")]
-            decoded = file["decoded"].tolist()
+        # Opened here: numpy leaves a damaged file open.
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            paths, stamps = arrays["paths"].tolist(), arrays["stamps"].tolist()
+            rows = [arrays[name] for name in ("contents", "hashes", "thumbnails")]
+            decoded = arrays["decoded"].tolist()
         keys = [(path, (size, time)) for path, (size, time) in zip(paths, stamps, strict=True)]
         known = dict(zip(keys, zip(*rows, decoded, strict=True), strict=True))
         # What could not be read then may be readable now.

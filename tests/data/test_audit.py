@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bench.cli import main
 from bench.data.audit import LISTED, across_classes, across_parts, audit
+from bench.data.copies import Copies
 from bench.data.index import ImageIndex, Location, load_index
 from bench.data.splits import Split, split
 
@@ -143,6 +145,36 @@ def test_text_shows_hostile_names_harmlessly_and_marks_synthetic(folders: Folder
     assert "warning" in text
 
 
+def test_near_copies_are_shown_on_their_own(messy: ImageIndex) -> None:
+    paths = messy.paths
+    pairs = tuple(
+        tuple(sorted((paths.index(one), paths.index(other))))
+        for one, other in (("aa/000.png", "aa/copy.png"), ("b/000.png", "b/large.png"))
+    )
+    copies = Copies(groups=pairs, exact=pairs[:1])
+    found = audit(
+        messy,
+        {"fold 1": pairs[1][:1], "fold 2": (*pairs[0], pairs[1][1])},
+        copies=copies,
+        warnings=["mind\nthis"],
+    )
+    assert [group.paths for group in found.duplicates] == [("aa/000.png", "aa/copy.png")]
+    assert [group.paths for group in found.near] == [("b/000.png", "b/large.png")]
+    assert found.near[0].parts == ("fold 1", "fold 2")
+    text = found.render_text()
+    assert "1 groups of images that look the same (within 8 bits): 2 files, 1 redundant" in text
+    assert "  b/000.png ~ b/large.png [parts: fold 1, fold 2]" in text.splitlines()
+    assert "warning      mind\\nthis" in text.splitlines()
+    got = found.as_dict()
+    assert got["images_by_part_and_class"]["fold 2"] == {"aa": 2, "b": 1}
+    assert got["duplicates"]["groups_across_parts"] == 0
+    near = got["near_duplicates"]
+    assert (near["groups"], near["groups_across_parts"], near["threshold_bits"]) == (1, 1, 8)
+    assert near["list"][0]["paths"] == ["b/000.png", "b/large.png"]
+    assert got["copies"] == {"groups": 2, "files": 4, "redundant_files": 2}
+    assert got["warnings"] == ["mind\nthis"]
+
+
 def test_long_lists_are_cut_and_say_so(folders: Folders) -> None:
     root = folders({"a": 1, "b": 1})
     for number in range(LISTED + 7):
@@ -150,6 +182,29 @@ def test_long_lists_are_cut_and_say_so(folders: Folders) -> None:
     text = audit(index_of(root)).render_text()
     assert "… and 7 more" in text
     assert text.count("the file is empty") == LISTED
+
+
+def test_the_command_shows_folds_and_keeps_copies_together(
+    messy: ImageIndex, draw: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(8):
+        draw(messy.root / ("aa", "b")[number % 2] / f"more{number}.png", seed=500 + number)
+    for number in range(2):
+        for name in ("aa", "b"):
+            shutil.copy(
+                messy.root / name / f"{number:03}.png", messy.root / name / f"z{number}.png"
+            )
+    folder = ["data", "--data-dir", str(messy.root), "--folds", "3", "--json"]
+    assert main([*folder, "--dedup", "group"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert (got["dedup"], got["folds"]) == ("group", 3)
+    assert list(got["images_by_part_and_class"]) == ["fold 1", "fold 2", "fold 3"]
+    assert got["duplicates"]["groups_across_parts"] == 0
+    assert got["duplicates"]["groups"] == 4
+    assert got["near_duplicates"]["groups"] == 0
+    assert any("several classes" in line for line in got["warnings"])
+    assert main(["data", "--data-dir", str(messy.root), "--folds", "20"]) == 2
+    assert "--folds 20 needs 20 images in every class" in capsys.readouterr().err
 
 
 def test_rice3_duplicates(rice3: Path) -> None:

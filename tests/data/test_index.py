@@ -314,6 +314,20 @@ def test_metadata_without_split(folders: Folders) -> None:
     assert found(root).parts == (None,) * 2
 
 
+def test_metadata_groups(folders: Folders) -> None:
+    root = metadata(folders, ROWS)
+    bare = found(root)
+    assert bare.groups == ()
+    groups = ["plant 1", "", " plant 1 ", "plant 2"]
+    lines = [[*row, group] for row, group in zip(ROWS, groups, strict=True)]
+    write_csv(root / "metadata.csv", [["path", "label", "split", "group"], *lines])
+    index = found(root)
+    assert index.groups == ("plant 1", None, "plant 1", "plant 2")
+    assert index.fingerprint != bare.fingerprint
+    write_csv(root / "metadata.csv", [["path", "label", "split", "group"], *lines, [*ROWS[0], "x"]])
+    assert "different label, split or group" in refused(root)
+
+
 def test_metadata_repeated_row_is_used_once(folders: Folders) -> None:
     index = found(metadata(folders, [*ROWS, ROWS[0]]))
     assert len(index) == 4

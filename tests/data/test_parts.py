@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bench.config import RunConfig
 from bench.data import parts as module
-from bench.data.parts import cache_folder, decode_parts, find_index, find_parts
+from bench.data.parts import (
+    cache_folder,
+    decode_parts,
+    find_data_set,
+    find_index,
+    find_parts,
+    usable_threads,
+)
 from bench.errors import BenchError
 
 
@@ -50,6 +58,7 @@ def test_what_cannot_be_decoded_is_left_out_and_recorded(photos: Path, tmp_path:
     assert record["synthetic"] is False
     assert record["root"] == str(photos)
     assert len(record["fingerprint"]) == 32
+    assert record["fold"] is None
 
 
 def test_too_few_readable_images(make_photos, tmp_path: Path) -> None:
@@ -66,6 +75,108 @@ def test_a_class_that_training_lacks_is_warned_of(make_photos) -> None:
     parts = find_parts(config(folder))
     assert parts.warnings == ()
     assert len(parts.used.train) == 8
+
+
+def test_copies_are_recorded_and_warned_of(photos: Path, tmp_path: Path) -> None:
+    for number in range(16):
+        shutil.copy(photos / f"blast/{number:03}.png", photos / f"blast/copy{number}.png")
+    parts = find_parts(config(photos))
+    valid = [p for p in parts.used.valid if parts.copies.twins([p], parts.used.train)]
+    tested = [p for p in parts.used.test if parts.copies.twins([p], parts.used.train)]
+    assert valid
+    assert tested
+    counts = [(len(valid), len(parts.used.valid)), (len(tested), len(parts.used.test))]
+    assert [line.split()[:3:2] for line in parts.warnings] == [[str(a), str(b)] for a, b in counts]
+    assert all(line.endswith("--dedup group keeps copies together") for line in parts.warnings)
+    kept, images = decode_parts(parts, config(photos), folder=tmp_path, workers=1)
+    copies = kept.as_record(images)["copies"]
+    counts_of_copies = {"groups": 16, "files": 32, "redundant_files": 16}
+    assert copies["exact"] == copies["near"] == counts_of_copies
+    assert copies["dedup"] == "none"
+    assert ["blast/000.png", "blast/copy0.png"] in copies["groups"]
+    assert copies["valid_with_twin"] == [parts.index.paths[p] for p in valid]
+    assert copies["test_with_twin"] == [parts.index.paths[p] for p in tested]
+    assert set(copies) == {
+        "method", "threshold_bits", "dedup", "exact", "near", "groups", "valid_with_twin",
+        "test_with_twin",
+    }  # fmt: skip
+
+
+def test_dedup_leaves_no_twin(photos: Path, tmp_path: Path) -> None:
+    for number in range(8):
+        shutil.copy(photos / f"blast/{number:03}.png", photos / f"blast/copy{number}.png")
+    own = config(photos, dedup="group")
+    parts = find_parts(own)
+    assert parts.warnings == ()
+    kept, images = decode_parts(parts, own, folder=tmp_path, workers=1)
+    copies = kept.as_record(images)["copies"]
+    assert (copies["dedup"], copies["valid_with_twin"], copies["test_with_twin"]) == (
+        "group",
+        [],
+        [],
+    )
+
+
+def test_twins_are_those_of_the_images_that_are_used(photos: Path) -> None:
+    """A copy that --train-limit leaves out is not trained on."""
+    for number in range(8):
+        shutil.copy(photos / f"blast/{number:03}.png", photos / f"blast/copy{number}.png")
+    data = find_data_set(config(photos))
+    whole = find_parts(config(photos), data=data)
+    few = find_parts(config(photos, train_limit=4), data=data)
+    assert few.split == whole.split
+    assert data.copies.twins(few.used.valid, few.used.train) == ()
+    assert not [line for line in few.warnings if "validation" in line]
+    assert [line for line in whole.warnings if "validation" in line]
+
+
+def test_a_given_seed_draws_split_and_limits(photos: Path) -> None:
+    data = find_data_set(config(photos))
+    own = config(photos, train_limit=12)
+    assert find_parts(own, data=data, seed=1) == find_parts(
+        config(photos, train_limit=12, seed=1), data=data
+    )
+    assert find_parts(own, data=data, seed=1).split != find_parts(own, data=data).split
+    assert find_parts(own, data=data) == find_parts(own)
+
+
+def test_folds(photos: Path, tmp_path: Path) -> None:
+    own = config(photos, folds=4)
+    data = find_data_set(own)
+    parts = [find_parts(own, data=data, fold=fold) for fold in range(4)]
+    assert sorted(p for one in parts for p in one.split.test) == list(range(40))
+    assert find_parts(own, data=data) == parts[0]
+    kept, images = decode_parts(parts[2], own, folder=tmp_path, workers=1)
+    assert kept.as_record(images)["fold"] == {"number": 3, "of": 4}
+    assert find_parts(own, data=data, fold=0, seed=5).split.test != parts[0].split.test
+
+
+def test_folds_larger_than_a_class(photos: Path) -> None:
+    with pytest.raises(BenchError, match=r"--folds 12 needs 12 .* 'normal' has 10"):
+        find_parts(config(photos, folds=12))
+
+
+def test_folds_of_data_with_its_own_split(make_photos) -> None:
+    folder = make_photos({"train/a": 4, "train/b": 4, "valid/a": 2, "valid/b": 2}, "set")
+    with pytest.raises(BenchError, match=r"--folds divides the data itself"):
+        find_parts(config(folder, folds=2))
+
+
+def test_hashes_are_kept_for_the_next_time(photos: Path) -> None:
+    seen: list[int] = []
+    first = find_data_set(config(photos), on_progress=lambda done, _: seen.append(done))
+    assert seen == list(range(41))
+    seen.clear()
+    again = find_data_set(config(photos), on_progress=lambda done, _: seen.append(done))
+    assert seen == [40]
+    assert again == first
+
+
+def test_usable_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usable_threads() >= 1
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert usable_threads() == 1
 
 
 def test_no_data_means_the_synthetic_set(tmp_path: Path) -> None:

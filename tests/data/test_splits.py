@@ -1,42 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from bench.data.index import ImageIndex
-from bench.data.splits import largest_remainder, split, stratified_subset
+from bench.data.splits import Split, group_warnings, largest_remainder, split, stratified_subset
 from bench.errors import BenchError
+from tests.data.indexes import by_class, make_index
 
 PADDY = (479, 380, 337, 1738, 965, 1442, 620, 1594, 1764, 1088)
-
-
-def make_index(
-    counts: dict[str, int], parts: dict[str, dict[str, int]] | None = None
-) -> ImageIndex:
-    """An index of ``{class: images}``, or of ``{part: {class: images}}``; no files behind it."""
-    named: list[tuple[str, str, str | None]] = []
-    for part, inner in (parts or {"": counts}).items():
-        for name, count in inner.items():
-            named += [(f"{part}/{name}/{i:05}.jpg", name, part or None) for i in range(count)]
-    named.sort()
-    classes = tuple(sorted({name for _, name, _ in named}))
-    return ImageIndex(
-        root=Path("nowhere"),
-        layout="class-folders",
-        synthetic=False,
-        classes=classes,
-        paths=tuple(path for path, _, _ in named),
-        labels=tuple(classes.index(name) for _, name, _ in named),
-        parts=tuple(part for _, _, part in named),
-        file_sizes=(1,) * len(named),
-        fingerprint="",
-    )
-
-
-def by_class(index: ImageIndex, positions: tuple[int, ...]) -> list[int]:
-    return list(index.counts(positions).values())
 
 
 @pytest.mark.parametrize("counts", [{"a": 82, "b": 57, "c": 96}, {"a": 3, "b": 7, "c": 1000}])
@@ -127,6 +99,41 @@ def test_train_alone_is_divided_in_three() -> None:
     index = make_index({}, {"train": {"a": 20, "b": 20}})
     got = split(index, valid_fraction=0.2, test_fraction=0.1, seed=0)
     assert (len(got.train), len(got.valid), len(got.test)) == (28, 8, 4)
+
+
+def test_splits_without_groups_are_those_of_the_first_release() -> None:
+    index = make_index({"a": 12, "b": 9, "c": 30})
+    got = split(index, valid_fraction=0.15, test_fraction=0.1, seed=0)
+    assert got.valid == (8, 10, 20, 21, 38, 45, 46)
+    assert got.test == (1, 12, 35, 47, 50)
+    got = split(index, valid_fraction=0.15, test_fraction=0.1, seed=7)
+    assert got.valid == (5, 9, 19, 24, 29, 39, 44)
+    assert got.test == (11, 13, 22, 32, 34)
+
+
+# --- groups ----------------------------------------------------------------------------------
+
+
+def test_validation_taken_out_of_train_keeps_groups_and_leaves_the_own_test_part() -> None:
+    index = make_index({}, {"train": {"a": 20, "b": 40}, "test": {"a": 4, "b": 4}})
+    # Position 0 is tested; it and the first six training images belong together.
+    groups = [0 if p == 0 or 8 <= p < 14 else p + 1 for p in range(len(index))]
+    for seed in range(20):
+        got = split(index, valid_fraction=0.25, test_fraction=0.9, seed=seed, groups=groups)
+        assert {index.parts[p] for p in got.test} == {"test"}
+        assert len({p in got.valid for p in range(8, 14)}) == 1
+        assert by_class(index, got.valid)[1] == 10
+        assert group_warnings(index, groups, got) == [
+            "1 group(s) of images that belong together lie in more than one part of the data's "
+            "own split, which is kept as it is"
+        ]
+
+
+def test_groups_of_several_classes_are_warned_of() -> None:
+    index = make_index({"a": 3, "b": 3})
+    (line,) = group_warnings(index, [0, 1, 2, 0, 3, 4], Split((0, 1, 3, 4), (2, 5), ()))
+    assert line.startswith("1 group(s) of images that belong together have images of several")
+    assert group_warnings(index, range(6), Split((0, 1, 3, 4), (2, 5), ())) == []
 
 
 # --- subsets ---------------------------------------------------------------------------------
