@@ -120,6 +120,15 @@ def test_flat_pictures_are_not_one_group(root: Path) -> None:
     assert named(index, found.groups) == [{"a/flat25.png", "a/flat25b.png"}]
 
 
+def test_faint_shading_does_not_make_plain_pictures_copies(root: Path) -> None:
+    """Empty frames of one camera share its shading; that is too little to call them copies."""
+    shading = np.linspace(0, 6, 60)[None, :, None] + np.linspace(0, 2, 40)[:, None, None]
+    for grey in range(20, 240, 40):
+        pixels = (grey + shading).astype(np.uint8).repeat(3, axis=2)
+        save(Image.fromarray(pixels), root / "a" / f"plain{grey}.png")
+    assert find_copies(index_of(root)).groups == ()
+
+
 def test_colour_alone_makes_another_picture(root: Path) -> None:
     """Discs of equal lightness: the hash sees only that, the thumbnails see the colour."""
     for name, colour in (("red", (179, 0, 0)), ("green", (0, 91, 0))):
