@@ -310,7 +310,7 @@ def time(parsed: Namespace, command_line: str) -> int:
     chosen, resolved, classes = _select(parsed), _resolve(parsed), _classes(parsed)
     from bench.check import check_folder
     from bench.report.selection import Selection
-    from bench.report.speeds import speed_tables
+    from bench.report.speedtable import speed_tables
     from bench.timed import time_variants
 
     check_folder(resolved.config.results_dir, "--results-dir")

@@ -7,74 +7,133 @@ import torch
 from torch import nn
 
 from bench.measure import throughput
-from bench.measure.throughput import time_inference
+from bench.measure.cases import Case
+from bench.measure.throughput import BLOCKS, assemble, sample_of, settings, time_case
 
-CPU = torch.device("cpu")
-
-
-class Counted(nn.Module):
-    """Counts calls, and moves a clock of its own by ``seconds`` at each."""
-
-    def __init__(self, seconds: float, clock: list[float]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.seconds, self.clock, self.calls = seconds, clock, 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        assert not self.training
-        assert torch.is_inference_mode_enabled()
-        self.calls += 1
-        self.shape = images.shape
-        self.clock[0] += self.seconds
-        return images
+THROUGHPUT = Case(
+    device="cpu", clock="model", regime="throughput", image_size=8, batch_size=16, threads=1
+)
+LATENCY = Case(device="cpu", clock="model", regime="latency", image_size=8, batch_size=1, threads=1)
 
 
-def timed(seconds: float, monkeypatch: pytest.MonkeyPatch, **options):
-    clock = [0.0]
-    monkeypatch.setattr(throughput, "timer", lambda: clock[0])
-    model = Counted(seconds, clock)
-    return model, time_inference(model.train(), device=CPU, image_size=8, **options)
+class Clock:
+    """A clock that only a step moves, by the given seconds one after the other."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.now, self.steps, self.seconds = 0.0, 0, seconds
+
+    def step(self) -> None:
+        self.now += self.seconds[min(self.steps, len(self.seconds) - 1)]
+        self.steps += 1
 
 
-def test_the_guides_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, record = timed(0.01, monkeypatch, budget_s=30)
-    assert model.calls == 120
-    assert model.shape == (16, 3, 8, 8)
-    assert (record["warmup_steps"], record["timed_steps"], record["batch_size"]) == (20, 100, 16)
-    assert record["step_seconds"] == pytest.approx([0.01] * 100)
-    assert record["images_per_s"] == pytest.approx(1600)
-    assert record["budget_ended"] is False
+def timed(monkeypatch: pytest.MonkeyPatch, case: Case, *seconds: float) -> tuple[Clock, dict]:
+    clock = Clock(*seconds)
+    monkeypatch.setattr(throughput, "timer", lambda: clock.now)
+    return clock, time_case(clock.step, case)
 
 
-def test_a_budget_ends_it_early_and_the_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, record = timed(0.1, monkeypatch, budget_s=2.0)
-    assert record["warmup_steps"] == 5
-    assert 14 <= record["timed_steps"] <= 16
-    assert record["budget_ended"] is True
-    assert record["time_budget_s"] == 2.0
+def test_blocks_are_at_least_a_fifth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sample = timed(monkeypatch, THROUGHPUT, 0.03)
+    assert (sample["warmup_steps"], sample["steps_per_block"]) == (3, 7)
+    assert clock.steps == 3 + BLOCKS * 7
+    assert sample["block_seconds"] == pytest.approx([0.03] * BLOCKS)
+    assert sample["step_seconds"] == []
 
 
-def test_a_tiny_budget_still_warms_up_and_times_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, record = timed(5.0, monkeypatch, budget_s=0.5)
-    assert (record["warmup_steps"], record["timed_steps"]) == (3, 3)
+def test_a_slow_step_is_a_block_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sample = timed(monkeypatch, THROUGHPUT, 2.0)
+    assert sample["steps_per_block"] == 1
+    assert clock.steps == 3 + BLOCKS
 
 
-def test_a_real_record() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
-    record = time_inference(model, device=CPU, image_size=32, batch_size=4, budget_s=0.5)
-    assert record["images_per_s"] == pytest.approx(4 / statistics.median(record["step_seconds"]))
-    assert record["images_per_s"] > 0
-    assert len(record["step_seconds"]) == record["timed_steps"] >= 3
-    assert record["threads"] == torch.get_num_threads()
-    assert record["device"] == "cpu"
-    assert record["device_name"]
-    assert 50 < record["peak_memory_mb"] < 50_000
-    assert record["inside_clock"] == "model only"
+def test_warm_up_is_never_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, sample = timed(monkeypatch, THROUGHPUT, 9.0, 5.0, 0.3, 0.25)
+    assert sample["block_seconds"] == pytest.approx([0.25] * BLOCKS)
+
+
+def test_latency_keeps_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, sample = timed(monkeypatch, LATENCY, 0.1, 0.1, 0.1, 0.1, 0.5, 0.1)
+    assert len(sample["step_seconds"]) == BLOCKS * sample["steps_per_block"] == 2 * BLOCKS
+    assert max(sample["step_seconds"]) == pytest.approx(0.5)
+    assert sample_of(sample) == pytest.approx(0.1)
+
+
+def rounds(*seconds: float, **changes) -> list[dict]:
+    return [
+        {
+            "round": number,
+            "place": 0,
+            "block_seconds": [value, 2 * value, 0.5 * value],
+            "steps_per_block": 2,
+            "step_seconds": [],
+            "warmup_steps": 3,
+            "minor_faults_per_step": 1.0,
+            "others_load": 0.0,
+            "peak_memory_mb": 100.0,
+            "peak_memory_kind": "process resident",
+            **changes,
+        }
+        for number, value in enumerate(seconds)
+    ]
+
+
+def test_a_round_is_its_median_block_and_an_entry_the_median_round() -> None:
+    entry = assemble({"batch_size": 16}, rounds(0.1, 0.2, 0.4), "now")
+    assert entry["seconds_per_step"] == pytest.approx(0.2)
+    assert entry["images_per_s"] == pytest.approx(80)
+    assert entry["images_per_s_low"] is entry["images_per_s_high"] is None
+    assert entry["timed_steps"] == 3 * 3 * 2
+    assert entry["latency_ms"] is entry["latency_p95_ms"] is None
+    assert entry["marks"] == []
+
+
+def test_six_rounds_have_an_interval_around_the_median() -> None:
+    entry = assemble({"batch_size": 16}, rounds(0.10, 0.11, 0.09, 0.10, 0.105, 0.095), "now")
+    assert entry["images_per_s_low"] < entry["images_per_s"] < entry["images_per_s_high"]
+
+
+def test_latency_has_a_median_and_a_95th_percentile() -> None:
+    steps = [0.001 * number for number in range(1, 101)]
+    entry = assemble({"batch_size": 1}, rounds(0.05, step_seconds=steps), "now")
+    assert entry["latency_ms"] == pytest.approx(50)
+    assert entry["latency_p95_ms"] == pytest.approx(95)
+
+
+def test_others_load_and_page_faults_mark_an_entry() -> None:
+    busy = rounds(0.1, 0.1, others_load=0.25, minor_faults_per_step=4000.0)
+    marks = assemble({"batch_size": 16}, busy, "now")["marks"]
+    assert marks == ["other programs used 25 % of the machine", "4,000 page faults a step"]
+    unknown = rounds(0.1, others_load=None)
+    assert assemble({"batch_size": 16}, unknown, "now")["marks"] == []
+
+
+def test_a_real_sample() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    images = torch.randn(4, 3, 32, 32)
+    case = Case(
+        device="cpu", clock="model", regime="throughput", image_size=32, batch_size=4, threads=1
+    )
+    sample = time_case(lambda: model(images), case)
+    assert 0 < statistics.median(sample["block_seconds"]) < 1
+    assert 50 < sample["peak_memory_mb"] < 50_000
+    about = settings(case, "off")
+    assert about["device_name"]
+    assert (about["dtype"], about["memory_format"], about["inside_clock"]) == (
+        "float32",
+        "contiguous",
+        "model only",
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_cuda_memory_is_the_devices() -> None:
-    model = nn.Conv2d(3, 8, 3)
-    record = time_inference(model, device=torch.device("cuda"), image_size=64, budget_s=1)
-    assert record["peak_memory_kind"] == "CUDA allocated"
-    assert record["device_name"] == torch.cuda.get_device_name()
+def test_on_cuda_the_warm_up_is_ten_steps_and_two_seconds() -> None:
+    model = nn.Conv2d(3, 8, 3).cuda().eval()
+    images = torch.randn(4, 3, 64, 64, device="cuda")
+    case = Case(
+        device="cuda", clock="model", regime="throughput", image_size=64, batch_size=4, threads=1
+    )
+    sample = time_case(lambda: model(images), case)
+    assert sample["warmup_steps"] >= 10
+    assert sample["peak_memory_kind"] == "CUDA allocated"
+    assert settings(case, "off")["device_name"] == torch.cuda.get_device_name()
