@@ -179,8 +179,8 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
             by_rounds,
         ),
         (
-            "Planted slowdown declared “slower” by the whole rule. 2 and 3 % are not above the "
-            "3 % below which a difference is called a tie on purpose.",
+            "Planted slowdown declared “slower” by the whole rule. Differences up to 3 % are "
+            "called a tie on purpose: 2 and 3 % are declared only where noise adds to them.",
             ["scenario", "rounds", *planted],
             power,
         ),
