@@ -1,0 +1,209 @@
+"""The order, the control, failures and lowered batches of a session, with played processes."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+
+from bench import session
+from bench.config import RunConfig
+from bench.measure.cases import Case
+from bench.plan import Plan
+from bench.session import CONTROL, Session, Timed
+
+LATENCY = Case(
+    device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1
+)
+BATCHED = attrs.evolve(LATENCY, regime="throughput", batch_size=16)
+SECONDS = {"A": 0.010, "B": 0.020, "C": 0.040}
+
+
+class Played:
+    """Stands for a process: answers at once with planted seconds, and notes what it was asked."""
+
+    log: list[tuple[str, list[int]]] = []
+    waiting = 0
+    most_waiting = 0
+    failures: dict[str, dict[str, Any]] = {}
+    full_above: dict[str, int] = {}
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = job
+        Played.waiting += 1
+        Played.most_waiting = max(Played.most_waiting, Played.waiting)
+
+    def wait_until_ready(self) -> None:
+        pass
+
+    def measure(self) -> dict[str, Any]:
+        name = self.job["variant"]
+        Played.log.append((name, [case["batch_size"] for case in self.job["cases"]]))
+        if name in Played.failures:
+            return {"cases": [], **Played.failures[name]}
+        return {"cases": [self.one(name, case) for case in self.job["cases"]], "error": None}
+
+    def one(self, name: str, case: dict[str, Any]) -> dict[str, Any]:
+        about = {"device": "cpu", "regime": case["regime"], "batch_size": case["batch_size"]}
+        if case["batch_size"] > Played.full_above.get(name, 1000):
+            return {"case": case, "about": about, "out_of_memory": True}
+        sample = {
+            "block_seconds": [SECONDS[name] * case["batch_size"]] * 3,
+            "steps_per_block": 1,
+            "step_seconds": [SECONDS[name]] if case["regime"] == "latency" else [],
+            "warmup_steps": 3,
+            "minor_faults_per_step": 0.0,
+            "others_load": 0.0,
+            "peak_memory_mb": 100.0,
+            "peak_memory_kind": "process resident",
+        }
+        return {"case": case, "about": about, "sample": sample}
+
+    def close(self) -> None:
+        Played.waiting -= 1
+
+
+@pytest.fixture(autouse=True)
+def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
+    Played.log, Played.waiting, Played.most_waiting = [], 0, 0
+    Played.failures, Played.full_above = {}, {}
+    monkeypatch.setattr(session, "TimingProcess", Played)
+    monkeypatch.setattr(session, "others_load", lambda: 0.01)
+    return Played
+
+
+def run(rounds: int = 4, budget_s: float | None = None, seed: int = 0, **changes) -> Timed:
+    plan = Plan(
+        names=("A", "B", "C"),
+        baseline="B",
+        cases=(LATENCY, BATCHED),
+        rounds=rounds,
+        round_s=1.0,
+        budget_s=budget_s,
+        notes=("planned",),
+    )
+    config = RunConfig(seed=seed, image_size=32)
+    return Session(
+        attrs.evolve(plan, **changes),
+        config,
+        num_classes=10,
+        plugins=[],
+        images=[],
+        stream=io.StringIO(),
+    ).run()
+
+
+def test_each_round_gives_every_variant_one_process_and_the_baseline_two(played) -> None:
+    timed = run()
+    assert Counter(name for name, _ in played.log) == {"A": 4, "B": 8, "C": 4}
+    assert [len(order) for order in timed.record["order"]] == [4] * 4
+    for order in timed.record["order"]:
+        assert sorted(order) == ["A", "B", "B" + CONTROL, "C"]
+
+
+def test_the_order_rotates_so_that_each_is_in_every_place(played) -> None:
+    order = run().record["order"]
+    for name in ("A", "B", "C", "B" + CONTROL):
+        assert sorted(one.index(name) for one in order) == [0, 1, 2, 3]
+
+
+def test_the_order_is_drawn_from_the_seed() -> None:
+    assert run(seed=1).record["order"] == run(seed=1).record["order"]
+    assert len({str(run(seed=seed).record["order"]) for seed in range(6)}) > 1
+
+
+def test_the_record_holds_every_block_of_every_round() -> None:
+    timed = run()
+    assert {name: len(entries) for name, entries in timed.timing.items()} == dict.fromkeys("ABC", 2)
+    entry = timed.timing["C"][1]
+    assert [one["round"] for one in entry["rounds"]] == [0, 1, 2, 3]
+    assert entry["rounds"][0]["block_seconds"] == pytest.approx([0.64] * 3)
+    assert entry["images_per_s"] == pytest.approx(25)
+    control = timed.record["control"]
+    assert control["name"] == "B" + CONTROL
+    assert control["timing"][1]["images_per_s"] == pytest.approx(50)
+    record = timed.record
+    assert (record["rounds"], record["rounds_planned"], record["baseline"]) == (4, 4, "B")
+    assert record["load_before"] == record["load_after"] == 0.01
+    assert record["notes"] == ["planned"]
+
+
+def test_only_as_many_processes_wait_as_there_are_cores(played, monkeypatch) -> None:
+    monkeypatch.setattr(session, "waiting_processes", lambda: 3)
+    run(rounds=1)
+    assert played.most_waiting == 3
+    assert played.waiting == 0
+
+
+def test_one_that_fails_is_left_out_and_the_others_go_on(played) -> None:
+    played.failures["A"] = {"error": "timing process ended with 1: RuntimeError: no\nsuch"}
+    timed = run()
+    assert timed.errors["A"] == "timing process ended with 1: RuntimeError: no such"
+    assert timed.errors["B"] is None
+    assert timed.timing["A"] == []
+    assert len(timed.timing["C"][0]["rounds"]) == 4
+    assert Counter(name for name, _ in played.log)["A"] == 1
+
+
+def test_when_all_fail_the_session_ends(played) -> None:
+    for name in "ABC":
+        played.failures[name] = {"error": "broken"}
+    timed = run(rounds=50)
+    assert len(played.log) == 4
+    assert set(timed.errors.values()) == {"broken"}
+
+
+@pytest.mark.parametrize("how", ["out of memory", "killed"])
+def test_no_memory_lowers_the_batch_for_everyone(played, monkeypatch, how: str) -> None:
+    played.full_above["C"] = 4
+    if how == "killed":
+        one = Played.measure
+
+        def killed(self: Played) -> dict[str, Any]:
+            found = one(self)
+            if any(case.get("out_of_memory") for case in found["cases"]):
+                return {"cases": [], "error": "timing process ended with -9: x", "killed": True}
+            return found
+
+        monkeypatch.setattr(Played, "measure", killed)
+    first_to_go = next(seed for seed in range(20) if run(1, seed=seed).record["order"][0][0] == "A")
+    timed = run(seed=first_to_go)
+    assert [(one["from"], one["to"]) for one in timed.record["lowered_batch"]] == [(16, 8), (8, 4)]
+    assert {one["variant"] for one in timed.record["lowered_batch"]} == {"C"}
+    for name in "ABC":
+        batches = [entry["batch_size"] for entry in timed.timing[name]]
+        assert batches == [1, 4]
+        assert all(len(entry["rounds"]) == 4 for entry in timed.timing[name])
+        assert all("batch lowered to 4 for all" in entry["marks"] for entry in timed.timing[name])
+    kept = [(one["entry"], one["case"]["batch_size"]) for one in timed.record["superseded"]]
+    assert ("A", 16) in kept
+    assert ("A", 8) in kept
+
+
+def test_what_does_not_fit_at_the_smallest_batch_is_a_row_with_its_reason(played) -> None:
+    played.full_above["C"] = 1
+    timed = run()
+    assert timed.errors["C"] == "out of memory (model at 32 pixels, cpu) at batch 2"
+    assert [one["to"] for one in timed.record["lowered_batch"]] == [8, 4, 2]
+    assert timed.timing["A"][1]["batch_size"] == 2
+
+
+def test_no_round_is_begun_that_would_pass_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def measure(self: Played) -> dict[str, Any]:
+        clock[0] += 2.5
+        return {
+            "cases": [self.one(self.job["variant"], c) for c in self.job["cases"]],
+            "error": None,
+        }
+
+    monkeypatch.setattr(Played, "measure", measure)
+    monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
+    timed = run(rounds=10, budget_s=35.0)
+    assert timed.record["rounds"] == 3
+    assert timed.record["rounds_planned"] == 10
+    assert "3 of 10 planned rounds were done" in timed.record["notes"][-1]

@@ -1,0 +1,168 @@
+"""The fresh process: what it times, in its own interpreter and in this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from bench.config import RunConfig
+from bench.measure import throughput
+from bench.measure.cases import Case
+from bench.timing_process import Timer, TimingProcess
+
+MODEL = Case(device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1)
+CLOCKS = {
+    clock: attrs.evolve(MODEL, clock=clock, regime="throughput", batch_size=2)
+    for clock in ("model", "pipeline", "train")
+}
+
+
+def job_of(plugin: Path, *cases: Case, images: list[str] | None = None, **config) -> dict[str, Any]:
+    return {
+        "variant": "Tiny_CA",
+        "num_classes": 3,
+        "config": RunConfig(image_size=32, **config).as_record(),
+        "cases": [attrs.asdict(case) for case in cases],
+        "plugins": [str(plugin)],
+        "images": images or [],
+    }
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "BLOCK_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_every_clock_times_what_it_says(tiny_plugin: Path, photos: Path, quick: None) -> None:
+    images = [str(path) for path in sorted(photos.glob("*/*.png"))[:3]]
+    timer = Timer(job_of(tiny_plugin, *CLOCKS.values(), images=images))
+    before = [parameter.detach().clone() for parameter in timer.model.parameters()]
+    found = timer.run()
+    assert [one["about"]["clock"] for one in found] == ["model", "pipeline", "train"]
+    assert all(min(one["sample"]["block_seconds"]) > 0 for one in found)
+    inside = {one["about"]["clock"]: one["about"]["inside_clock"] for one in found}
+    assert inside["model"] == "model only"
+    assert "decode" in inside["pipeline"]
+    assert "optimizer step" in inside["train"]
+    moved = [not torch.equal(a, b) for a, b in zip(before, timer.model.parameters(), strict=True)]
+    assert any(moved)
+
+
+def test_a_forward_clock_does_not_touch_the_weights(tiny_plugin: Path, quick: None) -> None:
+    timer = Timer(job_of(tiny_plugin, MODEL, CLOCKS["model"]))
+    before = [parameter.detach().clone() for parameter in timer.model.parameters()]
+    timer.run()
+    assert not timer.model.training
+    assert all(torch.equal(a, b) for a, b in zip(before, timer.model.parameters(), strict=True))
+
+
+def test_a_frozen_backbone_is_frozen_in_the_training_clock(tiny_plugin: Path, quick: None) -> None:
+    timer = Timer(job_of(tiny_plugin, CLOCKS["train"], freeze_backbone=True))
+    before = [parameter.detach().clone() for parameter in timer.model.backbone.blocks.parameters()]
+    timer.run()
+    after = timer.model.backbone.blocks.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_pipeline_decodes_the_jobs_images_in_turn(
+    tiny_plugin: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.data import images as decoding
+
+    asked: list[str] = []
+    load = decoding.load_rgb
+    monkeypatch.setattr(decoding, "load_rgb", lambda path: asked.append(path.name) or load(path))
+    paths = sorted(photos.glob("*/*.png"))[:3]
+    timer = Timer(job_of(tiny_plugin, images=[str(path) for path in paths]))
+    step = timer._step(CLOCKS["pipeline"], torch.device("cpu"), "off")
+    assert step().shape == (2, 3)
+    step()
+    assert sorted(asked) == sorted([*(path.name for path in paths), paths[0].name])
+
+
+def test_channels_last_is_the_format_of_model_and_images(tiny_plugin: Path) -> None:
+    timer = Timer(job_of(tiny_plugin))
+    case = attrs.evolve(CLOCKS["model"], channels_last=True)
+    timer._step(case, torch.device("cpu"), "off")
+    weight = timer.model.backbone.conv_stem.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_threads_are_the_cases(tiny_plugin: Path, quick: None, monkeypatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    Timer(job_of(tiny_plugin, MODEL, attrs.evolve(MODEL, threads=2))).run()
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
+              RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)  # fmt: skip
+def test_what_does_not_fit_says_so_and_the_next_case_goes_on(
+    tiny_plugin: Path, quick: None, monkeypatch, error: Exception
+) -> None:
+    timer = Timer(job_of(tiny_plugin, CLOCKS["model"], MODEL))
+    forward = timer._forward
+
+    def full(images: torch.Tensor, amp: str) -> torch.Tensor:
+        if len(images) > 1:
+            raise error
+        return forward(images, amp)
+
+    monkeypatch.setattr(timer, "_forward", full)
+    first, second = timer.run()
+    assert first["out_of_memory"]
+    assert "sample" not in first
+    assert second["sample"]["block_seconds"]
+
+
+def test_another_error_is_not_taken_for_memory(tiny_plugin: Path, monkeypatch) -> None:
+    timer = Timer(job_of(tiny_plugin, MODEL))
+
+    def broken(images: torch.Tensor, amp: str) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(timer, "_forward", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        timer.run()
+
+
+@pytest.mark.slow
+def test_a_real_process_has_the_allocator_setting(tiny_plugin: Path) -> None:
+    process = TimingProcess(job_of(tiny_plugin, MODEL))
+    try:
+        process.wait_until_ready()
+        found = process.measure()
+    finally:
+        process.close()
+    assert found["error"] is None
+    (one,) = found["cases"]
+    assert one["about"]["allocator"]["MALLOC_MMAP_MAX_"] == "0"
+    assert one["about"]["threads"] == 1
+    assert len(one["sample"]["step_seconds"]) >= 5
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_build_says_why(tiny_plugin: Path) -> None:
+    process = TimingProcess({**job_of(tiny_plugin, MODEL), "variant": "No_Such"})
+    try:
+        process.wait_until_ready()
+        found = process.measure()
+    finally:
+        process.close()
+    assert found["cases"] == []
+    assert found["error"].startswith("timing process ended with 1: ")
+    assert "No_Such" in found["error"]
+    assert found["killed"] is False
