@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.played import Played
+
 TINY_PLUGIN = """\
 from variants import BASELINES, CoordinateAttention, Variant, register
 
@@ -101,3 +103,14 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", keep)
     return figures
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
+    """Timing processes that answer at once, 0.01 s an image where nothing else is planted."""
+    from bench import session
+
+    Played.log, Played.waiting, Played.most_waiting = [], 0, 0
+    Played.seconds, Played.failures, Played.full_above = {}, {}, {}
+    monkeypatch.setattr(session, "TimingProcess", Played)
+    return Played

@@ -43,7 +43,7 @@ def test_weights_need_a_backbone_to_go_into() -> None:
 
 def test_pretrained_asks_timm_for_the_tagged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(build.weights, "load_hub", lambda model, tag: asked.append(tag) or tag)
+    monkeypatch.setattr("bench.train.weights.load_hub", lambda model, tag: asked.append(tag) or tag)
     _, initial = build.build(variants.get("MobileNetV3_Small"), 3, RunConfig(pretrained=True))
     assert asked == [initial] == ["mobilenetv3_small_100.lamb_in1k"]
     assert timm.is_model(initial)

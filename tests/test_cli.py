@@ -95,7 +95,11 @@ def test_the_projects_commands_parse() -> None:
         "list --json",
         "list --presets",
         "count --variants all --classes 1000 --image-size 64",
-        "time --variants all --time-budget 10 --json",
+        "time --variants all --time-budget 10m --rounds 12 --clocks model,train --json",
+        "compare EfficientNetV2_S EfficientNetV2_S_CA",
+        "compare --sweep x",
+        "report --claims mine.toml --max-latency-ms 50 --max-size-mb 20",
+        "run --variants all --seeds 3 --dedup group --time-budget 1h",
         "check --preset quick",
         "data --data-dir x --json",
     ):

@@ -78,6 +78,13 @@ def test_environment_values_of_another_type(environ: dict[str, str], message: st
         ({"seed": -1}, "--seed"),
         ({"epochs": "3"}, "--epochs"),
         ({"time_budget": 0.0}, "--time-budget"),
+        ({"rounds": 0}, "--rounds"),
+        ({"clocks": "model,moon"}, "--clocks"),
+        ({"clocks": ""}, "--clocks"),
+        ({"timing_batch": 1}, "--timing-batch"),
+        ({"seeds": 0}, "--seeds"),
+        ({"folds": 1}, "--folds"),
+        ({"dedup": "some"}, "--dedup"),
     ],
 )
 def test_values_out_of_bounds_name_the_flag(values: dict, flag: str) -> None:

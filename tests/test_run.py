@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import single, timing_process
+from bench import single
 from bench.cli import main
 from bench.results.schema import METRICS, problem_of
+from tests.played import Played
 
 FAST = "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2"
 
@@ -45,7 +46,7 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
     here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
 ) -> None:
     line = f"--variants tiny,TINY_ca --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    assert run(f"{line} --time-budget 0.5 --save-history") == 0
+    assert run(f"{line} --rounds 1 --clocks model --save-history") == 0
     out, err = capsys.readouterr()
     assert "Tiny_CA" in out
     assert "next: python -m bench report" in out
@@ -80,9 +81,11 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
     assert "Why EfficientNetV2-S" in text
 
 
-def test_what_a_record_holds(here: Path, photos: Path, tiny_plugin: Path) -> None:
+def test_what_a_record_holds(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+) -> None:
     line = f"--variants Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --seed 3"
-    assert run(f"{line} --time-budget 0.5 --dropout 0.1 --base-lr 5e-3") == 0
+    assert run(f"{line} --dropout 0.1 --base-lr 5e-3") == 0
     record = records(here)["Tiny_CA"]
     assert record["status"] == "complete"
     assert record["config"]["seed"] == 3
@@ -111,12 +114,11 @@ def test_what_a_record_holds(here: Path, photos: Path, tiny_plugin: Path) -> Non
     counts = record["counts"]
     assert [m["image_size"] for m in counts["macs"]] == [32, 224]
     assert counts["attention_parameters"] == 256 * 8 + 8 + 16 + 2 * (8 * 256 + 256)
-    sizes = [(case["device"], case["image_size"]) for case in record["timing"]]
-    assert ("cpu", 32) in sizes
-    assert ("cpu", 224) in sizes
-    case = record["timing"][sizes.index(("cpu", 32))]
-    assert len(case["step_seconds"]) == case["timed_steps"]
-    assert case["allocator"]["MALLOC_MMAP_MAX_"] == "0"
+    timed = {(case["clock"], case["regime"], case["image_size"]) for case in record["timing"]}
+    assert ("model", "throughput", 32) in timed
+    assert ("model", "latency", 224) in timed
+    assert record["session"]["rounds"] == 10
+    assert record["environment"]["load_after"] is not None
     assert record["metrics"]["fps"] > 0
 
 
@@ -336,69 +338,180 @@ def test_report_imports_no_torch(here: Path, photos: Path, tiny_plugin: Path) ->
 # --- timing in fresh processes ---------------------------------------------------------------
 
 
-def test_time_json(tiny_plugin: Path, capsys: pytest.CaptureFixture) -> None:
-    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --time-budget 0.5"
+@pytest.mark.slow
+def test_time_leaves_records_that_can_be_reported(
+    here: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --rounds 1 --clocks model"
     assert main([*shlex.split(line), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["image_size"] for row in rows if row["device"] == "cpu"] == [32, 224]
-    assert all(row["variant"] == "Tiny" and row["images_per_s"] > 0 for row in rows)
+    found = json.loads(capsys.readouterr().out)
+    regimes = {(row["regime"], row["image_size"], row["threads"]) for row in found["timing"]}
+    assert {("latency", 32, 1), ("throughput", 32, 1), ("throughput", 224, 1)} <= {
+        (regime, size, 1) for regime, size, _ in regimes
+    }
+    assert all(row["variant"] == "Tiny" and row["images_per_s"] > 0 for row in found["timing"])
+    assert found["session"]["baseline"] == "Tiny"
+    assert found["session"]["control"]["timing"]
+    record = records(here)["Tiny"]
+    assert record["timing"] == [
+        {key: value for key, value in row.items() if key != "variant"} for row in found["timing"]
+    ]
+    assert (record["status"], record["training"], record["metrics"]) == ("complete", None, None)
+    assert main(["report", "--sweep", record["sweep"]["id"]]) == 0
+    assert "an interval needs 6" in Path(capsys.readouterr().out.strip()).read_text()
+
+
+def test_time_prints_ratios_and_how_to_report(
+    here: Path, tiny_plugin: Path, played: type[Played], capsys: pytest.CaptureFixture
+) -> None:
+    played.seconds = {"Tiny": 0.010, "Tiny_CA": 0.015}
+    line = f"time --variants Tiny,Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model"
     assert main(shlex.split(line)) == 0
-    assert "images/s" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "10 rounds of 3 processes (the baseline Tiny twice)" in err
+    assert "slower" in out
+    assert "0.67" in out
+    sweep = records(here)["Tiny"]["sweep"]["id"]
+    assert f"next: python -m bench report --sweep {sweep}" in out
 
 
-def test_a_timing_process_that_dies_is_told(tiny_plugin: Path, monkeypatch, capsys) -> None:
-    class Done:
-        returncode, stderr = -9, "some trace\nKilled"
-
-    monkeypatch.setattr(timing_process.subprocess, "run", lambda *a, **k: Done())
-    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32"
+def test_a_timing_process_that_fails_is_told(
+    here: Path, tiny_plugin: Path, played: type[Played], capsys: pytest.CaptureFixture
+) -> None:
+    played.failures["Tiny"] = {"error": "timing process ended with 1: RuntimeError: no"}
+    line = f"time --variants Tiny,Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model"
     assert main(shlex.split(line)) == 1
-    assert "failed: Tiny: timing process ended with -9: Killed" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "failed: Tiny: timing process ended with 1: RuntimeError: no" in err
+    found = records(here)
+    assert found["Tiny"]["error"]["type"] == "TimingError"
+    assert found["Tiny_CA"]["status"] == "complete"
+    assert "Tiny_CA" in out
 
 
-def test_a_timing_process_that_hangs_is_told(tiny_plugin: Path, monkeypatch, capsys) -> None:
-    def hang(command, timeout, **_):
-        raise subprocess.TimeoutExpired(command, timeout)
-
-    monkeypatch.setattr(timing_process.subprocess, "run", hang)
-    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --time-budget 1"
-    assert main(shlex.split(line)) == 1
-    assert "timing did not end within" in capsys.readouterr().err
-
-
-def test_out_of_memory_is_a_reason_not_a_failure(tiny_plugin: Path, monkeypatch) -> None:
-    import torch
-
-    import variants
-    from bench.config import RunConfig
-
-    def refuse(*_, **__):
-        raise torch.OutOfMemoryError("no")
-
-    variants.load_plugin(tiny_plugin)
-    monkeypatch.setattr("bench.measure.throughput.time_inference", refuse)
-    outcome = timing_process.measure(
-        {
-            "variant": "Tiny",
-            "num_classes": 3,
-            "config": RunConfig(threads=1).as_record(),
-            "cases": [{"device": "cpu", "image_size": 32}],
-            "plugins": [str(tiny_plugin)],
-        }
-    )
-    assert outcome["timing"] == []
-    assert outcome["timing_error"] == "out of memory at batch 16 on cpu at 32 pixels"
+def test_a_time_budget_below_a_round_is_refused_before_anything_is_written(
+    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for line in (
+        f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --time-budget 1",
+        f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --time-budget 1s",
+    ):
+        assert main(shlex.split(line)) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: --time-budget 2s is too small for a single round")
+        assert "give --time-budget" in err
+    assert list(here.iterdir()) == []
 
 
-def test_a_failed_timing_is_a_warning_of_the_run(here, photos, tiny_plugin, monkeypatch) -> None:
-    monkeypatch.setattr(
-        single, "time_variant", lambda *a, **k: {"timing": [], "timing_error": "no clock"}
-    )
-    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    assert run(line) == 0
+def test_a_failed_timing_is_a_warning_of_the_run(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+) -> None:
+    played.failures["Tiny"] = {"error": "no clock"}
+    assert run(f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}") == 0
     record = records(here)["Tiny"]
     assert "timing: no clock" in record["warnings"]
     assert record["metrics"]["fps"] is None
+
+
+def test_a_session_is_in_the_records_of_all_its_variants(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+) -> None:
+    played.full_above["Tiny_CA"] = 8
+    line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --rounds 6"
+    assert run(line) == 0
+    found = records(here)
+    assert found["Tiny"]["session"] == found["Tiny_CA"]["session"]
+    for record in found.values():
+        assert any("batch 8 instead of 16 for all" in line for line in record["warnings"])
+        assert {case["batch_size"] for case in record["timing"]} == {1, 8}
+        assert all(len(case["rounds"]) == 6 for case in record["timing"])
+        clocks = {case["clock"] for case in record["timing"]}
+        assert clocks == {"model", "pipeline", "train"}
+        assert record["metrics"]["fps"] == pytest.approx(8 / 0.08)
+
+
+# --- seeds and folds -------------------------------------------------------------------------
+
+
+def test_seeds_are_the_same_for_all_variants(
+    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(f"{line} --seeds 2 --seed 5") == 0
+    assert "[4/4] Tiny_CA, seed 6" in capsys.readouterr().err
+    tested: dict[tuple[str, int], list[str]] = {}
+    for path in here.glob("results/*/run.json"):
+        record = json.loads(path.read_text())
+        key = record["variant"]["name"], record["config"]["seed"]
+        tested[key] = record["test"]["ids"]
+    assert set(tested) == {("Tiny", 5), ("Tiny", 6), ("Tiny_CA", 5), ("Tiny_CA", 6)}
+    assert tested["Tiny", 5] == tested["Tiny_CA", 5]
+    assert tested["Tiny", 6] == tested["Tiny_CA", 6]
+    assert tested["Tiny", 5] != tested["Tiny", 6]
+    assert main(["report"]) == 0
+    assert "2 seeds" in Path(capsys.readouterr().out.strip()).read_text()
+
+
+def test_folds_test_every_image_once(here: Path, photos: Path, tiny_plugin: Path) -> None:
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(f"{line} --folds 3 --epochs 1") == 0
+    tested: list[str] = []
+    for path in here.glob("results/*/run.json"):
+        record = json.loads(path.read_text())
+        assert record["data"]["fold"]["of"] == 3
+        tested += record["test"]["ids"]
+    assert len(tested) == len(set(tested)) == 40
+
+
+# --- comparing -------------------------------------------------------------------------------
+
+
+def test_compare_names_what_is_real(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    played.seconds = {"Tiny": 0.010, "Tiny_CA": 0.015}
+    line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    assert run(line) == 0
+    capsys.readouterr()
+    assert main(["compare", "Tiny", "tiny_ca"]) == 0
+    out = capsys.readouterr().out
+    assert "Tiny_CA" in out
+    assert "33 %" in out
+    for words in (["compare", "Tiny", "Tony"], ["compare", "Tiny"]):
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+def test_own_claims_and_budgets_reach_the_report(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --epochs 1"
+    assert run(line) == 0
+    capsys.readouterr()
+    claim = """[[claim]]
+variant = "Tiny"
+metric = "parameters"
+value = 123
+unit = "M"
+source = "my card"
+"""
+    Path("mine.toml").write_text(claim)
+    words = "report --claims mine.toml --max-latency-ms 50 --max-size-mb 5"
+    assert main(shlex.split(words)) == 0
+    text = Path(capsys.readouterr().out.strip()).read_text()
+    assert "my card" in text
+    assert "50 ms" in text
+    Path("mine.toml").write_text(claim.replace('unit = "M"\n', ""))
+    assert main(shlex.split("report --claims mine.toml")) == 2
+    assert "unit" in capsys.readouterr().err
+    for flag in ("--max-latency-ms", "--max-size-mb"):
+        for value in ("fast", "0", "-1", "nan", "inf"):
+            assert main(["report", flag, value]) == 2
+            assert flag in capsys.readouterr().err
 
 
 # --- estimates -------------------------------------------------------------------------------
@@ -418,6 +531,7 @@ def test_an_estimate_is_measured_once_and_then_cached(
     chosen = variants.select(["Tiny", "Tiny_CA"])
     config = RunConfig(data_dir=photos, image_size=32, batch_size=4, epochs=10, timing=False)
     parts = find_parts(config)
+    device = torch.device("cpu")
     calls = []
 
     def measure(variant, *_):
@@ -426,10 +540,12 @@ def test_an_estimate_is_measured_once_and_then_cached(
 
     monkeypatch.setattr(module, "_measure", measure)
     for _ in range(2):
-        found = module.estimate(chosen, config, parts, torch.device("cpu"))
+        rates = module.measure_rates(chosen, config, parts.num_classes, device)
+        assert rates == {"Tiny": (0.5, 0.25), "Tiny_CA": (0.5, 0.25)}
+        found = module.estimate(chosen, config, [parts, parts], rates)
         used = {name: len(p) for name, p in parts.used.as_dict().items()}
         seconds = 10 * (0.5 * used["train"] + 0.25 * used["valid"]) + 0.25 * used["test"]
-        assert [item.minutes for item in found] == pytest.approx([seconds / 60] * 2)
+        assert [item.minutes for item in found] == pytest.approx([2 * seconds / 60] * 2)
     assert calls == ["Tiny"]
 
 
@@ -444,9 +560,9 @@ def test_an_estimate_without_a_measurement_says_so(photos, tiny_plugin, monkeypa
     variants.load_plugin(tiny_plugin)
     config = RunConfig(data_dir=photos, image_size=32, batch_size=4)
     monkeypatch.setattr(module, "BUDGET_S", -1.0)
-    (found,) = module.estimate(
-        variants.select(["Tiny"]), config, find_parts(config), torch.device("cpu")
-    )
+    chosen = variants.select(["Tiny"])
+    assert module.measure_rates(chosen, config, 3, torch.device("cpu")) == {}
+    (found,) = module.estimate(chosen, config, [find_parts(config)], {})
     assert "not measured" in found.note
 
 

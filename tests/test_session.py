@@ -14,65 +14,18 @@ from bench.config import RunConfig
 from bench.measure.cases import Case
 from bench.plan import Plan
 from bench.session import CONTROL, Session, Timed
+from tests.played import Played
 
 LATENCY = Case(
     device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1
 )
 BATCHED = attrs.evolve(LATENCY, regime="throughput", batch_size=16)
-SECONDS = {"A": 0.010, "B": 0.020, "C": 0.040}
-
-
-class Played:
-    """Stands for a process: answers at once with planted seconds, and notes what it was asked."""
-
-    log: list[tuple[str, list[int]]] = []
-    waiting = 0
-    most_waiting = 0
-    failures: dict[str, dict[str, Any]] = {}
-    full_above: dict[str, int] = {}
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        self.job = job
-        Played.waiting += 1
-        Played.most_waiting = max(Played.most_waiting, Played.waiting)
-
-    def wait_until_ready(self) -> None:
-        pass
-
-    def measure(self) -> dict[str, Any]:
-        name = self.job["variant"]
-        Played.log.append((name, [case["batch_size"] for case in self.job["cases"]]))
-        if name in Played.failures:
-            return {"cases": [], **Played.failures[name]}
-        return {"cases": [self.one(name, case) for case in self.job["cases"]], "error": None}
-
-    def one(self, name: str, case: dict[str, Any]) -> dict[str, Any]:
-        about = {"device": "cpu", "regime": case["regime"], "batch_size": case["batch_size"]}
-        if case["batch_size"] > Played.full_above.get(name, 1000):
-            return {"case": case, "about": about, "out_of_memory": True}
-        sample = {
-            "block_seconds": [SECONDS[name] * case["batch_size"]] * 3,
-            "steps_per_block": 1,
-            "step_seconds": [SECONDS[name]] if case["regime"] == "latency" else [],
-            "warmup_steps": 3,
-            "minor_faults_per_step": 0.0,
-            "others_load": 0.0,
-            "peak_memory_mb": 100.0,
-            "peak_memory_kind": "process resident",
-        }
-        return {"case": case, "about": about, "sample": sample}
-
-    def close(self) -> None:
-        Played.waiting -= 1
 
 
 @pytest.fixture(autouse=True)
-def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
-    Played.log, Played.waiting, Played.most_waiting = [], 0, 0
-    Played.failures, Played.full_above = {}, {}
-    monkeypatch.setattr(session, "TimingProcess", Played)
+def seconds(played: type[Played], monkeypatch: pytest.MonkeyPatch) -> None:
+    played.seconds = {"A": 0.010, "B": 0.020, "C": 0.040}
     monkeypatch.setattr(session, "others_load", lambda: 0.01)
-    return Played
 
 
 def run(rounds: int = 4, budget_s: float | None = None, seed: int = 0, **changes) -> Timed:

@@ -1,0 +1,62 @@
+"""A timing process that is only played, for what is built on top of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Played:
+    """Stands for a process: answers at once with planted seconds, and notes what it was asked."""
+
+    log: list[tuple[str, list[int]]] = []
+    waiting = 0
+    most_waiting = 0
+    seconds: dict[str, float] = {}
+    failures: dict[str, dict[str, Any]] = {}
+    full_above: dict[str, int] = {}
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = job
+        Played.waiting += 1
+        Played.most_waiting = max(Played.most_waiting, Played.waiting)
+
+    def wait_until_ready(self) -> None:
+        pass
+
+    def measure(self) -> dict[str, Any]:
+        name = self.job["variant"]
+        Played.log.append((name, [case["batch_size"] for case in self.job["cases"]]))
+        if name in Played.failures:
+            return {"cases": [], **Played.failures[name]}
+        return {"cases": [self.one(name, case) for case in self.job["cases"]], "error": None}
+
+    def one(self, name: str, case: dict[str, Any]) -> dict[str, Any]:
+        kept = ("device", "clock", "regime", "image_size", "batch_size", "threads")
+        about = {
+            **{key: case[key] for key in kept},
+            "device_name": "played CPU",
+            "dtype": "float32",
+            "memory_format": "contiguous",
+            "mode": "eager",
+            "inside_clock": case["clock"],
+            "allocator": {"setting": "default"},
+            "omp_wait_policy": None,
+            "tf32": False,
+            "cudnn_benchmark": False,
+        }
+        if case["batch_size"] > Played.full_above.get(name, 1000):
+            return {"case": case, "about": about, "out_of_memory": True}
+        sample = {
+            "block_seconds": [Played.seconds.get(name, 0.01) * case["batch_size"]] * 3,
+            "steps_per_block": 1,
+            "step_seconds": [Played.seconds.get(name, 0.01)] if case["regime"] == "latency" else [],
+            "warmup_steps": 3,
+            "minor_faults_per_step": 0.0,
+            "others_load": 0.0,
+            "peak_memory_mb": 100.0,
+            "peak_memory_kind": "process resident",
+        }
+        return {"case": case, "about": about, "sample": sample}
+
+    def close(self) -> None:
+        Played.waiting -= 1
