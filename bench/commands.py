@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -10,40 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import variants
-from bench.cli import flags_of
+from bench import listing
+from bench.asked import asked_classes, chosen_variants, print_json, resolved_options, text_table
 from bench.errors import BenchError
-from bench.presets import Resolved, load_presets, resolve
-
-
-def _select(parsed: Namespace) -> list[variants.Variant]:
-    try:
-        for path in parsed.plugin:
-            variants.load_plugin(path)
-        return variants.select(parsed.variants or ["all"])
-    except variants.VariantError as error:
-        raise BenchError(str(error)) from error
-
-
-def _resolve(parsed: Namespace) -> Resolved:
-    return resolve(flags_of(parsed), preset=getattr(parsed, "preset", None))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    from tabulate import tabulate
-
-    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
-
 
 # --- run and check ---------------------------------------------------------------------------
 
 
 def run(parsed: Namespace, command_line: str) -> int:
     """Check, then train, count and time; 1 when a variant failed."""
-    chosen, resolved = _select(parsed), _resolve(parsed)
+    chosen, resolved = chosen_variants(parsed), resolved_options(parsed)
     from bench.check import check as check_all
 
     checked = check_all(chosen, resolved.config)
@@ -61,7 +36,7 @@ def run(parsed: Namespace, command_line: str) -> int:
         plugins=parsed.plugin,
         stream=sys.stderr,
     )
-    print(_table([_summary(folder, record) for folder, record in outcome.runs]))
+    print(text_table([_summary(folder, record) for folder, record in outcome.runs]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
     print(f"next: python -m bench report{_results_flag(resolved.config.results_dir)}")
     if outcome.failed:
@@ -91,7 +66,7 @@ def _summary(folder: Path, record: dict[str, Any]) -> dict[str, str]:
 
 def check(parsed: Namespace, command_line: str) -> int:
     """Everything that ``run`` does before it trains."""
-    chosen, resolved = _select(parsed), _resolve(parsed)
+    chosen, resolved = chosen_variants(parsed), resolved_options(parsed)
     from bench.check import check as check_all
 
     checked = check_all(chosen, resolved.config)
@@ -105,7 +80,7 @@ def check(parsed: Namespace, command_line: str) -> int:
 
 def report(parsed: Namespace, command_line: str) -> int:
     """Render records; imports no PyTorch."""
-    config = _resolve(parsed).config
+    config = resolved_options(parsed).config
     from bench.report import render
     from bench.report.claims_file import load_claims_file
 
@@ -134,7 +109,7 @@ def report(parsed: Namespace, command_line: str) -> int:
 
 def compare(parsed: Namespace, command_line: str) -> int:
     """Compare variants of a sweep in the terminal; imports no PyTorch."""
-    config = _resolve(parsed).config
+    config = resolved_options(parsed).config
     from bench.report.comparing import compare_text
 
     records, _, _ = _records(config.results_dir, parsed.runs, parsed.sweep)
@@ -188,126 +163,16 @@ def _refuse_file(reports_dir: Path, name: str) -> None:
             raise BenchError(f"{path} is a file: give --reports-dir or --name a folder's name")
 
 
-# --- list, count, time, data -----------------------------------------------------------------
-
-
-def list_(parsed: Namespace, command_line: str) -> int:
-    """Variants or presets, without PyTorch."""
-    if parsed.presets:
-        return _list_presets(parsed.json)
-    try:
-        for path in parsed.plugin:
-            variants.load_plugin(path)
-        found = [variants.get(name) for name in variants.names()]
-    except variants.VariantError as error:
-        raise BenchError(str(error)) from error
-    rows = [
-        {
-            "variant": variant.name,
-            "group": variant.group,
-            "backbone": variant.backbone,
-            "attention": [spec.describe() for spec in variant.attention],
-            "parameters": variant.declared_parameters(10),
-            "parameters_1000_classes": variant.declared_parameters(1000),
-            "baseline": variant.baseline,
-            "use_case": variant.use_case,
-            "weights_tag": variant.weights_tag,
-            "paper": variant.paper,
-            "version": variant.version,
-            "module": variants.module_of(variant),
-        }
-        for variant in found
-    ]
-    if parsed.json:
-        _print_json(rows)
-        return 0
-    shown = [
-        {
-            "variant": row["variant"],
-            "group": row["group"],
-            "backbone": row["backbone"],
-            "attention": " + ".join(row["attention"]) or "none",  # type: ignore[arg-type]
-            "parameters (10 classes)": _thousands(row["parameters"]),
-            "use case": row["use_case"],
-        }
-        for row in rows
-    ]
-    print(_table(shown))
-    return 0
-
-
-def _thousands(number: Any) -> str:
-    return "not declared" if number is None else f"{number:,}"
-
-
-def _list_presets(as_json: bool) -> int:
-    presets = load_presets().values()
-    if as_json:
-        _print_json(
-            [
-                {
-                    "preset": preset.name,
-                    "title": preset.title,
-                    "command": preset.command,
-                    "hardware": preset.hardware,
-                    "options": preset.options,
-                    "expected": preset.expected,
-                }
-                for preset in presets
-            ]
-        )
-        return 0
-    for preset in presets:
-        print(f"{preset.name}: {preset.title}")
-        print(f"  command   {preset.command}")
-        print(f"  hardware  {preset.hardware}")
-        expected = {name: preset.expected.get(name) for name in ("minutes", "accuracy_percent")}
-        for name, value in expected.items():
-            text = "not stated" if value is None else "-".join(f"{x:g}" for x in value)
-            print(f"  expected  {name.replace('_', ' ')}: {text}")
-        print(f"  source    {preset.expected.get('source', 'this project')}")
-    return 0
-
-
-def _classes(parsed: Namespace) -> int:
-    if parsed.classes < 2:
-        raise BenchError(f"--classes must be at least 2: {parsed.classes}")
-    return parsed.classes
-
-
-def count(parsed: Namespace, command_line: str) -> int:
-    """Parameters, size and GMACs of the chosen variants."""
-    chosen, config, classes = _select(parsed), _resolve(parsed).config, _classes(parsed)
-    from bench import build
-
-    rows = []
-    for variant in chosen:
-        counts = build.count(variant, classes, config, [config.image_size])
-        macs = counts.pop("macs")[0]
-        rows.append({"variant": variant.name, **counts, **macs})
-    if parsed.json:
-        _print_json(rows)
-        return 0
-    print(f"{classes} classes, {config.image_size} pixels; GMACs: one multiply-add is one")
-    shown = [
-        {
-            "variant": row["variant"],
-            "parameters": f"{row['parameters']:,}",
-            "of attention": _thousands(row["attention_parameters"]),
-            "with 1000 classes": f"{row['parameters_1000_classes']:,}",
-            "MB": f"{row['size_mb']:.1f}",
-            "GMACs (fvcore)": f"{row['gmacs']:.4f}",
-            "GMACs (FlopCounterMode / 2)": f"{row['gmacs_flop_counter']:.4f}",
-        }
-        for row in rows
-    ]
-    print(_table(shown))
-    return 0
+# --- timing and data ------------------------------------------------------------------------
 
 
 def time(parsed: Namespace, command_line: str) -> int:
     """Time the chosen variants together; records go to the results folder."""
-    chosen, resolved, classes = _select(parsed), _resolve(parsed), _classes(parsed)
+    chosen, resolved, classes = (
+        chosen_variants(parsed),
+        resolved_options(parsed),
+        asked_classes(parsed),
+    )
     from bench.check import check_folder
     from bench.report.selection import Selection
     from bench.report.speedtable import speed_tables
@@ -325,7 +190,7 @@ def time(parsed: Namespace, command_line: str) -> int:
     records = [record for _, record in outcome.runs]
     if parsed.json:
         rows = [{"variant": r["variant"]["name"], **case} for r in records for case in r["timing"]]
-        _print_json({"session": records[0]["session"], "timing": rows})
+        print_json({"session": records[0]["session"], "timing": rows})
     else:
         for table in speed_tables(Selection(records)):
             print(f"{table.title}\n{table.caption}\n\n{_text(table)}\n")
@@ -349,7 +214,7 @@ def _results_flag(results_dir: Path) -> str:
 
 def data(parsed: Namespace, command_line: str) -> int:
     """Audit a data folder, or write the synthetic set."""
-    config = _resolve(parsed).config
+    config = resolved_options(parsed).config
     from bench.data.audit import audit
     from bench.data.division import find_splits, split_warnings
     from bench.data.parts import find_data_set, usable_threads
@@ -371,7 +236,7 @@ def data(parsed: Namespace, command_line: str) -> int:
         warnings=split_warnings(config, index, copies, splits[0]),
     )
     if parsed.json:
-        _print_json({**found.as_dict(), "dedup": config.dedup, "folds": config.folds})
+        print_json({**found.as_dict(), "dedup": config.dedup, "folds": config.folds})
     else:
         print(found.render_text())
     return 0
@@ -382,8 +247,8 @@ COMMANDS: dict[str, Callable[[Namespace, str], int]] = {
     "check": check,
     "report": report,
     "compare": compare,
-    "list": list_,
-    "count": count,
+    "list": listing.list_,
+    "count": listing.count,
     "time": time,
     "data": data,
 }
