@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: smoke test lint format benchmark lock
+.PHONY: smoke test lint format benchmark calibration
 
 # Set up and run the main job on the built-in data: every variant, then the report.
 smoke: $(VENV)/.installed
@@ -25,6 +25,10 @@ format: $(VENV)/.developed
 
 benchmark: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-autosave
+
+# Measure the harness itself; needs a quiet machine and about two hours on two cores.
+calibration: $(VENV)/.installed
+	$(BIN)/python -m experiments.calibration
 
 $(VENV)/.installed $(VENV)/.tested $(VENV)/.developed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
