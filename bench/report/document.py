@@ -183,12 +183,11 @@ def _figures(selection: Selection) -> list[Figure]:
             "Accuracy over throughput",
             caption(
                 note,
-                "Bars: 95 % Wilson interval of the accuracy on the validation part; hollow: "
-                "undertrained.",
+                scatter.bars_note(selection),
                 timing_note(shown),
             ),
             "no valid complete run has both an accuracy and a timing at 224 pixels",
-            lambda path: scatter.accuracy_vs_throughput(shown, path),
+            lambda path: scatter.accuracy_vs_throughput(selection, path),
         ),
         Figure(
             "training-accuracy",

@@ -23,7 +23,7 @@ from experiments.calibration.common import Record, Row, head
 NAME = "agreement"
 MODELS = ("ResNet18", "MobileNetV3_Small")
 OURS, AGAIN, THEIRS = "this harness", "this harness (A/A)", "timm's procedure"
-ROUNDS = 10
+ROUNDS = 8
 BATCH_SIZE = 8
 IMAGE_SIZE = 224
 

@@ -20,7 +20,7 @@ from bench.stats.timing import compare_speeds, declare, noise_floor
 from experiments.calibration.common import Record, Row, head, rate
 
 NAME = "repeatability"
-ROUNDS = 10
+ROUNDS = 6
 BATCH_SIZE = 8
 BASELINE = "EfficientNetV2_S"
 
