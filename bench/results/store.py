@@ -100,12 +100,23 @@ def _named_run(results_dir: Path, run: str) -> Path:
 
 
 def latest_sweep(records: Sequence[dict[str, Any]]) -> str | None:
-    """The id of the sweep whose first run started last."""
-    first: dict[str, str] = {}
+    """The id of the sweep whose first run started last.
+
+    Sweeps that trained come before those of ``bench time``, which have no accuracy to report.
+    """
+    first: dict[str, tuple[bool, str]] = {}
     for record in records:
         sweep = record["sweep"]["id"]
-        first[sweep] = min(first.get(sweep, record["started"]), record["started"])
+        found = (not _timing_only(record), record["started"])
+        first[sweep] = min(first.get(sweep, found), found)
     return max(first, key=lambda sweep: (first[sweep], sweep)) if first else None
+
+
+def _timing_only(record: dict[str, Any]) -> bool:
+    error = record["error"] or {}
+    return (record["status"] == "complete" and record["training"] is None) or (
+        error.get("type") == "TimingError"
+    )
 
 
 def to_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -131,6 +131,22 @@ def test_the_latest_sweep_is_the_one_that_started_last() -> None:
     assert latest_sweep([]) is None
 
 
+def test_a_sweep_that_trained_comes_before_a_later_one_that_was_only_timed() -> None:
+    trained = record(sweep={"id": "run"}, started="2026-03-04T12:00:00+00:00")
+    failed = record(
+        sweep={"id": "bad"}, started="2026-03-04T12:01:00+00:00", status="failed",
+        error={"type": "DivergedError", "message": ""}, training=None,
+    )  # fmt: skip
+    timed = record(sweep={"id": "time"}, started="2026-03-04T12:02:00+00:00", training=None)
+    untimed = record(
+        sweep={"id": "time"}, started="2026-03-04T12:02:00+00:00", status="failed",
+        error={"type": "TimingError", "message": ""}, training=None,
+    )  # fmt: skip
+    assert latest_sweep([trained, timed, untimed]) == "run"
+    assert latest_sweep([trained, failed, timed]) == "bad"
+    assert latest_sweep([timed]) == "time"
+
+
 def test_the_frame_has_a_row_for_each_run(tmp_path: Path) -> None:
     failed = record(status="failed", metrics=None, counts=None, training=None)
     whole = record(
