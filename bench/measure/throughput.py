@@ -13,6 +13,7 @@ from torch.utils.benchmark.utils.timer import timer
 
 from bench.measure.cases import INSIDE, LATENCY, Case
 from bench.measure.environment import LoadMeter
+from bench.measure.gpu import gpu_state
 from bench.measure.memory import PeakMemory, allocator_of_environment, minor_faults
 from bench.stats.timing import locate
 
@@ -68,6 +69,7 @@ def time_case(step: Callable[[], object], case: Case) -> dict[str, Any]:
         "warmup_steps": warmups,
         "minor_faults_per_step": (minor_faults() - faults) / (steps * BLOCKS),
         "others_load": meter.stop(),
+        "gpu": gpu_state(torch.cuda.current_device()) if case.device == "cuda" else None,
         "peak_memory_mb": memory.peak_mb(),
         "peak_memory_kind": memory.kind,
     }
@@ -164,4 +166,12 @@ def _marks(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
     faults = statistics.median(one["minor_faults_per_step"] for one in rounds)
     if faults > MOST_FAULTS:
         marks.append(f"{faults:,.0f} page faults a step")
+    reasons = {
+        reason
+        for one in rounds
+        for reason in (one.get("gpu") or {}).get("throttle_reasons") or []
+        if "slowdown" in reason or "brake" in reason
+    }
+    if reasons:
+        marks.append(f"GPU slowed down: {', '.join(sorted(reasons))}")
     return marks

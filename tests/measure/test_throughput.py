@@ -108,6 +108,14 @@ def test_others_load_and_page_faults_mark_an_entry() -> None:
     assert assemble({"batch_size": 16}, unknown, "now")["marks"] == []
 
 
+def test_a_gpu_that_slows_down_marks_an_entry() -> None:
+    hot = {"throttle_reasons": ["software power cap", "hardware thermal slowdown"]}
+    marks = assemble({"batch_size": 16}, rounds(0.1, gpu=hot), "now")["marks"]
+    assert marks == ["GPU slowed down: hardware thermal slowdown"]
+    unknown = {"throttle_reasons": None}
+    assert assemble({"batch_size": 16}, rounds(0.1, gpu=unknown), "now")["marks"] == []
+
+
 def test_a_real_sample() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     images = torch.randn(4, 3, 32, 32)
