@@ -174,7 +174,7 @@ class Timer:
             return self._training_step(images, amp)
         self.model.eval()
         if case.clock == "copy":
-            host = random.pin_memory().contiguous(memory_format=form)
+            host = random.contiguous(memory_format=form).pin_memory()
             return lambda: self._forward(host.to(device, non_blocking=True), amp)
         if case.clock == "pipeline":
             batch = self._pipeline(case, form)
