@@ -265,7 +265,7 @@ def build_record(
             "layout": "synthetic" if synthetic else "class-folders",
             "synthetic": synthetic,
             "fingerprint": "3f9a1c0de4b7",
-            "classes": classes,
+            "classes": list(classes),
             "counts": counts,
             "used": {part: sum(counts[part].values()) for part in counts},
             "unreadable": [],
