@@ -20,7 +20,7 @@ from bench.report.judging import (
 )
 from bench.report.matching import accuracy_pair
 from bench.report.quantities import DIFFERENCE
-from bench.report.runsets import has_accuracy, unfit
+from bench.report.runsets import has_accuracy, run_set, sweep_of
 from bench.report.selection import Selection, seconds_of
 from bench.report.spread import accuracy_of
 from bench.report.timed import counted
@@ -32,7 +32,7 @@ class Runs:
 
     Attributes:
         fitting: valid and trained, and under the claim's conditions.
-        others: valid and trained, under other ones.
+        others: all that are valid and trained.
         differs: what the latest of the others differs in.
         absent: why there is neither.
     """
@@ -108,20 +108,27 @@ def _refusal(claim: Claim, runs: Runs) -> str:
 
 
 def runs_for(claim: Claim, variant: str, evidence: Evidence) -> Runs:
-    """The variant's valid and trained runs, by whether they were made as the claim says."""
-    selection = evidence.selection
+    """The variant's runs, by whether they were made as the claim says.
+
+    Sweeps with an invalid or undertrained run are left out whole; where the latest is one of them,
+    there is no run to judge.
+    """
+    selection, data = evidence.selection, evidence.claims.data
     judged = [record for record in selection.complete(variant) if has_accuracy(record)]
-    trained = [record for record in judged if unfit(selection, record) is None]
-    if not trained:
-        reasons = [unfit(selection, record) for record in judged[-1:]]
-        reason = reasons[0] if reasons else None
+    if not judged:
         absent = evidence.absence(variant) or f"{variant} was not trained in these runs"
-        return Runs((), (), (), f"{variant}: {reason}" if reason else absent)
-    data = evidence.claims.data
+        return Runs((), (), (), absent)
 
     def differs(record: Record) -> list[str]:
         return differing(claim.conditions, facts_of_run(record, data), OF_THE_MACHINE)
 
-    fitting = tuple(record for record in trained if not differs(record))
-    latest = max(trained, key=seconds_of)
-    return Runs(fitting, tuple(trained), tuple(differs(latest)), "")
+    candidates = [record for record in judged if not differs(record)]
+    latest = max(candidates or judged, key=seconds_of)
+    absent = run_set(selection, variant, sweep_of(latest)).absent
+    if absent:
+        return Runs((), (), (), absent)
+    sweeps = {sweep_of(record) for record in judged}
+    whole = {sweep for sweep in sweeps if run_set(selection, variant, sweep).absent is None}
+    fitting = tuple(record for record in candidates if sweep_of(record) in whole)
+    others = tuple(record for record in judged if sweep_of(record) in whole)
+    return Runs(fitting, others, tuple(differs(latest)), "")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from bench.report.gates import Record, hits, judged_accuracy, judged_part
-from bench.report.selection import Selection, seconds_of
+from bench.report.seeds import accuracy_of
+from bench.report.selection import Selection, distinct, seconds_of
 from bench.report.values import failure
 
 Key = tuple[Any, Any]
@@ -19,9 +20,9 @@ class RunSet:
     """The runs that a variant's accuracy is taken from: those of one sweep.
 
     Attributes:
-        runs: by seed and number of the fold.
-        left_out: runs that are invalid or undertrained, with the reason.
-        absent: why there is no run at all, or None.
+        runs: by seed and number of the fold; none where one of them is invalid or undertrained.
+        left_out: the runs that are, with the reason.
+        absent: why there is no run, or None.
     """
 
     variant: str
@@ -52,25 +53,47 @@ class RunSet:
 
 
 def run_set(selection: Selection, variant: str, sweep: str | None = None) -> RunSet:
-    """The valid and trained runs of a variant in one sweep, the latest that has an accuracy."""
+    """The runs of a variant in one sweep, the latest that has an accuracy.
+
+    The runs that did well say nothing alone: with one that collapsed or cannot be believed, the
+    variant has no accuracy.
+    """
     judged = [record for record in selection.complete(variant) if has_accuracy(record)]
     if not judged:
         return RunSet(variant, {}, absent=_absent(selection, variant))
     wanted = sweep or sweep_of(max(judged, key=seconds_of))
-    runs: dict[Key, Record] = {}
-    left_out: list[str] = []
-    for record in sorted(judged, key=seconds_of):
-        if sweep_of(record) != wanted:
-            continue
-        key = _key(record)
-        reason = unfit(selection, record)
-        runs.pop(key, None)
-        if reason is None:
-            runs[key] = record
-        else:
-            left_out.append(f"{variant}, {_named(key)}: {reason}")
-    absent = None if runs else left_out[0]
-    return RunSet(variant, runs, tuple(left_out), absent)
+    # Of two runs with one seed and fold the later one counts.
+    runs = {
+        _key(record): record
+        for record in sorted(judged, key=seconds_of)
+        if sweep_of(record) == wanted
+    }
+    unfit_runs = {key: why for key, run in runs.items() if (why := unfit(selection, run))}
+    reason = _unfit_set(selection, variant, runs)
+    if reason is None:
+        return RunSet(variant, runs)
+    left_out = [f"{variant}, {_named(key)}: {why}" for key, why in unfit_runs.items()]
+    absent = left_out[0] if len(runs) == 1 and left_out else f"{variant}: {reason}"
+    return RunSet(variant, {}, tuple(left_out), absent)
+
+
+def _unfit_set(selection: Selection, variant: str, runs: Mapping[Key, Record]) -> str | None:
+    """Why runs that belong together have no accuracy, or None."""
+    broken = [why for run in runs.values() if (why := selection.invalid(run))]
+    if broken:
+        several = f"{len(broken)} of {len(runs)} {_kind(runs)}: " if len(runs) > 1 else ""
+        return f"invalid: {several}{'; '.join(distinct(broken))}"
+    # A fold alone has few images: the folds of a seed are judged together.
+    found = accuracy_of(Selection(list(runs.values())), variant)
+    return f"undertrained: {found.undertrained}" if found and found.undertrained else None
+
+
+def _kind(keys: Collection[Key]) -> str:
+    """What the runs repeat: ``seeds``, ``folds``, or both, which are ``runs``."""
+    seeds, folds = ({key[place] for key in keys} for place in (0, 1))
+    if len(folds) == 1:
+        return "seeds"
+    return "folds" if len(seeds) == 1 else "runs"
 
 
 def has_accuracy(record: Record) -> bool:

@@ -102,3 +102,29 @@ def test_several_seeds_are_judged_together(make_record):
     assert found.word == CONFIRMED
     assert found.figure is not None
     assert "3 seeds" in found.figure.count
+
+
+def test_a_collapsed_or_invalid_seed_leaves_no_verdict(make_record):
+    one = claim("accuracy", (91, 97), conditions=PADDY)
+    records = [trained(make_record, CA, 3760, seed=seed, minute=seed) for seed in range(5)]
+    assert decided(records, one).word == CONFIRMED
+    records[1]["test"]["predictions"] = [0] * 4000
+    found = decided(records, one)
+    assert (found.word, found.figure) == (NOT_MEASURED, None)
+    assert found.reason.startswith(f"{CA}: undertrained: 1 of 5 seeds: predicts a single class;")
+    records[1]["metrics"]["valid_loss"] = None
+    found = decided(records, one)
+    assert found.word == NOT_MEASURED
+    assert "invalid: 1 of 5 seeds: valid_loss" in found.reason
+    gain = claim("accuracy", 0, form="difference", against="ResNet18", conditions=PADDY)
+    other = trained(make_record, "ResNet18", 3700)
+    assert "invalid: 1 of 5 seeds" in decided([*records, other], gain).reason
+
+
+def test_an_undertrained_sweep_under_other_conditions_hides_nothing(make_record):
+    good = trained(make_record, CA, 3760)
+    bad = trained(make_record, CA, 3760, minute=50, synthetic=True)
+    bad["sweep"] = {"id": "later"}
+    bad["test"]["predictions"] = [0] * 4000
+    one = claim("accuracy", (91, 97), conditions=PADDY)
+    assert decided([good, bad], one).word == CONFIRMED

@@ -92,7 +92,7 @@ def test_undertrained_invalid_failed_and_untrained_runs_are_left_out(make_record
     assert pair(untrained, two).refused.reason == f"{ONE} was not trained: it has no accuracy"
 
 
-def test_seeds_are_paired_and_a_collapsed_seed_is_left_out(make_record):
+def test_seeds_are_paired_and_a_collapsed_seed_leaves_no_comparison(make_record):
     records = []
     for seed in range(4):
         for name, right in ((ONE, GOOD), (TWO, WORSE)):
@@ -104,7 +104,8 @@ def test_seeds_are_paired_and_a_collapsed_seed_is_left_out(make_record):
     assert found.images() == "103 test images, 4 seeds"
     records[0]["test"]["predictions"] = [0] * 100
     found = pair(*records)
-    assert found.seeds == (1, 2, 3)
+    assert found.verdict == "not compared"
+    assert found.refused.reason == f"{ONE}: undertrained: 1 of 4 seeds: predicts a single class"
     assert found.notes == (f"{ONE}, seed 0: undertrained: predicts a single class",)
 
 

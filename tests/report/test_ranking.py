@@ -95,6 +95,18 @@ def test_folds_are_one_accuracy_over_all_images(make_record):
     assert text.endswith("n 20, 2 folds")
 
 
+def test_a_collapsed_fold_takes_no_rank(make_record):
+    records = []
+    for fold in range(3):
+        record = set_predictions(make_record("A"), [True] * 20, first=20 * fold)
+        record["data"]["fold"] = {"number": fold + 1, "of": 3}
+        records.append(record)
+    records[2]["test"]["predictions"] = [4] * 20
+    found, left_out = rankings(Selection(records))
+    assert found == []
+    assert left_out == {"A": "undertrained: 1 of 3 folds: predicts a single class"}
+
+
 def test_ten_variants_are_corrected_for_45_comparisons(ranked):
     letters = "ABCDEFGHIJ"
     records = ranked(**dict.fromkeys(letters, GOOD))
