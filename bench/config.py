@@ -213,7 +213,10 @@ class RunConfig:
         check=validators.and_(validators.ge(1), validators.le(1024)),
     )
     timing: bool = option(
-        bool, True, "time inference after training (--no-timing: counts only)", section="measuring"
+        bool,
+        True,
+        "time all variants before training (--no-timing: counts only)",
+        section="measuring",
     )
     rounds: int = option(
         int,
@@ -271,6 +274,8 @@ class RunConfig:
                 f"'valid_fraction' and 'test_fraction' leave nothing to train on: "
                 f"{self.valid_fraction} + {self.test_fraction}"
             )
+        if self.seed + self.seeds > 2**31:
+            raise ValueError(f"'seed' and 'seeds' pass the largest seed, {2**31 - 1}")
         unknown = [name for name in self.clock_names if name not in CLOCKS]
         if unknown or not self.clock_names:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from bench.measure.cases import REFERENCE_SIZE
 from bench.measure.complexity import counters_disagree
 from bench.measure.environment import environment
 from bench.measure.memory import keep_freed_memory
-from bench.results import SCHEMA, SCHEMA_VERSION
+from bench.results import SCHEMA, SCHEMA_VERSION, write_json
 from bench.session import Timed
 
 
@@ -103,3 +104,11 @@ def time_into(record: dict[str, Any], name: str, timed: Timed | None) -> None:
         f"{item['variant']}: {item['reason']}"
         for item in timed.record["lowered_batch"]
     ]
+
+
+def keep_session(timed: Timed, results_dir: Path) -> Path:
+    """Write a session whole to ``session-<id>.json`` in the results folder, at once."""
+    results_dir.mkdir(parents=True, exist_ok=True)
+    path = results_dir / f"session-{timed.record['id']}.json"
+    write_json(path, {"session": timed.record, "timing": timed.timing, "errors": timed.errors})
+    return path

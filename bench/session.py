@@ -86,7 +86,12 @@ class Session:
         number = 0
         while number < self.plan.rounds and not all(self.errors.values()):
             started = time.monotonic()
-            if not self._round(number):
+            try:
+                counts = self._round(number)
+            except KeyboardInterrupt:
+                self._interrupted(number)
+                break
+            if not counts:
                 number = 0
                 continue
             number += 1
@@ -168,6 +173,17 @@ class Session:
             self.about.setdefault(entry, {})[case] = one["about"]
         return True
 
+    def _interrupted(self, rounds: int) -> None:
+        """End with the rounds that are whole; without one there is nothing to keep."""
+        if rounds == 0:
+            raise KeyboardInterrupt
+        for cases in self.samples.values():
+            for case, samples in cases.items():
+                cases[case] = [one for one in samples if one["round"] < rounds]
+        self.orders = self.orders[:rounds]
+        self.notes.append(f"interrupted after {rounds} of {self.plan.rounds} rounds")
+        self._say(f"timing: {self.notes[-1]}: they are kept")
+
     def _fail(self, entry: str, reason: str) -> None:
         self.errors[entry] = " ".join(reason.split())
         self._say(f"timing of {entry} failed: {self.errors[entry]}")
@@ -198,6 +214,8 @@ class Session:
             "rounds_planned": self.plan.rounds,
             "variants": list(self.plan.names),
             "baseline": self.plan.baseline,
+            # Beside the control: the noise floor must not hang on the baseline's own record.
+            "reference": self._entries(self.plan.baseline),
             "control": {
                 "name": control,
                 "timing": self._entries(control),

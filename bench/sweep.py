@@ -20,6 +20,7 @@ from bench.data.cache import DecodedImages, decode
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
+from bench.record import keep_session
 from bench.session import Session, Timed
 from bench.single import Sweep, run_variant
 
@@ -72,7 +73,7 @@ def run_sweep(
     sweep_id = new_sweep_id(datetime.now())
     with tempfile.TemporaryDirectory(prefix="paddy-bench-") as folder:
         images = _decode(checked, config, Path(folder), stream)
-        timed = _time(checked, config, plugins, stream)
+        timed = _time(checked, config, images, plugins, stream)
         done: list[tuple[Path, dict[str, Any]]] = []
         total = len(chosen) * len(checked.runs)
         for run in checked.runs:
@@ -129,12 +130,18 @@ def _decode(checked: Checked, config: RunConfig, folder: Path, stream: TextIO) -
     return images
 
 
-def _time(checked: Checked, config: RunConfig, plugins: list[Path], stream: TextIO) -> Timed | None:
+def _time(
+    checked: Checked,
+    config: RunConfig,
+    images: DecodedImages,
+    plugins: list[Path],
+    stream: TextIO,
+) -> Timed | None:
     if checked.plan is None:
         return None
     print(f"timing: {checked.plan.line()}", file=stream, flush=True)
-    parts = checked.runs[0].parts
-    return Session(
+    parts = checked.runs[0].parts.without(images)
+    timed = Session(
         checked.plan,
         config,
         num_classes=parts.num_classes,
@@ -142,3 +149,6 @@ def _time(checked: Checked, config: RunConfig, plugins: list[Path], stream: Text
         images=[parts.index.path(p).absolute() for p in parts.used.valid[:MOST_PIPELINE_IMAGES]],
         stream=stream,
     ).run()
+    # Trainings take hours: what was timed must not hang on their end.
+    keep_session(timed, config.results_dir)
+    return timed

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import variants
 from bench.check import choose_device, plan_timing
 from bench.config import RunConfig
+from bench.data.images import UnreadableImage, load_rgb
+from bench.data.index import ImageIndex
 from bench.data.parts import find_index
+from bench.errors import BenchError
 from bench.presets import Resolved
-from bench.record import count_into, new_record, now, time_into
+from bench.record import count_into, keep_session, new_record, now, time_into
 from bench.results import new_run_folder, write_json
 from bench.session import Session
 from bench.sweep import MOST_PIPELINE_IMAGES, Outcome, new_sweep_id
@@ -51,6 +55,7 @@ def time_variants(
     timed = Session(
         plan, config, num_classes=num_classes, plugins=plugins, images=images, stream=stream
     ).run()
+    keep_session(timed, config.results_dir)
     sweep_id = new_sweep_id(datetime.now())
     sweep = {"id": sweep_id, "command": command, "preset": resolved.preset}
     done = []
@@ -59,17 +64,30 @@ def time_variants(
             variant, config, sweep=sweep, sources=resolved.sources, data=data, device=device
         )
         time_into(record, variant.name, timed)
+        _count(record, variant, num_classes, config)
         if record["timing"]:
-            count_into(record, variant, num_classes, config)
             record["status"] = "complete"
         else:
             reason = record["timing_error"] or "nothing was timed"
             record["error"] = {"type": "TimingError", "message": reason, "traceback": ""}
         record["finished"] = now()
+        loads = {key: timed.record[key] for key in ("load_before", "load_after")}
+        record["environment"] |= loads
         folder = new_run_folder(config.results_dir, variant.name, datetime.now())
         write_json(folder / "run.json", record)
         done.append((folder, record))
     return Outcome(sweep_id, done)
+
+
+def _count(
+    record: dict[str, Any], variant: variants.Variant, num_classes: int, config: RunConfig
+) -> None:
+    """Count; what cannot be counted is a warning, since the timings stand without it."""
+    try:
+        count_into(record, variant, num_classes, config)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        record["warnings"].append(f"not counted: {text}")
 
 
 def _images(config: RunConfig, num_classes: int) -> tuple[list[Path], dict[str, Any]]:
@@ -81,7 +99,12 @@ def _images(config: RunConfig, num_classes: int) -> tuple[list[Path], dict[str, 
     if "pipeline" not in config.clock_names:
         return [], nothing
     index = find_index(config)
-    paths = [index.path(p).absolute() for p in range(min(len(index), MOST_PIPELINE_IMAGES))]
+    paths = list(islice(_readable(index), MOST_PIPELINE_IMAGES))
+    if not paths:
+        raise BenchError(
+            f"no image in {index.root} can be decoded: give --data-dir readable images, or leave "
+            "pipeline out of --clocks"
+        )
     known = {
         "root": str(index.root) if not index.synthetic else "built-in synthetic set",
         "layout": index.layout,
@@ -89,3 +112,13 @@ def _images(config: RunConfig, num_classes: int) -> tuple[list[Path], dict[str, 
         "fingerprint": index.fingerprint,
     }
     return paths, {**nothing, **known}
+
+
+def _readable(index: ImageIndex) -> Iterator[Path]:
+    for position in range(len(index)):
+        path = index.path(position).absolute()
+        try:
+            load_rgb(path)
+        except UnreadableImage:
+            continue
+        yield path

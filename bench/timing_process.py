@@ -24,6 +24,8 @@ from bench.config import RunConfig, build
 
 START_S = 300.0
 CASE_S = 600.0
+# The CPU's allocator, CUDA's contexts and pinned memory, cuBLAS and cuDNN each say it their way.
+MEMORY_SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 class TimingProcess:
@@ -155,7 +157,7 @@ class Timer:
             except (torch.OutOfMemoryError, MemoryError):
                 found.append({**about, "out_of_memory": True})
             except RuntimeError as error:
-                if "can't allocate memory" not in str(error):
+                if not any(sign in str(error) for sign in MEMORY_SIGNS):
                     raise
                 found.append({**about, "out_of_memory": True})
             if device.type == "cuda":

@@ -111,6 +111,6 @@ def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
     from bench import session
 
     Played.log, Played.waiting, Played.most_waiting = [], 0, 0
-    Played.seconds, Played.failures, Played.full_above = {}, {}, {}
+    Played.seconds, Played.failures, Played.full_above, Played.images = {}, {}, {}, []
     monkeypatch.setattr(session, "TimingProcess", Played)
     return Played

@@ -14,9 +14,11 @@ class Played:
     seconds: dict[str, float] = {}
     failures: dict[str, dict[str, Any]] = {}
     full_above: dict[str, int] = {}
+    images: list[str] = []
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
+        Played.images = [*Played.images, *job["images"]]
         Played.waiting += 1
         Played.most_waiting = max(Played.most_waiting, Played.waiting)
 

@@ -83,6 +83,7 @@ def test_environment_values_of_another_type(environ: dict[str, str], message: st
         ({"clocks": ""}, "--clocks"),
         ({"timing_batch": 1}, "--timing-batch"),
         ({"seeds": 0}, "--seeds"),
+        ({"seed": 2**31 - 1, "seeds": 2}, "--seed and --seeds"),
         ({"folds": 1}, "--folds"),
         ({"dedup": "some"}, "--dedup"),
     ],

@@ -431,6 +431,62 @@ def test_a_session_is_in_the_records_of_all_its_variants(
         assert record["metrics"]["fps"] == pytest.approx(8 / 0.08)
 
 
+def test_a_session_is_kept_before_anything_is_trained(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.sweep.run_variant", stop)
+    assert run(f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}") == 130
+    (kept,) = here.glob("results/session-*.json")
+    session = json.loads(kept.read_text())
+    assert len(session["timing"]["Tiny"][0]["rounds"]) == 10
+    assert session["session"]["baseline"] == "Tiny"
+
+
+def test_an_unreadable_image_is_not_timed(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+) -> None:
+    for path in sorted(photos.glob("*/*.png"))[::3]:
+        path.write_bytes(path.read_bytes()[:60])
+    broken = {path.name for path in photos.glob("*/*.png") if path.stat().st_size == 60}
+    assert broken
+    line = f"--plugin {tiny_plugin} --variants Tiny --data-dir {photos}"
+    assert run(f"{line} {FAST} --epochs 1 --batch-size 4") == 0
+    assert main(["time", *shlex.split(line), "--image-size", "32", "--rounds", "1"]) == 0
+    readable = [path for path in played.images if Path(path).stat().st_size > 60]
+    assert played.images == readable != []
+
+
+def test_nothing_to_decode_is_said_before_anything_is_timed(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    for path in photos.glob("*/*.png"):
+        path.write_bytes(b"no picture")
+    line = f"time --plugin {tiny_plugin} --variants Tiny --data-dir {photos} --image-size 32"
+    assert main(shlex.split(line)) == 2
+    assert "can be decoded: give --data-dir" in capsys.readouterr().err
+    assert played.log == []
+
+
+def test_timings_stand_where_counting_fails(
+    here: Path, tiny_plugin: Path, played: type[Played], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_) -> None:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+
+    monkeypatch.setattr("bench.timed.count_into", refuse)
+    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --clocks model"
+    assert main(shlex.split(line)) == 0
+    record = records(here)["Tiny"]
+    assert record["timing"]
+    assert record["counts"] is None
+    assert any(line.startswith("not counted: RuntimeError") for line in record["warnings"])
+
+
 # --- seeds and folds -------------------------------------------------------------------------
 
 

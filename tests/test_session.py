@@ -160,3 +160,37 @@ def test_no_round_is_begun_that_would_pass_the_budget(monkeypatch: pytest.Monkey
     assert timed.record["rounds"] == 3
     assert timed.record["rounds_planned"] == 10
     assert "3 of 10 planned rounds were done" in timed.record["notes"][-1]
+
+
+def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = Played.measure
+
+    def interrupted(self: Played) -> dict[str, Any]:
+        if len(Played.log) == call:
+            raise KeyboardInterrupt
+        return measure(self)
+
+    monkeypatch.setattr(Played, "measure", interrupted)
+
+
+def test_an_interrupted_session_keeps_its_whole_rounds(played, monkeypatch) -> None:
+    interrupt_at(10, monkeypatch)
+    timed = run(rounds=9)
+    assert timed.record["rounds"] == 2
+    assert len(timed.record["order"]) == 2
+    assert timed.record["notes"][-1] == "interrupted after 2 of 9 rounds"
+    for entries in timed.timing.values():
+        assert [one["round"] for one in entries[0]["rounds"]] == [0, 1]
+    assert played.waiting == 0
+
+
+def test_an_interrupted_first_round_leaves_nothing(played, monkeypatch) -> None:
+    interrupt_at(2, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert played.waiting == 0
+
+
+def test_the_baselines_entries_stand_beside_its_control() -> None:
+    timed = run()
+    assert timed.record["reference"] == timed.timing["B"]

@@ -108,7 +108,9 @@ def test_threads_are_the_cases(tiny_plugin: Path, quick: None, monkeypatch) -> N
 
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
-              RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+              RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+              RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+              RuntimeError("CUDA error: out of memory")]
 )  # fmt: skip
 def test_what_does_not_fit_says_so_and_the_next_case_goes_on(
     tiny_plugin: Path, quick: None, monkeypatch, error: Exception

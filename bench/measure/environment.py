@@ -99,11 +99,19 @@ def environment(
         "platform": f"{platform.system()} {platform.machine()}",
         "allocator": allocator,
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "tf32": tf32_state(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "git_commit": commit,
         "git_dirty": dirty,
         "command": command,
+    }
+
+
+def tf32_state() -> dict[str, bool]:
+    """Whether CUDA may round float32 factors to TF32; PyTorch's default is yes for convolutions."""
+    return {
+        "matmul": torch.backends.cuda.matmul.allow_tf32,
+        "convolution": torch.backends.cudnn.allow_tf32,
     }
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.benchmark.utils.timer import timer
 
 from bench.measure.cases import INSIDE, LATENCY, Case
-from bench.measure.environment import LoadMeter
+from bench.measure.environment import LoadMeter, tf32_state
 from bench.measure.gpu import gpu_state
 from bench.measure.memory import PeakMemory, allocator_of_environment, minor_faults
 from bench.stats.timing import locate
@@ -44,13 +44,15 @@ def time_case(step: Callable[[], object], case: Case) -> dict[str, Any]:
         torch.OutOfMemoryError: the batch does not fit.
     """
     memory = PeakMemory(torch.device(case.device))
-    warmups, begin, last = 0, timer(), 0.0
+    warmups, begin, fastest = 0, timer(), math.inf
     while warmups < WARMUP_STEPS[case.device] or timer() - begin < WARMUP_S[case.device]:
-        before = timer()
-        step()
-        last = timer() - before
+        fastest = min(fastest, _seconds(step, 1))
         warmups += 1
-    steps = min(MOST_STEPS, max(1, math.ceil(BLOCK_S / max(last, 1e-9))))
+    steps = min(MOST_STEPS, max(1, math.ceil(BLOCK_S / max(fastest, 1e-9))))
+    if case.device == "cuda":
+        # Steps that overlap on a GPU are faster than the synchronised ones of the warm-up.
+        trial = _seconds(step, steps)
+        steps = min(MOST_STEPS, max(steps, math.ceil(steps * BLOCK_S / max(trial, 1e-9))))
     meter, faults = LoadMeter(), minor_faults()
     meter.start()
     blocks: list[float] = []
@@ -99,7 +101,7 @@ def settings(case: Case, amp: str) -> dict[str, Any]:
         "inside_clock": INSIDE[case.clock],
         "allocator": allocator_of_environment(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "tf32": tf32_state(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
 

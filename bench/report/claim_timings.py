@@ -8,7 +8,13 @@ from typing import Any
 import attrs
 
 from bench.report.claimed import Claim
-from bench.report.conditions import facts_of_timing, same
+from bench.report.conditions import (
+    facts_of_run,
+    facts_of_timing,
+    has_reduction,
+    reduction_of,
+    same,
+)
 from bench.report.judging import Evidence, Figure, joined
 from bench.report.markdown import one_line
 from bench.report.quantities import RATIO
@@ -55,6 +61,7 @@ def timings_for(claim: Claim, evidence: Evidence) -> Iterator[Timed]:
     """Every case that was timed: the ratio of the two models, or the figure of the one."""
     clock, regime = _TIMED[claim.metric]
     for session in sessions_of(evidence.selection):
+        of_runs = _facts_of_runs(claim, session)
         for case in session.cases():
             if case.clock == clock and (case.regime == regime or clock == "train"):
                 figure = _figure(claim, session, case)
@@ -69,8 +76,23 @@ def timings_for(claim: Claim, evidence: Evidence) -> Iterator[Timed]:
                             for number in rounds.keys() & session.rounds(other, case).keys()
                         }
                         marks += session.timings[other][case].get("marks") or []
-                    facts, lines = facts_of_timing(entry), tuple(map(one_line, distinct(marks)))
+                    facts = {**of_runs, **facts_of_timing(entry)}
+                    lines = tuple(map(one_line, distinct(marks)))
                     yield Timed(case, facts, figure, len(rounds), lines)
+
+
+def _facts_of_runs(claim: Claim, session: TimingSession) -> dict[str, Any]:
+    """The conditions that the timed models had from their runs, as far as the claim states them."""
+    wanted = [key for key in ("reduction", "classes", "preset") if key in claim.conditions]
+    record = session.records.get(claim.variant)
+    if not wanted or record is None:
+        return {}
+    facts = facts_of_run(record, {})
+    other = session.records.get(claim.against or "")
+    # A ratio has one reduction where only one of the two models has any.
+    if other is not None and not has_reduction(record):
+        facts["reduction"] = reduction_of(other)
+    return {key: facts[key] for key in wanted}
 
 
 def _figure(claim: Claim, session: TimingSession, case: CaseKey) -> Figure | None:

@@ -33,9 +33,9 @@ def compare_text(records: Sequence[Record], names: Sequence[str]) -> str:
     selection = Selection(records)
     if names:
         wanted = _resolved(selection, names)
-        kept = [record for record in records if variant_of(record) in wanted]
-        selection = Selection(kept)
+        # The noise floor may rest on a variant that was not asked for.
         sessions = [session.among(wanted) for session in sessions_of(selection)]
+        selection = Selection([record for record in records if variant_of(record) in wanted])
         listed = [(name, wanted[0]) for name in wanted[1:]]
     else:
         listed, sessions = _baselines(selection), sessions_of(selection)

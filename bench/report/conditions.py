@@ -33,6 +33,10 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 DEVICES = ("cpu", "cuda")
 # An accuracy is that of the weights: what they ran on has no part in it.
 OF_THE_MACHINE = ("device", "device_name", "threads", "memory_format", "dtype")
+# A speed is that of the model: what its weights were learnt from has no part in it.
+OF_THE_WEIGHTS = ("data", "pretrained", "epochs")
+# A training's mixed precision, as timings name it.
+_DTYPES = {"off": "float32", "fp16": "float16 autocast", "bf16": "bfloat16 autocast"}
 _RECIPE_DATA = ("image_size", "train_limit", "valid_limit")
 # Seeds repeat a recipe, and the reduction is the variant's own unless it is given.
 _NO_RECIPE = ("seed", "seeds", "reduction")
@@ -58,14 +62,43 @@ def facts_of_run(record: Record, data_sets: Mapping[str, Collection[str]]) -> di
         "device_name": training.get("device_name"),
         "batch": config.get("batch_size"),
         "image_size": config.get("image_size"),
-        "epochs": config.get("epochs"),
-        "dtype": training.get("amp"),
+        "epochs": config.get("epochs") if training else None,
+        "dtype": _DTYPES.get(str(training.get("amp")), training.get("amp")),
         "threads": (record.get("environment") or {}).get("threads"),
-        "classes": len((record.get("data") or {}).get("classes") or []),
+        # Only timings can be asked for another format.
+        "memory_format": "contiguous" if training else None,
+        "classes": classes_of(record),
+        "reduction": reduction_of(record),
         "pretrained": bool(config.get("pretrained")) if initial is None else initial != "random",
         "preset": _preset(record),
         "data": _data(record, data_sets),
     }
+
+
+def classes_of(record: Record) -> int | None:
+    """Classes of the head that a run was built with; None where it is not recorded."""
+    counted = (record.get("counts") or {}).get("num_classes")
+    return counted or len((record.get("data") or {}).get("classes") or []) or None
+
+
+def has_reduction(record: Record) -> bool:
+    """Whether a run's model has Coordinate Attention, whose reduction can be chosen."""
+    return any(re.match(r"CA\b", part) for part in _attention(record))
+
+
+def reduction_of(record: Record) -> int | None:
+    """The reduction of a run's Coordinate Attention; None without it, or where unrecorded."""
+    if not has_reduction(record):
+        return None
+    given = (record.get("config") or {}).get("reduction")
+    if given is not None:
+        return int(given)
+    found = (re.match(r"CA\b.*\breduction (\d+)", part) for part in _attention(record))
+    return next((int(one[1]) for one in found if one), None)
+
+
+def _attention(record: Record) -> list[str]:
+    return [one_line(part) for part in (record.get("variant") or {}).get("attention") or []]
 
 
 @cache
@@ -112,11 +145,17 @@ def _data(record: Record, data_sets: Mapping[str, Collection[str]]) -> str:
 
 
 def differing(stated: Conditions, facts: Conditions, without: Collection[str] = ()) -> list[str]:
-    """What is stated and was otherwise: ``batch: 64 stated, 16 here``."""
+    """What is stated and was otherwise: ``batch: 64 stated, 16 here``.
+
+    What was not recorded differs too: nothing shows that it was as stated.
+    """
+    found = {
+        key: "not recorded" if facts.get(key) is None else written(facts[key]) for key in stated
+    }
     return [
-        f"{key.replace('_', ' ')}: {written(value)} stated, {written(facts.get(key))} here"
+        f"{key.replace('_', ' ')}: {written(value)} stated, {found[key]} here"
         for key, value in stated.items()
-        if key not in without and key in facts and not same(key, value, facts[key])
+        if key not in without and not same(key, value, facts.get(key))
     ]
 
 

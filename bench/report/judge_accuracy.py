@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import attrs
 
 from bench.report.claimed import Claim
-from bench.report.conditions import OF_THE_MACHINE, differing, facts_of_run, unstated
+from bench.report.conditions import (
+    OF_THE_MACHINE,
+    differing,
+    facts_of_run,
+    has_reduction,
+    unstated,
+)
 from bench.report.gates import Record
 from bench.report.judging import (
     NOT_COMPARABLE,
@@ -116,11 +122,14 @@ def runs_for(claim: Claim, variant: str, evidence: Evidence) -> Runs:
     selection, data = evidence.selection, evidence.claims.data
     judged = [record for record in selection.complete(variant) if has_accuracy(record)]
     if not judged:
-        absent = evidence.absence(variant) or f"{variant} was not trained in these runs"
-        return Runs((), (), (), absent)
+        reason = evidence.absence(variant) or f"{variant} was not trained in these runs"
+        return Runs((), (), (), reason)
 
     def differs(record: Record) -> list[str]:
-        return differing(claim.conditions, facts_of_run(record, data), OF_THE_MACHINE)
+        # A difference has one reduction where only one of the two models has any.
+        spared = ["reduction"] * (claim.form == DIFFERENCE and not has_reduction(record))
+        facts = facts_of_run(record, data)
+        return differing(claim.conditions, facts, [*OF_THE_MACHINE, *spared])
 
     candidates = [record for record in judged if not differs(record)]
     latest = max(candidates or judged, key=seconds_of)

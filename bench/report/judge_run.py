@@ -9,9 +9,18 @@ from typing import Any
 import attrs
 
 from bench.config import options
-from bench.report.cells import gmacs, gpu_memory_gb, value_of
+from bench.report.cells import GUIDE_PIXELS, gmacs, gpu_memory_gb, value_of
 from bench.report.claimed import Claim
-from bench.report.conditions import OF_THE_MACHINE, differing, facts_of_run, presets, unstated
+from bench.report.conditions import (
+    OF_THE_MACHINE,
+    classes_of,
+    differing,
+    facts_of_run,
+    has_reduction,
+    presets,
+    reduction_of,
+    unstated,
+)
 from bench.report.expected import SUBJECT
 from bench.report.gates import Record, invalid_reason
 from bench.report.judge_accuracy import runs_for
@@ -33,7 +42,7 @@ from bench.report.timed import counted
 from bench.stats.timing import FEWEST_ROUNDS, locate
 
 HEAD_CLASSES = 1000
-GUIDE_PIXELS = 224
+OWN = "the run's"
 
 
 # --- counts: the same on every machine -------------------------------------------------------
@@ -50,9 +59,9 @@ def judge_count(claim: Claim, evidence: Evidence) -> Verdict:
     if not record.get("counts"):
         return Verdict(NOT_MEASURED, f"{claim.variant}: not counted in its run")
     counted_as = _counts(claim, record)
-    reduction = (record.get("config") or {}).get("reduction")
-    if reduction not in (None, _reduction(claim, evidence)):
-        return Verdict(NOT_COMPARABLE, f"built with --reduction {reduction}: not the variant's own")
+    otherwise = _built_otherwise(claim, evidence, record)
+    if otherwise:
+        return Verdict(NOT_COMPARABLE, otherwise)
     if not counted_as:
         return Verdict(NOT_COMPARABLE, _not_counted(claim))
     verdicts = [decide(claim, Figure.exact(number, claim.unit)) for number in counted_as.values()]
@@ -64,31 +73,39 @@ def judge_count(claim: Claim, evidence: Evidence) -> Verdict:
     return attrs.evolve(best, reason=joined([best.reason, f"counted: {what}"]))
 
 
-def _reduction(claim: Claim, evidence: Evidence) -> int | None:
-    """The reduction that a count is stated for, where a run may have been given one."""
-    stated = claim.conditions.get("reduction")
-    if stated is None and claim.variant == SUBJECT:
-        tables = evidence.claims.parameters
-        items = [item for table in tables for item in table.parameters]
-        stated = next((int(item.default) for item in items if item.name == "reduction"), None)
-    return stated
+def _built_otherwise(claim: Claim, evidence: Evidence, record: Record) -> str:
+    """What the counted model was built with other than stated; a machine has no part in it."""
+    # The size of weights is that in float32.
+    keys = ("reduction", "dtype") if claim.metric == "size" else ("reduction",)
+    stated = {key: value for key, value in claim.conditions.items() if key in keys}
+    differs = differing(stated, {"reduction": reduction_of(record), "dtype": "float32"})
+    if differs:
+        return f"conditions differ: {', '.join(differs)}"
+    given = (record.get("config") or {}).get("reduction")
+    if "reduction" in stated or given is None or not has_reduction(record):
+        return ""
+    # Unstated, it is the variant's own: that of the guide's variant is in the guide's table.
+    tables = evidence.claims.parameters if claim.variant == SUBJECT else ()
+    items = [item for table in tables for item in table.parameters if item.name == "reduction"]
+    own = given in [int(item.default) for item in items]
+    return "" if own else f"built with --reduction {given}: not the variant's own"
 
 
 def _counts(claim: Claim, record: Record) -> dict[str, float]:
     """The counts that the claim can mean, with what each was counted for."""
     counts: Mapping[str, Any] = record.get("counts") or {}
-    classes = len((record.get("data") or {}).get("classes") or [])
+    classes = classes_of(record)
     own, thousand = counts.get("parameters"), counts.get("parameters_1000_classes")
     if claim.metric == "macs":
         pixels = claim.conditions.get("image_size", GUIDE_PIXELS)
         value = gmacs(record, pixels).number
         return {} if value is None else {f"at {pixels} pixels": value}
     if claim.metric == "size":
-        found = {f"with {classes} classes": counts.get("size_mb")}
-        wanted = claim.conditions.get("classes", classes)
-        return {k: v for k, v in found.items() if v is not None and wanted == classes}
+        size, wanted = counts.get("size_mb"), claim.conditions.get("classes", classes)
+        known = size is not None and wanted == classes
+        return {f"with {classes or OWN} classes": size} if known else {}
     if claim.metric == "feature_channels":
-        if own is None or thousand is None or classes in (0, HEAD_CLASSES):
+        if own is None or thousand is None or classes in (None, HEAD_CLASSES):
             return {}
         # Each class of the linear classifier has one weight for every channel, and one bias.
         channels = (thousand - own) / (HEAD_CLASSES - classes) - 1
@@ -96,7 +113,7 @@ def _counts(claim: Claim, record: Record) -> dict[str, float]:
     heads = {HEAD_CLASSES: thousand, classes: own}
     stated = claim.conditions.get("classes")
     return {
-        f"with {number} classes": count / 1e6
+        f"with {number or OWN} classes": count / 1e6
         for number, count in heads.items()
         if count is not None and stated in (None, number)
     }

@@ -14,7 +14,15 @@ from bench.report.claim_timings import (
     why_none,
 )
 from bench.report.claimed import Claim
-from bench.report.conditions import differing, same, unstated
+from bench.report.conditions import (
+    OF_THE_WEIGHTS,
+    differing,
+    facts_of_run,
+    has_reduction,
+    same,
+    unstated,
+)
+from bench.report.gates import Record
 from bench.report.judging import (
     CONFIRMED,
     CONTRADICTED,
@@ -28,6 +36,7 @@ from bench.report.judging import (
     joined,
 )
 from bench.report.quantities import RATIO
+from bench.report.selection import distinct
 from bench.report.values import significant
 
 MOST_OTHERS = 3
@@ -74,7 +83,8 @@ def judge_ratio(claim: Claim, evidence: Evidence) -> Verdict:
 
 def _differs(claim: Claim, one: Timed) -> list[str]:
     """Stated conditions that forbid a comparison; another machine does not forbid a ratio."""
-    without = ["device", "device_name"] + ["threads"] * (one.case.device != "cpu")
+    without = [*OF_THE_WEIGHTS, "device", "device_name"]
+    without += ["threads"] * (one.case.device != "cpu")
     return differing(claim.conditions, one.facts, without)
 
 
@@ -129,8 +139,20 @@ def _from_trainings(claim: Claim, evidence: Evidence) -> Verdict | None:
         return None
     machine = one.device or ""
     figure = Figure(one.number / two.number, None, None, "1 training each", claim.unit, machine)
+    differs = [text for record in records for text in _training_differs(claim, record or {})]
+    if differs:
+        reason = f"conditions differ: {', '.join(distinct(differs))}"
+        return Verdict(NOT_COMPARABLE, reason, figure)
     verdict = decide(claim, figure, "from one training each: no interval without timed steps")
     return attrs.evolve(verdict, where=machine)
+
+
+def _training_differs(claim: Claim, record: Record) -> list[str]:
+    facts = facts_of_run(record, {})
+    without = [*OF_THE_WEIGHTS, "device", "device_name"]
+    without += ["threads"] * (facts["device"] != "cpu")
+    without += ["reduction"] * (not has_reduction(record))
+    return differing(claim.conditions, facts, without)
 
 
 # --- absolute figures ------------------------------------------------------------------------
@@ -158,7 +180,7 @@ def _judge_absolute(claim: Claim, evidence: Evidence) -> Verdict:
 
 
 def _all_differing(claim: Claim, one: Timed) -> list[str]:
-    without = ["threads"] * (one.case.device != "cpu")
+    without = [*OF_THE_WEIGHTS] + ["threads"] * (one.case.device != "cpu")
     return differing(claim.conditions, one.facts, without)
 
 

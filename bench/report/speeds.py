@@ -147,7 +147,8 @@ def _session(
         id=name,
         about=about,
         timings=timings,
-        reference=timings.get(about.get("baseline") or "", {}),
+        reference=cases(about.get("reference") or [])
+        or timings.get(about.get("baseline") or "", {}),
         control=cases(control),
         baseline=about.get("baseline"),
         records=chosen,

@@ -52,6 +52,11 @@ def test_warm_up_is_never_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sample["block_seconds"] == pytest.approx([0.25] * BLOCKS)
 
 
+def test_a_hiccup_in_the_warm_up_does_not_shorten_the_blocks(monkeypatch) -> None:
+    _, sample = timed(monkeypatch, THROUGHPUT, 0.05, 0.05, 0.4, 0.05)
+    assert sample["steps_per_block"] == 4
+
+
 def test_latency_keeps_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sample = timed(monkeypatch, LATENCY, 0.1, 0.1, 0.1, 0.1, 0.5, 0.1)
     assert len(sample["step_seconds"]) == BLOCKS * sample["steps_per_block"] == 2 * BLOCKS
@@ -127,6 +132,7 @@ def test_a_real_sample() -> None:
     assert 50 < sample["peak_memory_mb"] < 50_000
     about = settings(case, "off")
     assert about["device_name"]
+    assert set(about["tf32"]) == {"matmul", "convolution"}
     assert (about["dtype"], about["memory_format"], about["inside_clock"]) == (
         "float32",
         "contiguous",

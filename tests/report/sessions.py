@@ -118,6 +118,7 @@ def timed_together(
         "rounds_planned": rounds,
         "variants": list(seconds),
         "baseline": baseline,
+        "reference": entries(baseline, seconds[baseline], kinds, **more),
         "control": {"name": f"{baseline} (A/A)", "timing": control},
         "order": [list(seconds)] * rounds,
         "time_budget_s": None,

@@ -121,3 +121,17 @@ def test_a_run_with_neither_accuracy_nor_timing_is_refused(records):
     records[1] = {**timing_only(records[1]), "timing": []}
     with pytest.raises(BenchError, match="the run of ResNet18_Hybrid has neither accuracy nor"):
         compare_text(records, ["ResNet18", "ResNet18_Hybrid"])
+
+
+@pytest.mark.parametrize("where", ["in the session", "in a record of its own"])
+def test_the_noise_floor_does_not_hang_on_the_variants_named(make_record, where: str) -> None:
+    speeds = {"ResNet18": 0.01, "EfficientNetV2_S": 0.04, "EfficientNetV2_S_CA": 0.06}
+    found = timed_together(make_record, speeds)
+    if where == "in the session":
+        found = found[1:]
+    else:
+        for record in found:
+            record["session"] = {**record["session"], "reference": []}
+    text = compare_text(found, ["EfficientNetV2_S", "EfficientNetV2_S_CA"])
+    assert "undecided" not in text
+    assert "costs 33 % speed" in text

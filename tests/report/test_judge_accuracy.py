@@ -128,3 +128,15 @@ def test_an_undertrained_sweep_under_other_conditions_hides_nothing(make_record)
     bad["test"]["predictions"] = [0] * 4000
     one = claim("accuracy", (91, 97), conditions=PADDY)
     assert decided([good, bad], one).word == CONFIRMED
+
+
+def test_an_accuracy_is_of_the_stated_reduction(make_record):
+    records = [trained(make_record, CA, 3760), trained(make_record, "EfficientNetV2_S", 3600)]
+    for reduction, words in ((32, "within"), (16, "reduction: 16 stated, 32 here")):
+        stated = {**PADDY, "reduction": reduction, "device_name": "T4"}
+        assert words in decided(records, claim("accuracy", (93, 95), conditions=stated)).reason
+        gain = claim(
+            "accuracy", 4, form="difference", against="EfficientNetV2_S", conditions=stated,
+            tolerance=2,
+        )  # fmt: skip
+        assert words in decided(records, gain).reason

@@ -58,6 +58,62 @@ def test_another_reduction_is_another_model(make_record):
         assert decided([record], claim("parameters", 21.61)).word == word
 
 
+def test_a_stated_reduction_is_held_against_the_one_built(make_record):
+    record = make_record(CA)
+    sixteen = claim("parameters", 21.61, conditions={"reduction": 16})
+    found = decided([record], sixteen)
+    assert found.word == NOT_COMPARABLE
+    assert "reduction: 16 stated, 32 here" in found.reason
+    own = attrs.evolve(sixteen, conditions={"reduction": 32, "device": "cuda", "batch": 64})
+    assert decided([record], own).word == CONFIRMED
+    without = claim("parameters", 11.69, RESNET, conditions={"reduction": 16})
+    found = decided([make_record(RESNET)], without)
+    assert "reduction: 16 stated, not recorded here" in found.reason
+
+
+def test_a_reduction_given_to_a_model_without_one_changes_nothing(make_record):
+    record = make_record(RESNET)
+    record["config"]["reduction"] = 16
+    assert decided([record], claim("parameters", 11.69, RESNET)).word == CONFIRMED
+
+
+def test_counts_of_timings_alone_name_the_head_they_have(make_record):
+    record = make_record(RESNET, data=None)
+    reason = decided([record], claim("parameters", 11.18, RESNET)).reason
+    assert "11.18 M with the run's classes" in reason
+    record["counts"]["num_classes"] = 10
+    reason = decided([record], claim("parameters", 11.18, RESNET)).reason
+    assert "11.18 M with 10 classes" in reason
+    channels = decided([record], claim("feature_channels", 512, RESNET))
+    assert channels.word == CONFIRMED
+
+
+def test_the_size_is_that_of_float32(make_record):
+    one = claim("size", 81.39, conditions={"dtype": "float32"})
+    assert decided([make_record(CA)], one).word == CONFIRMED
+    half = attrs.evolve(one, conditions={"dtype": "float16"})
+    assert "float16 stated, float32 here" in decided([make_record(CA)], half).reason
+
+
+def test_a_memory_is_of_the_stated_precision_and_format(make_record, on_gpu):
+    record = on_gpu(trained(make_record, CA, 3800), "Tesla T4")
+    record["training"]["amp"] = "fp16"
+    stated = {"batch": 16, "image_size": 64, "dtype": "float16 autocast"}
+    record["config"] |= {"batch_size": 16, "image_size": 64}
+    one = claim("gpu_memory", 12.5, conditions=stated)
+    assert decided([record], one).word == CONFIRMED
+    for amp, dtype in (("off", "float32"), ("bf16", "bfloat16 autocast")):
+        record["training"]["amp"] = amp
+        assert f"float16 autocast stated, {dtype} here" in decided([record], one).reason
+    record["training"]["amp"] = "fp16"
+    for key, value, here in (
+        ("memory_format", "channels_last", "contiguous"), ("reduction", 16, "32"),
+    ):  # fmt: skip
+        found = decided([record], attrs.evolve(one, conditions={**stated, key: value}))
+        words = f"{key.replace('_', ' ')}: {value} stated, {here} here"
+        assert (found.word, words in found.reason) == (NOT_COMPARABLE, True)
+
+
 def test_the_example_metrics_are_of_unstated_conditions(make_record):
     found = of_guide([trained(make_record, CA, 3800)], f"example-metrics/valid_acc/{CA}")
     assert (found.word, "unstated: preset" in found.reason) == (NOT_COMPARABLE, True)

@@ -14,7 +14,7 @@ from bench.report.judging import (
 )
 from bench.report.selection import Selection
 from bench.report.verdicts import judged_claims
-from tests.report.planted import CPU, RESNET, V2S, claim, decided, of_guide, timed
+from tests.report.planted import CA, CPU, RESNET, V2S, claim, decided, of_guide, timed
 from tests.report.sessions import MAIN, TRAIN
 
 
@@ -146,3 +146,35 @@ def test_no_verdict_on_speed_from_an_invalid_or_failed_run(make_record, make_fai
     failed = [timed(make_record)[0], make_failed(V2S, "RuntimeError", "out of luck")]
     assert "out of luck" in decided(failed, ratio).reason
     assert decided(failed[:1], ratio).reason.startswith(f"{V2S} is in none")
+
+
+def test_a_speed_is_of_the_stated_reduction_format_and_preset(make_record):
+    records = timed(make_record, {CA: 0.04, RESNET: 0.01})
+    stated = {"batch": 16, "image_size": 224, "dtype": "float32", "device_name": CPU, "threads": 2}
+    one = claim("inference_speed", 25, conditions={**stated, "reduction": 32, "epochs": 20})
+    ratio = claim("inference_speed", 4, RESNET, form="ratio", against=CA)
+    ratio = attrs.evolve(ratio, conditions={"batch": 16, "reduction": 32})
+    for each in (one, ratio):
+        assert decided(records, each).word == CONFIRMED
+        for key, value, here in (
+            ("reduction", 16, "32"),
+            ("memory_format", "channels_last", "contiguous"),
+            ("preset", "kaggle", "smoke"),
+            ("classes", 13, "10"),
+        ):
+            other = attrs.evolve(each, conditions={**each.conditions, key: value})
+            found = decided(records, other)
+            words = f"{key.replace('_', ' ')}: {value} stated, {here} here"
+            assert (found.word, words in found.reason) == (NOT_COMPARABLE, True), found.reason
+    without = claim("inference_speed", 100, RESNET, conditions={**stated, "reduction": 16})
+    assert "reduction: 16 stated, not recorded here" in decided(records[1:], without).reason
+
+
+def test_the_ratio_of_two_trainings_has_the_stated_conditions(make_record):
+    records = [make_record(name, timing=[], session=None) for name in (CA, RESNET)]
+    ratio = claim("training_speed", 0.3, form="ratio", against=RESNET, conditions={"reduction": 32})
+    assert decided(records, ratio).word == UNDECIDED
+    found = decided(records, attrs.evolve(ratio, conditions={"reduction": 16, "batch": 512}))
+    assert found.word == NOT_COMPARABLE
+    assert "reduction: 16 stated, 32 here" in found.reason
+    assert "batch: 512 stated" in found.reason
