@@ -43,7 +43,7 @@ class Played:
             "inside_clock": case["clock"],
             "allocator": {"setting": "default"},
             "omp_wait_policy": None,
-            "tf32": False,
+            "tf32": {"matmul": False, "convolution": True},
             "cudnn_benchmark": False,
         }
         if case["batch_size"] > Played.full_above.get(name, 1000):

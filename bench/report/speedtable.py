@@ -187,6 +187,7 @@ def _caption(session: TimingSession, case: CaseKey) -> str:
         f"Inside the clock: {'; '.join(inside)}. {_effort(entries)}",
         _noise(session, case),
         f"Allocator: {'; '.join(distinct(_allocator(entry) for entry in entries))}.",
+        *distinct(_tf32(entry) for entry in entries if case.device == "cuda"),
         f"Faster or slower: p below 0.05 after Holm's correction for "
         f"{counted(standing.comparisons, 'comparison')}, and a difference above both "
         f"{100 * LEAST_DIFFERENCE:g} % and the noise floor; otherwise ~ tie, and ranks are shared."
@@ -225,6 +226,14 @@ def _allocator(entry: Mapping[str, Any]) -> str:
     setting = one_line(found.pop("setting", "not recorded"))
     names = [f"{name}={value}" for name, value in found.items()]
     return one_line(" ".join(names) or setting)
+
+
+def _tf32(entry: Mapping[str, Any]) -> str:
+    state = entry.get("tf32")
+    if not isinstance(state, Mapping):
+        return "TF32: not recorded."
+    where = [name for name, on in state.items() if on]
+    return f"TF32 in place of float32: {' and '.join(where) if where else 'nowhere'}."
 
 
 def _when(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -105,7 +105,7 @@ def _timing(
         "minor_faults_per_step": 12.0,
         "allocator": {"setting": "environment", "MALLOC_MMAP_MAX_": "0"},
         "omp_wait_policy": None,
-        "tf32": False,
+        "tf32": {"matmul": False, "convolution": True},
         "cudnn_benchmark": False,
         "measured_at": "2026-11-24T16:40:00+00:00",
         "marks": [],
@@ -299,7 +299,7 @@ def build_record(
             "git_commit": "0123456789abcdef",
             "git_dirty": False,
             "paddy_bench": "0.1.0",
-            "tf32": False,
+            "tf32": {"matmul": False, "convolution": True},
         },
         "counts": {
             "parameters": parameters,

@@ -76,7 +76,7 @@ def timing_entry(
         "minor_faults_per_step": 12.0,
         "allocator": {"setting": "environment", "MALLOC_MMAP_MAX_": "0"},
         "omp_wait_policy": None,
-        "tf32": False,
+        "tf32": {"matmul": False, "convolution": True},
         "cudnn_benchmark": False,
         "measured_at": "2026-11-24T16:40:03+00:00",
         "marks": [],

@@ -119,3 +119,10 @@ def test_the_csv_has_unrounded_figures(make_record, tmp_path):
         "3",
         "AMD EPYC 7B13 (machine 3fa9b2c1)",
     )
+
+
+def test_a_gpus_table_says_where_tf32_was_used(make_record):
+    records = timed_together(make_record, SPEEDS, same={"device": "cuda"})
+    assert "TF32 in place of float32: convolution." in speed_tables(Selection(records))[0].caption
+    on_cpu = timed_together(make_record, SPEEDS)
+    assert "TF32" not in speed_tables(Selection(on_cpu))[0].caption
