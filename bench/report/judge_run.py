@@ -59,17 +59,15 @@ def judge_count(claim: Claim, evidence: Evidence) -> Verdict:
     if not record.get("counts"):
         return Verdict(NOT_MEASURED, f"{claim.variant}: not counted in its run")
     counted_as = _counts(claim, record)
-    otherwise = _built_otherwise(claim, evidence, record)
-    if otherwise:
+    if otherwise := _built_otherwise(claim, evidence, record):
         return Verdict(NOT_COMPARABLE, otherwise)
     if not counted_as:
         return Verdict(NOT_COMPARABLE, _not_counted(claim))
-    verdicts = [decide(claim, Figure.exact(number, claim.unit)) for number in counted_as.values()]
+    figures = {name: Figure.exact(number, claim.unit) for name, number in counted_as.items()}
+    verdicts = [decide(claim, figure) for figure in figures.values()]
     # A claim that states no head is right where any of the heads makes it so.
     best = next((one for one in verdicts if one.word == CONFIRMED), verdicts[0])
-    what = ", ".join(
-        f"{Figure.exact(number, claim.unit).value()} {name}" for name, number in counted_as.items()
-    )
+    what = ", ".join(f"{figure.value()} {name}" for name, figure in figures.items())
     return attrs.evolve(best, reason=joined([best.reason, f"counted: {what}"]))
 
 
@@ -102,8 +100,7 @@ def _counts(claim: Claim, record: Record) -> dict[str, float]:
         return {} if value is None else {f"at {pixels} pixels": value}
     if claim.metric == "size":
         size, wanted = counts.get("size_mb"), claim.conditions.get("classes", classes)
-        known = size is not None and wanted == classes
-        return {f"with {classes or OWN} classes": size} if known else {}
+        return {} if size is None or wanted != classes else {f"with {classes or OWN} classes": size}
     if claim.metric == "feature_channels":
         if own is None or thousand is None or classes in (None, HEAD_CLASSES):
             return {}
