@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 
 from bench.report.cells import GUIDE_PIXELS, gmacs
+from bench.report.conditions import classes_of
 from bench.report.gates import Record
 from bench.report.markdown import one_line
 from bench.report.matching import AccuracyPair, accuracy_pair, adjusted
@@ -22,7 +22,8 @@ from bench.report.speeds import (
 from bench.report.speedtable import verdict_text
 from bench.report.timed import CaseKey
 from bench.report.values import failure
-from bench.stats.timing import Ratio
+from bench.stats.multiple import ALPHA
+from bench.stats.timing import Ratio, compare_speeds
 
 
 @attrs.frozen
@@ -119,7 +120,7 @@ def _pair(selection: Selection, accuracy: AccuracyPair, sessions: Sequence[Timin
     if reason:
         return attrs.evolve(pair, reason=reason)
     one, two = (usable(selection, name) or {} for name in names)
-    same_head = _classes(one) == _classes(two)
+    same_head = classes_of(one) == classes_of(two)
     return attrs.evolve(
         pair,
         speeds=speed_pairs(sessions, *names),
@@ -152,21 +153,22 @@ def speed_pairs(
     session = newest_with(sessions, variant, other)
     if session is None:
         return ()
-    return tuple(
-        SpeedPair(
-            session=session.id,
-            case=case,
-            ratio=session.ratio(variant, other, case),
-            verdict=verdict_text(session, case, variant, other),
-            floor=session.noise_floor(case),
-            comparisons=session.standing(case).comparisons,
-        )
-        for case in (*main_cases(session), *training_cases(session))
+    cases = (*main_cases(session), *training_cases(session))
+    return tuple(_speed_pair(session, variant, other, case) for case in cases)
+
+
+def _speed_pair(session: TimingSession, variant: str, other: str, case: CaseKey) -> SpeedPair:
+    number = session.standing(case).comparisons
+    rounds = session.rounds(variant, case), session.rounds(other, case)
+    return SpeedPair(
+        session=session.id,
+        case=case,
+        # What could be seen is what would have been declared among all comparisons of the case.
+        ratio=compare_speeds(*rounds, alpha=ALPHA / max(1, number)),
+        verdict=verdict_text(session, case, variant, other),
+        floor=session.noise_floor(case),
+        comparisons=number,
     )
-
-
-def _classes(record: Record) -> Any:
-    return len((record.get("data") or {}).get("classes") or [])
 
 
 def _parameters(record: Record) -> float | None:

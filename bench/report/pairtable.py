@@ -151,8 +151,8 @@ def _speed_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Tab
         "is faster.",
         "Verdicts are those of the session: corrected after Holm for all comparisons of the case "
         f"({', '.join(map(str, families))}), above {100 * LEAST_DIFFERENCE:g} % and the noise "
-        "floor. Smallest visible: what one comparison of so many rounds and this spread shows with "
-        "a probability of 80 %, never below the noise floor."
+        "floor. Smallest visible: the difference that so many rounds of this spread show with a "
+        "probability of 80 % among so many comparisons, never below the noise floor."
         if families
         else "No two of these were timed in one session.",
     )

@@ -213,8 +213,11 @@ def _effort(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _noise(session: TimingSession, case: CaseKey) -> str:
     ratio, floor = session.control_ratio(case), session.noise_floor(case)
-    if ratio is None or floor is None:
+    if ratio is None:
         return "Noise floor: none, the baseline was not timed twice."
+    if floor is None:
+        rounds = counted(ratio.rounds, "round")
+        return f"Noise floor: none, the control has {rounds}, a floor needs {FEWEST_ROUNDS}."
     return (
         f"Noise floor: {100 * floor:.1f} % between {session.baseline} and itself "
         f"(A/A, {counted(ratio.rounds, 'round')})."

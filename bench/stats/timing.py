@@ -75,12 +75,16 @@ class Ratio:
     smallest_visible: float | None
 
 
-def compare_speeds(variant: Mapping[int, float], baseline: Mapping[int, float]) -> Ratio | None:
+def compare_speeds(
+    variant: Mapping[int, float], baseline: Mapping[int, float], *, alpha: float = ALPHA
+) -> Ratio | None:
     """Compare two variants round by round, or None where they share no round.
 
     Args:
         variant: seconds of a step by number of the round.
         baseline: the same of what it is compared with.
+        alpha: level of the test that ``smallest_visible`` is meant for (divide it by the number of
+            comparisons); interval and p value do not depend on it.
     """
     from scipy import stats
 
@@ -96,8 +100,9 @@ def compare_speeds(variant: Mapping[int, float], baseline: Mapping[int, float]) 
         p_value = 1.0 if abs(mean) < 1e-12 else 0.0
     else:
         p_value = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    quantile, power = (float(q) for q in stats.t.ppf((1 - ALPHA / 2, POWER), freedom))
-    visible = max(math.expm1((quantile + power) * error), LEAST_DIFFERENCE)
+    levels = (1 - ALPHA / 2, 1 - alpha / 2, POWER)
+    quantile, corrected, power = (float(q) for q in stats.t.ppf(levels, freedom))
+    visible = max(math.expm1((corrected + power) * error), LEAST_DIFFERENCE)
     bounds = math.exp(mean - quantile * error), math.exp(mean + quantile * error)
     return Ratio(math.exp(mean), *bounds, p_value, n, visible)
 
@@ -127,8 +132,13 @@ def _trimmed(values: np.ndarray) -> tuple[float, float, int]:
 
 
 def noise_floor(control: Ratio | None) -> float | None:
-    """The gap between the baseline and itself under a second name, as a relative difference."""
-    return None if control is None else math.expm1(abs(math.log(control.ratio)))
+    """The gap between the baseline and itself under a second name, as a relative difference.
+
+    None below 6 common rounds: they say too little about the noise.
+    """
+    if control is None or control.rounds < FEWEST_ROUNDS:
+        return None
+    return math.expm1(abs(math.log(control.ratio)))
 
 
 def declare(ratio: Ratio | None, floor: float | None, p_adjusted: float | None) -> str:

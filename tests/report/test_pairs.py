@@ -73,6 +73,19 @@ def test_a_tie_in_speed_says_what_would_have_been_seen(timed):
     assert "costs" not in text
 
 
+def test_what_would_have_been_seen_is_corrected_for_the_comparisons(timed, make_record):
+    def visible(others):
+        seconds = {TWO: 0.010, ONE: 0.010, **dict.fromkeys(others, 0.010)}
+        records = timed_together(make_record, seconds, spread=0.05)
+        (pair,) = compare_pairs(Selection(records), PAIR)
+        return pair.speeds[1]
+
+    two, many = visible([]), visible([f"Other{number}" for number in range(8)])
+    assert (two.comparisons, many.comparisons) == (1, 45)
+    assert many.ratio.smallest_visible > 1.3 * two.ratio.smallest_visible
+    assert (many.ratio.low, many.ratio.high) == (two.ratio.low, two.ratio.high)
+
+
 def test_a_faster_variant_gains_speed(timed):
     assert f"{ONE} against {TWO}: gains " in words(timed(slow=0.005))
 
@@ -188,3 +201,14 @@ def test_heads_of_different_classes_are_not_subtracted(timed):
     (pair,) = compare_pairs(Selection(records), PAIR)
     assert pair.parameters is None
     assert pair.gmacs is not None
+
+
+def test_timings_alone_have_the_heads_they_were_counted_with(timed):
+    records = [timing_only({**record, "data": None}) for record in timed()]
+    for record, classes in zip(records, (10, 13), strict=True):
+        record["counts"]["num_classes"] = classes
+    (pair,) = compare_pairs(Selection(records), PAIR)
+    assert pair.parameters is None
+    records[1]["counts"]["num_classes"] = 10
+    (pair,) = compare_pairs(Selection(records), PAIR)
+    assert pair.parameters is not None

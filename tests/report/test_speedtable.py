@@ -126,3 +126,12 @@ def test_a_gpus_table_says_where_tf32_was_used(make_record):
     assert "TF32 in place of float32: convolution." in speed_tables(Selection(records))[0].caption
     on_cpu = timed_together(make_record, SPEEDS)
     assert "TF32" not in speed_tables(Selection(on_cpu))[0].caption
+
+
+def test_a_control_of_few_rounds_is_no_noise_floor(make_record):
+    records = timed_together(make_record, SPEEDS)
+    for entry in records[0]["session"]["control"]["timing"]:
+        entry["rounds"] = entry["rounds"][:5]
+    table = speed_tables(Selection(records))[1]
+    assert "Noise floor: none, the control has 5 rounds, a floor needs 6." in table.caption
+    assert not {"faster", "slower"} & {row["Verdict"] for row in by_variant(table).values()}

@@ -158,17 +158,36 @@ def test_a_spread_that_trimming_removes_is_not_called_none() -> None:
     assert found.p_value > 0.05
 
 
+def test_more_comparisons_can_show_only_larger_differences() -> None:
+    one = {number: 1 + 0.05 * math.sin(number) for number in range(10)}
+    two = dict.fromkeys(range(10), 1.0)
+    alone, among = compare_speeds(one, two), compare_speeds(one, two, alpha=0.05 / 45)
+    assert alone is not None
+    assert among is not None
+    assert alone.smallest_visible is not None
+    assert among.smallest_visible is not None
+    error = math.log1p(alone.smallest_visible) / sum(stats.t.ppf((0.975, 0.8), 7))
+    corrected = sum(stats.t.ppf((1 - 0.025 / 45, 0.8), 7))
+    assert math.log1p(among.smallest_visible) == pytest.approx(error * corrected)
+    assert (among.low, among.high, among.p_value) == (alone.low, alone.high, alone.p_value)
+
+
 # --- verdicts --------------------------------------------------------------------------------
 
 
-def ratio(value: float, p_value: float | None = 0.001) -> Ratio:
-    return Ratio(value, 0.9, 1.1, p_value, 10, 0.05)
+def ratio(value: float, p_value: float | None = 0.001, rounds: int = 10) -> Ratio:
+    return Ratio(value, 0.9, 1.1, p_value, rounds, 0.05)
 
 
 def test_noise_floor_is_the_same_either_way() -> None:
     assert noise_floor(None) is None
     assert noise_floor(ratio(1.05)) == pytest.approx(0.05)
     assert noise_floor(ratio(1 / 1.05)) == pytest.approx(0.05)
+
+
+def test_few_rounds_of_the_control_are_no_noise_floor() -> None:
+    assert noise_floor(ratio(1.05, rounds=FEWEST_ROUNDS)) == pytest.approx(0.05)
+    assert noise_floor(ratio(1.05, rounds=FEWEST_ROUNDS - 1)) is None
 
 
 @pytest.mark.parametrize(
