@@ -103,13 +103,20 @@ def _measured(record: Record, key: str) -> Value:
 
 
 def _sweep_minutes(record: Record, selection: Selection) -> Value:
-    """Minutes from first start to last end of a run's sweep, for presets documented that way."""
+    """Minutes of a run's sweep, for presets documented that way.
+
+    From first start to last end, and the timing session, which ends before the first run starts.
+    """
     sweep = (record.get("sweep") or {}).get("id")
     runs = [other for other in selection.records if (other.get("sweep") or {}).get("id") == sweep]
     seconds = max(seconds_of(run, "finished") for run in runs) - min(map(seconds_of, runs))
+    sessions = [run["session"].get("seconds") for run in runs if run.get("session")]
+    timing = max((each for each in sessions if each is not None), default=None)
     training = record.get("training") or {}
+    minutes = (seconds + (timing or 0)) / 60
+    text = f"{minutes:.1f} for the sweep's {len(runs)} runs"
     return Value(
-        number=seconds / 60,
-        text=f"{seconds / 60:.1f} for the sweep's {len(runs)} runs",
+        number=minutes,
+        text=text if timing is None else f"{text} with timing",
         device=one_line(training.get("device_name") or "unknown device"),
     )

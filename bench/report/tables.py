@@ -30,7 +30,10 @@ def guide_table(table: ClaimTable, selection: Selection, claims: Claims) -> Tabl
         f"Documented: {table.source}. Measured: this report's runs.",
         data_note(selection.records),
         run_note(selection),
-        "Accuracy: validation part, 95 % Wilson interval." if "valid_accuracy" in metrics else "",
+        "Accuracy: the part named in the cell; one seed with a 95 % Wilson interval, several with "
+        "mean and range."
+        if "valid_accuracy" in metrics
+        else "",
         timing_note(records) if timed else "",
         training_note(records) if "train_images_per_s" in metrics else "",
         table.note,

@@ -109,6 +109,16 @@ def test_captions_carry_the_conditions_of_speed(sweep):
         assert text in caption
 
 
+def test_the_caption_says_what_an_accuracy_is_of(sweep):
+    text = (
+        "Accuracy: the part named in the cell; one seed with a 95 % Wilson interval, several with "
+        "mean and range."
+    )
+    captions = [guide(sweep, table.id).caption for table in load_claims().tables]
+    assert sum(text in caption for caption in captions) >= 2
+    assert "validation part, 95 %" not in "".join(captions)
+
+
 def test_synthetic_data_is_named_in_every_caption(make_record):
     selection, claims = Selection([make_record(synthetic=True, warnings=["w"])]), load_claims()
     tables = [guide_table(table, selection, claims) for table in claims.tables]
@@ -224,6 +234,11 @@ def test_a_preset_documented_by_sweep_counts_the_whole_sweep(make_record, monkey
     presets["smoke"].expected["minutes_of"] = "sweep"
     monkeypatch.setattr(expected, "load_presets", lambda: presets)
     records = [make_record(minute=10), make_record("ResNet18", minute=13)]
+    cell = at(presets_table(Selection(records)), "smoke", "Minutes of training, measured")
+    # 3.7 minutes of training after a session of 11 seconds, which both records carry.
+    assert cell == f"3.9 for the sweep's 2 runs with timing ({CPU})"
+    for record in records:
+        record["session"] = None
     cell = at(presets_table(Selection(records)), "smoke", "Minutes of training, measured")
     assert cell == f"3.7 for the sweep's 2 runs ({CPU})"
 
