@@ -11,7 +11,7 @@ from bench.report.pairs import usable
 from bench.report.pareto import front
 from bench.report.ranking import Ranking, accuracy_text, rankings
 from bench.report.selection import Selection, caption, data_note
-from bench.report.speeds import TimingSession, main_cases, sessions_of
+from bench.report.speeds import TimingSession, main_cases, no_floor, sessions_of
 from bench.report.speedtable import machine
 from bench.report.timed import CaseKey, counted, few_rounds, images_text, latency_text
 from bench.report.values import significant
@@ -156,7 +156,7 @@ def undecided(session: TimingSession, case: CaseKey) -> str:
     if 0 < rounds < FEWEST_ROUNDS:
         return few_rounds(rounds)
     if rounds and session.noise_floor(case) is None:
-        return "undecided: no A/A control in this case"
+        return no_floor(session.control_ratio(case))
     return "n/a (no valid timing)"
 
 

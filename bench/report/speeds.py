@@ -15,7 +15,7 @@ import attrs
 from bench.report.gates import Record, invalid_reason
 from bench.report.markdown import one_line
 from bench.report.selection import Selection, variant_of
-from bench.report.timed import CaseKey, cases, few_rounds, rounds_of
+from bench.report.timed import CaseKey, cases, counted, few_rounds, rounds_of
 from bench.stats import timing
 from bench.stats.multiple import holm, shared_ranks
 from bench.stats.timing import FEWEST_ROUNDS, Ratio
@@ -185,7 +185,14 @@ def _no_rank(session: TimingSession, name: str, case: CaseKey, floor: float | No
         return f"not timed in this case{': ' + one_line(error) if error else ''}"
     if rounds < FEWEST_ROUNDS:
         return few_rounds(rounds)
-    return "undecided: no A/A control in this case" if floor is None else None
+    return no_floor(session.control_ratio(case)) if floor is None else None
+
+
+def no_floor(control: Ratio | None) -> str:
+    """Why a case has no noise floor."""
+    if control is None:
+        return "undecided: no A/A control in this case"
+    return f"undecided: the A/A control has {counted(control.rounds, 'round')} of {FEWEST_ROUNDS}"
 
 
 # --- what a report holds ---------------------------------------------------------------------

@@ -146,3 +146,15 @@ def test_main_cases_are_at_the_runs_size_where_224_was_not_timed(make_record):
     kinds = [{**kind, "image_size": 64} for kind in MAIN]
     session = only(timed_together(make_record, SPEEDS, kinds=kinds))
     assert {case.image_size for case in main_cases(session)} == {64}
+
+
+def test_a_control_of_too_few_rounds_is_no_noise_floor(make_record):
+    records = timed_together(make_record, {"ResNet18": 0.010, "ResNet18_Hybrid": 0.012})
+    for record in records:
+        about = record["session"]
+        short = [{**entry, "rounds": entry["rounds"][:3]} for entry in about["control"]["timing"]]
+        record["session"] = {**about, "control": {**about["control"], "timing": short}}
+    (session,) = TimingSession.of(records)
+    standing = session.standing(session.cases()[0])
+    assert standing.ranks == {}
+    assert set(standing.left_out.values()) == {"undecided: the A/A control has 3 rounds of 6"}
