@@ -9,11 +9,12 @@ from typing import Any
 import attrs
 
 from bench.errors import BenchError
-from bench.report import confusion, figures, scatter
+from bench.report import confusion, figures, scatter, seeds
 from bench.report.bias import bias_table
 from bench.report.claimed import Claim
 from bench.report.claims import load_claims
 from bench.report.expected import presets_table
+from bench.report.gates import Record
 from bench.report.header import (
     class_tables,
     failures_table,
@@ -27,7 +28,14 @@ from bench.report.overview import overview_tables
 from bench.report.pairtable import pair_tables
 from bench.report.ranking import ranking_table
 from bench.report.recommend import recommendations
-from bench.report.selection import Selection, caption, data_note, run_note, timing_note
+from bench.report.selection import (
+    Selection,
+    caption,
+    data_note,
+    run_note,
+    timing_note,
+    variant_of,
+)
 from bench.report.speedtable import speed_tables
 from bench.report.spread import spread_table
 from bench.report.tables import guide_table, parameter_tables, published_table
@@ -175,7 +183,14 @@ def _pictures(selection: Selection, folder: Path) -> dict[str, str]:
 def _figures(selection: Selection) -> list[Figure]:
     shown = selection.shown()
     note = caption(data_note(shown), run_note(selection))
+
+    def runs_of(variant: str) -> list[Record]:
+        return seeds.runs_of(selection, variant)
+
     left_out = len(shown) - figures.MOST_PANELS
+    others = any(len(runs_of(variant_of(record))) > 1 for record in shown)
+    best = "The dotted line marks the best epoch by validation macro-F1."
+    pale = "Pale lines: the other seeds and folds." if others else ""
     more = f"The first {figures.MOST_PANELS} of {len(shown)} variants are drawn." * (left_out > 0)
     return [
         Figure(
@@ -192,16 +207,16 @@ def _figures(selection: Selection) -> list[Figure]:
         Figure(
             "training-accuracy",
             "Training curves: accuracy and macro-F1",
-            caption(note, "The dotted line marks the best epoch by validation macro-F1.", more),
+            caption(note, best, pale, more),
             "no valid complete run has training epochs",
-            lambda path: figures.training_curves(shown, path, "accuracy"),
+            lambda path: figures.training_curves(shown, path, "accuracy", runs_of),
         ),
         Figure(
             "training-loss",
             "Training curves: loss",
-            caption(note, "The dotted line marks the best epoch by validation macro-F1.", more),
+            caption(note, best, pale, more),
             "no valid complete run has training epochs",
-            lambda path: figures.training_curves(shown, path, "loss"),
+            lambda path: figures.training_curves(shown, path, "loss", runs_of),
         ),
         Figure(
             "confusion-matrices",

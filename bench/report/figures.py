@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.report.gates import Record
 from bench.report.selection import variant_of
 from bench.results.plot import (
     LOSS,
     SHARES,
+    Epochs,
     best_index,
     draw_curves,
     epoch_axis,
     new_figure,
     plain,
     save,
+    series,
 )
 
 # More panels than this are neither readable nor quickly drawn.
@@ -35,11 +38,18 @@ def titled(text: str, records: Sequence[Record]) -> str:
     return f"{text} (SYNTHETIC data)" if synthetic else text
 
 
-def training_curves(records: Sequence[Record], path: Path, what: str) -> Path | None:
-    """Small multiples of the training curves, one panel a run, on common axes.
+def training_curves(
+    records: Sequence[Record],
+    path: Path,
+    what: str,
+    runs_of: Callable[[str], Sequence[Record]] = lambda variant: (),
+) -> Path | None:
+    """Small multiples of the training curves, one panel a variant, on common axes.
 
     Args:
+        records: the run of each variant whose curves are drawn in full.
         what: "loss" or "accuracy".
+        runs_of: all runs of a variant; those of other seeds and folds are drawn pale behind.
     """
     runs = [r for r in records if (r.get("training") or {}).get("epochs")][:MOST_PANELS]
     if not runs:
@@ -55,9 +65,17 @@ def training_curves(records: Sequence[Record], path: Path, what: str) -> Path | 
     name = "Cross-entropy loss" if what == "loss" else "Accuracy and macro-F1"
     figure.suptitle(titled(f"{name} over the epochs", runs), fontsize=12)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    last = max(len(run["training"]["epochs"]) for run in runs)
+    last = 0
     for axes, run in zip(grid.flat, runs, strict=False):
         epochs = run["training"]["epochs"]
+        others = [
+            other["training"]["epochs"]
+            for other in runs_of(variant_of(run))
+            if other is not run and (other.get("training") or {}).get("epochs")
+        ]
+        for other in others:
+            _draw_pale(axes, other, lines)
+        last = max(last, *(len(one) for one in (epochs, *others)))
         draw_curves(axes, epochs, lines, best_index(epochs))
         axes.set_title(plain(variant_of(run)), fontsize=9, y=1.0)
         axes.tick_params(labelsize=8, labelbottom=True)
@@ -71,3 +89,11 @@ def training_curves(records: Sequence[Record], path: Path, what: str) -> Path | 
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=9, frameon=False)
     return save(figure, path)
+
+
+def _draw_pale(axes: Any, epochs: Epochs, lines: Sequence[tuple[str, ...]]) -> None:
+    for key, _, colour, style, _ in lines:
+        numbers = [int(epoch.get("epoch", place)) for place, epoch in enumerate(epochs, 1)]
+        axes.plot(
+            numbers, series(epochs, key), color=colour, linestyle=style, linewidth=0.8, alpha=0.35
+        )

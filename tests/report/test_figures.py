@@ -152,3 +152,15 @@ def test_confusion_of_very_many_classes_has_no_numbers(make_record, drawn, tmp_p
 
 def test_confusion_without_predictions_is_none(make_record, tmp_path):
     assert confusion_matrices([make_record(validation=None)], tmp_path / "c.png") is None
+
+
+def test_other_seeds_are_drawn_pale_behind_the_run(make_record, tmp_path, drawn):
+    runs = [make_record("ResNet18", seed=seed, epochs=4) for seed in range(3)]
+    alone = [runs[0]]
+    training_curves(alone, tmp_path / "one.png", "loss")
+    training_curves(alone, tmp_path / "three.png", "loss", lambda variant: runs)
+    one, three = (figure.axes[0].get_lines() for figure in drawn)
+    pale = [line for line in three if line.get_alpha() is not None]
+    assert len(pale) == len(three) - len(one) == 4
+    losses = [epoch["valid_loss"] for epoch in runs[2]["training"]["epochs"]]
+    assert losses in [list(line.get_ydata()) for line in pale]
