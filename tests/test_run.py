@@ -51,7 +51,7 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
     assert "Tiny_CA" in out
     assert "next: python -m bench report" in out
     assert "epoch 2/2" in err
-    folders = sorted((here / "results").iterdir())
+    folders = sorted(path for path in (here / "results").iterdir() if path.is_dir())
     assert [re.sub(r"\d", "0", f.name) for f in folders] == [
         "Tiny_00_00_0000_0000",
         "Tiny_CA_00_00_0000_0000",

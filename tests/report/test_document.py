@@ -105,7 +105,8 @@ def test_tables_of_a_hundred_runs_with_all_their_pairs_take_seconds(make_record,
             section(table)
             if table.csv:
                 write_csv(table, tmp_path)
-    assert time.process_time() - start < 5
+    # About 2 s, and three times that while coverage is measured.
+    assert time.process_time() - start < 10
 
 
 CHECK = """
