@@ -63,6 +63,10 @@ def render(folder: Path) -> tuple[Path, list[Row]]:
         sections.append(_section(module, record, rows, folder))
     judged = [row.met for row in outcomes if row.met is not None]
     summary = f"**{sum(judged)} of {len(judged)} bars met.**"
+    done = {record["experiment"] for record in load(folder)}
+    absent = [name for name in EXPERIMENTS if name not in done]
+    if absent:
+        summary += f" **No record of {escape(', '.join(absent))}: their bars are not judged.**"
     missed = [f"- {escape(row.bar)}: {escape(row.found)}" for row in outcomes if row.met is False]
     if missed:
         summary += " Not met:\n\n" + "\n".join(missed)

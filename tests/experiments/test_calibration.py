@@ -183,3 +183,12 @@ def test_the_table_of_no_records(tmp_path: Path) -> None:
     path, rows = table.render(tmp_path)
     assert rows == []
     assert "0 of 0 bars met" in path.read_text(encoding="utf8")
+
+
+def test_experiments_without_a_record_are_named(tmp_path: Path) -> None:
+    path, _ = table.render(tmp_path)
+    assert "No record of simulated_sessions, accuracy_intervals" in path.read_text(encoding="utf8")
+    committed = Path(__file__).parents[2] / "reports" / "calibration"
+    have = {record["experiment"] for record in table.load(committed)}
+    text = (committed / "README.md").read_text(encoding="utf8")
+    assert ("No record of" in text) == (have != set(table.EXPERIMENTS))
