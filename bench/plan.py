@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 
@@ -152,7 +153,7 @@ def _case_seconds(case: Case, config: RunConfig, known: Rate) -> float:
 def written_duration(seconds: float) -> str:
     """``85s``, ``12m``, ``1.5h``: rounded up, as ``--time-budget`` takes it."""
     if seconds < 100:
-        return f"{int(seconds) + 1}s"
+        return f"{math.ceil(seconds)}s"
     if seconds < 100 * 60:
-        return f"{int(seconds / 60) + 1}m"
+        return f"{math.ceil(seconds / 60)}m"
     return f"{seconds / 3600:.1f}h"

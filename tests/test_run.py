@@ -399,7 +399,7 @@ def test_a_time_budget_below_a_round_is_refused_before_anything_is_written(
     ):
         assert main(shlex.split(line)) == 2
         err = capsys.readouterr().err
-        assert err.startswith("error: --time-budget 2s is too small for a single round")
+        assert err.startswith("error: --time-budget 1s is too small for a single round")
         assert "give --time-budget" in err
     assert list(here.iterdir()) == []
 
