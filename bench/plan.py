@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 import attrs
+import psutil
 
 from bench.config import RunConfig
 from bench.errors import BenchError
@@ -14,7 +15,9 @@ from bench.measure.cases import Case
 from bench.measure.throughput import BLOCK_S, BLOCKS, WARMUP_S, WARMUP_STEPS
 from bench.stats.timing import FEWEST_ROUNDS
 
-MOST_WAITING = 4
+MOST_STARTING = 4
+# A training step of EfficientNetV2-S at batch 16 and 224 pixels, with what PyTorch itself takes.
+PROCESS_BYTES = 3e9
 PROCESS_START_S = 8.0
 TYPICAL_SPREAD = 0.04
 UNKNOWN_RATE = (0.5, 0.1)
@@ -22,9 +25,16 @@ UNKNOWN_RATE = (0.5, 0.1)
 Rate = tuple[float, float]
 
 
-def waiting_processes() -> int:
-    """How many timing processes start at once; one is timed while the others wait."""
-    return max(1, min(os.cpu_count() or 1, MOST_WAITING))
+def most_together(cases: Sequence[Case]) -> int:
+    """How many timing processes live at once, one of them running: as many as memory holds."""
+    if any(case.device == "cuda" for case in cases):
+        return _starting()
+    return max(1, int(psutil.virtual_memory().available / PROCESS_BYTES))
+
+
+def _starting() -> int:
+    """How many processes start at once."""
+    return max(1, min(os.cpu_count() or 1, MOST_STARTING))
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +93,7 @@ def plan_session(
     Raises:
         BenchError: the budget does not hold a single round.
     """
-    ready_at_once = waiting_processes()
+    ready_at_once = _starting()
     entries = [*names, baseline]
     slowest = {device: max(known.values(), default=UNKNOWN_RATE) for device, known in rates.items()}
 

@@ -1,10 +1,12 @@
 """A timing session: rounds in which each variant is timed in one fresh process, in rotated order.
 
+Within a round the processes take turns block by block, as many together as memory holds.
 The baseline runs twice, under two names (A/A): the gap between them is the session's noise floor.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -13,13 +15,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import attrs
+import numpy as np
 
 from bench.config import RunConfig
 from bench.measure.cases import Case
 from bench.measure.environment import others_load
 from bench.measure.throughput import assemble
-from bench.plan import Plan, waiting_processes, written_duration
-from bench.timing_process import TimingProcess
+from bench.plan import Plan, most_together, written_duration
+from bench.timing_process import TimingProcess, measure_together
 
 CONTROL = " (A/A)"
 SMALLEST_BATCH = 2
@@ -79,6 +82,7 @@ class Session:
         self.superseded: list[dict[str, Any]] = []
         self.orders: list[list[str]] = []
         self.notes = list(plan.notes)
+        self.together = 1
 
     def run(self) -> Timed:
         """Time round after round; a round that would pass the budget is not begun."""
@@ -120,23 +124,33 @@ class Session:
         order = [*self.order[shift:], *self.order[:shift]]
         alive = [name for name in order if self.errors[name] is None]
         self.orders.append(alive)
-        waiting = waiting_processes()
-        for start in range(0, len(alive), waiting):
-            group = alive[start : start + waiting]
-            processes = {}
-            try:
-                for name in group:
-                    processes[name] = TimingProcess(self._job(name))
-                for process in processes.values():
-                    process.wait_until_ready()
-                for place, name in enumerate(group, start):
-                    found = processes[name].measure()
-                    if not self._keep(name, number, place, found):
-                        return False
-            finally:
-                for process in processes.values():
-                    process.close()
-        return True
+        return all(self._group(number, group, alive) for group in self._groups(alive))
+
+    def _groups(self, names: Sequence[str]) -> list[list[str]]:
+        """Names in groups of about equal size, as many together as memory holds."""
+        self.together = most_together(self.cases)
+        number = math.ceil(len(names) / self.together)
+        return [list(group) for group in np.array_split(names, number)] if number else []
+
+    def _group(self, number: int, group: Sequence[str], alive: Sequence[str]) -> bool:
+        """Start processes, time them, keep what they found; as :meth:`_round`."""
+        processes: dict[str, TimingProcess] = {}
+        try:
+            for name in group:
+                processes[name] = TimingProcess(self._job(name))
+            for process in processes.values():
+                process.wait_until_ready()
+            # A GPU holds one process at a time: what waits there would take memory and clocks.
+            alone = any(case.device == "cuda" for case in self.cases)
+            found: dict[str, dict[str, Any]] = {}
+            for turn in [[name] for name in group] if alone else [group]:
+                found |= measure_together({name: processes[name] for name in turn})
+                if alone:
+                    processes[turn[0]].close()
+            return all(self._keep(name, number, alive.index(name), found[name]) for name in group)
+        finally:
+            for process in processes.values():
+                process.close()
 
     def _job(self, entry: str) -> dict[str, Any]:
         return {
@@ -222,6 +236,7 @@ class Session:
                 "error": self.errors[control],
             },
             "order": self.orders,
+            "together": self.together,
             "time_budget_s": self.plan.budget_s,
             "estimated_s": self.plan.seconds,
             "seconds": seconds,

@@ -84,10 +84,25 @@ def test_the_record_holds_every_block_of_every_round() -> None:
     assert record["notes"] == ["planned"]
 
 
-def test_only_as_many_processes_wait_as_there_are_cores(played, monkeypatch) -> None:
-    monkeypatch.setattr(session, "waiting_processes", lambda: 3)
-    run(rounds=1)
-    assert played.most_waiting == 3
+def test_all_that_memory_holds_are_timed_together(played) -> None:
+    timed = run(rounds=1)
+    assert [len(group) for group in played.groups] == [4]
+    assert timed.record["together"] >= 4
+    assert played.waiting == 0
+
+
+def test_what_memory_does_not_hold_together_makes_groups_of_one_size(played, monkeypatch) -> None:
+    monkeypatch.setattr(session, "most_together", lambda cases: 3)
+    timed = run(rounds=2)
+    assert [len(group) for group in played.groups] == [2, 2, 2, 2]
+    assert [name for group in played.groups[:2] for name in group] == timed.record["order"][0]
+    assert played.most_waiting == 2
+    assert played.waiting == 0
+
+
+def test_on_a_gpu_one_is_timed_at_a_time_and_ends_before_the_next(played) -> None:
+    run(rounds=1, cases=(attrs.evolve(LATENCY, device="cuda"),))
+    assert [len(group) for group in played.groups] == [1, 1, 1, 1]
     assert played.waiting == 0
 
 

@@ -12,7 +12,9 @@ import torch
 from bench.config import RunConfig
 from bench.measure import throughput
 from bench.measure.cases import Case
-from bench.timing_process import Timer, TimingProcess
+from bench.measure.throughput import BLOCKS
+from bench.timer import Timer
+from bench.timing_process import ProcessFailed, TimingProcess, measure_together
 
 MODEL = Case(device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1)
 CLOCKS = {
@@ -32,6 +34,17 @@ def job_of(plugin: Path, *cases: Case, images: list[str] | None = None, **config
     }
 
 
+def run(timer: Timer) -> list[dict[str, Any]]:
+    """What a timer finds of each case of its job, one after the other."""
+    found = []
+    for number in range(len(timer.job["cases"])):
+        timer.answer(f"begin {number}")
+        for _ in range(BLOCKS):
+            timer.answer("block")
+        found.append(timer.answer("end"))
+    return found
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "BLOCK_S", 0.0)
@@ -48,7 +61,7 @@ def test_every_clock_times_what_it_says(tiny_plugin: Path, photos: Path, quick: 
     images = [str(path) for path in sorted(photos.glob("*/*.png"))[:3]]
     timer = Timer(job_of(tiny_plugin, *CLOCKS.values(), images=images))
     before = [parameter.detach().clone() for parameter in timer.model.parameters()]
-    found = timer.run()
+    found = run(timer)
     assert [one["about"]["clock"] for one in found] == ["model", "pipeline", "train"]
     assert all(min(one["sample"]["block_seconds"]) > 0 for one in found)
     inside = {one["about"]["clock"]: one["about"]["inside_clock"] for one in found}
@@ -62,7 +75,7 @@ def test_every_clock_times_what_it_says(tiny_plugin: Path, photos: Path, quick: 
 def test_a_forward_clock_does_not_touch_the_weights(tiny_plugin: Path, quick: None) -> None:
     timer = Timer(job_of(tiny_plugin, MODEL, CLOCKS["model"]))
     before = [parameter.detach().clone() for parameter in timer.model.parameters()]
-    timer.run()
+    run(timer)
     assert not timer.model.training
     assert all(torch.equal(a, b) for a, b in zip(before, timer.model.parameters(), strict=True))
 
@@ -70,7 +83,7 @@ def test_a_forward_clock_does_not_touch_the_weights(tiny_plugin: Path, quick: No
 def test_a_frozen_backbone_is_frozen_in_the_training_clock(tiny_plugin: Path, quick: None) -> None:
     timer = Timer(job_of(tiny_plugin, CLOCKS["train"], freeze_backbone=True))
     before = [parameter.detach().clone() for parameter in timer.model.backbone.blocks.parameters()]
-    timer.run()
+    run(timer)
     after = timer.model.backbone.blocks.parameters()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -102,7 +115,7 @@ def test_channels_last_is_the_format_of_model_and_images(tiny_plugin: Path) -> N
 def test_threads_are_the_cases(tiny_plugin: Path, quick: None, monkeypatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
-    Timer(job_of(tiny_plugin, MODEL, attrs.evolve(MODEL, threads=2))).run()
+    run(Timer(job_of(tiny_plugin, MODEL, attrs.evolve(MODEL, threads=2))))
     assert seen == [1, 2]
 
 
@@ -124,7 +137,7 @@ def test_what_does_not_fit_says_so_and_the_next_case_goes_on(
         return forward(images, amp)
 
     monkeypatch.setattr(timer, "_forward", full)
-    first, second = timer.run()
+    first, second = run(timer)
     assert first["out_of_memory"]
     assert "sample" not in first
     assert second["sample"]["block_seconds"]
@@ -138,7 +151,7 @@ def test_another_error_is_not_taken_for_memory(tiny_plugin: Path, monkeypatch) -
 
     monkeypatch.setattr(timer, "_forward", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        timer.run()
+        run(timer)
 
 
 @pytest.mark.slow
@@ -146,7 +159,7 @@ def test_a_real_process_has_the_allocator_setting(tiny_plugin: Path) -> None:
     process = TimingProcess(job_of(tiny_plugin, MODEL))
     try:
         process.wait_until_ready()
-        found = process.measure()
+        found = measure_together({"it": process})["it"]
     finally:
         process.close()
     assert found["error"] is None
@@ -161,10 +174,75 @@ def test_a_process_that_cannot_build_says_why(tiny_plugin: Path) -> None:
     process = TimingProcess({**job_of(tiny_plugin, MODEL), "variant": "No_Such"})
     try:
         process.wait_until_ready()
-        found = process.measure()
+        found = measure_together({"it": process})["it"]
     finally:
         process.close()
     assert found["cases"] == []
     assert found["error"].startswith("timing process ended with 1: ")
     assert "No_Such" in found["error"]
     assert found["killed"] is False
+
+
+class Asked:
+    """A process that notes what it is asked, and ends at a given line."""
+
+    def __init__(self, name: str, log: list[str], *, ends_at: str = "") -> None:
+        self.name, self.log, self.ends_at, self.cases = name, log, ends_at, 2
+
+    def ask(self, command: str) -> dict[str, Any]:
+        if command == self.ends_at:
+            raise ProcessFailed("gone", killed=True)
+        self.log.append(f"{self.name} {command}")
+        return {"case": self.name} if command == "end" else {}
+
+
+def test_processes_take_turns_block_by_block() -> None:
+    log: list[str] = []
+    found = measure_together({name: Asked(name, log) for name in "ab"})
+    assert log[:6] == [
+        "a begin 0", "b begin 0",
+        "a block after others", "b block after others",
+        "a block after others", "b block after others",
+    ]  # fmt: skip
+    assert log[2 + 2 * BLOCKS :][:4] == ["a end", "b end", "a begin 1", "b begin 1"]
+    assert found == {name: {"cases": [{"case": name}] * 2, "error": None} for name in "ab"}
+
+
+def test_a_process_alone_times_block_after_block() -> None:
+    log: list[str] = []
+    measure_together({"a": Asked("a", log)})
+    assert log[1 : 1 + BLOCKS] == ["a block"] * BLOCKS
+
+
+def test_one_that_ends_leaves_the_others_their_turns() -> None:
+    log: list[str] = []
+    found = measure_together({"a": Asked("a", log, ends_at="begin 1"), "b": Asked("b", log)})
+    assert found["a"] == {"cases": [], "error": "gone", "killed": True}
+    assert len(found["b"]["cases"]) == 2
+
+
+@pytest.mark.slow
+def test_real_processes_are_timed_together(tiny_plugin: Path) -> None:
+    processes = {name: TimingProcess(job_of(tiny_plugin, MODEL)) for name in "ab"}
+    try:
+        for process in processes.values():
+            process.wait_until_ready()
+        found = measure_together(processes)
+    finally:
+        for process in processes.values():
+            process.close()
+    for one in found.values():
+        assert one["error"] is None
+        assert len(one["cases"][0]["sample"]["block_seconds"]) == BLOCKS
+
+
+def test_a_process_that_does_not_answer_is_ended(tiny_plugin: Path, monkeypatch) -> None:
+    from bench import timing_process
+
+    monkeypatch.setattr(timing_process, "ANSWER_S", 0.0)
+    process = TimingProcess(job_of(tiny_plugin, MODEL))
+    try:
+        with pytest.raises(ProcessFailed, match="did not answer within 0 s"):
+            process.ask("begin 0")
+    finally:
+        process.close()

@@ -47,6 +47,14 @@ def _glibc() -> ctypes.CDLL | None:
     return libc
 
 
+def give_back_memory() -> None:
+    """Give what is freed back to the system, so that it is there for another process."""
+    gc.collect()
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 class PeakMemory:
     """Peak memory from construction on: CUDA's allocated bytes, or this process' resident set.
 
@@ -55,10 +63,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        gc.collect()
-        libc = _glibc()
-        if libc is not None:
-            libc.malloc_trim(0)
+        give_back_memory()
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)

@@ -26,8 +26,8 @@ MOST_FAULTS = 3000
 MOST_LOAD = 0.10
 
 
-def time_case(step: Callable[[], object], case: Case) -> dict[str, Any]:
-    """One process' sample of a case: warm-up, then :data:`BLOCKS` blocks of at least 0.2 s.
+class CaseTimer:
+    """One process' sample of a case: warmed up when it is made, then timed block by block.
 
     The stopwatch is that of ``torch.utils.benchmark``, which synchronises CUDA before it reads the
     clock. For latency every step is read by itself, for throughput a block as a whole, so that
@@ -37,44 +37,75 @@ def time_case(step: Callable[[], object], case: Case) -> dict[str, Any]:
         step: does the work of one step.
         case: what is timed.
 
-    Returns:
-        The record of one round, without its number.
-
     Raises:
         torch.OutOfMemoryError: the batch does not fit.
     """
-    memory = PeakMemory(torch.device(case.device))
-    warmups, begin, fastest = 0, timer(), math.inf
-    while warmups < WARMUP_STEPS[case.device] or timer() - begin < WARMUP_S[case.device]:
-        fastest = min(fastest, _seconds(step, 1))
-        warmups += 1
-    steps = min(MOST_STEPS, max(1, math.ceil(BLOCK_S / max(fastest, 1e-9))))
-    if case.device == "cuda":
-        # Steps that overlap on a GPU are faster than the synchronised ones of the warm-up.
-        trial = _seconds(step, steps)
-        steps = min(MOST_STEPS, max(steps, math.ceil(steps * BLOCK_S / max(trial, 1e-9))))
-    meter, faults = LoadMeter(), minor_faults()
-    meter.start()
-    blocks: list[float] = []
-    every: list[float] = []
-    for _ in range(BLOCKS):
-        if case.regime == LATENCY:
-            taken = [_seconds(step, 1) for _ in range(steps)]
-            every += taken
-            blocks.append(statistics.median(taken))
+
+    def __init__(self, step: Callable[[], object], case: Case) -> None:
+        self.step, self.case = step, case
+        self.memory = PeakMemory(torch.device(case.device))
+        self.warmups, begin, fastest = 0, timer(), math.inf
+        while self.warmups < WARMUP_STEPS[case.device] or timer() - begin < WARMUP_S[case.device]:
+            fastest = min(fastest, _seconds(step, 1))
+            self.warmups += 1
+        self.steps = _steps(fastest)
+        if case.device == "cuda":
+            # Steps that overlap on a GPU are faster than the synchronised ones of the warm-up.
+            trial = _seconds(step, self.steps)
+            self.steps = max(self.steps, _steps(trial / self.steps))
+        self.blocks: list[float] = []
+        self.every: list[float] = []
+        self.faults: list[int] = []
+        self.loads: list[float] = []
+
+    def block(self, *, after_others: bool = False) -> None:
+        """Time one block of at least :data:`BLOCK_S`.
+
+        Args:
+            after_others: other processes ran since the last block: where a block has several
+                steps, one untimed step brings caches back to what they are within it.
+        """
+        if after_others and self.steps > 1:
+            _seconds(self.step, 1)
+        meter, faults = LoadMeter(), minor_faults()
+        meter.start()
+        if self.case.regime == LATENCY:
+            taken = [_seconds(self.step, 1) for _ in range(self.steps)]
+            self.every += taken
+            self.blocks.append(statistics.median(taken))
         else:
-            blocks.append(_seconds(step, steps) / steps)
-    return {
-        "block_seconds": blocks,
-        "steps_per_block": steps,
-        "step_seconds": every,
-        "warmup_steps": warmups,
-        "minor_faults_per_step": (minor_faults() - faults) / (steps * BLOCKS),
-        "others_load": meter.stop(),
-        "gpu": gpu_state(torch.cuda.current_device()) if case.device == "cuda" else None,
-        "peak_memory_mb": memory.peak_mb(),
-        "peak_memory_kind": memory.kind,
-    }
+            self.blocks.append(_seconds(self.step, self.steps) / self.steps)
+        self.faults.append(minor_faults() - faults)
+        load = meter.stop()
+        if load is not None:
+            self.loads.append(load)
+
+    def sample(self) -> dict[str, Any]:
+        """The record of one round, without its number."""
+        return {
+            "block_seconds": self.blocks,
+            "steps_per_block": self.steps,
+            "step_seconds": self.every,
+            "warmup_steps": self.warmups,
+            "minor_faults_per_step": sum(self.faults) / (self.steps * len(self.blocks)),
+            "others_load": statistics.mean(self.loads) if self.loads else None,
+            "gpu": gpu_state(torch.cuda.current_device()) if self.case.device == "cuda" else None,
+            "peak_memory_mb": self.memory.peak_mb(),
+            "peak_memory_kind": self.memory.kind,
+        }
+
+
+def _steps(seconds: float) -> int:
+    """Steps of so many seconds that make a block."""
+    return min(MOST_STEPS, max(1, math.ceil(BLOCK_S / max(seconds, 1e-9))))
+
+
+def time_case(step: Callable[[], object], case: Case) -> dict[str, Any]:
+    """One process' sample of a case, all :data:`BLOCKS` blocks on end (see :class:`CaseTimer`)."""
+    case_timer = CaseTimer(step, case)
+    for _ in range(BLOCKS):
+        case_timer.block()
+    return case_timer.sample()
 
 
 def _seconds(step: Callable[[], object], times: int) -> float:

@@ -24,7 +24,7 @@ from bench.stats.timing import (
     declare,
     noise_floor,
 )
-from bench.timing_process import TimingProcess
+from bench.timing_process import TimingProcess, measure_together
 from experiments.calibration.common import Record, Row, head
 
 NAME = "agreement"
@@ -75,7 +75,7 @@ def _ours(model: str, case: Case) -> float:
     process = TimingProcess(job)
     try:
         process.wait_until_ready()
-        found = process.measure()
+        found = measure_together({model: process})[model]
     finally:
         process.close()
     if found["error"]:

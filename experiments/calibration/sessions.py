@@ -45,7 +45,8 @@ def run(quick: bool) -> dict[str, Any]:
     done = []
     for seed in range(sessions):
         done.append(_run_one(seed, rounds))
-        print(f"session {seed + 1} of {sessions} done", file=sys.stderr, flush=True)
+        verdicts = ", ".join(f"{a}: {b}" for a, b in decide(done[-1])["verdicts"].items())
+        print(f"session {seed + 1} of {sessions}: {verdicts}", file=sys.stderr, flush=True)
     parameters = {
         "sessions": sessions,
         "rounds": rounds,

@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.measure import throughput
 from bench.measure.cases import Case
-from bench.measure.throughput import BLOCKS, assemble, sample_of, settings, time_case
+from bench.measure.throughput import BLOCKS, CaseTimer, assemble, sample_of, settings, time_case
 
 THROUGHPUT = Case(
     device="cpu", clock="model", regime="throughput", image_size=8, batch_size=16, threads=1
@@ -39,6 +39,16 @@ def test_blocks_are_at_least_a_fifth_of_a_second(monkeypatch: pytest.MonkeyPatch
     assert clock.steps == 3 + BLOCKS * 7
     assert sample["block_seconds"] == pytest.approx([0.03] * BLOCKS)
     assert sample["step_seconds"] == []
+
+
+def test_after_others_one_step_of_several_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.03)
+    monkeypatch.setattr(throughput, "timer", lambda: clock.now)
+    one = CaseTimer(clock.step, THROUGHPUT)
+    clock.seconds = (0.03, 0.03, 0.03, 0.1, 0.03)
+    one.block(after_others=True)
+    assert clock.steps == 3 + 1 + 7
+    assert one.sample()["block_seconds"] == pytest.approx([0.03])
 
 
 def test_a_slow_step_is_a_block_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,193 @@
+"""The process that times one variant: ``python -m bench.timer``.
+
+It reads a job from standard input, imports and builds, answers that it is ready, and then answers
+each line (``begin N``, ``block``, ``block after others``, ``end``) with a line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from bench.config import RunConfig, build
+
+# The CPU's allocator, CUDA's contexts and pinned memory, cuBLAS and cuDNN each say it their way.
+MEMORY_SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
+
+def main() -> None:
+    """Read the job, build, answer line after line until there are no more."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf8")
+    os.dup2(2, 1)  # what a plugin prints is no answer
+    timer = Timer(json.loads(sys.stdin.readline()))
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(timer.answer(line.strip())), file=answers, flush=True)
+
+
+class Timer:
+    """The model of a job and what its cases need."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        import variants
+        from bench.build import build as build_model
+        from bench.build import load_plugins
+        from bench.measure import cases, throughput  # noqa: F401  (before its turn comes)
+
+        self.config = _config(job["config"])
+        load_plugins([Path(path) for path in job["plugins"]])
+        self.job = job
+        self.model, _ = build_model(variants.get(job["variant"]), job["num_classes"], self.config)
+        self._found: dict[str, Any] = {}
+        self._timer: Any = None
+
+    def answer(self, command: str) -> dict[str, Any]:
+        """Do what a line asks for; ``end`` gives what the case found, the others nothing."""
+        if command.startswith("begin "):
+            self._begin(self.job["cases"][int(command.split()[1])])
+        elif command == "end":
+            return self._end()
+        elif self._timer is not None:
+            with self._memory():
+                self._timer.block(after_others=command.endswith("after others"))
+        return {}
+
+    def _begin(self, values: Mapping[str, Any]) -> None:
+        import torch
+
+        from bench.measure.cases import Case
+        from bench.measure.throughput import CaseTimer, settings
+        from bench.train.optim import choose_amp
+
+        case = Case(**values)
+        device = torch.device(case.device)
+        amp = choose_amp("auto" if case.amp else "off", device)
+        torch.set_num_threads(case.threads)
+        self._found = {"case": values, "about": settings(case, amp)}
+        with self._memory():
+            self._timer = CaseTimer(self._step(case, device, amp), case)
+
+    def _end(self) -> dict[str, Any]:
+        import torch
+
+        from bench.measure.memory import give_back_memory
+
+        found = self._found
+        if self._timer is not None:
+            found["sample"] = self._timer.sample()
+        self._timer, self._found = None, {}
+        give_back_memory()
+        if found["case"]["device"] == "cuda":
+            torch.cuda.empty_cache()
+        return found
+
+    @contextlib.contextmanager
+    def _memory(self) -> Iterator[None]:
+        """A case that does not fit in memory says so instead of a sample."""
+        import torch
+
+        try:
+            yield
+            return
+        except (torch.OutOfMemoryError, MemoryError):
+            pass
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in MEMORY_SIGNS):
+                raise
+        self._found["out_of_memory"] = True
+        self._timer = None
+
+    def _step(self, case: Any, device: Any, amp: str) -> Callable[[], object]:
+        import torch
+
+        form = torch.channels_last if case.channels_last else torch.contiguous_format
+        self.model.to(device).to(memory_format=form)  # type: ignore[call-overload]
+        shape = (case.batch_size, 3, case.image_size, case.image_size)
+        random = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+        images = random.to(device).contiguous(memory_format=form)
+        if case.clock == "train":
+            return self._training_step(images, amp)
+        self.model.eval()
+        if case.clock == "copy":
+            host = random.contiguous(memory_format=form).pin_memory()
+            return lambda: self._forward(host.to(device, non_blocking=True), amp)
+        if case.clock == "pipeline":
+            batch = self._pipeline(case, form)
+            return lambda: self._forward(batch().to(device, non_blocking=True), amp)
+        return lambda: self._forward(images, amp)
+
+    def _forward(self, images: Any, amp: str) -> Any:
+        import torch
+
+        from bench.train.optim import AMP_TYPES
+
+        with (
+            torch.inference_mode(),
+            torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"),
+        ):
+            return self.model(images)
+
+    def _training_step(self, images: Any, amp: str) -> Callable[[], object]:
+        import torch
+
+        from bench.train.engine import make_optimizer, training_step
+        from bench.train.optim import freeze_backbone, set_training
+
+        if self.config.freeze_backbone:
+            freeze_backbone(self.model)
+        set_training(self.model, frozen=self.config.freeze_backbone)
+        optimizer = make_optimizer(self.model, self.config)
+        labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        scaler = torch.amp.GradScaler(images.device.type, enabled=amp == "fp16")
+        criterion = torch.nn.CrossEntropyLoss()
+        return lambda: training_step(
+            self.model, images, labels,
+            criterion=criterion, optimizer=optimizer, scaler=scaler, amp=amp,
+        )  # fmt: skip
+
+    def _pipeline(self, case: Any, form: Any) -> Callable[[], Any]:
+        """Decodes the next batch of the job's images in as many threads as the case has."""
+        import itertools
+        from concurrent.futures import ThreadPoolExecutor
+
+        import numpy as np
+        import torch
+
+        from bench.build import normalisation
+        from bench.data.images import load_rgb, square
+        from bench.data.transforms import eval_transform
+
+        transform = eval_transform(*normalisation(self.model))
+        paths = itertools.cycle(self.job["images"])
+        pool = ThreadPoolExecutor(case.threads)
+
+        def decode(path: str) -> torch.Tensor:
+            pixels = np.array(square(load_rgb(Path(path)), case.image_size))
+            return transform(torch.from_numpy(pixels).permute(2, 0, 1))
+
+        def batch() -> torch.Tensor:
+            chosen = list(itertools.islice(paths, case.batch_size))
+            return torch.stack(list(pool.map(decode, chosen))).contiguous(memory_format=form)
+
+        return batch
+
+
+def _config(values: Mapping[str, Any]) -> RunConfig:
+    """The config of a record, for a model with random weights (timing needs no others)."""
+    known = {field.name for field in attrs.fields(RunConfig)}
+    paths = {name: Path(values[name]) for name in ("results_dir", "reports_dir")}
+    plain = {**values, **paths, "data_dir": None, "weights": None, "pretrained": False}
+    return build({name: value for name, value in plain.items() if name in known})
+
+
+if __name__ == "__main__":
+    main()
+    # PyTorch's own clean-up takes nearly a second, in which the next process would wait.
+    os._exit(0)
