@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from bench import __version__
 from bench.config import flag_of, options, parse_value
-from bench.declare import Seconds
+from bench.declare import Bytes, Seconds
 from bench.errors import BenchError
 from bench.presets import ENVIRONMENT_PREFIX, load_presets
 
@@ -33,10 +33,10 @@ PLUGIN_HELP = (
 )
 TIMING_OPTIONS = (
     "image_size", "reduction", "device", "threads", "rounds", "time_budget", "clocks",
-    "timing_batch", "timing_amp", "channels_last", "seed", "freeze_backbone", "attention_lr",
+    "modes", "timing_batch", "timing_amp", "channels_last", "seed", "freeze_backbone", "attention_lr",
     "data_dir", "synthetic_images", "results_dir",
 )  # fmt: skip
-METAVARS = {int: "N", float: "X", Path: "PATH", Seconds: "TIME"}
+METAVARS = {int: "N", float: "X", Path: "PATH", Seconds: "TIME", Bytes: "SIZE"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,16 +73,16 @@ def add_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = N
         elif meta["choices"]:
             common["choices"] = meta["choices"]
         else:
-            common["metavar"] = {int: "N", float: "X", Path: "PATH", Seconds: "TIME"}.get(
-                meta["kind"], "TEXT"
-            )
+            common["metavar"] = METAVARS.get(meta["kind"], "TEXT")
         group.add_argument(flag_of(field.name), **common)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value / 1e9:g}GB" if value >= 1e9 else f"{value:g}"
+    return str(value)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

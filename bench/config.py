@@ -12,10 +12,11 @@ from typing import Any
 import attrs
 from attrs import validators
 
-from bench.declare import PARSERS, Seconds, option
+from bench.declare import PARSERS, Bytes, Seconds, option
 from bench.errors import BenchError
 
 CLOCKS = ("model", "copy", "pipeline", "train")
+MODES = ("eager", "channels-last", "folded", "compiled", "onnxruntime", "openvino")
 _AT_LEAST_1 = validators.ge(1)
 _RATE = validators.and_(validators.gt(0), validators.le(10))
 _FRACTION = validators.and_(validators.gt(0), validators.lt(1))
@@ -118,6 +119,14 @@ class RunConfig:
         section="training",
         choices=("auto", "off", "fp16", "bf16"),
     )
+    tune: str = option(
+        str,
+        "auto",
+        "auto: train with the memory format, and compiled where that pays for itself, that a short "
+        "measurement on this machine finds fastest; off: channels-last, not compiled",
+        section="training",
+        choices=("auto", "off"),
+    )
     seed: int = option(
         int,
         0,
@@ -190,15 +199,32 @@ class RunConfig:
         section="data",
         check=validators.and_(validators.ge(60), validators.le(100_000)),
     )
-    num_workers: int = option(
+    num_workers: int | None = option(
         int,
-        4,
-        "processes that prepare batches beside the training",
+        None,
+        "processes that prepare batches beside the training; none: what a short measurement says",
         section="data",
         check=validators.and_(validators.ge(0), validators.le(256)),
     )
     pin_memory: bool = option(
-        bool, False, "page-locked batches for faster copies to a GPU", section="data"
+        bool,
+        False,
+        "accepted for the guide's sake: batches for a GPU are always page-locked",
+        section="data",
+    )
+    cache: bool = option(
+        bool,
+        True,
+        "keep decoded images between epochs, variants and sweeps (--no-cache: decode each time)",
+        section="data",
+    )
+    cache_limit: float = option(
+        Bytes,
+        20e9,
+        "most that decoded images and features may take on disk (500MB, 20GB); the least recently "
+        "used go first",
+        section="data",
+        check=validators.gt(0),
     )
 
     # measuring
@@ -241,6 +267,13 @@ class RunConfig:
         "GPU), pipeline (decode, transforms, copy, model), train (a training step)",
         section="measuring",
     )
+    modes: str = option(
+        str,
+        "eager",
+        "how models are run while timing inference, comma-separated: eager, channels-last, folded "
+        "(batch norm folded into convolutions), compiled (torch.compile), onnxruntime, openvino",
+        section="measuring",
+    )
     timing_batch: int = option(
         int,
         16,
@@ -276,18 +309,22 @@ class RunConfig:
             )
         if self.seed + self.seeds > 2**31:
             raise ValueError(f"'seed' and 'seeds' pass the largest seed, {2**31 - 1}")
-        unknown = [name for name in self.clock_names if name not in CLOCKS]
-        if unknown or not self.clock_names:
-            raise ValueError(
-                f"'clocks' takes {', '.join(CLOCKS)}, comma-separated, not {self.clocks!r}"
-            )
+        for name, known in (("clocks", CLOCKS), ("modes", MODES)):
+            asked = getattr(self, name)
+            if not _names(asked, known) or set(_names(asked, known)) - set(known):
+                raise ValueError(
+                    f"'{name}' takes {', '.join(known)}, comma-separated, not {asked!r}"
+                )
 
     @property
     def clock_names(self) -> tuple[str, ...]:
         """The clocks to time with, in the order of :data:`CLOCKS` where they are known."""
-        asked = [name.strip() for name in self.clocks.split(",") if name.strip()]
-        known = [name for name in CLOCKS if name in asked]
-        return (*known, *(name for name in asked if name not in CLOCKS))
+        return _names(self.clocks, CLOCKS)
+
+    @property
+    def mode_names(self) -> tuple[str, ...]:
+        """The modes of inference to time, in the order of :data:`MODES` where they are known."""
+        return _names(self.modes, MODES)
 
     @property
     def schedule_epochs(self) -> int:
@@ -300,6 +337,13 @@ class RunConfig:
             name: str(value) if isinstance(value, Path) else value
             for name, value in attrs.asdict(self, recurse=False).items()
         }
+
+
+def _names(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Comma-separated names: the known ones in their own order, then what is not known."""
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    ordered = [name for name in known if name in asked]
+    return (*ordered, *(name for name in asked if name not in known))
 
 
 def options() -> tuple[Any, ...]:

@@ -39,12 +39,33 @@ def parse_duration(text: str) -> float:
     return float(found[1]) * _UNIT_S[found[2]]
 
 
+class Bytes(float):
+    """The kind of an option that is an amount of storage: ``20GB``, ``500MB``, ``1.5TB``."""
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(mb|gb|tb)")
+_UNIT_BYTES = {"mb": 1e6, "gb": 1e9, "tb": 1e12}
+
+
+def parse_size(text: str) -> float:
+    """Bytes of an amount of storage (1 MB = 10⁶ bytes).
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _SIZE.fullmatch(text.strip().lower())
+    if not found:
+        raise ValueError("an amount of storage")
+    return float(found[1]) * _UNIT_BYTES[found[2]]
+
+
 PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
     bool: (_parse_bool, "yes or no"),
     int: (int, "a whole number"),
     float: (float, "a number"),
     str: (str, "a text"),
     Seconds: (parse_duration, "a duration such as 90s, 10m or 1h"),
+    Bytes: (parse_size, "an amount of storage such as 500MB or 20GB"),
     Path: (lambda text: Path(text).expanduser(), "a path"),
 }
 
