@@ -17,10 +17,11 @@ from bench import build
 from bench.config import RunConfig
 from bench.data.parts import Parts, find_data_set, find_parts
 from bench.errors import BenchError
-from bench.estimate import Estimate, estimate, measure_rates
+from bench.estimate import Estimate, StepRates, estimate, measure_rates
 from bench.measure.cases import plan_cases
 from bench.measure.complexity import count_parameters
 from bench.measure.environment import usable_cores
+from bench.measure.modes import require_packages
 from bench.measure.throughput import device_name
 from bench.plan import Plan, plan_session
 from bench.train import weights
@@ -53,6 +54,7 @@ class Checked:
         device: where it trains.
         runs: seed, fold and images of each run of a variant.
         plan: of the timing session, or none.
+        rates: speeds of each variant's steps on the device, as far as they are known.
         estimates: minutes of each variant.
         lines: what was found, for people.
         seconds: how long the check took.
@@ -61,6 +63,7 @@ class Checked:
     device: torch.device
     runs: list[Run]
     plan: Plan | None
+    rates: dict[str, StepRates]
     estimates: list[Estimate]
     lines: list[str]
     seconds: float
@@ -73,6 +76,8 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
         BenchError: the first thing that would make the sweep fail.
     """
     begin = time.perf_counter()
+    if config.timing:
+        require_packages(config.mode_names, config.clock_names)
     device = choose_device(config.device)
     amp = choose_amp(config.amp, device)
     sizes = _check_variants(chosen, config)
@@ -89,7 +94,7 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
     estimates = estimate(chosen, config, [run.parts for run in runs], rates)
     plan = plan_timing(chosen, config, parts.num_classes) if config.timing else None
     return Checked(
-        device, runs, plan, estimates,
+        device, runs, plan, rates, estimates,
         [
             f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
             f"device    {device.type}: {device_name(device)}, mixed precision {amp}",
@@ -121,8 +126,9 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
     """The timing session of these variants on this machine.
 
     Raises:
-        BenchError: the time budget does not hold a single round.
+        BenchError: the time budget does not hold a single round, or an asked mode has no package.
     """
+    require_packages(config.mode_names, config.clock_names)
     devices = [torch.device("cpu")]
     if torch.cuda.is_available() and config.device != "cpu":
         devices.append(choose_device("cuda"))
@@ -131,7 +137,13 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
         session_baseline(chosen),
         plan_cases(config, [device.type for device in devices], usable_cores()),
         config,
-        {device.type: measure_rates(chosen, config, num_classes, device) for device in devices},
+        {
+            device.type: {
+                name: found.by_format["channels_last" if config.channels_last else "contiguous"]
+                for name, found in measure_rates(chosen, config, num_classes, device).items()
+            }
+            for device in devices
+        },
     )
 
 
@@ -164,7 +176,10 @@ def _describe_data(runs: Sequence[Run], config: RunConfig) -> list[str]:
 
 def _describe_minutes(estimates: Sequence[Estimate], plan: Plan | None) -> list[str]:
     total = sum(item.minutes for item in estimates)
-    lines = [f"minutes   {item.minutes:6.1f}  {item.variant}{item.note}" for item in estimates]
+    lines = [
+        f"minutes   {item.minutes:6.1f}  {item.variant}, {item.epoch_s:.1f} s an epoch{item.note}"
+        for item in estimates
+    ]
     if plan is not None:
         total += plan.seconds / 60
         lines.append(f"minutes   {plan.seconds / 60:6.1f}  timing: {plan.line()}")

@@ -1,4 +1,7 @@
-"""Minutes that a sweep will take, from a short measurement of each backbone or a cached one."""
+"""How fast each backbone trains here, by memory format, and the minutes that a sweep will take.
+
+From a short measurement, or a cached one of the same machine.
+"""
 
 from __future__ import annotations
 
@@ -17,47 +20,73 @@ from bench import build
 from bench.config import RunConfig
 from bench.data.parts import Parts, cache_folder
 from bench.measure.environment import usable_cores
+from bench.measure.memory import keep_freed_memory
 from bench.measure.throughput import device_name
 from bench.plan import Rate
 from bench.train.optim import freeze_backbone, set_training
 
 PROBE_BATCH = 8
 BUDGET_S = 40.0
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+# Channels-last is left only for a gain beyond what the machine's noise pretends.
+LEAST_GAIN = 0.05
+# Part of the cache's keys: a new number for a new way of measuring.
+VERSION = 2
+
+
+@attrs.frozen
+class StepRates:
+    """Seconds for one image in a training step and in a forward pass, by memory format."""
+
+    by_format: dict[str, Rate]
+
+    @property
+    def fastest(self) -> str:
+        """The memory format to train in: channels-last, unless contiguous is clearly faster."""
+        last, plain = (self.by_format[name][0] for name in ("channels_last", "contiguous"))
+        return "contiguous" if plain * (1 + LEAST_GAIN) < last else "channels_last"
+
+    def rate(self, tune: str) -> Rate:
+        """In the format that training takes with ``--tune``."""
+        return self.by_format[self.fastest if tune == "auto" else "channels_last"]
 
 
 @attrs.frozen
 class Estimate:
-    """Minutes of training one variant, all its seeds and folds together."""
+    """Time of training one variant: all its seeds and folds, and one epoch of one of them."""
 
     variant: str
     minutes: float
+    epoch_s: float
     note: str
 
 
 def measure_rates(
     chosen: Sequence[variants.Variant], config: RunConfig, num_classes: int, device: torch.device
-) -> dict[str, Rate]:
-    """Seconds for one image in a training step and in a forward pass, of each variant.
+) -> dict[str, StepRates]:
+    """Speeds of each variant's steps in both memory formats.
 
-    Three steps of each backbone are timed, or what an earlier check of the same machine found:
-    variants of one backbone share a measurement (attention on the last feature map adds a few
-    percent). Backbones are measured until :data:`BUDGET_S` seconds are over; a variant that cannot
-    be built or whose turn does not come is missing.
+    Three steps of each backbone and format are timed, or what an earlier check of the same machine
+    found: variants of one backbone share a measurement (attention on the last feature map adds a
+    few percent). Backbones are measured until :data:`BUDGET_S` seconds are over; a variant that
+    cannot be built or whose turn does not come is missing.
     """
+    keep_freed_memory()
     torch.set_num_threads(config.threads or usable_cores())
     known = _load_cache()
     deadline = time.perf_counter() + BUDGET_S
-    rates: dict[str, Rate] = {}
+    rates: dict[str, StepRates] = {}
     for variant in chosen:
         key = _key(variant, config, device)
         if key not in known and time.perf_counter() < deadline:
             try:
-                known[key] = list(_measure(variant, config, num_classes, device))
+                known[key] = _measure(variant, config, num_classes, device)
             except Exception:
                 known[key] = None
         found = known.get(key)
         if found:
-            rates[variant.name] = (found[0], found[1])
+            pairs = {name: (found[name][0], found[name][1]) for name in FORMATS}
+            rates[variant.name] = StepRates(pairs)
     _save_cache({key: value for key, value in known.items() if value})
     return rates
 
@@ -66,48 +95,54 @@ def estimate(
     chosen: Sequence[variants.Variant],
     config: RunConfig,
     runs: Sequence[Parts],
-    rates: Mapping[str, Rate],
+    rates: Mapping[str, StepRates],
 ) -> list[Estimate]:
-    """Minutes of each variant on the images of all its runs; without a rate, the slowest one's."""
-    slowest = max(rates.values(), default=(0.0, 0.0))
+    """Time of each variant on the images of all its runs; without a rate, the slowest one's."""
+    known = {name: found.rate(config.tune) for name, found in rates.items()}
+    slowest = max(known.values(), default=(0.0, 0.0))
     train = sum(len(parts.used.train) for parts in runs)
     valid = sum(len(parts.used.valid) for parts in runs)
     test = sum(len(parts.used.test) for parts in runs)
     out = []
     for variant in chosen:
-        train_s, valid_s = rates.get(variant.name, slowest)
-        seconds = config.epochs * (train_s * train + valid_s * valid) + valid_s * test
-        known = variant.name in rates
-        note = "" if known else " (not measured: as the slowest of the others)"
-        out.append(Estimate(variant.name, seconds / 60, note))
+        train_s, valid_s = known.get(variant.name, slowest)
+        epoch = train_s * train + valid_s * valid
+        seconds = config.epochs * epoch + valid_s * test
+        note = "" if variant.name in known else " (not measured: as the slowest of the others)"
+        out.append(Estimate(variant.name, seconds / 60, epoch / len(runs), note))
     return out
 
 
 def _measure(
     variant: variants.Variant, config: RunConfig, num_classes: int, device: torch.device
-) -> tuple[float, float]:
-    """Seconds for one image in a training step and in a forward pass."""
+) -> dict[str, list[float]]:
+    """By memory format, seconds for one image in a training step and in a forward pass."""
     plain = attrs.evolve(config, pretrained=False, weights=None)
     model = build.build(variant, num_classes, plain)[0].to(device)
     if config.freeze_backbone:
         freeze_backbone(model)
     size = min(PROBE_BATCH, config.batch_size)
-    images = torch.randn(size, 3, config.image_size, config.image_size, device=device)
+    random = torch.randn(size, 3, config.image_size, config.image_size, device=device)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
-    optimizer = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), fused=True)
+    found = {}
+    for name, memory_format in FORMATS.items():
+        model.to(memory_format=memory_format)  # type: ignore[call-overload]
+        images = random.contiguous(memory_format=memory_format)
 
-    def train_step() -> None:
-        set_training(model, frozen=config.freeze_backbone)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
+        def train_step(images: torch.Tensor = images) -> None:
+            set_training(model, frozen=config.freeze_backbone)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
 
-    def forward() -> None:
-        model.eval()
-        with torch.inference_mode():
-            model(images)
+        def forward(images: torch.Tensor = images) -> None:
+            model.eval()
+            with torch.inference_mode():
+                model(images)
 
-    return _seconds(train_step, device) / size, _seconds(forward, device) / size
+        found[name] = [_seconds(train_step, device) / size, _seconds(forward, device) / size]
+    return found
 
 
 def _seconds(step: Any, device: torch.device) -> float:
@@ -131,7 +166,7 @@ def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> 
     threads = config.threads or usable_cores()
     frozen = "frozen" if config.freeze_backbone else "whole"
     batch = min(PROBE_BATCH, config.batch_size)
-    parts = (what, config.image_size, batch, frozen, device_name(device), threads)
+    parts = (VERSION, what, config.image_size, batch, frozen, device_name(device), threads)
     return "|".join(map(str, (*parts, torch.__version__)))
 
 
@@ -139,7 +174,7 @@ def _cache_file() -> Path:
     return cache_folder() / "estimates.json"
 
 
-def _load_cache() -> dict[str, list[float] | None]:
+def _load_cache() -> dict[str, dict[str, list[float]] | None]:
     try:
         known = json.loads(_cache_file().read_text(encoding="utf8"))
     except (OSError, ValueError):
@@ -147,7 +182,7 @@ def _load_cache() -> dict[str, list[float] | None]:
     return known if isinstance(known, dict) else {}
 
 
-def _save_cache(known: dict[str, list[float] | None]) -> None:
+def _save_cache(known: dict[str, dict[str, list[float]] | None]) -> None:
     file = _cache_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,9 @@ ALLOCATOR_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _INT_MAX = -1, -4, 2**31 - 1
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+# mallopt takes an int; as an unsigned threshold -1 is the largest: nothing is ever trimmed.
+_NEVER = -1
 
 
 def keep_freed_memory() -> dict[str, Any]:
@@ -28,8 +30,8 @@ def keep_freed_memory() -> dict[str, Any]:
     libc = _glibc()
     if libc is None:
         return {"setting": "default", "reason": "no glibc"}
-    done = libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, _INT_MAX)
-    return {"setting": "mallopt M_MMAP_MAX=0 M_TRIM_THRESHOLD=INT_MAX" if done else "default"}
+    done = libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    return {"setting": "mallopt M_MMAP_MAX=0 M_TRIM_THRESHOLD=-1" if done else "default"}
 
 
 def allocator_of_environment() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
-from torch.utils.data import DataLoader
 
 from bench.config import RunConfig
 from bench.train.checkpoint import save_weights
@@ -33,6 +32,10 @@ from bench.train.progress import Progress
 
 MAX_GRADIENT_NORM = 1.0
 
+# What the loaders give, and what makes of it (images, labels) on the device, ready for the model.
+Prepare = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
 
 class DivergedError(RuntimeError):
     """The training loss is NaN or infinite."""
@@ -48,15 +51,19 @@ class TrainResult:
     stopped_early: bool
     seconds: float
     amp: str
+    first_batch_seconds: float
 
 
 def fit(
     model: nn.Module,
-    train: DataLoader,
-    valid: DataLoader,
+    train: Any,
+    valid: Any,
     config: RunConfig,
     *,
     device: torch.device,
+    prepare: Prepare,
+    forward: Forward | None = None,
+    evaluating: Forward | None = None,
     progress: Progress,
     best_path: Path,
     about: dict[str, Any],
@@ -68,10 +75,14 @@ def fit(
 
     Args:
         model: on ``device``, (B, 3, S, S) → (B, classes) logits.
-        train: batches to learn from.
+        train: batches to learn from; ``dataset`` has labels, ``num_classes`` and a length.
         valid: batches to choose the epoch by.
         config: the recipe.
         device: where to train.
+        prepare: a batch → images (B, 3, S, S) and labels (B,) on the device.
+        forward: what computes the logits in a training step; none: the model. A compiled model, or
+            the part behind a frozen backbone where ``prepare`` gives its features.
+        evaluating: the same for evaluation.
         progress: shows where the training is.
         best_path: file that holds the best weights so far, written at each better epoch.
         about: what the file says about its weights.
@@ -90,10 +101,14 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
     criterion = nn.CrossEntropyLoss(weight=class_weights(train, config.class_weights, device))
 
+    # A model compiled for training steps is not used to evaluate: it would be compiled once more.
+    forward, evaluating = forward or model, evaluating or model
+
     # --- state ---
     epochs: list[dict[str, float]] = []
     best: Evaluation | None = None
     best_epoch = 0
+    first_batch_seconds = 0.0
     started = time.perf_counter()
 
     for epoch in range(1, config.epochs + 1):
@@ -105,13 +120,13 @@ def fit(
         loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         seen = 0
-        for images, labels in progress.batches(train, epoch):
-            images = images.to(device, non_blocking=True)
-            labels = labels.to(device, non_blocking=True)
+        for batch in progress.batches(train, epoch):
+            images, labels = prepare(batch)
             loss, logits = training_step(
                 model,
                 images,
                 labels,
+                forward=forward,
                 criterion=criterion,
                 optimizer=optimizer,
                 scaler=scaler,
@@ -121,7 +136,11 @@ def fit(
             loss_sum += loss.double() * len(labels)
             correct += (logits.argmax(1) == labels).sum()
             seen += len(labels)
+            if not first_batch_seconds:
+                first_batch_seconds = time.perf_counter() - begin
         scheduler.step()
+        # Worker processes begin with these batches while the device still trains.
+        ahead = iter(valid)
         train_loss = loss_sum.item() / seen
         train_seconds = time.perf_counter() - begin
         if not math.isfinite(train_loss):
@@ -132,7 +151,7 @@ def fit(
 
         # --- validation, best epoch ---
         begin = time.perf_counter()
-        result = evaluate(model, valid, device, amp=amp)
+        result = evaluate(model, ahead, device, prepare=prepare, forward=evaluating, amp=amp)
         epochs.append(
             {
                 "epoch": epoch,
@@ -166,6 +185,7 @@ def fit(
         stopped_early=len(epochs) < config.epochs,
         seconds=time.perf_counter() - started,
         amp=amp,
+        first_batch_seconds=first_batch_seconds,
     )
 
 
@@ -174,6 +194,7 @@ def training_step(
     images: torch.Tensor,
     labels: torch.Tensor,
     *,
+    forward: Forward | None = None,
     criterion: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
@@ -185,13 +206,14 @@ def training_step(
         model: in the mode to train in.
         images: (B, 3, S, S) float32, where the model is.
         labels: (B,) int64, beside them.
+        forward: images → logits (B, classes); none: the model.
         criterion: (logits, labels) → loss.
         optimizer: of the model's parameters.
         scaler: enabled for fp16 only.
         amp: ``off``, ``fp16`` or ``bf16``.
     """
     with torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
-        logits = model(images)
+        logits = (forward or model)(images)
         loss = criterion(logits, labels)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
@@ -214,16 +236,16 @@ def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, fused=True)
 
 
-def class_weights(train: DataLoader, kind: str, device: torch.device) -> torch.Tensor | None:
+def class_weights(train: Any, kind: str, device: torch.device) -> torch.Tensor | None:
     """(classes,) loss weights: none, or ``n / (classes · n_class)`` over the training part.
 
     scikit-learn's ``balanced`` rule; a class that the training part lacks gets weight 0.
     """
     if kind == "none":
         return None
-    labels: Sequence[int] = train.dataset.labels  # type: ignore[attr-defined]
+    labels: Sequence[int] = train.dataset.labels
     present = np.unique(labels)
-    weights = torch.zeros(train.dataset.num_classes)  # type: ignore[attr-defined]
+    weights = torch.zeros(train.dataset.num_classes)
     balanced = compute_class_weight("balanced", classes=present, y=labels)
     weights[present] = torch.as_tensor(balanced, dtype=torch.float32)
     return weights.to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -37,28 +37,32 @@ def macro_f1(labels: Sequence[int], predictions: Sequence[int]) -> float:
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterable[Any],
     device: torch.device,
     *,
+    prepare: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
+    forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
     amp: str = "off",
 ) -> Evaluation:
     """Evaluate in eval mode; the loss is the mean cross-entropy over images, unweighted.
 
     Args:
         model: (B, 3, S, S) → (B, classes) logits.
-        batches: images and labels.
+        batches: of images and labels.
         device: where the model is.
+        prepare: a batch → images (B, 3, S, S) and labels (B,) on the device.
+        forward: images → logits; none: the model.
         amp: ``off``, ``fp16`` or ``bf16``.
     """
     model.eval()
     all_logits, all_labels = [], []
-    for images, labels in batches:
-        images = images.to(device, non_blocking=True)
+    for batch in batches:
+        images, labels = prepare(batch)
         with torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
-            all_logits.append(model(images).float())
+            all_logits.append((forward or model)(images).float())
         all_labels.append(labels)
     logits = torch.cat(all_logits).cpu()
-    truth = torch.cat(all_labels)
+    truth = torch.cat(all_labels).cpu()
     confidences, predictions = logits.softmax(1).max(1)
     return Evaluation(
         loss=nn.functional.cross_entropy(logits, truth).item(),

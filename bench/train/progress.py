@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 
@@ -26,10 +25,10 @@ class Progress:
         self.stream = stream if stream is not None else sys.stderr
         self.started = time.perf_counter()
 
-    def batches(self, loader: DataLoader, epoch: int) -> Iterator[Any]:
+    def batches(self, loader: Any, epoch: int) -> Iterator[Any]:
         """The loader's batches, shown with images/s and time left."""
         with tqdm(
-            total=len(loader.dataset),  # type: ignore[arg-type]
+            total=len(loader.dataset),
             desc=f"{self.title} {epoch}/{self.epochs}",
             unit="image",
             leave=False,
