@@ -593,17 +593,38 @@ def test_an_estimate_is_measured_once_and_then_cached(
 
     def measure(variant, *_):
         calls.append(variant.name)
-        return 0.5, 0.25
+        return {"channels_last": [0.5, 0.25], "contiguous": [0.6, 0.3]}
 
     monkeypatch.setattr(module, "_measure", measure)
     for _ in range(2):
         rates = module.measure_rates(chosen, config, parts.num_classes, device)
-        assert rates == {"Tiny": (0.5, 0.25), "Tiny_CA": (0.5, 0.25)}
+        assert {name: one.rate("auto") for name, one in rates.items()} == {
+            "Tiny": (0.5, 0.25),
+            "Tiny_CA": (0.5, 0.25),
+        }
         found = module.estimate(chosen, config, [parts, parts], rates)
         used = {name: len(p) for name, p in parts.used.as_dict().items()}
         seconds = 10 * (0.5 * used["train"] + 0.25 * used["valid"]) + 0.25 * used["test"]
         assert [item.minutes for item in found] == pytest.approx([2 * seconds / 60] * 2)
+        epoch = 0.5 * used["train"] + 0.25 * used["valid"]
+        assert [item.epoch_s for item in found] == pytest.approx([epoch] * 2)
     assert calls == ["Tiny"]
+
+
+def test_both_memory_formats_are_measured(photos, tiny_plugin, registry) -> None:
+    import torch
+
+    import variants
+    from bench import estimate as module
+    from bench.config import RunConfig
+
+    variants.load_plugin(tiny_plugin)
+    config = RunConfig(data_dir=photos, image_size=32, batch_size=4)
+    found = module.measure_rates(variants.select(["Tiny"]), config, 3, torch.device("cpu"))["Tiny"]
+    assert set(found.by_format) == {"channels_last", "contiguous"}
+    assert all(seconds > 0 for pair in found.by_format.values() for seconds in pair)
+    assert found.rate("off") == found.by_format["channels_last"]
+    assert found.rate("auto") == found.by_format[found.fastest]
 
 
 def test_an_estimate_without_a_measurement_says_so(photos, tiny_plugin, monkeypatch) -> None:

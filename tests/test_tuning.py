@@ -1,0 +1,118 @@
+"""Memory format and compilation are chosen by what was measured, and leave the model alone."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from bench import tuning
+from bench.estimate import StepRates
+from bench.tuning import choose_format, choose_forward
+
+LAST_WINS = StepRates({"channels_last": (0.10, 0.01), "contiguous": (0.12, 0.01)})
+NEARLY_EQUAL = StepRates({"channels_last": (0.103, 0.01), "contiguous": (0.100, 0.01)})
+PLAIN_WINS = StepRates({"channels_last": (0.14, 0.01), "contiguous": (0.10, 0.01)})
+
+
+@pytest.mark.parametrize(
+    ("rates", "tune", "expected"),
+    [
+        (LAST_WINS, "auto", "channels_last"),
+        (NEARLY_EQUAL, "auto", "channels_last"),
+        (PLAIN_WINS, "auto", "contiguous"),
+        (PLAIN_WINS, "off", "channels_last"),
+        (None, "auto", "channels_last"),
+    ],
+)
+def test_contiguous_needs_a_clear_gain(
+    rates: StepRates | None, tune: str, expected: str
+) -> None:
+    assert choose_format(rates, tune)[0] == expected
+
+
+def test_the_reason_names_both_speeds() -> None:
+    _, why = choose_format(PLAIN_WINS, "auto")
+    assert why == "measured at batch 8: channels-last 7.1, contiguous 10.0 images/s"
+    assert choose_format(PLAIN_WINS, "off")[1] == "--tune off"
+    assert choose_format(None, "auto")[1] == "not measured"
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 2)
+    )
+
+
+def choose(model: nn.Module, steps: int = 10):
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
+    return choose_forward(
+        model, images, labels, planned_steps=steps, amp=contextlib.nullcontext
+    )
+
+
+def test_a_short_training_is_not_compiled_and_says_why(model, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    forward, found = choose(model)
+    assert forward is model
+    assert found["chosen"] == "eager"
+    assert found["tried"] == []
+    assert found["reason"].startswith("10 steps take about 0 s: compiling pays from 600 s on")
+
+
+def test_measuring_leaves_weights_buffers_gradients_and_random_state(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+    monkeypatch.setattr(torch, "compile", lambda module, mode: module)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    choose(model)
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_compiled_model_that_is_faster_takes_whole_batches_only(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+    used: list[int] = []
+
+    def compiled(images: torch.Tensor) -> torch.Tensor:
+        used.append(len(images))
+        return model(images)
+
+    monkeypatch.setattr(torch, "compile", lambda module, mode: compiled)
+    seconds = {id(model): 1.0, id(compiled): 0.5}
+    monkeypatch.setattr(tuning, "_seconds", lambda step, forward, device: seconds[id(forward)])
+    forward, found = choose(model)
+    assert found["chosen"] == "compiled (default)"
+    assert found["tried"][0]["step_s"] == 0.5
+    used.clear()
+    forward(torch.randn(4, 3, 8, 8))
+    forward(torch.randn(3, 3, 8, 8))
+    assert used == [4]
+
+
+def test_a_gain_below_the_noise_is_no_gain(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+    monkeypatch.setattr(torch, "compile", lambda module, mode: lambda images: model(images))
+    taken = iter([1.0, 0.97])
+    monkeypatch.setattr(tuning, "_seconds", lambda *_: next(taken))
+    forward, found = choose(model)
+    assert forward is model
+    assert found["chosen"] == "eager"
+
+
+def test_a_backend_that_fails_is_a_line_in_the_record(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+
+    def broken(module: nn.Module, mode: str) -> nn.Module:
+        raise RuntimeError("no C++ compiler\nis found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    forward, found = choose(model)
+    assert forward is model
+    assert found["tried"] == [{"mode": "default", "error": "RuntimeError: no C++ compiler is found"}]
