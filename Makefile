@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: smoke test lint format benchmark calibration
+.PHONY: smoke test lint format benchmark calibration speed
 
 # Set up and run the main job on the built-in data: every variant, then the report.
 smoke: $(VENV)/.installed
@@ -29,6 +29,10 @@ benchmark: $(VENV)/.tested
 # Measure the harness itself; needs a quiet machine and about two hours on two cores.
 calibration: $(VENV)/.installed
 	$(BIN)/python -m experiments.calibration
+
+# Race the harness against timm's procedure and the step's limit; needs a quiet machine, 90 minutes.
+speed: $(VENV)/.installed
+	$(BIN)/python -m experiments.speed
 
 $(VENV)/.installed $(VENV)/.tested $(VENV)/.developed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

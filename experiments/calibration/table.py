@@ -60,7 +60,7 @@ def render(folder: Path) -> tuple[Path, list[Row]]:
         module = module_of(record["experiment"])
         rows = module.rows(record)
         outcomes.extend(rows)
-        sections.append(_section(module, record, rows, folder))
+        sections.append(section(module, record, rows, folder))
     judged = [row.met for row in outcomes if row.met is not None]
     summary = f"**{sum(judged)} of {len(judged)} bars met.**"
     done = {record["experiment"] for record in load(folder)}
@@ -75,7 +75,7 @@ def render(folder: Path) -> tuple[Path, list[Row]]:
     return path, outcomes
 
 
-def _section(module: Any, record: Record, rows: list[Row], folder: Path) -> str:
+def section(module: Any, record: Record, rows: list[Row], folder: Path) -> str:
     name = record["experiment"]
     parts = [f"## {escape(name)}", escape((module.__doc__ or "").strip()), _made(record)]
     parts.append(_outcome_table(rows))

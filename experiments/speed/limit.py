@@ -1,0 +1,76 @@
+"""All ten variants: steady training epochs of ours against the same step on a fixed batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from experiments.speed import figures
+from experiments.speed.common import Record, Row, head, speed_row
+from experiments.speed.pictures import pictures
+from experiments.speed.race import FIXED, OURS, Entry, race, steady
+
+NAME = "limit"
+CONTENDERS = (OURS, FIXED)
+ROUNDS = 6
+IMAGE_SIZE = 224
+VALID_IMAGES = 10
+LEAST = 0.95
+ENTRIES = (
+    Entry("EfficientNetV2_S_CA", 16, 32),
+    Entry("EfficientNetV2_S_ECA", 16, 32),
+    Entry("EfficientNetV2_S_BoTLinear", 16, 32),
+    Entry("EfficientNetV2_S_Hybrid", 16, 32),
+    Entry("EfficientNet_Lite0_CA", 32, 128),
+    Entry("ResNet18_Hybrid", 32, 64),
+    Entry("MobileNetV3_Small", 32, 384),
+    Entry("EfficientNetV2_S", 16, 32),
+    Entry("EfficientNet_Lite0", 32, 128),
+    Entry("ResNet18", 32, 64),
+)
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """Race all variants; ``quick``: MobileNetV3-Small at 32 pixels, 64 images, one round."""
+    rounds, size = (1, 32) if quick else (ROUNDS, IMAGE_SIZE)
+    entries = (Entry("MobileNetV3_Small", 16, 64),) if quick else ENTRIES
+    parameters = {
+        "rounds": rounds,
+        "image_size": size,
+        "entries": [attrs.asdict(entry) for entry in entries],
+    }
+    record = head(NAME, quick, parameters)
+    record["outcome"] = [
+        race(
+            entry,
+            CONTENDERS,
+            data_dir=pictures({"train": entry.images, "valid": VALID_IMAGES}),
+            image_size=size,
+            rounds=rounds,
+        )
+        for entry in entries
+    ]
+    return record
+
+
+def rows(record: Record) -> list[Row]:
+    """One row for each variant."""
+    return [
+        speed_row(
+            f"{one['variant']}: ours ÷ the fixed batch",
+            steady(one, OURS),
+            steady(one, FIXED),
+            LEAST,
+            f"steady epochs of {one['images']} images, batch {one['batch_size']}, "
+            f"{record['parameters']['image_size']} pixels",
+        )
+        for one in record["outcome"]
+    ]
+
+
+def draw(record: Record, folder: Path) -> list[tuple[str, Path]]:
+    """Speeds relative to the limit, as (what is seen, file)."""
+    path = figures.relative(record, CONTENDERS, FIXED, folder / "limit.png")
+    return [("Speed of training relative to the fixed batch, all variants", path)]

@@ -1,0 +1,84 @@
+"""timm's training procedure on a CPU, written anew from its public functions.
+
+What timm's train.py (1.0) does with its defaults: its folder data set and loader with four
+processes and prefetcher, RandomResizedCrop, flip and colour jitter 0.4 by Pillow and torchvision,
+smoothed cross-entropy, AdamW from its factory (the optimizer is a choice there), no clipping.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from timm.data import create_dataset, create_loader
+from timm.loss import LabelSmoothingCrossEntropy
+from timm.optim import create_optimizer_v2
+
+from bench.measure.environment import usable_cores
+from experiments.speed import ours
+from experiments.speed.pipes import Channel
+
+WORKERS = 4
+SMOOTHING = 0.1
+
+
+def train(job: Mapping[str, Any], channel: Channel) -> None:
+    """Train the job's model epoch by epoch; the first epoch begins with finding the files.
+
+    Args:
+        job: as :func:`experiments.speed.ours.train`; ``channels_last`` for its memory format.
+        channel: to whoever asks for epochs.
+    """
+    torch.set_num_threads(usable_cores())
+    model, mean, std = ours.model_of(job)
+    last = job.get("channels_last", False)
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    model = model.to(memory_format=memory_format).train()
+    config = ours.config_of(job)
+    optimizer = create_optimizer_v2(
+        model, opt="adamw", lr=config.head_lr, weight_decay=config.weight_decay
+    )
+    criterion = LabelSmoothingCrossEntropy(SMOOTHING)
+    channel.ready()
+    begin = channel.wait()
+    loader = make_loader(job, mean, std)
+    while True:
+        images_seen = 0
+        for images, labels in loader:
+            images = images.contiguous(memory_format=memory_format)
+            loss = criterion(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            images_seen += len(labels)
+        channel.answer(time.perf_counter() - begin, images_seen)
+        begin = channel.wait()
+
+
+def make_loader(job: Mapping[str, Any], mean: Any, std: Any) -> Any:
+    """train.py's loader of the training part of ``job["data_dir"]``, with its default transforms."""
+    dataset = create_dataset(
+        "",
+        root=job["data_dir"],
+        split="train",
+        is_training=True,
+        batch_size=job["batch_size"],
+    )
+    return create_loader(
+        dataset,
+        input_size=(3, job["image_size"], job["image_size"]),
+        batch_size=job["batch_size"],
+        is_training=True,
+        use_prefetcher=True,
+        scale=(0.08, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        hflip=0.5,
+        color_jitter=0.4,
+        interpolation="random",
+        mean=mean,
+        std=std,
+        num_workers=WORKERS,
+        device=torch.device("cpu"),
+    )

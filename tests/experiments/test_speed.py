@@ -1,0 +1,413 @@
+"""The speed experiments run, their rows say what was not met, and their arithmetic is right."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.data.images import load_rgb, square
+from bench.data.index import SYNTHETIC_MARKER
+from bench.data.synthetic import CLASSES, class_counts
+from bench.errors import BenchError
+from bench.measure.memory import ALLOCATOR_ENVIRONMENT
+from experiments.speed import (
+    accuracy,
+    cold,
+    commands,
+    common,
+    cost,
+    limit,
+    memory,
+    ours,
+    pictures,
+    pipeline,
+    pipes,
+    plain_pipeline,
+    probe,
+    startup,
+    sweep,
+    table,
+    training,
+)
+from experiments.speed.__main__ import main
+from experiments.speed.race import BEST, FIXED, OURS, TIMM
+
+MACHINE = {"cpu_model": "planted CPU", "cores": 2}
+
+# --- processes and commands ------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_quick_race_is_recorded_and_rendered(tmp_path: Path) -> None:
+    main(["training", "--quick", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "training.json").read_text(encoding="utf8"))
+    assert record["quick"]
+    assert record["command"] == "python -m experiments.speed training"
+    (one,) = record["outcome"]
+    assert set(one["seconds"]) == {OURS, FIXED, TIMM, BEST}
+    assert all(len(seconds) == 3 and min(seconds) > 0 for seconds in one["seconds"].values())
+    # The cold epoch decodes all files first.
+    assert one["seconds"][OURS][0] > one["seconds"][OURS][1]
+    text = (tmp_path / "README.md").read_text(encoding="utf8")
+    assert "QUICK RUN" in text
+    assert "MobileNetV3_Small: ours ÷ the fixed batch" in text
+    for picture in ("training.png", "training_epochs.png"):
+        assert (tmp_path / picture).stat().st_size > 5000
+        assert f"({picture})" in text
+
+
+def test_a_process_that_ends_says_why() -> None:
+    with pipes.Worker({"kind": "unknown contender"}) as worker:
+        with pytest.raises(BenchError, match="“unknown contender” ended with 1: KeyError"):
+            worker.ready()
+
+
+def test_environment_has_only_what_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "0")
+    monkeypatch.setenv("PADDY_BENCH_BATCH_SIZE", "3")
+    found = pipes.environment(cache=tmp_path)
+    assert not set(found) & set(ALLOCATOR_ENVIRONMENT)
+    assert "PADDY_BENCH_BATCH_SIZE" not in found
+    assert found["PADDY_BENCH_CACHE_DIR"] == str(tmp_path)
+    assert ALLOCATOR_ENVIRONMENT.items() <= pipes.environment(allocator=True).items()
+    # Without a cache of its own a process shares ours.
+    assert pipes.environment()["PADDY_BENCH_CACHE_DIR"] == os.environ["PADDY_BENCH_CACHE_DIR"]
+
+
+def test_the_gate_times_steps_and_not_the_wait() -> None:
+    class Slow(io.StringIO):
+        def readline(self, size: int | None = -1) -> str:
+            time.sleep(0.2)
+            return super().readline()
+
+    answers = io.StringIO()
+    gate = ours.Gate(pipes.Channel(Slow("epoch\n"), answers), None, memory_format="contiguous")
+    for _ in gate.batches([(None, torch.zeros(3)), (None, torch.zeros(2))], 1):
+        time.sleep(0.02)
+    gate.epoch_done({"valid_seconds": 0.5}, 1)
+    answer = json.loads(answers.getvalue())
+    assert 0.04 <= answer["seconds"] < 0.2
+    assert answer["images"] == 5
+    assert (answer["valid_seconds"], answer["memory_format"]) == (0.5, "contiguous")
+    with pytest.raises(SystemExit):
+        next(gate.batches([], 2))
+
+
+def test_fixed_batches() -> None:
+    batch = (torch.zeros(2, 3, 4, 4), torch.zeros(2))
+    found = ours.FixedBatches(batch, 3)
+    assert len(found) == 3
+    assert [one is batch for one in found] == [True] * 3
+
+
+def test_anonymous_memory_grows_with_what_is_held() -> None:
+    before = commands.anonymous_mb(os.getpid())
+    held = np.ones(50_000_000, dtype=np.uint8)
+    after = commands.anonymous_mb(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before == pytest.approx(50, abs=10)
+    assert held.all()
+    assert commands.anonymous_mb(2**30) is None
+    assert commands.children_of(2**30) == []
+
+
+# --- pictures --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[int]]:
+    """Pools of empty files instead of drawn ones; the sizes that were asked for."""
+    asked: list[int] = []
+
+    def pool(cache: Path, images: int, seed: int) -> Path:
+        asked.append(images)
+        root = cache / f"pool-{images}"
+        for name, count in zip(CLASSES, class_counts(images), strict=True):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                (root / name / f"{number:05}.jpg").touch()
+        (root / SYNTHETIC_MARKER).write_text("{}")
+        return root
+
+    monkeypatch.setattr(pictures, "cached_synthetic", pool)
+    return asked
+
+
+def test_parts_hold_every_class_and_no_file_twice(drawn: list[int]) -> None:
+    folder = pictures.pictures({"train": 80, "valid": 30})
+    assert pictures.pictures({"train": 80, "valid": 30}) == folder
+    assert drawn == [120]
+    files = {part: list((folder / part).glob("*/*.jpg")) for part in ("train", "valid")}
+    assert {part: len(found) for part, found in files.items()} == {"train": 80, "valid": 30}
+    names = Counter(str(f.relative_to(f.parents[1])) for found in files.values() for f in found)
+    assert set(names.values()) == {1}
+    assert {f.parent.name for f in files["train"]} == set(CLASSES)
+    # As a set with parts it must not be read as one folder for each class.
+    assert not (folder / SYNTHETIC_MARKER).exists()
+
+
+def test_a_whole_set_is_known_as_drawn(drawn: list[int]) -> None:
+    folder = pictures.pictures(200)
+    assert drawn == [2600]
+    counts = [len(list((folder / name).iterdir())) for name in CLASSES]
+    assert counts == class_counts(200)
+    assert (folder / SYNTHETIC_MARKER).exists()
+
+
+def test_the_plain_pipeline_squares_as_the_harness_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "picture.png"
+    Image.fromarray(rng.integers(0, 256, (48, 36, 3), dtype=np.uint8)).save(path)
+    plain = np.asarray(plain_pipeline.open_square(path, 32))
+    assert np.array_equal(plain, np.asarray(square(load_rgb(path), 32)))
+
+
+# --- rows with planted records ---------------------------------------------------------------
+
+
+def raced(variant: str, **seconds: float) -> dict:
+    """Six steady rounds with 1 % between them, after a cold epoch of 100 s."""
+    waves = [1 + 0.01 * (number % 3) for number in range(6)]
+    return {
+        "variant": variant,
+        "batch_size": 32,
+        "images": 64,
+        "memory_format": "channels_last",
+        "seconds": {
+            name.replace("_", " ").replace("timm best", BEST): [100.0, *(s * w for w in waves)]
+            for name, s in seconds.items()
+        },
+    }
+
+
+def record_of(outcome: object, **parameters: object) -> dict:
+    return {"machine": MACHINE, "parameters": parameters, "outcome": outcome}
+
+
+@pytest.mark.parametrize(
+    ("timm", "best", "met"),
+    [(1.81, 1.41, [True, True, True]), (1.79, 1.39, [True, False, False])],
+)
+def test_bars_of_training(timm: float, best: float, met: list[bool]) -> None:
+    one = raced("MobileNetV3_Small", ours=1.0, fixed_batch=0.96, timm=timm, timm_best=best)
+    rows = training.rows(record_of([one], image_size=224))
+    assert [row.met for row in rows] == met
+    assert rows[1].found.startswith(f"{timm:.3f} ({timm:.3f}–{timm:.3f}, 6 rounds)")
+    assert [row.required for row in rows] == ["at least 0.95", "at least 1.8", "at least 1.4"]
+
+
+def test_an_attention_variant_has_the_limit_as_its_only_bar() -> None:
+    one = raced("EfficientNet_Lite0_CA", ours=1.0, fixed_batch=0.94, timm=1, timm_best=1)
+    rows = training.rows(record_of([one], image_size=224))
+    assert [row.met for row in rows] == [False, None, None]
+
+
+def test_training_by_epoch() -> None:
+    one = raced("ResNet18", ours=1.0)
+    ((_, header, cells),) = training.details(record_of([one]))
+    assert header[2:4] == ["epoch 1 (cold)", "epoch 3"]
+    assert cells == [["ResNet18", "ours", "0.6", "63.4", "63.4 (62.7–64.0)"]]
+
+
+def test_bars_of_the_limit() -> None:
+    outcome = [raced("ResNet18", ours=1.0, fixed_batch=s) for s in (0.951, 0.949)]
+    rows = limit.rows(record_of(outcome, image_size=224))
+    assert [row.met for row in rows] == [True, False]
+    assert {entry.variant for entry in limit.ENTRIES} == set(sweep._names("all,baselines"))
+    entries = (*limit.ENTRIES, *training.ENTRIES)
+    # timm's loader drops what is left over of an epoch; the contenders must see the same images.
+    assert all(entry.images % entry.batch_size == 0 for entry in entries)
+
+
+def test_bars_of_a_cold_start() -> None:
+    def done(*seconds: float) -> dict:
+        return {"seconds": list(seconds), "process_seconds": sum(seconds) + 5}
+
+    outcome = {OURS: [done(3, 1, 1), done(2, 1, 1)], TIMM: [done(3, 3, 2), done(2, 2, 2)]}
+    parameters = {
+        "variant": "V", "images": 64, "epochs": 3, "batch_size": 32, "image_size": 224,
+    }  # fmt: skip
+    judged, informs = cold.rows(record_of(outcome, **parameters))
+    assert judged.found == "1.549 (repetitions 1.600, 1.500)"
+    assert judged.met is True
+    assert informs.met is None
+    assert informs.found == "1.261 (repetitions 1.300, 1.222)"
+
+
+@pytest.mark.parametrize(("wall", "met"), [(107.9, True), (108.1, False)])
+def test_the_limit_of_a_sweep(wall: float, met: bool) -> None:
+    speeds = [{"step": 0.04, "forward": 0.01}, {"step": 0.06, "forward": 0.03}]
+    outcome = {
+        "wall_s": wall,
+        "decode_s": 7.0,
+        "import_s": [4.0, 3.0, 9.0],
+        "parts": {"train": 500, "valid": 150, "test": 50},
+        "seconds_per_image": {"ResNet18": speeds},
+        "trained_s": {"ResNet18": 85.0},
+    }
+    record = record_of(outcome, images=700, image_size=64, epochs=3, batch_size=32)
+    found = sweep.limit(record)
+    assert found == {
+        "training steps": pytest.approx(0.05 * 1500),
+        "validation and test forwards": pytest.approx(0.02 * 500),
+        "one decode": 7.0,
+        "one import": 4.0,
+    }
+    outcome["decode_s"] = 11.0  # makes it 100 s
+    (row,) = sweep.rows(record)
+    assert row.met is met
+    assert f"({wall:.1f} s ÷ 100.0 s)" in row.found
+
+
+def test_bars_of_the_pipeline() -> None:
+    speeds = {pipeline.CACHE: [1500.0, 1200, 900], pipeline.JPEG: [400.0, 349, 340]}
+    rows = pipeline.rows({"parameters": {"image_size": 224}, "images_per_s": speeds})
+    assert [row.met for row in rows] == [True, False]
+    assert rows[0].found == "1,200 (no interval, 3 rounds)"
+
+
+def test_bars_of_the_probe() -> None:
+    def way(seconds: list[float], predictions: list[int]) -> dict:
+        return {"seconds": seconds, "predictions": {"A": [0, 1], "B": predictions}}
+
+    outcome = [
+        {"apart": way([8, 8], [1, 1]), "together": way([5], [1, 1])},
+        {"apart": way([8, 8], [1, 1]), "together": way([5], [1, 0])},
+    ]
+    parameters = {
+        "variants": ["A", "B"], "images": 60, "image_size": 32, "epochs": 1, "batch_size": 8,
+    }  # fmt: skip
+    speed, same = probe.rows(record_of(outcome, **parameters))
+    assert (speed.met, speed.found) == (True, "3.20 (repetitions 3.20, 3.20)")
+    assert (same.met, same.found) == (False, "3 of 4 runs")
+
+
+def test_bars_of_the_start() -> None:
+    runs = [
+        {"wall_s": wall, "import_s": 3.0, "training_s": 1.0} for wall in (6.5, 5.9, 5.5, 7.0)
+    ]
+    rows = startup.rows({"help_s": [0.2, 0.31, 0.29], "runs": runs})
+    assert [row.met for row in rows] == [True, True, False]
+    assert rows[1].found == "1.90 (1.50–3.00)"
+
+
+def test_memory_of_each_epoch() -> None:
+    lines = [
+        (1.0, "variants  2: A, B"),
+        (5.0, "A  epoch 1/2  loss 1.0/2.0"),
+        (5.2, "A  epoch 2/2  loss 1.0/2.0"),
+        (9.0, "B  epoch 1/2  loss 1.0/2.0"),
+    ]
+    samples = [(0.5, 10.0, 12.0), (4.9, 30.0, 33.0), (6.0, 20.0, 20.0), (8.0, 25.0, 40.0)]
+    found = memory.by_epoch(commands.Done(10.0, [], lines, samples))
+    assert [(one["variant"], one["epoch"]) for one in found] == [("A", 1), ("A", 2), ("B", 1)]
+    assert [one["own_mb"] for one in found] == [30.0, 30.0, 25.0]
+    assert [one["with_children_mb"] for one in found] == [33.0, 33.0, 40.0]
+
+
+def epochs_of(*runs: tuple[float, ...]) -> list[dict]:
+    return [
+        {"variant": "V", "epoch": number, "own_mb": mb, "with_children_mb": mb}
+        for run in runs
+        for number, mb in enumerate(run, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "met"),
+    [
+        (((80, 100, 104), (100, 110, 111), (90, 100, 100), (110, 110, 111)), [True, True]),
+        (((80, 100, 106), (100, 110, 111), (90, 100, 100), (110, 110, 118)), [False, False]),
+    ],
+)
+def test_bars_of_memory(runs: tuple[tuple[float, ...], ...], met: list[bool]) -> None:
+    outcome = [
+        {"images": 8000, "epochs": epochs_of(*runs)},
+        {"images": 1000, "epochs": epochs_of((100.0,))},
+    ]
+    parameters = {"variants": ["A", "B"], "image_size": 96, "epochs": 3, "seeds": 2}
+    rows = memory.rows(record_of(outcome, **parameters))
+    assert [row.met for row in rows] == [*met, None]
+
+
+def test_the_interval_of_accuracy() -> None:
+    low, high = accuracy.interval([1.0, 2.0, 3.0])
+    # Student's t with 2 degrees of freedom: 4.3027.
+    assert (low, high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
+    assert accuracy.inside(-2.9, 2.9)
+    assert not accuracy.inside(-3.1, 1)
+    assert not accuracy.inside(-1, 3.1)
+
+
+def test_bars_of_accuracy() -> None:
+    pairs = {"ours": [0.8, 0.7, 0.75], "plain": [0.79, 0.7, 0.76]}
+    images = {"train": 1, "valid": 1, "test": 1}
+    outcome = {
+        "synthetic": {**pairs, "images": images},
+        "rice3": {"ours": [0.1, 0.9], "plain": [0.9, 0.1], "images": images},
+    }
+    parameters = {"variant": "V", "epochs": 1, "image_size": 64, "margin_points": 3.0}
+    judged, informs = accuracy.rows(record_of(outcome, **parameters))
+    assert judged.met is True
+    assert judged.found.startswith("+0.00 (-2.48 to +2.48, 3 seeds; macro-F1 0.750 and 0.750)")
+    assert informs.met is None
+
+
+def test_cost_is_a_line() -> None:
+    cases = [
+        {"images": n, "epochs": 2, "variants": 1, "wall_s": 5 + 0.01 * n, "training_s": 0.01 * n}
+        for n in (500, 1000, 4000)
+    ]
+    assert cost.line(cases, "images") == pytest.approx((5.0, 0.01))
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+def test_a_bar_that_is_not_met_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = [raced("ResNet18", ours=1.0, fixed_batch=s) for s in (0.951, 0.949)]
+    record = {
+        **record_of(outcome, image_size=224),
+        "experiment": "limit",
+        "command": "python -m experiments.speed limit",
+    }
+    (tmp_path / "limit.json").write_text(json.dumps(record), encoding="utf8")
+    assert main(["--table", "--out", str(tmp_path)]) == 1
+    text = (tmp_path / "README.md").read_text(encoding="utf8")
+    assert "**1 of 2 bars met.**" in text
+    assert "**No record of training, cold" in text
+    assert "Not met:\n\n- ResNet18: ours ÷ the fixed batch: 0.949" in text
+    assert "planted CPU" in text
+    assert "NOT MET" in capsys.readouterr().out
+    assert (tmp_path / "limit.png").stat().st_size > 5000
+
+
+def test_every_experiment_can_be_found() -> None:
+    for name in table.EXPERIMENTS:
+        module = table.module_of(name)
+        assert name == module.NAME
+        assert module.__doc__
+
+
+def test_an_unknown_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trainng", "--out", str(tmp_path)]) == 2
+    assert "no experiment 'trainng': choose from training" in capsys.readouterr().err
+
+
+def test_figures_name_the_device() -> None:
+    assert common.device({"machine": MACHINE}) == "planted CPU, 2 cores, float32"
