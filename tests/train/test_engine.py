@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import RunConfig
 from bench.train import engine
-from bench.train.engine import DivergedError, class_weights, fit
+from bench.train.engine import DivergedError, class_weights, fit, make_optimizer, training_step
 from bench.train.metrics import Evaluation
 from bench.train.progress import Progress, clock
 
@@ -56,7 +58,7 @@ def loader(shuffle: bool = True) -> torch.utils.data.DataLoader:
     return torch.utils.data.DataLoader(Rows(), 8, shuffle=shuffle, generator=generator)
 
 
-def train(tmp_path: Path, model: nn.Module | None = None, stream=None, **options):
+def train(tmp_path: Path, model: nn.Module | None = None, stream=None, more=None, **options):
     config = RunConfig(**{"epochs": 4, "base_lr": 1e-2, "head_lr": 5e-2, "amp": "off", **options})
     model = model or Linear()
     torch.manual_seed(config.seed)
@@ -66,9 +68,11 @@ def train(tmp_path: Path, model: nn.Module | None = None, stream=None, **options
         loader(shuffle=False),
         config,
         device=torch.device("cpu"),
+        prepare=tuple,
         progress=Progress("Linear", config.epochs, stream or io.StringIO()),
         best_path=tmp_path / "best_model.pt",
         about={"variant": "Linear"},
+        **(more or {}),
     )
     return model, result
 
@@ -241,6 +245,7 @@ def test_fp16_with_a_scaler_trains_on_cuda(tmp_path: Path) -> None:
         loader(shuffle=False),
         config,
         device=torch.device("cuda"),
+        prepare=lambda batch: tuple(one.cuda(non_blocking=True) for one in batch),
         progress=Progress("Linear", 4, io.StringIO()),
         best_path=tmp_path / "best_model.pt",
         about={},
@@ -277,3 +282,67 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (75.4, "1:15"), (3700, "1:01:40")])
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+# --- the step ----------------------------------------------------------------------------------
+
+
+class NoReading(TorchDispatchMode):
+    """Fails where a tensor's value is read on the host, which would wait for a GPU."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function not in (
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+        )
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_nothing_from_the_device() -> None:
+    model = Linear()
+    optimizer = make_optimizer(model, RunConfig())
+    with NoReading():
+        training_step(
+            model,
+            torch.randn(4, 2),
+            torch.tensor([0, 1, 2, 0]),
+            criterion=nn.CrossEntropyLoss(),
+            optimizer=optimizer,
+            scaler=torch.amp.GradScaler("cpu", enabled=False),
+            amp="off",
+        )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("amp", ["off", "fp16"])
+def test_a_step_on_cuda_does_not_synchronise(amp: str) -> None:
+    model = Linear().cuda()
+    optimizer = make_optimizer(model, RunConfig())
+    images, labels = torch.randn(4, 2, device="cuda"), torch.zeros(4, dtype=torch.int64).cuda()
+    scaler = torch.amp.GradScaler("cuda", enabled=amp == "fp16")
+    step = partial(
+        training_step, model, images, labels,
+        criterion=nn.CrossEntropyLoss(), optimizer=optimizer, scaler=scaler, amp=amp,
+    )  # fmt: skip
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_forward_pass_of_a_step_can_be_another(tmp_path: Path) -> None:
+    model = Linear()
+    seen: list[bool] = []
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        seen.append(model.training)
+        return model(x)
+
+    fit_kwargs = {"forward": forward}
+    _, ours = train(tmp_path, model, epochs=1, more=fit_kwargs)
+    _, plain = train(tmp_path, epochs=1)
+    assert seen == [True] * 3
+    assert ours.epochs[0]["train_loss"] == plain.epochs[0]["train_loss"]
+    assert ours.first_batch_seconds > 0

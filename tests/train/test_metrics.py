@@ -33,9 +33,8 @@ def test_evaluation_of_every_image_in_order() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
     labels = torch.tensor([0, 0, 0])
     model = Echo().train()
-    result = evaluate(
-        model, [(logits[:2], labels[:2]), (logits[2:], labels[2:])], torch.device("cpu")
-    )
+    batches = [(logits[:2], labels[:2]), (logits[2:], labels[2:])]
+    result = evaluate(model, batches, torch.device("cpu"), prepare=tuple)
     assert model.modes == [False, False]
     assert result.predictions == [0, 1, 0]
     assert result.labels == [0, 0, 0]
