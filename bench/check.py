@@ -52,6 +52,7 @@ class Checked:
 
     Attributes:
         device: where it trains.
+        devices: all that it trains on at once.
         runs: seed, fold and images of each run of a variant.
         plan: of the timing session, or none.
         rates: speeds of each variant's steps on the device, as far as they are known.
@@ -61,6 +62,7 @@ class Checked:
     """
 
     device: torch.device
+    devices: list[str]
     runs: list[Run]
     plan: Plan | None
     rates: dict[str, StepRates]
@@ -79,6 +81,7 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
     if config.timing:
         require_packages(config.mode_names, config.clock_names)
     device = choose_device(config.device)
+    devices = choose_devices(config.devices, device)
     amp = choose_amp(config.amp, device)
     sizes = _check_variants(chosen, config)
     initial = _check_weights(chosen, config)
@@ -94,10 +97,11 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
     estimates = estimate(chosen, config, [run.parts for run in runs], rates)
     plan = plan_timing(chosen, config, parts.num_classes) if config.timing else None
     return Checked(
-        device, runs, plan, rates, estimates,
+        device, devices, runs, plan, rates, estimates,
         [
             f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
-            f"device    {device.type}: {device_name(device)}, mixed precision {amp}",
+            f"device    {device.type}: {device_name(device)}, mixed precision {amp}"
+            + (f"; {len(devices)} at once" if len(devices) > 1 else ""),
             f"weights   {initial}",
             *_describe_data(runs, config),
             f"disk      {needed / 1e9:.2f} GB needed at most",
@@ -200,6 +204,25 @@ def choose_device(asked: str) -> torch.device:
         why = "no GPU or driver is found" if built else "this PyTorch is built without CUDA"
         raise BenchError(f"--device cuda: {why}: use --device cpu or auto")
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def choose_devices(asked: int | None, device: torch.device) -> list[str]:
+    """The devices to train on at once, as PyTorch names them.
+
+    Raises:
+        BenchError: more are asked for than there are.
+    """
+    if device.type == "cpu":
+        cores = usable_cores()
+        if asked is not None and asked > cores:
+            raise BenchError(f"--devices {asked}: there are {cores} cores: give {cores} or fewer")
+        return ["cpu"] * (asked or 1)
+    there = torch.cuda.device_count()
+    if asked is not None and asked > there:
+        raise BenchError(f"--devices {asked}: there are {there} GPUs: give {there} or fewer")
+    if (asked or there) == 1:
+        return [str(device)]
+    return [f"cuda:{number}" for number in range(asked or there)]
 
 
 def check_folder(path: Path, flag: str) -> None:

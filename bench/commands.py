@@ -38,6 +38,7 @@ def run(parsed: Namespace, command_line: str) -> int:
     )
     print(text_table([_summary(folder, record) for folder, record in outcome.runs]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
+    print(outcome.costs.line())
     print(f"next: python -m bench report{_results_flag(resolved.config.results_dir)}")
     if outcome.failed:
         names = ", ".join(record["variant"]["name"] for record in outcome.failed)
@@ -174,6 +175,7 @@ def time(parsed: Namespace, command_line: str) -> int:
         asked_classes(parsed),
     )
     from bench.check import check_folder
+    from bench.report.modetable import mode_tables
     from bench.report.selection import Selection
     from bench.report.speedtable import speed_tables
     from bench.timed import time_variants
@@ -192,7 +194,8 @@ def time(parsed: Namespace, command_line: str) -> int:
         rows = [{"variant": r["variant"]["name"], **case} for r in records for case in r["timing"]]
         print_json({"session": records[0]["session"], "timing": rows})
     else:
-        for table in speed_tables(Selection(records)):
+        selection = Selection(records)
+        for table in (*speed_tables(selection), *mode_tables(selection)):
             print(f"{table.title}\n{table.caption}\n\n{_text(table)}\n")
         where = _results_flag(resolved.config.results_dir)
         print(f"records: {len(records)} in {resolved.config.results_dir}, sweep {outcome.id}")

@@ -231,6 +231,14 @@ class RunConfig:
     device: str = option(
         str, "auto", "where to train", section="measuring", choices=("auto", "cpu", "cuda")
     )
+    devices: int | None = option(
+        int,
+        None,
+        "train on so many devices at once, a process for each; none: all GPUs, or the one CPU "
+        "(more than 1 on a CPU: its threads are divided)",
+        section="measuring",
+        check=validators.and_(_AT_LEAST_1, validators.le(64)),
+    )
     threads: int | None = option(
         int,
         None,

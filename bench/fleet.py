@@ -1,4 +1,4 @@
-"""Trains the runs of a sweep on several devices at once: a process for each, the longest run first."""
+"""Trains the runs of a sweep on several devices at once, a process for each, longest run first."""
 
 from __future__ import annotations
 

@@ -60,6 +60,7 @@ def new_record(
         "session": None,
         "validation": None,
         "test": None,
+        "costs": {},
         "warnings": [],
     }
 

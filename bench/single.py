@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import variants
 from bench import build
 from bench.check import Run
 from bench.config import RunConfig
+from bench.costs import Costs
 from bench.data.cache import DecodedImages
-from bench.data.loaders import ImageDataset, make_loader
 from bench.data.parts import Parts
-from bench.data.transforms import eval_transform, train_transform
 from bench.errors import BenchError
-from bench.measure.environment import others_load, usable_cores
+from bench.estimate import StepRates
+from bench.measure.environment import others_load
 from bench.measure.memory import PeakMemory
 from bench.measure.throughput import device_name
 from bench.presets import Resolved
@@ -27,7 +28,9 @@ from bench.record import count_into, new_record, now, time_into
 from bench.results import new_run_folder, write_json
 from bench.results.plot import training_plot
 from bench.session import Timed
+from bench.setup import Setup, set_up
 from bench.train.engine import TrainResult, fit
+from bench.train.feature_store import FeatureStore
 from bench.train.metrics import evaluate
 from bench.train.progress import Progress
 
@@ -39,7 +42,12 @@ class Sweep:
     Attributes:
         run: seed, fold and images.
         data: the ``data`` of the record.
+        images: their pixels.
         timed: the timing session of the sweep, or none.
+        rates: speeds of the variants' steps, as far as they are known.
+        features: what a frozen backbone computed for other variants, or none.
+        needed_later: variants after which others of the same backbone come.
+        costs: where the seconds of the run at hand go.
     """
 
     id: str
@@ -51,6 +59,10 @@ class Sweep:
     images: DecodedImages
     timed: Timed | None
     stream: Any
+    rates: Mapping[str, StepRates] = attrs.field(factory=dict)
+    features: FeatureStore | None = None
+    needed_later: frozenset[str] = frozenset()
+    costs: Costs = attrs.field(factory=Costs)
 
     @property
     def config(self) -> RunConfig:
@@ -65,6 +77,7 @@ class Sweep:
 
 def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str, Any]]:
     """Train and count a variant; its folder and record. A failure is a record too."""
+    sweep = attrs.evolve(sweep, costs=Costs())
     config = sweep.config
     folder = new_run_folder(config.results_dir, variant.name, datetime.now())
     about = {"id": sweep.id, "command": sweep.command, "preset": sweep.resolved.preset}
@@ -79,9 +92,11 @@ def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str
     record["warnings"] += sweep.parts.warnings
     try:
         time_into(record, variant.name, sweep.timed)
-        count_into(record, variant, sweep.parts.num_classes, config)
+        with sweep.costs.of("counting"):
+            count_into(record, variant, sweep.parts.num_classes, config)
         _train(sweep, variant, folder, record)
-        _write_guide_files(sweep, folder, record)
+        with sweep.costs.of("figures and files"):
+            _write_guide_files(sweep, folder, record)
         record["status"] = "complete"
     except Exception as error:
         record["error"] = {
@@ -91,6 +106,7 @@ def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str
         }
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
+    record["costs"] = sweep.costs.as_record()
     write_json(folder / "run.json", record)
     return folder, record
 
@@ -100,36 +116,22 @@ def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str
 
 def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[str, Any]) -> None:
     config, parts, device = sweep.config, sweep.parts, sweep.device
-    model, initial = build.build(variant, parts.num_classes, config)
+    with sweep.costs.of("building"):
+        model, initial = build.build(variant, parts.num_classes, config)
     mean, std = build.normalisation(model)
-    workers = min(config.num_workers, usable_cores())
-    if workers < config.num_workers:
-        record["warnings"].append(
-            f"{workers} loader processes instead of {config.num_workers}: the cores that there are"
-        )
-    loaders = {}
-    for part, positions in parts.used.as_dict().items():
-        transform = (train_transform if part == "train" else eval_transform)(mean, std)
-        dataset = ImageDataset(
-            sweep.images, positions, parts.index.labels, parts.num_classes, transform
-        )
-        loaders[part] = make_loader(
-            dataset,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            train=part == "train",
-            # The test part is read once: starting processes for it would cost more than they save.
-            num_workers=0 if part == "test" else workers,
-            pin_memory=config.pin_memory and device.type == "cuda",
-        )
+    with sweep.costs.of("tuning"):
+        setup = set_up(sweep, variant, model, (mean, std), record["warnings"])
     memory = PeakMemory(device)
     torch.manual_seed(config.seed)
     result = fit(
-        model.to(device),
-        loaders["train"],
-        loaders["valid"],
+        model,
+        setup.loaders["train"],
+        setup.loaders["valid"],
         config,
         device=device,
+        prepare=setup.prepare,
+        forward=setup.forward,
+        evaluating=setup.evaluating,
         progress=Progress(variant.name, config.epochs, sweep.stream),
         best_path=folder / "best_model.pt",
         about={
@@ -142,18 +144,37 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
             "std": list(std),
         },
     )
-    record["training"] = _training_record(sweep, result, initial, memory, loaders["train"])
+    _count_costs(sweep, result)
+    record["training"] = _training_record(sweep, result, initial, memory, setup)
     names = parts.index.paths
     record["validation"] = result.best.as_record([names[p] for p in parts.used.valid])
     if parts.used.test:
-        on_test = evaluate(model, loaders["test"], device, amp=result.amp)
+        with sweep.costs.of("test part"):
+            on_test = evaluate(
+                model,
+                setup.loaders["test"],
+                device,
+                prepare=setup.prepare,
+                forward=setup.evaluating,
+                amp=result.amp,
+            )
         record["test"] = on_test.as_record([names[p] for p in parts.used.test])
 
 
+def _count_costs(sweep: Sweep, result: TrainResult) -> None:
+    """Training and validation; what the first batch took beyond a steady one apart."""
+    training = sum(row["train_seconds"] for row in result.epochs)
+    steady = training / max(1, result.steps)
+    first = max(0.0, result.first_batch_seconds - steady)
+    sweep.costs.add("first batch", first)
+    sweep.costs.add("training", training - first)
+    sweep.costs.add("validation", sum(row["valid_seconds"] for row in result.epochs))
+
+
 def _training_record(
-    sweep: Sweep, result: TrainResult, initial: str, memory: PeakMemory, loader: Any
+    sweep: Sweep, result: TrainResult, initial: str, memory: PeakMemory, setup: Setup
 ) -> dict[str, Any]:
-    config = sweep.config
+    config, loader = sweep.config, setup.loaders["train"]
     peak = memory.peak_mb()
     seconds = sum(row["train_seconds"] for row in result.epochs)
     return {
@@ -172,6 +193,7 @@ def _training_record(
         "attention_lr": config.head_lr if config.attention_lr == "head" else config.base_lr,
         "initial_weights": initial,
         "frozen_backbone": config.freeze_backbone,
+        "setup": setup.as_record(),
         "epochs": result.epochs,
     }
 
@@ -204,5 +226,6 @@ def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> fl
         for case in timing
         if (case["device"], case["clock"], case["regime"]) == (device, "model", "throughput")
         and case["image_size"] == image_size
+        and case["mode"] == "eager"
     ]
     return max(found, key=lambda case: case["threads"])["images_per_s"] if found else None

@@ -1,4 +1,4 @@
-"""Times the variants of a sweep together, then trains one after the other; a failure is a row."""
+"""Times the variants of a sweep together, then trains each; a failure is a row."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ from tqdm import tqdm
 import variants
 from bench.check import Checked, Run, all_positions
 from bench.config import RunConfig
-from bench.data.cache import DecodedImages, decode
+from bench.costs import Costs
+from bench.data.cache import DecodedImages
+from bench.data.parts import decode_images
+from bench.fleet import Job, train_all
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
 from bench.record import keep_session
 from bench.session import Session, Timed
 from bench.single import Sweep, run_variant
+from bench.train.feature_store import FeatureStore
 
 MOST_PIPELINE_IMAGES = 64
 
 
 @attrs.frozen
 class Outcome:
-    """A sweep's id, and folder and record of each of its runs, in order."""
+    """A sweep's id, folder and record of each of its runs in order, and where the time went."""
 
     id: str
     runs: list[tuple[Path, dict[str, Any]]]
+    costs: Costs = attrs.field(factory=Costs)
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -69,36 +74,95 @@ def run_sweep(
     """
     keep_freed_memory()
     config = resolved.config
-    torch.set_num_threads(config.threads or usable_cores())
+    threads = config.threads or usable_cores()
+    torch.set_num_threads(threads)
     sweep_id = new_sweep_id(datetime.now())
-    with tempfile.TemporaryDirectory(prefix="paddy-bench-") as folder:
-        images = _decode(checked, config, Path(folder), stream)
+    costs = Costs({"checking": checked.seconds})
+    with costs.of("decoding"):
+        images = _decode(checked, config, stream)
+    with costs.of("timing"):
         timed = _time(checked, config, images, plugins, stream)
-        done: list[tuple[Path, dict[str, Any]]] = []
-        total = len(chosen) * len(checked.runs)
-        for run in checked.runs:
-            readable = attrs.evolve(run, parts=run.parts.without(images))
-            sweep = Sweep(
-                id=sweep_id,
-                command=command,
-                resolved=resolved,
-                device=checked.device,
-                run=readable,
-                data=readable.parts.as_record(images),
-                images=images,
-                timed=timed,
-                stream=stream,
+    with tempfile.TemporaryDirectory(prefix="paddy-bench-features-") as folder:
+        shared = Sweep(
+            id=sweep_id,
+            command=command,
+            resolved=resolved,
+            device=checked.device,
+            run=checked.runs[0],
+            data={},
+            images=images,
+            timed=timed,
+            stream=stream,
+            rates=checked.rates,
+            features=FeatureStore(Path(folder), config.cache_limit, stream),
+        )
+        planned = [
+            (_of_run(shared, run, images), variant, _label(run, checked.runs))
+            for run in checked.runs
+            for variant in chosen
+        ]
+        if len(checked.devices) > 1:
+            done = _train_at_once(
+                planned, checked, plugins, max(1, threads // len(checked.devices))
             )
-            for variant in chosen:
-                label = _label(run, checked.runs)
-                print(f"[{len(done) + 1}/{total}] {variant.name}{label}", file=stream, flush=True)
-                folder_of_run, record = run_variant(sweep, variant)
-                done.append((folder_of_run, record))
-                if record["error"]:
-                    error = record["error"]
-                    line = f"failed: {variant.name}{label}: {error['type']}: {error['message']}"
-                    print(line, file=stream)
-        return Outcome(sweep_id, done)
+        else:
+            done = _train_in_turn(planned)
+    for _, record in done:
+        costs.include(record["costs"])
+    return Outcome(sweep_id, done, costs)
+
+
+Planned = tuple[Sweep, variants.Variant, str]
+Done = list[tuple[Path, dict[str, Any]]]
+
+
+def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:
+    readable = attrs.evolve(run, parts=run.parts.without(images))
+    return attrs.evolve(shared, run=readable, data=readable.parts.as_record(images))
+
+
+def _train_in_turn(planned: Sequence[Planned]) -> Done:
+    done: Done = []
+    for number, (sweep, variant, label) in enumerate(planned):
+        print(f"[{number + 1}/{len(planned)}] {variant.name}{label}", file=sweep.stream, flush=True)
+        rest = [later for one, later, _ in planned[number + 1 :] if one is sweep]
+        again = any(_backbone(later) == _backbone(variant) for later in rest)
+        needed = frozenset([variant.name]) if again else frozenset()
+        done.append(run_variant(attrs.evolve(sweep, needed_later=needed), variant))
+        if not again and sweep.features is not None:
+            sweep.features.drop()
+        _tell_failure(done[-1][1], label, sweep.stream)
+    return done
+
+
+def _train_at_once(
+    planned: Sequence[Planned], checked: Checked, plugins: Sequence[Path], threads: int
+) -> Done:
+    """One process for each device; features are shared within one process only."""
+    minutes = {item.variant: item.minutes for item in checked.estimates}
+    jobs = [
+        Job(attrs.evolve(sweep, features=None), variant.name, 60 * minutes.get(variant.name, 0.0))
+        for sweep, variant, _ in planned
+    ]
+    found: dict[int, tuple[Path, dict[str, Any]]] = {}
+    for number, outcome in train_all(jobs, checked.devices, plugins=plugins, threads=threads):
+        found[number] = outcome
+        sweep, variant, label = planned[number]
+        line = f"[{len(found)}/{len(planned)}] {variant.name}{label} done"
+        print(line, file=sweep.stream, flush=True)
+        _tell_failure(outcome[1], label, sweep.stream)
+    return [found[number] for number in range(len(planned))]
+
+
+def _backbone(variant: variants.Variant) -> tuple[str, str | None]:
+    return variant.backbone, variant.weights_tag
+
+
+def _tell_failure(record: dict[str, Any], label: str, stream: TextIO) -> None:
+    error = record["error"]
+    if error:
+        name = record["variant"]["name"]
+        print(f"failed: {name}{label}: {error['type']}: {error['message']}", file=stream)
 
 
 def _label(run: Run, runs: Sequence[Run]) -> str:
@@ -108,20 +172,20 @@ def _label(run: Run, runs: Sequence[Run]) -> str:
     return f", seed {run.seed}{fold}"
 
 
-def _decode(checked: Checked, config: RunConfig, folder: Path, stream: TextIO) -> DecodedImages:
-    """Every image that a run uses, decoded once."""
+def _decode(checked: Checked, config: RunConfig, stream: TextIO) -> DecodedImages:
+    """Every image that a run uses, decoded once or found in the cache."""
     positions = all_positions(checked.runs)
     with tqdm(
         total=len(positions), desc="decoding", unit="image", file=stream,
         disable=not stream.isatty(),
     ) as bar:  # fmt: skip
-        images = decode(
+        images = decode_images(
             checked.runs[0].parts.index,
             positions,
-            image_size=config.image_size,
-            folder=folder,
+            config,
             workers=usable_cores(),
             on_progress=lambda done, _: bar.update(done - bar.n),
+            say=lambda line: bar.write(line, file=stream),
         )
     for path, reason in images.unreadable:
         print(f"warning: unreadable image, not used: {path} ({reason})", file=stream)

@@ -40,7 +40,13 @@ def choose_format(rates: StepRates | None, tune: str) -> tuple[str, str]:
 
 
 def choose_forward(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, planned_steps: int, amp: Any
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    planned_steps: int,
+    expected_s: float | None,
+    amp: Any,
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], dict[str, Any]]:
     """The model, or the model compiled where that is faster by 5 % and can pay for itself.
 
@@ -52,12 +58,15 @@ def choose_forward(
         images: (B, 3, S, S), a full batch.
         labels: (B,) int64.
         planned_steps: of the whole training.
+        expected_s: seconds that they take, where that was measured already.
         amp: a context for the forward pass, made anew at each call.
 
     Returns:
         What computes the logits of a training step; for the record: what was tried.
     """
     device = images.device
+    if expected_s is not None and expected_s < PAYS_FROM_S:
+        return model, {"chosen": "eager", "tried": [], "reason": _too_short(expected_s)}
 
     def step(forward: Callable[[torch.Tensor], torch.Tensor]) -> None:
         with amp():
@@ -69,10 +78,7 @@ def choose_forward(
         found: dict[str, Any] = {"chosen": "eager", "eager_step_s": eager, "tried": []}
         planned = eager * planned_steps
         if planned < PAYS_FROM_S:
-            found["reason"] = (
-                f"{planned_steps} steps take about {planned:.0f} s: compiling pays from "
-                f"{PAYS_FROM_S:.0f} s on at the earliest"
-            )
+            found["reason"] = _too_short(planned)
             return model, found
         best: tuple[float, Any] = (eager / (1 + LEAST_GAIN), model)
         for mode in COMPILERS[device.type]:
@@ -97,6 +103,13 @@ def choose_forward(
     size = len(images)
     # A last batch of another size would be compiled once more.
     return lambda batch: (best[1] if len(batch) == size else model)(batch), found
+
+
+def _too_short(seconds: float) -> str:
+    return (
+        f"the training takes about {seconds:.0f} s: compiling pays from {PAYS_FROM_S:.0f} s on at "
+        "the earliest"
+    )
 
 
 @contextmanager

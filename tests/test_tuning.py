@@ -27,9 +27,7 @@ PLAIN_WINS = StepRates({"channels_last": (0.14, 0.01), "contiguous": (0.10, 0.01
         (None, "auto", "channels_last"),
     ],
 )
-def test_contiguous_needs_a_clear_gain(
-    rates: StepRates | None, tune: str, expected: str
-) -> None:
+def test_contiguous_needs_a_clear_gain(rates: StepRates | None, tune: str, expected: str) -> None:
     assert choose_format(rates, tune)[0] == expected
 
 
@@ -48,20 +46,29 @@ def model() -> nn.Module:
     )
 
 
-def choose(model: nn.Module, steps: int = 10):
+def choose(model: nn.Module, expected_s: float | None = None):
     images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
     return choose_forward(
-        model, images, labels, planned_steps=steps, amp=contextlib.nullcontext
+        model,
+        images,
+        labels,
+        planned_steps=10,
+        expected_s=expected_s,
+        amp=contextlib.nullcontext,
     )
 
 
 def test_a_short_training_is_not_compiled_and_says_why(model, monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
-    forward, found = choose(model)
-    assert forward is model
-    assert found["chosen"] == "eager"
-    assert found["tried"] == []
-    assert found["reason"].startswith("10 steps take about 0 s: compiling pays from 600 s on")
+    for expected_s in (None, 599.0):
+        forward, found = choose(model, expected_s)
+        assert forward is model
+        assert found["chosen"] == "eager"
+        assert found["tried"] == []
+        seconds = 599 if expected_s else 0
+        assert found["reason"].startswith(
+            f"the training takes about {seconds} s: compiling pays from 600 s on"
+        )
 
 
 def test_measuring_leaves_weights_buffers_gradients_and_random_state(model, monkeypatch) -> None:
@@ -115,4 +122,6 @@ def test_a_backend_that_fails_is_a_line_in_the_record(model, monkeypatch) -> Non
     monkeypatch.setattr(torch, "compile", broken)
     forward, found = choose(model)
     assert forward is model
-    assert found["tried"] == [{"mode": "default", "error": "RuntimeError: no C++ compiler is found"}]
+    assert found["tried"] == [
+        {"mode": "default", "error": "RuntimeError: no C++ compiler is found"}
+    ]

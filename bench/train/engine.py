@@ -51,6 +51,7 @@ class TrainResult:
     stopped_early: bool
     seconds: float
     amp: str
+    steps: int
     first_batch_seconds: float
 
 
@@ -108,7 +109,7 @@ def fit(
     epochs: list[dict[str, float]] = []
     best: Evaluation | None = None
     best_epoch = 0
-    first_batch_seconds = 0.0
+    steps, first_batch_seconds = 0, 0.0
     started = time.perf_counter()
 
     for epoch in range(1, config.epochs + 1):
@@ -136,6 +137,7 @@ def fit(
             loss_sum += loss.double() * len(labels)
             correct += (logits.argmax(1) == labels).sum()
             seen += len(labels)
+            steps += 1
             if not first_batch_seconds:
                 first_batch_seconds = time.perf_counter() - begin
         scheduler.step()
@@ -185,6 +187,7 @@ def fit(
         stopped_early=len(epochs) < config.epochs,
         seconds=time.perf_counter() - started,
         amp=amp,
+        steps=steps,
         first_batch_seconds=first_batch_seconds,
     )
 
