@@ -21,6 +21,8 @@ PROCESS_BYTES = 3e9
 PROCESS_START_S = 8.0
 TYPICAL_SPREAD = 0.04
 UNKNOWN_RATE = (0.5, 0.1)
+# Seconds before a mode can be timed, with what compiling leaves in its cache for later rounds.
+PREPARATION_S = {"compiled": 30.0, "onnxruntime": 8.0, "openvino": 8.0}
 
 Rate = tuple[float, float]
 
@@ -157,7 +159,7 @@ def _case_seconds(case: Case, config: RunConfig, known: Rate) -> float:
     if case.clock == "pipeline":
         step += 0.01 * case.batch_size / max(1, case.threads)
     warm = max(WARMUP_STEPS[case.device] * step, WARMUP_S[case.device])
-    return warm + BLOCKS * max(BLOCK_S, step)
+    return PREPARATION_S.get(case.mode, 0.0) + warm + BLOCKS * max(BLOCK_S, step)
 
 
 def written_duration(seconds: float) -> str:

@@ -18,9 +18,9 @@ import attrs
 import numpy as np
 
 from bench.config import RunConfig
-from bench.measure.cases import Case
+from bench.measure.cases import Case, is_eager_of
 from bench.measure.environment import others_load
-from bench.measure.throughput import assemble
+from bench.measure.throughput import assemble, failed_entry
 from bench.plan import Plan, most_together, written_duration
 from bench.timing_process import TimingProcess, measure_together
 
@@ -77,6 +77,7 @@ class Session:
         random.Random(config.seed).shuffle(self.order)
         self.samples: dict[str, dict[Case, list[dict[str, Any]]]] = {}
         self.about: dict[str, dict[Case, dict[str, Any]]] = {}
+        self.failed: dict[str, dict[Case, str]] = {}
         self.errors: dict[str, str | None] = dict.fromkeys(self.entries)
         self.lowered: list[dict[str, Any]] = []
         self.superseded: list[dict[str, Any]] = []
@@ -160,6 +161,10 @@ class Session:
             "cases": [attrs.asdict(case) for case in self.cases],
             "plugins": self.plugins,
             "images": self.images,
+            "failed": {
+                str(self.cases.index(case)): reason
+                for case, reason in self.failed.get(entry, {}).items()
+            },
         }
 
     def _keep(self, entry: str, number: int, place: int, found: dict[str, Any]) -> bool:
@@ -182,6 +187,9 @@ class Session:
             return True
         for one in found["cases"]:
             case = Case(**one["case"])
+            if "failed" in one:
+                self._fail_mode(entry, case, one["failed"])
+                continue
             sample = {"round": number, "place": place, "measured_at": now, **one["sample"]}
             self.samples.setdefault(entry, {}).setdefault(case, []).append(sample)
             self.about.setdefault(entry, {})[case] = one["about"]
@@ -202,6 +210,13 @@ class Session:
         self.errors[entry] = " ".join(reason.split())
         self._say(f"timing of {entry} failed: {self.errors[entry]}")
 
+    def _fail_mode(self, entry: str, case: Case, reason: str) -> None:
+        """Note why a mode is not timed, at its first failure; it is not tried again."""
+        known = self.failed.setdefault(entry, {})
+        if case not in known:
+            known[case] = " ".join(reason.split())
+            self._say(f"timing of {entry}, {case.mode}, {case.regime} failed: {known[case]}")
+
     def _lower(self, old: int, new: int, entry: str, reason: str) -> None:
         """Start again with a smaller batch, the same for every variant."""
         text = " ".join(reason.split())
@@ -212,7 +227,7 @@ class Session:
             for name, cases in self.samples.items()
             for case, rounds in cases.items()
         ]
-        self.samples, self.about, self.orders = {}, {}, []
+        self.samples, self.about, self.failed, self.orders = {}, {}, {}, []
         self.cases = [
             attrs.evolve(case, batch_size=min(case.batch_size, new)) for case in self.cases
         ]
@@ -255,9 +270,14 @@ class Session:
     def _entries(self, entry: str) -> list[dict[str, Any]]:
         found = self.samples.get(entry, {})
         lowered = [f"batch lowered to {item['to']} for all" for item in self.lowered[-1:]]
+        about, failed = self.about.get(entry, {}), self.failed.get(entry, {})
         entries = []
         for case, rounds in found.items():
-            made = assemble(self.about[entry][case], rounds, rounds[0]["measured_at"])
-            made["marks"] += lowered
-            entries.append(made)
+            if rounds and case not in failed:
+                made = assemble(about[case], rounds, rounds[0]["measured_at"])
+                made["marks"] += lowered
+                entries.append(made)
+        for case, reason in failed.items():
+            eager = next((about[one] for one in about if is_eager_of(one, case)), {})
+            entries.append(failed_entry(case, reason, eager, found.get(case, [])))
         return entries

@@ -7,6 +7,7 @@ each line (``begin N``, ``block``, ``block after others``, ``end``) with a line 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -47,11 +48,13 @@ class Timer:
         self.model, _ = build_model(variants.get(job["variant"]), job["num_classes"], self.config)
         self._found: dict[str, Any] = {}
         self._timer: Any = None
+        self._modes: Any = None
+        self._facts: dict[str, Any] = {}
 
     def answer(self, command: str) -> dict[str, Any]:
         """Do what a line asks for; ``end`` gives what the case found, the others nothing."""
         if command.startswith("begin "):
-            self._begin(self.job["cases"][int(command.split()[1])])
+            self._begin(command.split()[1])
         elif command == "end":
             return self._end()
         elif self._timer is not None:
@@ -59,18 +62,23 @@ class Timer:
                 self._timer.block(after_others=command.endswith("after others"))
         return {}
 
-    def _begin(self, values: Mapping[str, Any]) -> None:
+    def _begin(self, number: str) -> None:
         import torch
 
         from bench.measure.cases import Case
         from bench.measure.throughput import CaseTimer, settings
         from bench.train.optim import choose_amp
 
+        values = self.job["cases"][int(number)]
         case = Case(**values)
         device = torch.device(case.device)
         amp = choose_amp("auto" if case.amp else "off", device)
         torch.set_num_threads(case.threads)
         self._found = {"case": values, "about": settings(case, amp)}
+        self._facts = {}
+        if number in self.job.get("failed", {}):
+            self._found["failed"] = self.job["failed"][number]
+            return
         with self._memory():
             self._timer = CaseTimer(self._step(case, device, amp), case)
 
@@ -81,7 +89,7 @@ class Timer:
 
         found = self._found
         if self._timer is not None:
-            found["sample"] = self._timer.sample()
+            found["sample"] = {**self._timer.sample(), "mode_facts": self._facts}
         self._timer, self._found = None, {}
         give_back_memory()
         if found["case"]["device"] == "cuda":
@@ -90,7 +98,7 @@ class Timer:
 
     @contextlib.contextmanager
     def _memory(self) -> Iterator[None]:
-        """A case that does not fit in memory says so instead of a sample."""
+        """A case that does not fit in memory, or a mode that fails, says so instead of a sample."""
         import torch
 
         try:
@@ -98,19 +106,35 @@ class Timer:
             return
         except (torch.OutOfMemoryError, MemoryError):
             pass
-        except RuntimeError as error:
+        except Exception as error:
             if not any(sign in str(error) for sign in MEMORY_SIGNS):
-                raise
+                self._fail(error)
+                return
         self._found["out_of_memory"] = True
+        self._timer = None
+
+    def _fail(self, error: Exception) -> None:
+        """Note why the mode of a case failed; eager has no reason to, so it raises."""
+        from bench.measure.cases import EAGER
+        from bench.measure.modes import reason_of
+
+        if self._found["case"].get("mode", EAGER) == EAGER:
+            raise error
+        self._found["failed"] = reason_of(error)
         self._timer = None
 
     def _step(self, case: Any, device: Any, amp: str) -> Callable[[], object]:
         import torch
 
+        from bench.measure.cases import EAGER
+
         form = torch.channels_last if case.channels_last else torch.contiguous_format
-        self.model.to(device).to(memory_format=form)  # type: ignore[call-overload]
         shape = (case.batch_size, 3, case.image_size, case.image_size)
         random = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+        self.model.to(device)
+        if case.mode != EAGER:
+            return self._in_mode(case, random.to(device), amp)
+        self.model.to(memory_format=form)  # type: ignore[call-overload]
         images = random.to(device).contiguous(memory_format=form)
         if case.clock == "train":
             return self._training_step(images, amp)
@@ -123,7 +147,23 @@ class Timer:
             return lambda: self._forward(batch().to(device, non_blocking=True), amp)
         return lambda: self._forward(images, amp)
 
+    def _in_mode(self, case: Any, images: Any, amp: str) -> Callable[[], object]:
+        """A step of another mode than eager; exports are kept for the next case."""
+        import torch
+
+        from bench.measure.modes import Modes
+
+        self.model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+        if self._modes is None:
+            self._modes = Modes(self.model)
+        prepared = self._modes.prepare(case, images, functools.partial(self._run, amp=amp))
+        self._facts = prepared.facts
+        return prepared.step
+
     def _forward(self, images: Any, amp: str) -> Any:
+        return self._run(self.model, images, amp)
+
+    def _run(self, model: Any, images: Any, amp: str) -> Any:
         import torch
 
         from bench.train.optim import AMP_TYPES
@@ -132,7 +172,7 @@ class Timer:
             torch.inference_mode(),
             torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"),
         ):
-            return self.model(images)
+            return model(images)
 
     def _training_step(self, images: Any, amp: str) -> Callable[[], object]:
         import torch

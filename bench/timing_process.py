@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.measure.cases import EAGER
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
 from bench.measure.throughput import BLOCKS
 
@@ -37,11 +38,12 @@ class TimingProcess:
     """A fresh process that waits to time one variant.
 
     Args:
-        job: ``variant``, ``num_classes``, ``config``, ``cases``, ``plugins`` and ``images``.
+        job: ``variant``, ``num_classes``, ``config``, ``cases``, ``plugins``, ``images``, and in
+            ``failed`` by the number of a case why it is not tried again.
     """
 
     def __init__(self, job: Mapping[str, Any]) -> None:
-        self.cases = len(job["cases"])
+        self.cases = list(job["cases"])
         self._folder = tempfile.TemporaryDirectory(prefix="paddy-bench-timing-")
         self._errors = Path(self._folder.name) / "stderr.txt"
         root = str(Path(__file__).resolve().parents[1])
@@ -117,23 +119,32 @@ def measure_together(processes: Mapping[str, TimingProcess]) -> dict[str, dict[s
         processes: ready ones, of one session, by name; one at a time runs while the others wait.
 
     Returns:
-        What each found: ``cases`` (samples or ``out_of_memory``) and ``error`` (or none).
+        What each found: ``cases`` (samples, ``out_of_memory`` or ``failed``) and ``error`` or none.
+        A process that ends in another mode than eager keeps what it found before.
     """
     found: dict[str, dict[str, Any]] = {name: {"cases": [], "error": None} for name in processes}
+    alive = dict(processes)
     turn = "block after others" if len(processes) > 1 else "block"
-    for number in range(max((process.cases for process in processes.values()), default=0)):
+    for number in range(max((len(process.cases) for process in processes.values()), default=0)):
         for command in (f"begin {number}", *[turn] * BLOCKS, "end"):
-            for name, process in processes.items():
-                if found[name]["error"] is None:
-                    _ask(process, command, found[name])
+            for name, process in list(alive.items()):
+                if not _ask(process, command, process.cases[number], found[name]):
+                    del alive[name]
     return found
 
 
-def _ask(process: TimingProcess, command: str, found: dict[str, Any]) -> None:
+def _ask(
+    process: TimingProcess, command: str, case: Mapping[str, Any], found: dict[str, Any]
+) -> bool:
+    """Ask and keep what is found; whether the process is still there."""
     try:
         answer = process.ask(command)
     except ProcessFailed as error:
-        found.update(cases=[], error=str(error), killed=error.killed)
-        return
+        if case.get("mode", EAGER) == EAGER:
+            found.update(cases=[], error=str(error), killed=error.killed)
+        else:
+            found["cases"].append({"case": dict(case), "failed": str(error)})
+        return False
     if command == "end":
         found["cases"].append(answer)
+    return True

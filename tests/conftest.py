@@ -112,7 +112,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
 
     Played.log, Played.waiting, Played.most_waiting = [], 0, 0
     Played.seconds, Played.failures, Played.full_above, Played.images = {}, {}, {}, []
-    Played.groups = []
+    Played.groups, Played.jobs, Played.broken_modes = [], [], {}
     monkeypatch.setattr(session, "TimingProcess", Played)
     monkeypatch.setattr(session, "measure_together", Played.together)
     return Played

@@ -14,11 +14,14 @@ class Played:
     seconds: dict[str, float] = {}
     failures: dict[str, dict[str, Any]] = {}
     full_above: dict[str, int] = {}
+    broken_modes: dict[tuple[str, str], str] = {}
     images: list[str] = []
     groups: list[list[str]] = []
+    jobs: list[dict[str, Any]] = []
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.closed = job, False
+        Played.jobs.append(job)
         Played.images = [*Played.images, *job["images"]]
         Played.waiting += 1
         Played.most_waiting = max(Played.most_waiting, Played.waiting)
@@ -45,8 +48,8 @@ class Played:
             **{key: case[key] for key in kept},
             "device_name": "played CPU",
             "dtype": "float32",
-            "memory_format": "contiguous",
-            "mode": "eager",
+            "memory_format": "channels_last" if case["channels_last"] else "contiguous",
+            "mode": case["mode"],
             "inside_clock": case["clock"],
             "allocator": {"setting": "default"},
             "omp_wait_policy": None,
@@ -55,6 +58,9 @@ class Played:
         }
         if case["batch_size"] > Played.full_above.get(name, 1000):
             return {"case": case, "about": about, "out_of_memory": True}
+        known = self.job.get("failed", {}).get(str(self.job["cases"].index(case)))
+        if reason := known or Played.broken_modes.get((name, case["mode"])):
+            return {"case": case, "about": about, "failed": reason}
         sample = {
             "block_seconds": [Played.seconds.get(name, 0.01) * case["batch_size"]] * 3,
             "steps_per_block": 1,
@@ -64,6 +70,7 @@ class Played:
             "others_load": 0.0,
             "peak_memory_mb": 100.0,
             "peak_memory_kind": "process resident",
+            "mode_facts": {} if case["mode"] == "eager" else {"max_difference": 1e-6},
         }
         return {"case": case, "about": about, "sample": sample}
 

@@ -5,7 +5,7 @@ import pytest
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.measure.cases import plan_cases
-from bench.plan import Plan, plan_session, precision, written_duration
+from bench.plan import PREPARATION_S, Plan, plan_session, precision, written_duration
 
 RATES = {"cpu": {"A": (0.1, 0.02), "B": (0.01, 0.002)}}
 
@@ -70,3 +70,11 @@ def test_precision_grows_with_the_rounds() -> None:
 )
 def test_durations_are_written_as_they_are_given(seconds: float, text: str) -> None:
     assert written_duration(seconds) == text
+
+
+def test_a_mode_takes_the_time_of_its_preparation_too() -> None:
+    modes = ("eager", "folded", "compiled")
+    eager, folded, compiled = (plan(modes=mode).round_s for mode in modes)
+    assert eager < folded < compiled
+    # Three processes, two settings each.
+    assert compiled - folded == pytest.approx(3 * 2 * PREPARATION_S["compiled"])

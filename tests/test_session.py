@@ -209,3 +209,61 @@ def test_an_interrupted_first_round_leaves_nothing(played, monkeypatch) -> None:
 def test_the_baselines_entries_stand_beside_its_control() -> None:
     timed = run()
     assert timed.record["reference"] == timed.timing["B"]
+
+
+FOLDED = attrs.evolve(BATCHED, mode="folded")
+
+
+def test_a_mode_has_entries_of_its_own(played) -> None:
+    timed = run(cases=(LATENCY, BATCHED, FOLDED))
+    modes = [(entry["mode"], entry["batch_size"]) for entry in timed.timing["A"]]
+    assert modes == [("eager", 1), ("eager", 16), ("folded", 16)]
+    assert timed.timing["A"][2]["mode_facts"] == {"max_difference": 1e-6}
+    assert timed.timing["A"][1]["mode_facts"] == {}
+    assert [entry["mode"] for entry in timed.record["control"]["timing"]][2] == "folded"
+
+
+def test_a_mode_that_fails_is_an_entry_with_its_reason_and_the_rest_goes_on(played) -> None:
+    played.broken_modes["A", "folded"] = "its outputs\ndiffer"
+    timed = run(cases=(LATENCY, BATCHED, FOLDED))
+    assert timed.errors == dict.fromkeys("ABC")
+    *eager, failed = timed.timing["A"]
+    assert [len(entry["rounds"]) for entry in eager] == [4, 4]
+    assert failed["mode_error"] == "its outputs differ"
+    settings = ("mode", "clock", "regime", "batch_size", "dtype", "device_name")
+    assert [failed[key] for key in settings] == [
+        "folded", "model", "throughput", 16, "float32", "played CPU",
+    ]  # fmt: skip
+    assert "images_per_s" not in failed
+    assert "mode_error" not in timed.timing["B"][2]
+    assert len(timed.timing["B"][2]["rounds"]) == 4
+
+
+def test_a_mode_that_failed_is_not_tried_again(played) -> None:
+    played.broken_modes["A", "folded"] = "no"
+    run(cases=(LATENCY, BATCHED, FOLDED))
+    told = [job["failed"] for job in played.jobs if job["variant"] == "A"]
+    assert told == [{}, *[{"2": "no"}] * 3]
+    assert all(job["failed"] == {} for job in played.jobs if job["variant"] != "A")
+
+
+def test_samples_from_before_a_failure_are_kept_raw(played, monkeypatch) -> None:
+    one = Played.one
+
+    def late(self: Played, name: str, case: dict[str, Any]) -> dict[str, Any]:
+        if name == "A" and case["mode"] == "folded" and len(Played.groups) == 3:
+            return {"case": case, "failed": "timing process ended with -11: no message"}
+        return one(self, name, case)
+
+    monkeypatch.setattr(Played, "one", late)
+    failed = run(cases=(LATENCY, BATCHED, FOLDED)).timing["A"][2]
+    assert failed["mode_error"].startswith("timing process ended with -11")
+    assert [sample["round"] for sample in failed["rounds"]] == [0, 1]
+
+
+def test_a_lower_batch_gives_a_failed_mode_another_try(played) -> None:
+    played.broken_modes["A", "folded"] = "no"
+    played.full_above["C"] = 8
+    timed = run(cases=(LATENCY, BATCHED, FOLDED))
+    (failed,) = [entry for entry in timed.timing["A"] if entry["mode"] == "folded"]
+    assert failed["batch_size"] == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from bench.config import RunConfig
 from bench.measure import throughput
 from bench.measure.cases import Case
+from bench.measure.modes import PACKAGES
 from bench.measure.throughput import BLOCKS
 from bench.timer import Timer
 from bench.timing_process import ProcessFailed, TimingProcess, measure_together
@@ -186,8 +188,11 @@ def test_a_process_that_cannot_build_says_why(tiny_plugin: Path) -> None:
 class Asked:
     """A process that notes what it is asked, and ends at a given line."""
 
-    def __init__(self, name: str, log: list[str], *, ends_at: str = "") -> None:
-        self.name, self.log, self.ends_at, self.cases = name, log, ends_at, 2
+    def __init__(
+        self, name: str, log: list[str], *, ends_at: str = "", later_mode: bool = False
+    ) -> None:
+        self.name, self.log, self.ends_at = name, log, ends_at
+        self.cases = [{"mode": "eager"}, {"mode": "folded" if later_mode else "eager"}]
 
     def ask(self, command: str) -> dict[str, Any]:
         if command == self.ends_at:
@@ -246,3 +251,139 @@ def test_a_process_that_does_not_answer_is_ended(tiny_plugin: Path, monkeypatch)
             process.ask("begin 0")
     finally:
         process.close()
+
+
+# --- modes -----------------------------------------------------------------------------------
+
+FOLDED = attrs.evolve(MODEL, mode="folded", regime="throughput", batch_size=2)
+
+
+def test_a_mode_is_timed_and_the_model_stays_for_the_next_case(
+    tiny_plugin: Path, quick: None
+) -> None:
+    last = attrs.evolve(MODEL, mode="channels-last", channels_last=True)
+    timer = Timer(job_of(tiny_plugin, MODEL, last, FOLDED, CLOCKS["train"]))
+    names = [name for name, _ in timer.model.named_modules()]
+    eager, channels_last, folded, train = run(timer)
+    assert eager["sample"]["mode_facts"] == {}
+    assert channels_last["about"]["memory_format"] == "channels_last"
+    assert folded["about"]["mode"] == "folded"
+    assert folded["sample"]["mode_facts"]["folded"] > 5
+    assert 0 < folded["sample"]["mode_facts"]["max_difference"] < 1e-3
+    assert min(folded["sample"]["block_seconds"]) > 0
+    assert train["sample"]["block_seconds"]
+    assert train["sample"]["mode_facts"] == {}
+    assert [name for name, _ in timer.model.named_modules()] == names
+    assert timer.model.backbone.conv_stem.weight.is_contiguous()
+
+
+def test_a_mode_that_fails_says_why_and_the_next_case_goes_on(
+    tiny_plugin: Path, quick: None, monkeypatch
+) -> None:
+    from bench.measure import modes
+
+    def broken(*_: object) -> int:
+        raise RuntimeError("shapes do not fit\nhere")
+
+    monkeypatch.setattr(modes, "fold", broken)
+    failed, then = run(Timer(job_of(tiny_plugin, FOLDED, MODEL)))
+    assert failed["failed"] == "RuntimeError: shapes do not fit"
+    assert "sample" not in failed
+    assert failed["about"]["mode"] == "folded"
+    assert then["sample"]["block_seconds"]
+
+
+def test_a_mode_that_fails_while_it_is_timed_says_why(
+    tiny_plugin: Path, quick: None, monkeypatch
+) -> None:
+    timer = Timer(job_of(tiny_plugin, FOLDED, MODEL))
+    timer.answer("begin 0")
+
+    def broken() -> None:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(timer._timer, "step", broken)
+    for _ in range(BLOCKS):
+        timer.answer("block")
+    assert timer.answer("end")["failed"] == "RuntimeError: gone"
+
+
+def test_memory_that_a_mode_lacks_is_told_like_eagers(
+    tiny_plugin: Path, quick: None, monkeypatch
+) -> None:
+    from bench.measure import modes
+
+    def full(*_: object) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(modes, "fold", full)
+    (found,) = run(Timer(job_of(tiny_plugin, FOLDED)))
+    assert found["out_of_memory"]
+    assert "failed" not in found
+
+
+def test_a_mode_that_failed_before_is_not_tried_again(
+    tiny_plugin: Path, quick: None, monkeypatch
+) -> None:
+    from bench.measure import modes
+
+    tried: list[object] = []
+    monkeypatch.setattr(modes, "fold", lambda *given: tried.append(given) or 1)
+    job = {**job_of(tiny_plugin, MODEL, FOLDED), "failed": {"1": "as before"}}
+    eager, folded = run(Timer(job))
+    assert eager["sample"]["block_seconds"]
+    assert folded["failed"] == "as before"
+    assert tried == []
+
+
+def test_a_process_that_ends_in_a_mode_keeps_what_it_found_before() -> None:
+    log: list[str] = []
+    crashes = Asked("a", log, ends_at="begin 1", later_mode=True)
+    found = measure_together({"a": crashes, "b": Asked("b", log, later_mode=True)})
+    assert found["a"]["error"] is None
+    assert found["a"]["cases"] == [{"case": "a"}, {"case": {"mode": "folded"}, "failed": "gone"}]
+    assert found["b"]["cases"] == [{"case": "b"}] * 2
+    assert "a block after others" not in log[log.index("b begin 1") :]
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_seconds_of_its_compilation(
+    tiny_plugin: Path, tmp_path: Path, monkeypatch
+) -> None:
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    compiled = attrs.evolve(FOLDED, mode="compiled")
+    process = TimingProcess(job_of(tiny_plugin, compiled, CLOCKS["train"]))
+    try:
+        process.wait_until_ready()
+        found = measure_together({"it": process})["it"]
+    finally:
+        process.close()
+    assert found["error"] is None
+    one, train = found["cases"]
+    facts = one["sample"]["mode_facts"]
+    assert facts["compile_s"] > max(one["sample"]["block_seconds"])
+    assert facts["max_difference"] < 1e-3
+    assert facts["versions"] == {"torch": torch.__version__}
+    assert train["sample"]["block_seconds"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["onnxruntime", "openvino"])
+def test_an_exported_model_is_timed_in_a_real_process(tiny_plugin: Path, mode: str) -> None:
+    for package in PACKAGES[mode]:
+        pytest.importorskip(package)
+    cases = [attrs.evolve(case, mode=mode) for case in (MODEL, FOLDED)]
+    process = TimingProcess(job_of(tiny_plugin, *cases))
+    try:
+        process.wait_until_ready()
+        found = measure_together({"it": process})["it"]
+    finally:
+        process.close()
+    assert found["error"] is None
+    assert [one.get("failed") for one in found["cases"]] == [None, None]
+    facts = [one["sample"]["mode_facts"] for one in found["cases"]]
+    assert facts[0]["export_s"] == facts[1]["export_s"]
+    assert all(fact["max_difference"] < 1e-3 for fact in facts)
+    assert mode in facts[0]["versions"]

@@ -11,6 +11,9 @@ from bench.config import RunConfig
 
 REFERENCE_SIZE = 224
 LATENCY, THROUGHPUT = "latency", "throughput"
+EAGER, CHANNELS_LAST = "eager", "channels-last"
+# They run an exported copy, which has a layout of its own.
+EXPORTED = ("onnxruntime", "openvino")
 INSIDE = {
     "model": "model only",
     "copy": "copy of the batch to the GPU, model",
@@ -31,6 +34,7 @@ class Case:
         threads: of PyTorch on the CPU.
         amp: mixed precision.
         channels_last: memory format of model and images.
+        mode: how the model is run, one of :data:`bench.config.MODES`.
     """
 
     device: str
@@ -41,6 +45,7 @@ class Case:
     threads: int
     amp: bool = False
     channels_last: bool = False
+    mode: str = EAGER
 
 
 def plan_cases(config: RunConfig, devices: Sequence[str], cores: int) -> list[Case]:
@@ -49,6 +54,9 @@ def plan_cases(config: RunConfig, devices: Sequence[str], cores: int) -> list[Ca
     At the run's image size: all clocks, and on a CPU the model with one thread too. At 224 pixels,
     which the documented speeds are for: the model with all threads. A CPU has no copy to time, and
     beside a GPU it is timed with the model alone.
+
+    The other modes of inference that are asked for are timed at the run's size with all threads,
+    the model alone. Eager, which they are related to, is always timed, right before them.
     """
     found = [
         case
@@ -56,7 +64,16 @@ def plan_cases(config: RunConfig, devices: Sequence[str], cores: int) -> list[Ca
         for case in _of_device(config, device, cores)
         if device == "cuda" or "cuda" not in devices or case.clock == "model"
     ]
-    return sorted(found, key=lambda case: case.clock == "train")
+    related = {_eager(case) for case in found if case.mode != EAGER}
+
+    def place(case: Case) -> int:
+        if case.clock == "train":
+            return 3
+        if case.mode != EAGER:
+            return 2
+        return int(_eager(case) in related)
+
+    return sorted(found, key=place)
 
 
 def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
@@ -74,7 +91,7 @@ def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
             for size, number in _sizes(config, device, clock, threads):
                 both = (LATENCY, THROUGHPUT) if clock == "model" else (THROUGHPUT,)
                 for regime in both:
-                    yield Case(
+                    case = Case(
                         clock=clock,
                         regime=regime,
                         image_size=size,
@@ -82,6 +99,17 @@ def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
                         threads=number,
                         **shared,
                     )
+                    yield case
+                    if clock == "model" and (size, number) == (config.image_size, threads):
+                        yield from _in_other_modes(case, config)
+
+
+def _in_other_modes(case: Case, config: RunConfig) -> Iterator[Case]:
+    """The case in every mode that is asked for beside eager."""
+    for mode in config.mode_names:
+        if mode != EAGER:
+            last = mode == CHANNELS_LAST or (case.channels_last and mode not in EXPORTED)
+            yield attrs.evolve(case, mode=mode, channels_last=last)
 
 
 def _sizes(config: RunConfig, device: str, clock: str, threads: int) -> list[tuple[int, int]]:
@@ -93,3 +121,12 @@ def _sizes(config: RunConfig, device: str, clock: str, threads: int) -> list[tup
     if config.image_size != REFERENCE_SIZE:
         own.append((REFERENCE_SIZE, threads))
     return own
+
+
+def is_eager_of(eager: Case, case: Case) -> bool:
+    """Whether the first is the same case run eagerly, whatever the memory format."""
+    return eager.mode == EAGER and _eager(eager) == _eager(case)
+
+
+def _eager(case: Case) -> Case:
+    return attrs.evolve(case, mode=EAGER, channels_last=False)

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import torch
 from torch.utils.benchmark.utils.timer import timer
 
@@ -128,7 +129,7 @@ def settings(case: Case, amp: str) -> dict[str, Any]:
         "threads": case.threads,
         "dtype": names[amp],
         "memory_format": "channels_last" if case.channels_last else "contiguous",
-        "mode": "eager",
+        "mode": case.mode,
         "inside_clock": INSIDE[case.clock],
         "allocator": allocator_of_environment(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
@@ -182,9 +183,38 @@ def assemble(
         "peak_memory_mb": statistics.median(peaks),
         "peak_memory_kind": rounds[0]["peak_memory_kind"],
         "minor_faults_per_step": statistics.median(one["minor_faults_per_step"] for one in rounds),
+        "mode_facts": _merge_facts([one.get("mode_facts") or {} for one in rounds]),
         "measured_at": measured_at,
         "marks": _marks(rounds),
     }
+
+
+def failed_entry(
+    case: Case, reason: str, eager: Mapping[str, Any], rounds: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """The ``timing`` entry of a mode that failed: why, and no speed.
+
+    Args:
+        eager: what a process says of the same case run eagerly.
+        rounds: samples from before it failed.
+    """
+    form = "channels_last" if case.channels_last else "contiguous"
+    own = {"mode": case.mode, "memory_format": form, "mode_error": reason, "mode_facts": {}}
+    return {**attrs.asdict(case), **eager, **own, "rounds": list(rounds), "marks": []}
+
+
+def _merge_facts(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of a mode over the processes of a session: of seconds and differences the largest.
+
+    Compiled code is cached, so that only a machine's first process pays for it: the longest
+    compilation is the one that was not read from the cache.
+    """
+    merged: dict[str, Any] = {}
+    for facts in rounds:
+        for name, value in facts.items():
+            both = name in merged and isinstance(value, float)
+            merged[name] = max(merged[name], value) if both else value
+    return merged
 
 
 def _percentile_95(values: Sequence[float]) -> float:

@@ -24,6 +24,7 @@ from bench.report.header import (
 )
 from bench.report.leaks import copies_table, leak_table
 from bench.report.markdown import Table, escape, section, write_csv
+from bench.report.modetable import mode_tables
 from bench.report.overview import overview_tables
 from bench.report.pairtable import pair_tables
 from bench.report.ranking import ranking_table
@@ -130,7 +131,7 @@ def all_tables(
         Chapter("Runs", tuple(overview_tables(selection))),
         Chapter("What to choose", (recommendations(selection, **budget), ranking_table(selection))),
         Chapter("What attention costs and gains", tuple(pair_tables(selection))),
-        Chapter("Speed", tuple(speed_tables(selection))),
+        Chapter("Speed", (*speed_tables(selection), *mode_tables(selection))),
         Chapter("Claims", (verdict_table(selection, claims, own_claims),)),
         Chapter("The guide's tables", (*guide, presets_table(selection))),
         Chapter("Published elsewhere, not measured here", (published_table(claims),)),

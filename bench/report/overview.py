@@ -21,6 +21,7 @@ from bench.report.selection import (
     training_note,
     variant_of,
 )
+from bench.report.timed import eager
 from bench.report.timing_cell import GUIDE_PIXELS, throughput
 from bench.report.values import Value, failure, missing, significant
 
@@ -95,7 +96,7 @@ def _peak_memory(record: Record) -> Value:
 
 def _marks(record: Record) -> Value:
     """What may have disturbed a run's timings."""
-    marks = [str(mark) for entry in record.get("timing") or [] for mark in entry.get("marks") or []]
+    marks = [str(mark) for entry in eager(record) for mark in entry.get("marks") or []]
     return Value(text=one_line("; ".join(distinct([*marks, *load_marks(record)]))) or "none")
 
 

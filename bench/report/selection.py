@@ -9,6 +9,7 @@ from typing import Any
 from bench.report.gates import Record, invalid_reason
 from bench.report.machines import labels
 from bench.report.markdown import one_line
+from bench.report.timed import eager
 from bench.stats.timing import FEWEST_ROUNDS
 
 
@@ -152,7 +153,7 @@ def timing_note(records: Sequence[Record]) -> str:
     entries = [
         entry
         for record in records
-        for entry in record.get("timing") or []
+        for entry in eager(record)
         if entry.get("clock") == "model" and entry.get("regime") == "throughput"
     ]
     if not entries:

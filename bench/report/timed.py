@@ -12,6 +12,7 @@ from bench.report.markdown import one_line
 from bench.report.values import significant
 from bench.stats.timing import FEWEST_ROUNDS, Location, Ratio
 
+EAGER = "eager"
 CLOCK_WORDS = {
     "model": "model alone",
     "copy": "model and copy to the GPU",
@@ -66,9 +67,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def cases(entries: Iterable[Mapping[str, Any]]) -> dict[CaseKey, Mapping[str, Any]]:
-    """Timing entries by case; of two with the same case the last."""
-    return {CaseKey.of(entry): entry for entry in entries}
+def mode_of(entry: Mapping[str, Any]) -> str:
+    """How the model was run: records that know of no other mode were eager."""
+    return str(entry.get("mode") or EAGER)
+
+
+def eager(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The timing entries of a record that were run eagerly: what all tables but one show."""
+    return [entry for entry in record.get("timing") or [] if mode_of(entry) == EAGER]
+
+
+def cases(
+    entries: Iterable[Mapping[str, Any]], mode: str = EAGER
+) -> dict[CaseKey, Mapping[str, Any]]:
+    """The timing entries of one mode by case; of two with the same case the last."""
+    return {CaseKey.of(entry): entry for entry in entries if mode_of(entry) == mode}
 
 
 def rounds_of(entry: Mapping[str, Any] | None) -> dict[int, float]:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from bench.config import RunConfig
-from bench.measure.cases import plan_cases
+from bench.measure.cases import is_eager_of, plan_cases
 
 
 def planned(devices: tuple[str, ...] = ("cpu",), cores: int = 4, **options) -> Counter:
@@ -65,3 +65,66 @@ def test_training_steps_come_last_since_they_change_the_model() -> None:
     clocks = [case.clock for case in plan_cases(RunConfig(), ("cpu", "cuda"), 2)]
     assert "train" not in clocks[: clocks.index("train")]
     assert set(clocks[clocks.index("train") :]) == {"train"}
+
+
+def test_other_modes_are_for_the_model_at_the_runs_size_with_all_threads() -> None:
+    config = RunConfig(image_size=64, modes="folded,eager,channels-last")
+    cases = plan_cases(config, ("cpu",), 4)
+    others = [case for case in cases if case.mode != "eager"]
+    assert {(c.clock, c.image_size, c.threads) for c in others} == {("model", 64, 4)}
+    assert Counter((c.mode, c.regime, c.batch_size) for c in others) == Counter(
+        [
+            ("channels-last", "latency", 1),
+            ("channels-last", "throughput", 16),
+            ("folded", "latency", 1),
+            ("folded", "throughput", 16),
+        ]
+    )
+    assert planned(image_size=64) == Counter(
+        (c.device, c.clock, c.regime, c.image_size, c.batch_size, c.threads)
+        for c in cases
+        if c.mode == "eager"
+    )
+
+
+def test_eager_is_timed_right_before_its_other_modes_and_training_last() -> None:
+    config = RunConfig(image_size=64, modes="folded")
+    order = [(c.clock, c.mode, c.image_size, c.threads) for c in plan_cases(config, ("cpu",), 4)]
+    assert order[-5:] == [
+        ("model", "eager", 64, 4), ("model", "eager", 64, 4),
+        ("model", "folded", 64, 4), ("model", "folded", 64, 4),
+        ("train", "eager", 64, 4),
+    ]  # fmt: skip
+
+
+def test_eager_is_timed_even_where_only_another_mode_is_asked_for() -> None:
+    modes = {case.mode for case in plan_cases(RunConfig(modes="compiled"), ("cpu",), 2)}
+    assert modes == {"eager", "compiled"}
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_the_memory_format_of_a_mode(everywhere: bool) -> None:
+    modes = "channels-last,folded,compiled,onnxruntime,openvino"
+    cases = plan_cases(RunConfig(modes=modes, channels_last=everywhere), ("cpu",), 2)
+    formats = {case.mode: case.channels_last for case in cases}
+    assert formats == {
+        "eager": everywhere,
+        "channels-last": True,
+        "folded": everywhere,
+        "compiled": everywhere,
+        "onnxruntime": False,
+        "openvino": False,
+    }
+
+
+def test_a_gpu_and_the_cpu_beside_it_are_timed_in_the_modes() -> None:
+    cases = plan_cases(RunConfig(modes="folded"), ("cpu", "cuda"), 2)
+    assert {case.device for case in cases if case.mode == "folded"} == {"cpu", "cuda"}
+
+
+def test_a_case_finds_its_eager_one() -> None:
+    cases = plan_cases(RunConfig(modes="channels-last"), ("cpu",), 2)
+    (one,) = [c for c in cases if c.mode != "eager" and c.regime == "latency"]
+    (eager,) = [c for c in cases if is_eager_of(c, one)]
+    assert (eager.mode, eager.regime, eager.threads) == ("eager", "latency", 2)
+    assert not is_eager_of(one, one)

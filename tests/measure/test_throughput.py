@@ -2,13 +2,22 @@ from __future__ import annotations
 
 import statistics
 
+import attrs
 import pytest
 import torch
 from torch import nn
 
 from bench.measure import throughput
 from bench.measure.cases import Case
-from bench.measure.throughput import BLOCKS, CaseTimer, assemble, sample_of, settings, time_case
+from bench.measure.throughput import (
+    BLOCKS,
+    CaseTimer,
+    assemble,
+    failed_entry,
+    sample_of,
+    settings,
+    time_case,
+)
 
 THROUGHPUT = Case(
     device="cpu", clock="model", regime="throughput", image_size=8, batch_size=16, threads=1
@@ -161,3 +170,34 @@ def test_on_cuda_the_warm_up_is_ten_steps_and_two_seconds() -> None:
     assert sample["warmup_steps"] >= 10
     assert sample["peak_memory_kind"] == "CUDA allocated"
     assert settings(case, "off")["device_name"] == torch.cuda.get_device_name()
+
+
+def test_the_settings_name_the_mode() -> None:
+    assert settings(THROUGHPUT, "off")["mode"] == "eager"
+    folded = attrs.evolve(THROUGHPUT, mode="folded")
+    assert settings(folded, "off")["mode"] == "folded"
+
+
+def test_of_the_facts_of_all_processes_the_longest_seconds_stand() -> None:
+    about = settings(attrs.evolve(THROUGHPUT, mode="compiled"), "off")
+    facts = [
+        {"compile_s": 3.0, "max_difference": 1e-7, "versions": {"torch": "2"}},
+        {"compile_s": 41.5, "max_difference": 1e-6, "versions": {"torch": "2"}},
+        {"compile_s": 2.5, "max_difference": 1e-8, "versions": {"torch": "2"}},
+    ]
+    done = [{**rounds(0.01)[0], "mode_facts": fact} for fact in facts]
+    entry = assemble(about, done, "now")
+    assert entry["mode_facts"] == {
+        "compile_s": 41.5, "max_difference": 1e-6, "versions": {"torch": "2"},
+    }  # fmt: skip
+    assert [one["mode_facts"]["compile_s"] for one in entry["rounds"]] == [3.0, 41.5, 2.5]
+    assert assemble(about, rounds(0.01), "now")["mode_facts"] == {}
+
+
+def test_the_entry_of_a_mode_that_failed_has_a_reason_and_no_speed() -> None:
+    case = attrs.evolve(THROUGHPUT, mode="channels-last", channels_last=True)
+    entry = failed_entry(case, "no such mode", settings(THROUGHPUT, "off"), [])
+    assert (entry["mode"], entry["mode_error"]) == ("channels-last", "no such mode")
+    assert (entry["memory_format"], entry["rounds"]) == ("channels_last", [])
+    assert entry["dtype"] == "float32"
+    assert not {"images_per_s", "seconds_per_step"} & set(entry)

@@ -167,3 +167,49 @@ def timing_only(record: Record) -> Record:
     """What ``bench time`` writes: no training, no accuracy."""
     empty = {"training": None, "metrics": None, "validation": None, "test": None}
     return {**record, **empty}
+
+
+FACTS = {
+    "compile_s": 41.5, "export_s": 5.0, "load_s": 0.3, "max_difference": 3e-6, "opset": 20,
+    "versions": {"torch": "2.14.1", "onnxruntime": "1.30"},
+}  # fmt: skip
+
+
+def timed_in_modes(
+    make_record: Callable[..., Record],
+    seconds: Mapping[str, float],
+    gains: Mapping[str, float],
+    *,
+    failed: Mapping[tuple[str, str], str] | None = None,
+    **more: Any,
+) -> list[Record]:
+    """Records of :func:`timed_together` whose session timed other modes than eager too.
+
+    Args:
+        gains: planted speed of each mode ÷ that of eager.
+        failed: why a variant was not timed in a mode.
+    """
+    records = timed_together(make_record, seconds, **more)
+    few = {key: more[key] for key in ("rounds", "spread") if key in more}
+
+    def of(name: str, each: float, who: str) -> list[Record]:
+        made = []
+        for mode, gain in gains.items():
+            found = entries(f"{who} {mode}", each / gain, MAIN, mode=mode, mode_facts=FACTS, **few)
+            reason = (failed or {}).get((name, mode))
+            if reason:
+                kept = ("images_per_s", "seconds_per_step", "latency_ms", "latency_p95_ms")
+                found = [{k: v for k, v in one.items() if k not in kept} for one in found]
+                found = [{**one, "rounds": [], "mode_error": reason} for one in found]
+                found = [{**one, "mode_facts": {}} for one in found]
+            made += found
+        return made
+
+    about = records[0]["session"]
+    baseline = about["baseline"]
+    about["reference"] += of("", seconds[baseline], baseline)
+    about["control"]["timing"] += of("", seconds[baseline], "control")
+    for record in records:
+        name = record["variant"]["name"]
+        record["timing"] += of(name, seconds[name], name)
+    return records

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.timed import CaseKey, cases, few_rounds, images_text, latency_text, rounds_of
+from bench.report.timed import (
+    CaseKey,
+    cases,
+    eager,
+    few_rounds,
+    images_text,
+    latency_text,
+    rounds_of,
+)
 from bench.stats.timing import Location
 from tests.report.sessions import timing_entry
 
@@ -51,3 +59,13 @@ def test_figures_show_an_interval_only_where_there_is_one():
     assert images_text(Location(0.1, 0.08, 0.125, 10), 16) == "160 [128–200]"
     assert latency_text(Location(0.01, None, None, 3)) == "10"
     assert few_rounds(1) == "undecided: 1 round, an interval needs 6"
+
+
+def test_cases_are_of_one_mode_and_what_names_none_is_eager():
+    entries = [timing_entry(0.01), timing_entry(0.005, mode="folded")]
+    old = {key: value for key, value in entries[0].items() if key != "mode"}
+    assert [*cases(entries).values()] == [entries[0]]
+    assert [*cases(entries, "folded").values()] == [entries[1]]
+    assert [*cases([old, entries[1]]).values()] == [old]
+    assert eager({"timing": [old, *entries]}) == [old, entries[0]]
+    assert eager({"timing": None}) == []

@@ -1,0 +1,98 @@
+"""Modes of inference from the command line to the report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.measure import modes
+from tests.played import Played
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_missing_package_is_said_before_anything_is_timed(
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played], monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(modes, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    for line in (
+        f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --modes eager,onnxruntime",
+        f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --image-size 32 "
+        "--modes onnxruntime",
+    ):
+        assert main(shlex.split(line)) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1] == (
+            "error: --modes onnxruntime needs the package onnxruntime: "
+            "pip install 'paddy-bench[onnx]'"
+        )
+    assert played.log == []
+    assert list(here.iterdir()) == []
+
+
+def test_without_timing_no_package_is_needed(
+    here: Path, photos: Path, tiny_plugin: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(modes, "find_spec", lambda name: None)
+    line = (
+        f"check --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --image-size 32 "
+        "--modes openvino --no-timing"
+    )
+    assert main(shlex.split(line)) == 0
+
+
+def test_modes_are_timed_recorded_and_shown(
+    here: Path, tiny_plugin: Path, played: type[Played], capsys
+) -> None:
+    played.broken_modes["Tiny_CA", "compiled"] = "no compiler here"
+    line = (
+        f"time --variants Tiny,Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model "
+        "--modes channels-last,compiled --rounds 6"
+    )
+    assert main(shlex.split(line)) == 0
+    out = capsys.readouterr().out
+    assert "How a model is run: CPU, 32 pixels" in out
+    assert "n/a (no compiler here)" in out
+    found = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
+    timing = {record["variant"]["name"]: record["timing"] for record in found}
+    failed = [entry for entry in timing["Tiny_CA"] if entry.get("mode_error")]
+    assert [(entry["mode"], entry["regime"]) for entry in failed] == [
+        ("compiled", "latency"), ("compiled", "throughput"),
+    ]  # fmt: skip
+    assert {entry["mode"] for entry in timing["Tiny"]} == {"eager", "channels-last", "compiled"}
+    assert main(["report"]) == 0
+    (report,) = here.glob("reports/*/report.md")
+    assert "no compiler here" in report.read_text()
+
+
+@pytest.mark.slow
+def test_real_modes_of_two_variants_in_one_session(here: Path, tiny_plugin: Path, capsys) -> None:
+    line = (
+        f"time --variants Tiny,Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model "
+        "--modes channels-last,folded --rounds 1 --threads 1 --timing-batch 2"
+    )
+    assert main(shlex.split(line)) == 0
+    found = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
+    assert len(found) == 2
+    for record in found:
+        own = [entry for entry in record["timing"] if entry["image_size"] == 32]
+        modes_timed = [(entry["mode"], entry["regime"]) for entry in own]
+        assert modes_timed == [
+            (mode, regime)
+            for mode, regime in (
+                ("eager", "latency"), ("eager", "throughput"),
+                ("channels-last", "latency"), ("folded", "latency"),
+                ("channels-last", "throughput"), ("folded", "throughput"),
+            )
+        ]  # fmt: skip
+        assert all(entry["images_per_s"] > 0 for entry in own)
+        assert not any("mode_error" in entry for entry in own)
