@@ -1,92 +1,207 @@
-"""Decode every image once: squared and resized pixels in one memory-mapped array.
+"""Decodes every image once: squared and resized pixels, kept on disk between sweeps.
 
-All variants and epochs of a sweep read from it, in any number of processes.
+All variants, seeds and epochs read them, in any number of processes. Where they cannot be kept,
+the images are decoded each time that they are read.
 """
 
 from __future__ import annotations
 
-import shutil
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
 
-from bench.data.images import UnreadableImage, load_rgb, square
+from bench.data.images import UnreadableImage, load_rgb, load_square
 from bench.data.index import ImageIndex
+from bench.data.pixelfile import PixelFile, RowWriter
+from bench.data.room import NotKeptError, because, open_file, size_text
 from bench.errors import BenchError
 
+# Rows are brought to the disk for good in steps of so many bytes; a crash costs a step.
+STEP_BYTES = 32e6
 
-@attrs.frozen(eq=False)
+
+@attrs.frozen(eq=False, kw_only=True)
 class DecodedImages:
-    """Pixels of an index's images.
+    """Pixels of an index's images; pickled, it takes no pixels along.
 
     Attributes:
-        pixels: (N, S, S, 3) uint8, memory-mapped, one row for each decoded position.
+        root: the data folder.
+        paths: relative to it, one for each position of the index.
+        image_size: S in pixels.
         rows: position in the index → row.
         unreadable: relative path and reason of what could not be decoded.
+        file: where rows are kept; none: nowhere.
+        kept: (positions,) bool, the rows that are in the file.
+        why_not: why not all are kept, without a folder's name; none: they are, or need not be.
+        found: images that were there already.
+        decoded: images that were decoded now.
+        seconds: what all this took.
     """
 
-    pixels: np.ndarray
+    root: Path
+    paths: tuple[str, ...]
+    image_size: int
     rows: dict[int, int]
     unreadable: tuple[tuple[str, str], ...]
+    file: PixelFile | None
+    kept: np.ndarray
+    why_not: str | None
+    found: int
+    decoded: int
+    seconds: float
+
+    def read(self, row: int) -> np.ndarray:
+        """The (S, S, 3) uint8 pixels of a row, not to be written to.
+
+        Raises:
+            UnreadableImage: not kept, and the image was changed or removed meanwhile.
+        """
+        if self.kept[row] and self.file is not None and self.file.pixels is not None:
+            return self.file.pixels[row]
+        return load_square(self.root / self.paths[row], self.image_size)
+
+    def describe(self) -> dict[str, Any]:
+        """What a record says of where the pixels come from."""
+        count = int(self.kept[list(self.rows.values())].sum())
+        kinds = {len(self.rows): "cache", 0: "decoded at each access"}
+        return {
+            "kind": kinds.get(count, "cache in part, the rest decoded at each access"),
+            "images": len(self.rows),
+            "found": self.found,
+            "decoded": self.decoded,
+            "bytes": count * self.image_size**2 * 3,
+            "seconds": self.seconds,
+            "why_not_cached": self.why_not,
+        }
 
 
-def decode(
+def open_images(
     index: ImageIndex,
     positions: Sequence[int],
     *,
     image_size: int,
-    folder: Path,
+    cache: Path | None,
+    limit: float,
     workers: int,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> DecodedImages:
-    """Decode, square and resize images in threads (Pillow decodes outside the interpreter lock).
+    """The pixels of images; what is not in the cache is decoded now, in threads.
+
+    The cache has a folder for each set of pictures, image size and version of Pillow, in which a
+    picture is known by path, size and time of change (ns). Without a cache each image is still
+    decoded once, coarsely, so that unreadable ones are known before anything is trained.
 
     Args:
         index: where the images are.
         positions: which of them.
         image_size: S in pixels.
-        folder: where the array's file goes.
-        workers: threads.
+        cache: the harness's cache folder; none: nothing is kept.
+        limit: most bytes that all decoded images in it may take; the longest unused go first.
+        workers: threads (Pillow decodes outside the interpreter lock).
         on_progress: called with images done and in all.
+        say: called with a line for the user: the size of what is built, or why nothing is kept.
 
     Raises:
-        BenchError: the folder's disk is too small, or no image can be decoded.
+        BenchError: no image can be decoded.
     """
-    needed = len(positions) * image_size**2 * 3
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise BenchError(
-            f"the decoded images need {needed / 1e9:.1f} GB in {folder} and {free / 1e9:.1f} GB "
-            "are free: set TMPDIR to a larger disk, or lower --image-size or --train-limit"
+    begin = time.perf_counter()
+    parent = None if cache is None else cache / "decoded"
+    file, problem, writer = None, None, None
+    if parent is not None:
+        try:
+            file = open_file(parent, index, positions, image_size, limit)
+        except NotKeptError as error:
+            problem = error
+    kept = np.zeros(len(index), bool) if file is None else file.done()
+    missing = [position for position in positions if not kept[position]]
+    if file is not None and missing:
+        size = size_text(len(missing) * file.row_bytes)
+        say(f"decoding {len(missing):,} images at {image_size} pixels: {size} in {parent}")
+        writer = RowWriter(file)
+    unreadable = _decode(
+        index, missing, image_size, writer, workers,
+        lambda done: on_progress(len(positions) - len(missing) + done, len(positions)),
+    )  # fmt: skip
+    rows = {position: position for position in positions if position not in unreadable}
+    if not rows:
+        raise BenchError(_none_readable(index, positions, unreadable))
+    if file is not None and writer is not None:
+        kept = file.done()
+        if writer.error is not None and not kept[list(rows)].all():
+            problem = because(writer.error)
+    if problem is not None:
+        say(
+            f"warning: decoded images are not kept in {parent}, but decoded each time: "
+            f"{problem.why}: {problem.mend}"
         )
-    shape = (len(positions), image_size, image_size, 3)
-    pixels = np.lib.format.open_memmap(
-        folder / f"images-{image_size}.npy", mode="w+", dtype=np.uint8, shape=shape
+    return DecodedImages(
+        root=index.root,
+        paths=index.paths,
+        image_size=image_size,
+        rows=rows,
+        unreadable=tuple((index.paths[p], unreadable[p]) for p in positions if p in unreadable),
+        file=file,
+        kept=kept,
+        why_not=None if problem is None else problem.why,
+        found=len(positions) - len(missing),
+        decoded=len(missing) - len(unreadable),
+        seconds=time.perf_counter() - begin,
     )
 
-    def decode_row(row: int) -> str | None:
+
+def _none_readable(index: ImageIndex, positions: Sequence[int], unreadable: dict[int, str]) -> str:
+    first = positions[0]
+    return (
+        f"none of the {len(positions)} images in {index.root} can be decoded "
+        f"(first: {index.paths[first]}: {unreadable[first]}): give --data-dir readable images"
+    )
+
+
+# --- decoding --------------------------------------------------------------------------------
+
+
+def _decode(
+    index: ImageIndex,
+    missing: Sequence[int],
+    image_size: int,
+    writer: RowWriter | None,
+    workers: int,
+    advance: Callable[[int], object],
+) -> dict[int, str]:
+    """Decode images into the writer's file; of those that cannot be decoded, the reasons."""
+
+    def take(position: int) -> str | None:
+        path = index.path(position)
         try:
-            pixels[row] = np.asarray(square(load_rgb(index.path(positions[row])), image_size))
+            if writer is None or writer.error is not None:
+                # Nobody keeps the pixels: an eighth of the size shows as well what is damaged.
+                load_rgb(path, long_side=1)
+            else:
+                writer.write(position, load_square(path, image_size))
         except UnreadableImage as error:
             return error.reason
         return None
 
-    rows: dict[int, int] = {}
-    unreadable: list[tuple[str, str]] = []
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        reasons = pool.map(decode_row, range(len(positions)))
-        for row, (position, reason) in enumerate(zip(positions, reasons, strict=True)):
-            if reason is None:
-                rows[position] = row
-            else:
-                unreadable.append((index.paths[position], reason))
-            on_progress(row + 1, len(positions))
-    if not rows:
-        raise BenchError(
-            f"none of the {len(positions)} images in {index.root} can be decoded "
-            f"(first: {unreadable[0][0]}: {unreadable[0][1]}): give --data-dir readable images"
-        )
-    return DecodedImages(pixels, rows, tuple(unreadable))
+    unreadable: dict[int, str] = {}
+    step = max(1, int(STEP_BYTES / (image_size**2 * 3)))
+    pool = ThreadPoolExecutor(max(1, workers))
+    try:
+        advance(0)
+        reasons = pool.map(take, missing)
+        for done, (position, reason) in enumerate(zip(missing, reasons, strict=True), start=1):
+            if reason is not None:
+                unreadable[position] = reason
+            if writer is not None and (done % step == 0 or done == len(missing)):
+                writer.mark(missing[(done - 1) // step * step : done])
+            advance(done)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        if writer is not None:
+            writer.close()
+    return unreadable

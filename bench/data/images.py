@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -50,11 +51,16 @@ class UnreadableImage(Exception):
 # --- reading ---------------------------------------------------------------------------------
 
 
-def load_rgb(path: Path) -> Image.Image:
+def load_rgb(path: Path, *, long_side: int | None = None) -> Image.Image:
     """Decode the first frame of an image file, upright, as 8-bit RGB.
 
     EXIF orientation is applied. Transparency is laid over black, the colour of the padding. 16-bit
     greyscale is scaled by 1/257 (65535 → 255); 32-bit integers and floats as :func:`_grey_8bit`.
+
+    Args:
+        path: the file.
+        long_side: pixels that the longer side needs at least: a JPEG may come at 1/2, 1/4 or 1/8
+            of its size, which its decoder does several times as fast. None: the full size.
 
     Raises:
         UnreadableImage: missing, truncated, not an image of :data:`FORMATS`, or more than
@@ -66,6 +72,8 @@ def load_rgb(path: Path) -> Image.Image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage(path, f"{width}×{height} pixels are too many to decode")
+            if long_side is not None:
+                _decode_coarsely(image, long_side)
             image.load()
             return _upright(_as_rgb(image), _orientation(image))
     except UnreadableImage:
@@ -97,6 +105,31 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
+def load_square(path: Path, size: int) -> np.ndarray:
+    """(S, S, 3) uint8: :func:`square` of an image file, a JPEG decoded no finer than that needs.
+
+    At 224, pixels of a photograph of 480×640 differ from those of the full decode by less than 2 of
+    255 in the mean; of another size the picture may lie up to one of the file's pixels aside.
+
+    Args:
+        path: the file.
+        size: S in pixels.
+
+    Raises:
+        UnreadableImage: as :func:`load_rgb`.
+    """
+    return np.asarray(square(load_rgb(path, long_side=size), size))
+
+
+def _decode_coarsely(image: Image.Image, long_side: int) -> None:
+    """Tell the decoder of a JPEG to shrink, as long as the longer side keeps ``long_side``."""
+    times = max(image.size) // long_side
+    if times > 1 and isinstance(image, JpegImageFile):
+        # Pillow looks at both sides: the shorter one is asked for in proportion.
+        width, height = (max(1, length // times) for length in image.size)
+        image.draft(None, (width, height))
+
+
 # --- modes -----------------------------------------------------------------------------------
 
 
@@ -106,7 +139,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    # The usual case; converting would copy it.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _grey_8bit(values: np.ndarray) -> np.ndarray:

@@ -1,86 +1,150 @@
-"""Batches of a decoded part: seeded, the same whatever the number of worker processes."""
+"""Batches of a decoded part: seeded, the same whatever the number of worker processes.
+
+Order and random parameters of an epoch depend on the seed and its number alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
 
+import attrs
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from bench.data.cache import DecodedImages
+from bench.data.dataset import Batch, ImageDataset
+from bench.data.transforms import draw_epoch, shuffled
 
-Item = tuple[int, int]
+# Places of a batch's images in the dataset, and the draws of each.
+Item = tuple[np.ndarray, np.ndarray | None]
 
 
-class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Images of the given positions with their labels.
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """What the batches of an epoch hold.
 
-    An item is asked for by its place and the seed of its random transforms, so that what is drawn
-    for an image depends neither on the worker that draws nor on what was drawn before.
+    Attributes:
+        length: images.
+        batch_size: B; the last batch may be smaller, in training larger by one.
+        seed: of order and augmentation.
+        train: shuffle and augment.
+    """
+
+    length: int
+    batch_size: int
+    seed: int
+    train: bool
+
+    def __len__(self) -> int:
+        """Batches of an epoch.
+
+        In training a last batch of one image joins the one before it: BatchNorm cannot train on
+        one value for each channel, and dropping it would never show that image in that epoch.
+        """
+        full, rest = divmod(self.length, self.batch_size)
+        joins = self.train and rest == 1 and full > 0
+        return full + (rest > 0 and not joins)
+
+    def items(self, epoch: int) -> list[Item]:
+        """Each batch of an epoch: in training in a new order with new draws."""
+        if self.train:
+            order = shuffled(self.length, self.seed, epoch)
+            draws = draw_epoch(self.length, self.seed, epoch)
+        else:
+            order, draws = np.arange(self.length), None
+        edges = [*(number * self.batch_size for number in range(len(self))), self.length]
+        batches = [order[start:stop] for start, stop in pairwise(edges)]
+        return [(places, None if draws is None else draws[places]) for places in batches]
+
+
+class Loader:
+    """Batches of a dataset, an epoch at each pass.
 
     Args:
-        images: the decoded pixels.
-        positions: which of them, in order.
-        labels: class number by position (of the whole index).
-        num_classes: classes of the whole index.
-        transform: (3, S, S) uint8 → (3, S, S) float32.
+        dataset: the images.
+        schedule: what each batch holds.
+        num_workers: processes that prepare batches, kept from epoch to epoch; 0: this process.
+        on_gpu: whether the model is on one.
+        threads: that prepare a batch where there are no processes.
     """
 
     def __init__(
         self,
-        images: DecodedImages,
-        positions: Sequence[int],
-        labels: Sequence[int],
-        num_classes: int,
-        transform: Callable[[torch.Tensor], torch.Tensor],
+        dataset: ImageDataset,
+        schedule: Schedule,
+        *,
+        num_workers: int,
+        on_gpu: bool,
+        threads: int,
     ) -> None:
-        self.pixels = images.pixels
-        self.rows = [images.rows[position] for position in positions]
-        self.labels = [labels[position] for position in positions]
-        self.num_classes = num_classes
-        self.transform = transform
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self._schedule = schedule
+        self._on_gpu = on_gpu
+        self._epoch = 1
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 and not num_workers else None
+        # The processes are told of an epoch's batches through this list.
+        self._asked: list[Item] = []
+        self._processes = self._start() if num_workers else None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._schedule)
 
-    def __getitem__(self, item: Item) -> tuple[torch.Tensor, int]:
-        place, seed = item
-        image = torch.from_numpy(np.array(self.pixels[self.rows[place]])).permute(2, 0, 1)
-        with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed)
-            return self.transform(image), self.labels[place]
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next pass that of an epoch; without it the first pass is epoch 1, and so on."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        items = self._schedule.items(self._epoch)
+        self._epoch += 1
+        if self._processes is None:
+            return self._prepare(items)
+        self._asked[:] = items
+        # They begin now, not when the first batch is asked for.
+        return iter(self._processes)
+
+    def _prepare(self, items: list[Item]) -> Iterator[Batch]:
+        for places, draws in items:
+            yield self.dataset.batch(
+                places,
+                draws,
+                on_gpu=self._on_gpu,
+                pinned=self._on_gpu,
+                pool=self._pool,
+                share=-(-len(places) // self._threads),
+            )
+
+    def _start(self) -> DataLoader:
+        return DataLoader(
+            _Work(self.dataset, self._on_gpu),
+            batch_size=None,
+            sampler=self._asked,
+            collate_fn=_as_it_is,
+            # Without one of its own it draws worker seeds from the global generator, and how often
+            # depends on the number of workers: dropout would then differ with it.
+            generator=torch.Generator().manual_seed(self._schedule.seed),
+            num_workers=self.num_workers,
+            pin_memory=self._on_gpu,
+            persistent_workers=True,
+        )
 
 
-class SeededBatches(Sampler[list[Item]]):
-    """Batches of (place, seed); a new order and new seeds at each pass when shuffling.
+class _Work(Dataset[Batch]):
+    """What a process does for an item."""
 
-    A last batch of one image joins the one before it: BatchNorm cannot train on one value for
-    each channel, and dropping it would never show that image to the model in that epoch.
-    """
+    def __init__(self, dataset: ImageDataset, on_gpu: bool) -> None:
+        self.dataset, self.on_gpu = dataset, on_gpu
 
-    def __init__(self, length: int, batch_size: int, *, seed: int, shuffle: bool) -> None:
-        self.length = length
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.generator = torch.Generator().manual_seed(seed)
+    def __getitem__(self, item: Any) -> Batch:
+        return self.dataset.batch(*item, on_gpu=self.on_gpu)
 
-    def __len__(self) -> int:
-        full, rest = divmod(self.length, self.batch_size)
-        joins = self.shuffle and rest == 1 and full > 0
-        return full + (rest > 0 and not joins)
 
-    def __iter__(self) -> Iterator[list[Item]]:
-        if self.shuffle:
-            places = torch.randperm(self.length, generator=self.generator).tolist()
-        else:
-            places = list(range(self.length))
-        seeds = torch.randint(2**62, (self.length,), generator=self.generator).tolist()
-        items = list(zip(places, seeds, strict=True))
-        batches = len(self)
-        for number in range(batches):
-            start = number * self.batch_size
-            yield items[start : start + self.batch_size if number < batches - 1 else None]
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def make_loader(
@@ -89,27 +153,16 @@ def make_loader(
     batch_size: int,
     seed: int,
     train: bool,
-    num_workers: int = 0,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """A loader of ((B, 3, S, S) float32, (B,) int64) batches.
-
-    Args:
-        dataset: the images.
-        batch_size: B; the last batch may be smaller, in training larger by one.
-        seed: of order and transforms.
-        train: shuffle, and never end on a batch of one.
-        num_workers: processes, kept from epoch to epoch.
-        pin_memory: page-lock the batches.
-    """
-    batches = SeededBatches(len(dataset), batch_size, seed=seed, shuffle=train)
-    return DataLoader(
+    num_workers: int,
+    device: torch.device,
+    threads: int,
+) -> Loader:
+    """A loader of batches for a device; ``Args`` as :class:`Schedule` and :class:`Loader`."""
+    schedule = Schedule(length=len(dataset), batch_size=batch_size, seed=seed, train=train)
+    return Loader(
         dataset,
-        batch_sampler=batches,
-        # Without one of its own it draws worker seeds from the global generator, and how often
-        # depends on the number of workers: dropout would then differ with it.
-        generator=torch.Generator().manual_seed(seed),
+        schedule,
         num_workers=num_workers,
-        pin_memory=pin_memory,
-        persistent_workers=num_workers > 0,
+        on_gpu=device.type == "cuda",
+        threads=threads,
     )

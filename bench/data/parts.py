@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import attrs
 from platformdirs import user_cache_path
 
 from bench.config import RunConfig
-from bench.data.cache import DecodedImages, decode
+from bench.data.cache import DecodedImages, open_images
 from bench.data.copies import Copies, find_copies
 from bench.data.division import find_splits, split_warnings, twin_warnings
 from bench.data.index import ImageIndex, find_data, load_index
@@ -212,25 +212,27 @@ def find_parts(
     )
 
 
-def decode_parts(
-    parts: Parts,
+def decode_images(
+    index: ImageIndex,
+    positions: Sequence[int],
     config: RunConfig,
     *,
-    folder: Path,
     workers: int,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
-) -> tuple[Parts, DecodedImages]:
-    """Decode what is used into ``folder``; the parts without what could not be decoded.
+    say: Callable[[str], object] = lambda line: None,
+) -> DecodedImages:
+    """The pixels of images as a config wants them, out of the cache where it says so.
 
     Raises:
-        BenchError: too little disk, or too few readable images.
+        BenchError: as :func:`bench.data.cache.open_images`.
     """
-    images = decode(
-        parts.index,
-        parts.positions(),
+    return open_images(
+        index,
+        positions,
         image_size=config.image_size,
-        folder=folder,
+        cache=cache_folder() if config.cache else None,
+        limit=config.cache_limit,
         workers=workers,
         on_progress=on_progress,
+        say=say,
     )
-    return parts.without(images), images

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.images import MAX_PIXELS, UnreadableImage, load_rgb, square
+from bench.data.images import MAX_PIXELS, UnreadableImage, load_rgb, load_square, square
+from tests.data.pictures import leaf, save_leaf
 
 RED, GREEN, BLUE = (200, 10, 10), (10, 200, 10), (10, 10, 200)
 
@@ -260,3 +261,71 @@ def test_square_of_a_long_thin_image_needs_no_gigabytes(monkeypatch: pytest.Monk
     assert got.shape == (32, 32, 3)
     assert got[:, 16].max() > 0
     assert got[:, 0].max() == 0
+
+
+# --- coarse decoding -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "bound"), [((640, 480), 2), ((480, 640), 2), ((641, 479), 5), ((1281, 1279), 5)]
+)
+def test_a_jpeg_is_decoded_no_finer_than_needed(tmp_path: Path, shape, bound: float) -> None:
+    """Levels of 255 from the full decode in the mean; odd sizes are up to a pixel aside."""
+    path = save_leaf(tmp_path / "leaf.jpg", *shape)
+    assert max(load_rgb(path, long_side=224).size) == -(
+        -max(shape) // (2 if max(shape) < 896 else 4)
+    )
+    got = load_square(path, 224)
+    assert got.shape == (224, 224, 3)
+    assert got.dtype == np.uint8
+    full = np.asarray(square(load_rgb(path), 224))
+    assert np.abs(got.astype(int) - full.astype(int)).mean() < bound
+
+
+@pytest.mark.parametrize(
+    ("size", "long_side"), [(321, 640), (320, 320), (161, 320), (160, 160), (80, 80), (32, 80)]
+)
+def test_the_longer_side_keeps_the_pixels_that_are_needed(
+    tmp_path: Path, size: int, long_side: int
+) -> None:
+    path = save_leaf(tmp_path / "leaf.jpg")
+    assert max(load_rgb(path, long_side=size).size) == long_side
+
+
+def test_a_coarse_jpeg_is_upright_too(tmp_path: Path) -> None:
+    pixels = np.zeros((640, 480, 3), np.uint8)
+    pixels[:320] = 250
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", exif=exif)
+    got = load_square(tmp_path / "x.jpg", 64)
+    assert got[32, 50].min() > 240
+    assert got[32, 14].max() < 10
+
+
+def test_other_formats_are_decoded_in_full(tmp_path: Path) -> None:
+    image = Image.fromarray(leaf(128, 96))
+    for suffix in ("png", "bmp", "webp", "tiff"):
+        path = tmp_path / f"x.{suffix}"
+        image.save(path)
+        assert load_rgb(path, long_side=16).size == (96, 128)
+        assert np.array_equal(load_square(path, 16), np.asarray(square(load_rgb(path), 16)))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_coarse_jpegs_of_other_modes(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "x.jpg"
+    Image.fromarray(leaf(256, 200)).convert(mode).save(path)
+    full = np.asarray(square(load_rgb(path), 64))
+    assert np.abs(load_square(path, 64).astype(int) - full.astype(int)).mean() < 3
+
+
+def test_a_damaged_jpeg_has_the_same_reason_however_coarse(tmp_path: Path) -> None:
+    path = save_leaf(tmp_path / "leaf.jpg")
+    path.write_bytes(path.read_bytes()[:-20_000])
+    reasons = set()
+    for long_side in (None, 224, 1):
+        with pytest.raises(UnreadableImage) as caught:
+            load_rgb(path, long_side=long_side)
+        reasons.add(caught.value.reason.partition("(")[0])
+    assert len(reasons) == 1

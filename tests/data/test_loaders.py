@@ -1,216 +1,234 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from bench.data.cache import decode
-from bench.data.index import find_data, load_index
-from bench.data.loaders import ImageDataset, SeededBatches, make_loader
-from bench.data.transforms import eval_transform, train_transform
-from bench.errors import BenchError
+from bench.data.cache import DecodedImages, open_images
+from bench.data.dataset import Batch
+from bench.data.index import ImageIndex, find_data, load_index
+from bench.data.loaders import ImageDataset, Loader, Schedule, make_loader
+from bench.data.transforms import draw_epoch, eval_transform
+from tests.data import reference
 
+CPU = torch.device("cpu")
 HALF = (0.5, 0.5, 0.5)
 
 
 @pytest.fixture
-def index(photos: Path):
+def index(photos: Path) -> ImageIndex:
     return load_index(find_data(photos, cwd=photos))
 
 
-def decoded(index, tmp_path: Path, size: int = 32):
-    return decode(index, range(len(index)), image_size=size, folder=tmp_path, workers=2)
-
-
-def test_decode_pads_to_a_square_and_resizes(index, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    images = decode(
-        index,
-        [3, 5],
-        image_size=48,
-        folder=tmp_path,
-        workers=2,
-        on_progress=lambda done, total: seen.append((done, total)),
+@pytest.fixture
+def images(index: ImageIndex, tmp_path: Path) -> DecodedImages:
+    return open_images(
+        index, range(len(index)), image_size=32, cache=tmp_path, limit=1e9, workers=2
     )
-    assert images.pixels.shape == (2, 48, 48, 3)
-    assert images.rows == {3: 0, 5: 1}
-    assert seen == [(1, 2), (2, 2)]
-    original = np.asarray(Image.open(index.path(3)))
-    row = images.pixels[images.rows[3]]
-    assert (row[:, :4] == 0).all()
-    assert (row[:, 44:] == 0).all()
-    assert np.array_equal(row[:, 4:44], original)
 
 
-def test_an_unreadable_image_is_named_and_the_rest_decoded(photos: Path, tmp_path: Path) -> None:
-    (photos / "blast" / "zz.jpg").write_bytes(b"no picture")
-    index = load_index(find_data(photos, cwd=photos))
-    images = decoded(index, tmp_path)
-    ((path, reason),) = images.unreadable
-    assert path == "blast/zz.jpg"
-    assert reason
-    assert len(images.rows) == len(index) - 1
+@pytest.fixture
+def dataset(index: ImageIndex, images: DecodedImages) -> ImageDataset:
+    return ImageDataset(images, range(len(index)), index.labels, 3, HALF, HALF)
 
 
-def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "x.jpg").write_bytes(b"no picture")
-    index = load_index(find_data(tmp_path / "set", cwd=tmp_path))
-    with pytest.raises(BenchError, match="none of the 2 images"):
-        decoded(index, tmp_path)
+def loader(dataset: ImageDataset, **options) -> Loader:
+    about = {"batch_size": 8, "seed": 0, "train": True, "num_workers": 0, "threads": 1}
+    return make_loader(dataset, **{"device": CPU, **about, **options})
 
 
-def test_a_full_disk_is_said_before_decoding(index, tmp_path: Path, monkeypatch) -> None:
-    from collections import namedtuple
-
-    usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr("bench.data.cache.shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(BenchError, match="TMPDIR"):
-        decoded(index, tmp_path)
-    assert not list(tmp_path.glob("*.npy"))
+def same(one: list[Batch], other: list[Batch]) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
-# --- transforms ------------------------------------------------------------------------------
+# --- what an epoch holds ---------------------------------------------------------------------
 
 
-def test_eval_only_normalises_with_the_given_mean_and_std() -> None:
-    image = torch.arange(3 * 4 * 4, dtype=torch.uint8).reshape(3, 4, 4)
-    out = eval_transform((0.1, 0.2, 0.3), (0.5, 0.25, 2.0))(image)
-    mean = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
-    std = torch.tensor([0.5, 0.25, 2.0]).view(3, 1, 1)
-    torch.testing.assert_close(out, (image.float() / 255 - mean) / std)
+@pytest.mark.parametrize(
+    ("length", "batch", "sizes"),
+    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (1, 4, [1]), (2, 1, [1, 1])],
+)
+def test_a_last_batch_of_one_joins_the_one_before(length, batch, sizes) -> None:
+    schedule = Schedule(length=length, batch_size=batch, seed=0, train=True)
+    items = schedule.items(1)
+    if batch > 1:
+        assert [len(places) for places, _ in items] == sizes
+        assert len(schedule) == len(sizes)
+    assert sorted(place for places, _ in items for place in places) == list(range(length))
 
 
-def draws(image: torch.Tensor, times: int = 300) -> torch.Tensor:
-    torch.manual_seed(0)
-    transform = train_transform(HALF, HALF)
-    return torch.stack([transform(image) for _ in range(times)]) / 2 + 0.5
+def test_validation_keeps_order_and_size() -> None:
+    schedule = Schedule(length=9, batch_size=4, seed=0, train=False)
+    assert [places.tolist() for places, _ in schedule.items(1)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8],
+    ]
+    assert all(draws is None for _, draws in schedule.items(1))
+    assert len(schedule) == 3
 
 
-def test_flip_happens_half_the_time() -> None:
-    image = torch.zeros(3, 33, 33, dtype=torch.uint8)
-    image[:, :, 22:] = 200
-    right = (draws(image)[:, :, 16, 28].mean(1) > 0.3).float().mean().item()
-    assert 0.4 < right < 0.6
+def test_each_epoch_has_a_new_order_and_new_draws() -> None:
+    schedule = Schedule(length=40, batch_size=8, seed=0, train=True)
+    other = Schedule(length=40, batch_size=8, seed=1, train=True)
+
+    def flat(items) -> list:
+        return [np.concatenate([part[number] for part in items]).tolist() for number in (0, 1)]
+
+    first = flat(schedule.items(1))
+    assert first == flat(schedule.items(1))
+    for items in (schedule.items(2), other.items(1)):
+        assert first[0] != flat(items)[0]
+        assert first[1] != flat(items)[1]
 
 
-def test_rotation_stays_within_twelve_degrees_on_black() -> None:
-    """A spot on the vertical axis moves sideways by r·sin(angle)."""
-    image = torch.zeros(3, 101, 101, dtype=torch.uint8)
-    image[:, 9:12, 49:52] = 255
-    out = draws(image).mean(1)
-    weights = out.sum(1)
-    columns = (weights * torch.arange(101)).sum(1) / weights.sum(1)
-    angles = torch.rad2deg(torch.asin((columns - 50).clamp(-40, 40) / 40))
-    assert 11 < angles.abs().max() < 12.6
-    assert angles.abs().mean() == pytest.approx(6, abs=0.8)
-    corner = draws(torch.full((3, 101, 101), 255, dtype=torch.uint8))[:, :, 0, 0]
-    assert (corner.amax(1) < 0.05).float().mean() > 0.5
-
-
-def test_jitter_is_fifteen_percent() -> None:
-    grey = torch.full((3, 21, 21), 100, dtype=torch.uint8)
-    centre = draws(grey)[:, 0, 10, 10] * 255 / 100
-    assert 0.81 < centre.min() < 0.88
-    assert 1.12 < centre.max() < 1.19
-    red = torch.zeros(3, 21, 21, dtype=torch.uint8)
-    red[0] = 200
-    pixel = draws(red)[:, :, 10, 10]
-    assert pixel[:, 1].max() > 0.01  # less saturation lifts the other channels
-
-
-def test_saturation_is_jittered_beside_contrast() -> None:
-    """Red beside a grey of its luminance: both scale red minus green, brightness scales grey."""
-    image = torch.full((3, 41, 41), 60, dtype=torch.uint8)
-    image[0, :20], image[1:, :20] = 200, 0
-    out = draws(image) * 255
-    red, grey = out[:, :, 14, 20], out[:, :, 26, 20]
-    chroma = (red[:, 0] - red[:, 1]) / 200 / (grey.mean(1) / 60)
-    assert chroma.min() < 0.81
-    assert chroma.max() > 1.19
+def test_what_is_drawn_for_an_image_hangs_on_seed_and_epoch_alone() -> None:
+    expected = draw_epoch(20, 4, 2)
+    for batch_size in (3, 20):
+        items = Schedule(length=20, batch_size=batch_size, seed=4, train=True).items(2)
+        for places, draws in items:
+            assert np.array_equal(draws, expected[places])
 
 
 # --- batches ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("length", "batch", "sizes"),
-    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (1, 4, [1])],
-)
-def test_a_last_batch_of_one_joins_the_one_before(length, batch, sizes) -> None:
-    batches = SeededBatches(length, batch, seed=0, shuffle=True)
-    drawn = list(batches)
-    assert [len(items) for items in drawn] == sizes
-    assert len(batches) == len(sizes)
-    assert sorted(place for items in drawn for place, _ in items) == list(range(length))
+def test_a_batch_for_a_cpu_is_finished(dataset: ImageDataset) -> None:
+    batches = list(loader(dataset, batch_size=39))
+    (batch,) = batches
+    assert isinstance(batch, Batch)
+    images, labels, draws = batch
+    assert images.shape == (40, 3, 32, 32)
+    assert images.dtype == torch.float32
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert labels.dtype == torch.int64
+    assert draws is None
 
 
-def test_validation_keeps_order_and_size() -> None:
-    batches = SeededBatches(9, 4, seed=0, shuffle=False)
-    assert [[place for place, _ in items] for items in batches] == [
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-        [8],
-    ]
-    assert len(batches) == 3
+def test_training_images_are_augmented_with_the_epochs_draws(
+    dataset: ImageDataset, images: DecodedImages
+) -> None:
+    (places, draws), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
+    batch = next(iter(loader(dataset)))
+    for got, place, own in zip(batch.images, places, draws, strict=True):
+        expected = reference.to_tensor(reference.augmented(images.read(place), own))
+        apart = (got - eval_transform(HALF, HALF)(expected)).abs() / 2 * 255
+        assert apart.mean() < 4  # noise at 32 pixels: the turned edge and 1/32 of a pixel count
 
 
-def test_each_epoch_has_a_new_order_and_new_seeds() -> None:
-    batches = SeededBatches(40, 8, seed=0, shuffle=True)
-    first, second = list(batches), list(batches)
-    again = list(SeededBatches(40, 8, seed=0, shuffle=True))
-    other = list(SeededBatches(40, 8, seed=1, shuffle=True))
-    assert first == again
-    assert first != second
-    assert first != other
-    seeds = [seed for items in first for _, seed in items]
-    assert len(set(seeds)) == 40
+def test_validation_images_are_normalised_only(dataset, images, index) -> None:
+    batches = list(loader(dataset, train=False))
+    got = torch.cat([batch.images for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    assert labels.tolist() == list(index.labels)
+    for row in range(40):
+        expected = eval_transform(HALF, HALF)(reference.to_tensor(images.read(row)))
+        assert torch.equal(got[row], expected)
 
 
-def loader(index, images, *, seed: int = 0, workers: int = 0):
-    dataset = ImageDataset(
-        images, range(len(index)), index.labels, len(index.classes), train_transform(HALF, HALF)
-    )
-    return make_loader(dataset, batch_size=8, seed=seed, train=True, num_workers=workers)
-
-
-def test_batches_are_the_same_with_and_without_workers(index, tmp_path: Path) -> None:
-    images = decoded(index, tmp_path)
-    torch.manual_seed(1)
-    alone = list(loader(index, images))
-    torch.manual_seed(2)
-    helped = list(loader(index, images, workers=1))
-    other = list(loader(index, images, seed=1))
-    for (one, labels), (two, again) in zip(alone, helped, strict=True):
-        assert torch.equal(one, two)
-        assert torch.equal(labels, again)
-    assert not torch.equal(alone[0][0], other[0][0])
-    assert alone[0][0].dtype == torch.float32
-    assert alone[0][0].shape == (8, 3, 32, 32)
-    assert alone[0][1].dtype == torch.int64
-
-
-def test_drawing_leaves_the_global_generator_alone(index, tmp_path: Path) -> None:
-    images = decoded(index, tmp_path)
-    data = loader(index, images).dataset
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    data[(0, 1234)]
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_a_label_belongs_to_its_image(index, tmp_path: Path) -> None:
-    images = decoded(index, tmp_path)
+def test_a_label_belongs_to_its_image(index, images) -> None:
     positions = [2, len(index) - 1]
-    data = ImageDataset(images, positions, index.labels, 3, eval_transform(HALF, HALF))
-    for place, position in enumerate(positions):
-        image, label = data[(place, 0)]
-        assert label == index.labels[position]
+    data = ImageDataset(images, positions, index.labels, 3, HALF, HALF)
+    (batch,) = loader(data, train=False)
+    assert data.labels == batch.labels.tolist() == [index.labels[p] for p in positions]
+    assert data.num_classes == 3
+    assert len(data) == 2
+    for image, position in zip(batch.images, positions, strict=True):
         pixels = (image / 2 + 0.5) * 255
-        expected = torch.from_numpy(np.array(images.pixels[images.rows[position]]))
-        torch.testing.assert_close(pixels.permute(1, 2, 0), expected.float(), atol=0.01, rtol=0)
+        expected = reference.to_tensor(images.read(position)).float()
+        torch.testing.assert_close(pixels, expected, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{"threads": 3}, {"num_workers": 1}, {"num_workers": 2}])
+def test_batches_are_the_same_however_they_are_prepared(dataset, options) -> None:
+    torch.manual_seed(1)
+    alone = loader(dataset, batch_size=7)
+    torch.manual_seed(2)
+    helped = loader(dataset, batch_size=7, **options)
+    other = loader(dataset, batch_size=7, seed=1)
+    assert len(alone) == len(helped) == 6
+    for _ in range(2):
+        first = list(alone)
+        assert same(first, list(helped))
+        assert not same(first, list(other))
+    for batch in helped:
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pass_is_an_epoch_and_can_be_chosen(dataset, workers: int) -> None:
+    one, other = loader(dataset), loader(dataset, num_workers=workers)
+    first, second = list(one), list(one)
+    assert not same(first, second)
+    other.set_epoch(2)
+    assert same(list(other), second)
+    other.set_epoch(1)
+    assert same(list(other), first)
+    assert same(list(other), second)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_global_generators_are_left_alone(dataset, workers: int) -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.rand(3), np.random.rand(3)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    list(loader(dataset, num_workers=workers))
+    assert torch.equal(torch.rand(3), expected[0])
+    assert np.array_equal(np.random.rand(3), expected[1])
+
+
+def test_a_batch_for_a_gpu_keeps_pixels_and_draws(dataset, images) -> None:
+    """As a worker process reads it; page-locked memory needs a GPU."""
+    (places, draws), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
+    batch = dataset.batch(places, draws, on_gpu=True)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.shape == (8, 32, 32, 3)
+    assert np.array_equal(batch.draws.numpy(), draws)
+    for got, place in zip(batch.images.numpy(), places, strict=True):
+        assert np.array_equal(got, images.read(place))
+    assert dataset.batch(places, None, on_gpu=True).draws is None
+
+
+@pytest.mark.parametrize(("workers", "train"), [(0, True), (0, False), (1, True)])
+def test_a_loader_for_a_gpu_asks_for_page_locked_memory(
+    dataset, monkeypatch, workers: int, train: bool
+) -> None:
+    asked: list[bool] = []
+    inner = torch.empty
+
+    def empty(*args, pin_memory: bool = False, **options) -> torch.Tensor:
+        asked.append(pin_memory)
+        return inner(*args, **options)
+
+    cuda = torch.device("cuda")
+    if workers:
+        got = loader(dataset, device=cuda, num_workers=1)
+        assert got._processes.pin_memory
+        return
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    batch = next(iter(loader(dataset, device=cuda, train=train)))
+    assert asked == [True]
+    assert batch.images.dtype == torch.uint8
+    assert (batch.draws is not None) == train
+
+
+def test_a_dataset_is_handed_to_a_process_without_its_pixels(dataset) -> None:
+    data = pickle.dumps(dataset)
+    assert len(data) < 20_000
+    places = np.arange(4)
+    assert torch.equal(pickle.loads(data).batch(places).images, dataset.batch(places).images)
+
+
+def test_a_failure_in_a_thread_is_not_passed_over(dataset, monkeypatch) -> None:
+    monkeypatch.setattr(DecodedImages, "read", lambda self, row: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(loader(dataset, threads=2))

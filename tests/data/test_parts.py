@@ -7,9 +7,11 @@ import pytest
 
 from bench.config import RunConfig
 from bench.data import parts as module
+from bench.data.cache import DecodedImages
 from bench.data.parts import (
+    Parts,
     cache_folder,
-    decode_parts,
+    decode_images,
     find_data_set,
     find_index,
     find_parts,
@@ -20,6 +22,12 @@ from bench.errors import BenchError
 
 def config(folder: Path | None = None, **options) -> RunConfig:
     return RunConfig(data_dir=folder, **{"image_size": 32, "batch_size": 4, **options})
+
+
+def decoded(parts: Parts, own: RunConfig) -> tuple[Parts, DecodedImages]:
+    """The images, and the parts without what could not be decoded."""
+    images = decode_images(parts.index, parts.positions(), own, workers=1)
+    return parts.without(images), images
 
 
 def test_parts_are_split_and_limited(photos: Path) -> None:
@@ -43,11 +51,11 @@ def test_a_batch_larger_than_the_training_part(photos: Path) -> None:
         find_parts(config(photos, batch_size=64))
 
 
-def test_what_cannot_be_decoded_is_left_out_and_recorded(photos: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_decoded_is_left_out_and_recorded(photos: Path) -> None:
     for folder in ("blast", "hispa"):
         (photos / folder / "broken.jpg").write_bytes(b"no picture")
     parts = find_parts(config(photos))
-    kept, images = decode_parts(parts, config(photos), folder=tmp_path, workers=1)
+    kept, images = decoded(parts, config(photos))
     assert len(kept.positions()) == len(parts.positions()) - 2 == 40
     assert len([line for line in kept.warnings if "broken.jpg" in line]) == 2
     record = kept.as_record(images)
@@ -61,13 +69,13 @@ def test_what_cannot_be_decoded_is_left_out_and_recorded(photos: Path, tmp_path:
     assert record["fold"] is None
 
 
-def test_too_few_readable_images(make_photos, tmp_path: Path) -> None:
+def test_too_few_readable_images(make_photos) -> None:
     folder = make_photos({"a": 4, "b": 4})
     parts = find_parts(config(folder, batch_size=2))
     for position in parts.used.valid:
         parts.index.path(position).write_bytes(b"no picture")
     with pytest.raises(BenchError, match=r"too few images .* 0 to validate with"):
-        decode_parts(parts, config(folder), folder=tmp_path, workers=1)
+        decoded(parts, config(folder))
 
 
 def test_a_class_that_training_lacks_is_warned_of(make_photos) -> None:
@@ -77,7 +85,7 @@ def test_a_class_that_training_lacks_is_warned_of(make_photos) -> None:
     assert len(parts.used.train) == 8
 
 
-def test_copies_are_recorded_and_warned_of(photos: Path, tmp_path: Path) -> None:
+def test_copies_are_recorded_and_warned_of(photos: Path) -> None:
     for number in range(16):
         shutil.copy(photos / f"blast/{number:03}.png", photos / f"blast/copy{number}.png")
     parts = find_parts(config(photos))
@@ -88,7 +96,7 @@ def test_copies_are_recorded_and_warned_of(photos: Path, tmp_path: Path) -> None
     counts = [(len(valid), len(parts.used.valid)), (len(tested), len(parts.used.test))]
     assert [line.split()[:3:2] for line in parts.warnings] == [[str(a), str(b)] for a, b in counts]
     assert all(line.endswith("--dedup group keeps copies together") for line in parts.warnings)
-    kept, images = decode_parts(parts, config(photos), folder=tmp_path, workers=1)
+    kept, images = decoded(parts, config(photos))
     copies = kept.as_record(images)["copies"]
     counts_of_copies = {"groups": 16, "files": 32, "redundant_files": 16}
     assert copies["exact"] == copies["near"] == counts_of_copies
@@ -102,13 +110,13 @@ def test_copies_are_recorded_and_warned_of(photos: Path, tmp_path: Path) -> None
     }  # fmt: skip
 
 
-def test_dedup_leaves_no_twin(photos: Path, tmp_path: Path) -> None:
+def test_dedup_leaves_no_twin(photos: Path) -> None:
     for number in range(8):
         shutil.copy(photos / f"blast/{number:03}.png", photos / f"blast/copy{number}.png")
     own = config(photos, dedup="group")
     parts = find_parts(own)
     assert parts.warnings == ()
-    kept, images = decode_parts(parts, own, folder=tmp_path, workers=1)
+    kept, images = decoded(parts, own)
     copies = kept.as_record(images)["copies"]
     assert (copies["dedup"], copies["valid_with_twin"], copies["test_with_twin"]) == (
         "group",
@@ -140,13 +148,13 @@ def test_a_given_seed_draws_split_and_limits(photos: Path) -> None:
     assert find_parts(own, data=data) == find_parts(own)
 
 
-def test_folds(photos: Path, tmp_path: Path) -> None:
+def test_folds(photos: Path) -> None:
     own = config(photos, folds=4)
     data = find_data_set(own)
     parts = [find_parts(own, data=data, fold=fold) for fold in range(4)]
     assert sorted(p for one in parts for p in one.split.test) == list(range(40))
     assert find_parts(own, data=data) == parts[0]
-    kept, images = decode_parts(parts[2], own, folder=tmp_path, workers=1)
+    kept, images = decoded(parts[2], own)
     assert kept.as_record(images)["fold"] == {"number": 3, "of": 4}
     assert find_parts(own, data=data, fold=0, seed=5).split.test != parts[0].split.test
 
@@ -198,3 +206,20 @@ def test_the_caches_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.delenv("PADDY_BENCH_CACHE_DIR")
     monkeypatch.setattr(module, "user_cache_path", lambda name: tmp_path / name)
     assert cache_folder() == tmp_path / "paddy-bench"
+
+
+def test_the_config_says_whether_and_how_pixels_are_kept(photos: Path) -> None:
+    parts = find_parts(config(photos))
+    kept = decode_images(parts.index, parts.positions(), config(photos), workers=1)
+    assert kept.describe()["kind"] == "cache"
+    assert (cache_folder() / "decoded").is_dir()
+    lines: list[str] = []
+    small = config(photos, cache_limit=1000.0, image_size=64)
+    none = decode_images(parts.index, parts.positions(), small, workers=1, say=lines.append)
+    assert none.read(0).shape == (64, 64, 3)
+    assert none.describe()["kind"] == "decoded at each access"
+    assert "--cache-limit is 0.001 MB" in lines[0]
+    without = config(photos, cache=False)
+    again = decode_images(parts.index, parts.positions(), without, workers=1, say=lines.append)
+    assert again.file is None
+    assert len(lines) == 1

@@ -1,0 +1,108 @@
+"""Decoded images of a part with their labels, read a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from bench.data.augment import finish_image
+from bench.data.cache import DecodedImages
+from bench.data.transforms import level_table
+
+
+class Batch(NamedTuple):
+    """Images and their labels; :func:`bench.data.device.finish` readies them for the model.
+
+    Attributes:
+        images: for a CPU (B, 3, S, S) float32 in channels-last memory, augmented and normalised;
+            for a GPU (B, S, S, 3) uint8 as decoded, page-locked.
+        labels: (B,) int64.
+        draws: (B, 8) float32, how to augment them on a GPU; none: not at all, or it is done.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    draws: torch.Tensor | None
+
+
+class ImageDataset:
+    """Images of the given positions with their labels.
+
+    Args:
+        images: the decoded pixels.
+        positions: which of them, in order.
+        labels: class number by position (of the whole index).
+        num_classes: classes of the whole index.
+        mean, std: three values each, of the backbone's pretrained config, for pixels in 0..1.
+    """
+
+    def __init__(
+        self,
+        images: DecodedImages,
+        positions: Sequence[int],
+        labels: Sequence[int],
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.images = images
+        self.rows = [images.rows[position] for position in positions]
+        self.labels = [labels[position] for position in positions]
+        self.num_classes = num_classes
+        self._labels = torch.tensor(self.labels, dtype=torch.int64)
+        self._table = level_table(mean, std)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(
+        self,
+        places: np.ndarray,
+        draws: np.ndarray | None = None,
+        *,
+        on_gpu: bool = False,
+        pinned: bool = False,
+        pool: ThreadPoolExecutor | None = None,
+        share: int = 0,
+    ) -> Batch:
+        """Read images, in order.
+
+        Args:
+            places: (B,) int64, their numbers in this dataset.
+            draws: (B, 8), how each is augmented; none: it is not.
+            on_gpu: leave augmenting and normalising to the GPU.
+            pinned: in page-locked memory.
+            pool: threads that read them, ``share`` images at a time; none: this one.
+        """
+        size, rows = self.images.image_size, [self.rows[place] for place in places]
+        dtype = torch.uint8 if on_gpu else torch.float32
+        images = torch.empty((len(rows), size, size, 3), dtype=dtype, pin_memory=pinned)
+        out = images.numpy()
+
+        def fill(start: int, stop: int) -> None:
+            for number in range(start, min(stop, len(rows))):
+                pixels = self.images.read(rows[number])
+                if on_gpu:
+                    out[number] = pixels
+                else:
+                    own = None if draws is None else draws[number]
+                    finish_image(pixels, self._table, out[number], own)
+
+        if pool is None:
+            fill(0, len(rows))
+        else:
+            starts = range(0, len(rows), share)
+            list(pool.map(fill, starts, (start + share for start in starts)))
+        labels = self._labels[torch.from_numpy(places)]
+        if not on_gpu:
+            return Batch(images.permute(0, 3, 1, 2), labels, None)
+        later = None if draws is None else torch.from_numpy(draws)
+        if pinned:
+            # A copy from other memory would wait for all that the GPU still has to do.
+            labels = labels.pin_memory()
+            later = None if later is None else later.pin_memory()
+        return Batch(images, labels, later)

@@ -1,0 +1,137 @@
+"""Where decoded images are kept: which folder, within which limit, and what goes to make room."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import PIL
+
+from bench.data.index import ImageIndex
+from bench.data.pixelfile import DONE, PIXELS, PixelFile, open_or_make, remove
+
+# Part of a folder's name: a new number for a new way of decoding or another form of the files.
+VERSION = 1
+# Folders of builders that were killed: a living one renames its own within milliseconds.
+STALE_S = 3600.0
+MEND = "mend that, or set PADDY_BENCH_CACHE_DIR to another disk, or give --no-cache"
+
+
+class NotKeptError(Exception):
+    """Why decoded images are not kept (in words without a folder's name), and what helps."""
+
+    def __init__(self, why: str, mend: str = MEND) -> None:
+        super().__init__(why)
+        self.why, self.mend = why, mend
+
+
+def open_file(
+    parent: Path, index: ImageIndex, positions: Sequence[int], image_size: int, limit: float
+) -> PixelFile:
+    """The file of an index's pictures, with room for what it lacks of the positions.
+
+    There is one for each set of pictures, image size and version of Pillow; a picture is known by
+    path, size and time of change (ns).
+
+    Args:
+        parent: holds a folder for each file.
+        index: the pictures, a row for each of its positions.
+        positions: those that are wanted.
+        image_size: S in pixels.
+        limit: most bytes that all files may take; the longest unused ones go first.
+
+    Raises:
+        NotKeptError: there is no room, or it cannot be made.
+    """
+    folder = parent / _key(index, image_size)
+    try:
+        file = open_or_make(folder, len(index), image_size)
+        file.touch()
+        there = file.done()
+        new = sum(not there[position] for position in positions) * file.row_bytes
+        whole = int(there.sum()) * file.row_bytes + new
+        if not new:
+            return file
+        if whole > limit:
+            why = f"they take {size_text(whole)}, and --cache-limit is {size_text(limit)}"
+            raise NotKeptError(why, "raise it, or give --no-cache")
+        make_room(parent, folder, limit - whole)
+        free = shutil.disk_usage(folder).free
+        if new > free:
+            raise NotKeptError(f"they take {size_text(new)}, and {size_text(free)} are free")
+    except OSError as error:
+        raise because(error) from error
+    return file
+
+
+def because(error: OSError) -> NotKeptError:
+    """A failure of the disk as the reason why nothing is kept."""
+    return NotKeptError((error.strerror or str(error)).lower())
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: ``1.57 GB``, ``38.5 MB``."""
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+def _key(index: ImageIndex, image_size: int) -> str:
+    """Other pictures, another size and another way of decoding give another name."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{VERSION}\0{PIL.__version__}\0{image_size}\n".encode())
+    for position, path in enumerate(index.paths):
+        try:
+            status = index.path(position).stat()
+            stamp = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:
+            stamp = ""
+        digest.update(f"{path}\0{stamp}\n".encode())
+    return digest.hexdigest()
+
+
+# --- room ------------------------------------------------------------------------------------
+
+
+def make_room(parent: Path, keep: Path, limit: float) -> None:
+    """Remove the longest unused folders until the others take at most ``limit`` bytes of disk.
+
+    Args:
+        parent: holds a folder for each file.
+        keep: the one that stays and is not counted.
+        limit: bytes.
+    """
+    others: list[tuple[float, int, Path]] = []
+    for folder in parent.iterdir():
+        if folder == keep or not folder.is_dir():
+            continue
+        used = _last_use(folder)
+        if not folder.name.startswith("."):
+            others.append((used, _disk_bytes(folder), folder))
+        elif used < time.time() - STALE_S:
+            remove(folder)
+    total = sum(taken for _, taken, _ in others)
+    for _, taken, folder in sorted(others):
+        if total <= limit:
+            return
+        remove(folder)
+        total -= taken
+
+
+def _disk_bytes(folder: Path) -> int:
+    """What a file takes on disk: less than its size where rows are missing."""
+    total = 0
+    for name in (PIXELS, DONE):
+        with contextlib.suppress(OSError):
+            total += (folder / name).stat().st_blocks * 512
+    return total
+
+
+def _last_use(folder: Path) -> float:
+    """When it was read or written last, in seconds since 1970."""
+    for path in (folder / DONE, folder):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+    return 0.0
