@@ -1,8 +1,8 @@
 """Real timing sessions with planted truth: two identical small models, and one with 10 % more work.
 
-Every session is one of the harness's own: fresh processes, rotated order, A/A control, the rule of
-the report. They run one after the other with nothing beside them: on a core of its own, a process
-is still slowed by a tenth or more while another one starts on the next core.
+Every session is one of the harness's own: fresh processes that take turns, rotated order, A/A
+control, the rule of the report. Sessions run one after the other with nothing beside them: on a core
+of its own, a process is still slowed by a tenth or more while another starts on the next core.
 """
 
 from __future__ import annotations
