@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
-from bench.measure.throughput import BLOCKS
 
 START_S = 300.0
 ANSWER_S = 600.0
@@ -120,20 +119,25 @@ def measure_together(processes: Mapping[str, TimingProcess]) -> dict[str, dict[s
         What each found: ``cases`` (samples or ``out_of_memory``) and ``error`` (or none).
     """
     found: dict[str, dict[str, Any]] = {name: {"cases": [], "error": None} for name in processes}
+
+    def ask(name: str, command: str) -> dict[str, Any]:
+        if found[name]["error"] is not None:
+            return {}
+        try:
+            return processes[name].ask(command)
+        except ProcessFailed as error:
+            found[name].update(cases=[], error=str(error), killed=error.killed)
+            return {}
+
     turn = "block after others" if len(processes) > 1 else "block"
     for number in range(max((process.cases for process in processes.values()), default=0)):
-        for command in (f"begin {number}", *[turn] * BLOCKS, "end"):
-            for name, process in processes.items():
-                if found[name]["error"] is None:
-                    _ask(process, command, found[name])
+        left = {name: ask(name, f"begin {number}").get("blocks", 0) for name in processes}
+        while any(left.values()):
+            for name in [name for name, blocks in left.items() if blocks]:
+                ask(name, turn)
+                left[name] -= 1
+        for name in processes:
+            outcome = ask(name, "end")
+            if outcome:
+                found[name]["cases"].append(outcome)
     return found
-
-
-def _ask(process: TimingProcess, command: str, found: dict[str, Any]) -> None:
-    try:
-        answer = process.ask(command)
-    except ProcessFailed as error:
-        found.update(cases=[], error=str(error), killed=error.killed)
-        return
-    if command == "end":
-        found["cases"].append(answer)
