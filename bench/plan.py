@@ -12,7 +12,7 @@ import psutil
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.measure.cases import Case
-from bench.measure.throughput import BLOCK_S, BLOCKS, WARMUP_S, WARMUP_STEPS
+from bench.measure.throughput import BLOCK_S, WARMUP_S, WARMUP_STEPS, planned_blocks
 from bench.stats.timing import FEWEST_ROUNDS
 
 MOST_STARTING = 4
@@ -159,7 +159,8 @@ def _case_seconds(case: Case, config: RunConfig, known: Rate) -> float:
     if case.clock == "pipeline":
         step += 0.01 * case.batch_size / max(1, case.threads)
     warm = max(WARMUP_STEPS[case.device] * step, WARMUP_S[case.device])
-    return PREPARATION_S.get(case.mode, 0.0) + warm + BLOCKS * max(BLOCK_S, step)
+    block = max(BLOCK_S, step)
+    return PREPARATION_S.get(case.mode, 0.0) + warm + planned_blocks(block) * block
 
 
 def written_duration(seconds: float) -> str:

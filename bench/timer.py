@@ -52,12 +52,13 @@ class Timer:
         self._facts: dict[str, Any] = {}
 
     def answer(self, command: str) -> dict[str, Any]:
-        """Do what a line asks for; ``end`` gives what the case found, the others nothing."""
+        """Do what a line asks for: ``begin`` says how many blocks, ``end`` what the case found."""
         if command.startswith("begin "):
             self._begin(command.split()[1])
-        elif command == "end":
+            return {"blocks": 0 if self._timer is None else self._timer.planned}
+        if command == "end":
             return self._end()
-        elif self._timer is not None:
+        if self._timer is not None:
             with self._memory():
                 self._timer.block(after_others=command.endswith("after others"))
         return {}

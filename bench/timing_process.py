@@ -20,7 +20,6 @@ from typing import Any
 
 from bench.measure.cases import EAGER
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
-from bench.measure.throughput import BLOCKS
 
 START_S = 300.0
 ANSWER_S = 600.0
@@ -124,27 +123,30 @@ def measure_together(processes: Mapping[str, TimingProcess]) -> dict[str, dict[s
     """
     found: dict[str, dict[str, Any]] = {name: {"cases": [], "error": None} for name in processes}
     alive = dict(processes)
+
+    def ask(name: str, command: str, number: int) -> dict[str, Any]:
+        if name not in alive:
+            return {}
+        try:
+            return processes[name].ask(command)
+        except ProcessFailed as error:
+            del alive[name]
+            case = processes[name].cases[number]
+            if case.get("mode", EAGER) == EAGER:
+                found[name].update(cases=[], error=str(error), killed=error.killed)
+            else:
+                found[name]["cases"].append({"case": dict(case), "failed": str(error)})
+            return {}
+
     turn = "block after others" if len(processes) > 1 else "block"
     for number in range(max((len(process.cases) for process in processes.values()), default=0)):
-        for command in (f"begin {number}", *[turn] * BLOCKS, "end"):
-            for name, process in list(alive.items()):
-                if not _ask(process, command, process.cases[number], found[name]):
-                    del alive[name]
+        left = {name: ask(name, f"begin {number}", number).get("blocks", 0) for name in processes}
+        while any(left[name] for name in alive):
+            for name in [name for name in alive if left[name]]:
+                ask(name, turn, number)
+                left[name] -= 1
+        for name in processes:
+            outcome = ask(name, "end", number)
+            if outcome:
+                found[name]["cases"].append(outcome)
     return found
-
-
-def _ask(
-    process: TimingProcess, command: str, case: Mapping[str, Any], found: dict[str, Any]
-) -> bool:
-    """Ask and keep what is found; whether the process is still there."""
-    try:
-        answer = process.ask(command)
-    except ProcessFailed as error:
-        if case.get("mode", EAGER) == EAGER:
-            found.update(cases=[], error=str(error), killed=error.killed)
-        else:
-            found["cases"].append({"case": dict(case), "failed": str(error)})
-        return False
-    if command == "end":
-        found["cases"].append(answer)
-    return True

@@ -19,7 +19,8 @@ from bench.measure.memory import PeakMemory, allocator_of_environment, minor_fau
 from bench.stats.timing import locate
 
 BLOCK_S = 0.2
-BLOCKS = 5
+# More blocks where they are short: a neighbour's bursts slow a shared machine for seconds.
+BLOCKS, MOST_BLOCKS, BLOCKS_S = 5, 9, 1.8
 WARMUP_STEPS = {"cpu": 3, "cuda": 10}
 WARMUP_S = {"cpu": 0.0, "cuda": 2.0}
 MOST_STEPS = 10_000
@@ -29,6 +30,9 @@ MOST_LOAD = 0.10
 
 class CaseTimer:
     """One process' sample of a case: warmed up when it is made, then timed block by block.
+
+    ``planned`` is how many blocks: :data:`BLOCKS`, up to :data:`MOST_BLOCKS` while they take no
+    more than :data:`BLOCKS_S` seconds together.
 
     The stopwatch is that of ``torch.utils.benchmark``, which synchronises CUDA before it reads the
     clock. For latency every step is read by itself, for throughput a block as a whole, so that
@@ -54,6 +58,7 @@ class CaseTimer:
             # Steps that overlap on a GPU are faster than the synchronised ones of the warm-up.
             trial = _seconds(step, self.steps)
             self.steps = max(self.steps, _steps(trial / self.steps))
+        self.planned = planned_blocks(fastest * self.steps)
         self.blocks: list[float] = []
         self.every: list[float] = []
         self.faults: list[int] = []
@@ -96,15 +101,20 @@ class CaseTimer:
         }
 
 
+def planned_blocks(block_s: float) -> int:
+    """How many blocks of so many seconds make a process' sample."""
+    return min(MOST_BLOCKS, max(BLOCKS, math.ceil(BLOCKS_S / max(block_s, 1e-9))))
+
+
 def _steps(seconds: float) -> int:
     """Steps of so many seconds that make a block."""
     return min(MOST_STEPS, max(1, math.ceil(BLOCK_S / max(seconds, 1e-9))))
 
 
 def time_case(step: Callable[[], object], case: Case) -> dict[str, Any]:
-    """One process' sample of a case, all :data:`BLOCKS` blocks on end (see :class:`CaseTimer`)."""
+    """One process' sample of a case, its blocks on end (see :class:`CaseTimer`)."""
     case_timer = CaseTimer(step, case)
-    for _ in range(BLOCKS):
+    for _ in range(case_timer.planned):
         case_timer.block()
     return case_timer.sample()
 

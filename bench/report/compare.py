@@ -9,7 +9,7 @@ from bench.report.claims import Row
 from bench.report.gates import Record
 from bench.report.seeds import SeedAccuracy, accuracy_of, runs_of
 from bench.report.selection import Selection
-from bench.report.timed import rounds_of
+from bench.report.timed import blocks_of
 from bench.report.timing_cell import TIMINGS, timed_by
 from bench.report.values import Value, failure, missing
 from bench.stats.timing import Ratio, compare_speeds
@@ -121,7 +121,7 @@ def _round_by_round(selection: Selection, row: Row, variant: str) -> Ratio | Non
     rounds = []
     for name in (variant, row.against):
         entry = timed_by(selection.timed(name) or {}, row.metric)
-        rounds.append(rounds_of(entry))
+        rounds.append(blocks_of(entry))
     return compare_speeds(*rounds)
 
 

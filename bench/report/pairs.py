@@ -159,7 +159,7 @@ def speed_pairs(
 
 def _speed_pair(session: TimingSession, variant: str, other: str, case: CaseKey) -> SpeedPair:
     number = session.standing(case).comparisons
-    rounds = session.rounds(variant, case), session.rounds(other, case)
+    rounds = session.blocks(variant, case), session.blocks(other, case)
     return SpeedPair(
         session=session.id,
         case=case,

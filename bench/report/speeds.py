@@ -15,7 +15,7 @@ import attrs
 from bench.report.gates import Record, invalid_reason
 from bench.report.markdown import one_line
 from bench.report.selection import Selection, variant_of
-from bench.report.timed import CaseKey, cases, counted, few_rounds, rounds_of
+from bench.report.timed import CaseKey, blocks_of, cases, counted, few_rounds, rounds_of
 from bench.stats import timing
 from bench.stats.multiple import holm, shared_ranks
 from bench.stats.timing import FEWEST_ROUNDS, Ratio
@@ -105,16 +105,22 @@ class TimingSession:
             return {}
         return rounds_of(self.timings.get(variant, {}).get(case))
 
+    def blocks(self, variant: str, case: CaseKey) -> dict[int, list[float]]:
+        """Seconds of a step by round and block; empty where there are none that can be believed."""
+        if variant in self.invalid:
+            return {}
+        return blocks_of(self.timings.get(variant, {}).get(case))
+
     def ratio(self, variant: str, baseline: str, case: CaseKey) -> Ratio | None:
         """Speed of a variant ÷ that of another, or None where they share no round."""
-        return timing.compare_speeds(self.rounds(variant, case), self.rounds(baseline, case))
+        return timing.compare_speeds(self.blocks(variant, case), self.blocks(baseline, case))
 
     def control_ratio(self, case: CaseKey) -> Ratio | None:
         """The baseline under its second name ÷ the baseline: 1, but for the noise."""
         control = self.control.get(case)
         if control is None or self.baseline in self.invalid:
             return None
-        return timing.compare_speeds(rounds_of(control), rounds_of(self.reference.get(case)))
+        return timing.compare_speeds(blocks_of(control), blocks_of(self.reference.get(case)))
 
     def noise_floor(self, case: CaseKey) -> float | None:
         """Gap between the baseline and itself, relative (0.02 is 2 %); None without a control."""

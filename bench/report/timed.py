@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -84,16 +85,19 @@ def cases(
     return {CaseKey.of(entry): entry for entry in entries if mode_of(entry) == mode}
 
 
+def blocks_of(entry: Mapping[str, Any] | None) -> dict[int, list[float]]:
+    """Seconds of a step in each block of each round; rounds without a usable block are left out."""
+    found = {}
+    for number, part in enumerate((entry or {}).get("rounds") or []):
+        blocks = [float(value) for value in part.get("block_seconds") or [] if _positive(value)]
+        if blocks:
+            found[part.get("round", number)] = blocks
+    return found
+
+
 def rounds_of(entry: Mapping[str, Any] | None) -> dict[int, float]:
     """Seconds of a step in each round: the median of its blocks."""
-    found: dict[int, float] = {}
-    for number, part in enumerate((entry or {}).get("rounds") or []):
-        blocks = sorted(value for value in part.get("block_seconds") or [] if _positive(value))
-        if blocks:
-            middle = len(blocks) // 2
-            median = (blocks[middle] + blocks[~middle]) / 2
-            found[part.get("round", number)] = median
-    return found
+    return {number: statistics.median(blocks) for number, blocks in blocks_of(entry).items()}
 
 
 def _positive(value: Any) -> bool:

@@ -35,9 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for module in modules:
             print(f"{module.NAME} …", file=sys.stderr, flush=True)
             start = time.perf_counter()
-            record = module.run(options.quick)
+            part = options.out / f"{module.NAME}.part.json"
+            resumes = {"keep": part} if hasattr(module, "RESUMES") else {}
+            record = module.run(options.quick, **resumes)
             record["seconds"] = time.perf_counter() - start
             write_json(options.out / f"{module.NAME}.json", record)
+            part.unlink(missing_ok=True)
         path, rows = table.render(options.out)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)

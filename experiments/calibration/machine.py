@@ -7,7 +7,7 @@ import numpy as np
 
 PROCESS_SD = 0.04
 BLOCK_SD = 0.02
-BLOCKS = 5
+BLOCKS = 9
 
 
 @attrs.frozen
@@ -70,7 +70,7 @@ SCENARIOS = (
 def draw(
     scenario: Scenario, shape: tuple[int, int, int], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sessions of equally fast entries.
+    """Sessions of equally fast entries, whose processes take turns block by block in each round.
 
     Args:
         scenario: what disturbs them.
@@ -78,17 +78,17 @@ def draw(
             by one place.
 
     Returns:
-        (sessions, rounds, entries) logarithms of each process's median block, where 0 is an
-        undisturbed block; and (sessions, rounds · entries) the machine's drift at each process.
+        (sessions, rounds, entries, blocks) logarithms of seconds, where 0 is an undisturbed block;
+        and (sessions, rounds · entries) the machine's drift at each process.
     """
     sessions, rounds, entries = shape
     slots = rounds * entries
-    drift = _drift(scenario, (sessions, slots), entries, rng)
-    logs = _process_medians(scenario, drift, rng).reshape(shape)
+    turns = (sessions, rounds, BLOCKS, entries)
+    drift = _drift(scenario, (sessions, slots), entries, rng).reshape(turns)
+    logs = drift + _noise(scenario, (sessions, rounds, entries), rng).swapaxes(2, 3)
     places = (np.arange(entries)[None, :] - np.arange(rounds)[:, None]) % entries
-    samples = np.take_along_axis(logs, np.broadcast_to(places, shape), axis=2)
-    by_process = drift.reshape(sessions, slots, BLOCKS).mean(axis=2)
-    return samples, by_process
+    blocks = np.take_along_axis(logs, np.broadcast_to(places[:, None, :], turns), axis=3)
+    return blocks.swapaxes(2, 3), drift.mean(axis=2).reshape(sessions, slots)
 
 
 def _drift(
@@ -110,20 +110,19 @@ def _drift(
     return drift
 
 
-def _process_medians(scenario: Scenario, drift: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(sessions, processes in order of time): median over the blocks of each process."""
-    sessions, blocks = drift.shape
-    slots = blocks // BLOCKS
+def _noise(scenario: Scenario, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+    """(sessions, rounds, places, blocks): everything but the drift."""
+    sessions, rounds, places = shape
+    slots = rounds * places
     fresh = rng.normal(0, PROCESS_SD, (sessions, slots))
     effect = fresh.copy()
     for slot in range(1, slots):
         kept = scenario.neighbours * effect[:, slot - 1]
         effect[:, slot] = kept + np.sqrt(1 - scenario.neighbours**2) * fresh[:, slot]
     effect += _bursts(scenario.slow_processes, effect.shape, rng)
-    logs = drift + rng.normal(0, BLOCK_SD, drift.shape)
-    logs += _bursts(scenario.slow_blocks, drift.shape, rng)
-    in_process = logs.reshape(sessions, slots, BLOCKS) + effect[:, :, None]
-    return np.asarray(np.median(in_process, axis=2))
+    blocks = rng.normal(0, BLOCK_SD, (sessions, slots, BLOCKS))
+    blocks += _bursts(scenario.slow_blocks, blocks.shape, rng)
+    return (blocks + effect[:, :, None]).reshape(*shape, BLOCKS)
 
 
 def _bursts(share: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -139,7 +138,7 @@ def true_medians(scenario: Scenario, drift: np.ndarray, rng: np.random.Generator
     these moments, of the drift plus the distribution of process effects, blocks and bursts.
     """
     still = attrs.evolve(scenario, neighbours=0.0)
-    noise = _process_medians(still, np.zeros((2000, 10 * BLOCKS)), rng).ravel()
+    noise = np.median(_noise(still, (2000, 1, 10), rng), axis=3).ravel()
     noise = np.quantile(noise, (np.arange(200) + 0.5) / 200)
     found = []
     for part in np.array_split(drift, max(1, len(drift) // 100)):

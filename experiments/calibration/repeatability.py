@@ -12,7 +12,6 @@ import variants
 from bench.config import build
 from bench.measure.cases import Case
 from bench.measure.environment import usable_cores
-from bench.measure.throughput import sample_of
 from bench.plan import plan_session
 from bench.session import CONTROL, Session
 from bench.stats.multiple import holm
@@ -75,10 +74,7 @@ def run(quick: bool) -> dict[str, Any]:
 def verdicts(session: Record, baseline: str, regime: str) -> dict[tuple[str, str], str]:
     """``faster``, ``slower``, ``tie`` or ``undecided`` of every pair (first against second)."""
     seconds = {
-        name: {
-            int(number): sample_of({"block_seconds": blocks})
-            for number, blocks in by_regime[regime].items()
-        }
+        name: {int(number): blocks for number, blocks in by_regime[regime].items()}
         for name, by_regime in session["block_seconds"].items()
     }
     floor = noise_floor(compare_speeds(seconds.pop(baseline + CONTROL), seconds[baseline]))

@@ -120,9 +120,7 @@ def _speed_families(rng: np.random.Generator, trials: int) -> list[list[float]]:
     logs, _ = machine.draw(scenario, (trials, FAMILY_ROUNDS, FAMILY + 1), rng)
     found = []
     for session in np.exp(logs):
-        entries = [
-            {number: float(value) for number, value in enumerate(column)} for column in session.T
-        ]
+        entries = [dict(enumerate(rounds)) for rounds in session.swapaxes(0, 1)]
         ratios = [compare_speeds(variant, entries[0]) for variant in entries[1:]]
         found.append([float(r.p_value) for r in ratios if r is not None and r.p_value is not None])
     return found

@@ -1,14 +1,16 @@
 """Real timing sessions with planted truth: two identical small models, and one with 10 % more work.
 
-Every session is one of the harness's own: fresh processes, rotated order, A/A control, the rule of
-the report. They run one after the other with nothing beside them: on a core of its own, a process
-is still slowed by a tenth or more while another one starts on the next core.
+Every session is one of the harness's own: fresh processes that take turns, rotated order, A/A
+control, the rule of the report. They run one after the other with nothing beside them: on a core of
+its own, a process is still slowed by a tenth or more while another starts on the next core. What a
+broken-off experiment has done stays in its record, and the next call goes on from there.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +19,9 @@ from typing import Any
 from bench.build import load_plugins
 from bench.config import build
 from bench.measure.cases import Case
-from bench.measure.throughput import BLOCKS as TIMED_BLOCKS
-from bench.measure.throughput import sample_of
+from bench.measure.throughput import MOST_BLOCKS as TIMED_BLOCKS
 from bench.plan import plan_session
+from bench.results import write_json
 from bench.session import CONTROL, Session
 from bench.stats.multiple import holm
 from bench.stats.timing import compare_speeds, declare, noise_floor
@@ -27,10 +29,11 @@ from experiments.calibration.blocks import BLOCKS, EXTRA_BLOCKS
 from experiments.calibration.common import Record, Row, head, rate
 
 NAME = "sessions"
+RESUMES = True
 PLUGIN = Path(__file__).with_name("planted.py")
 NAMES = ("Twin_1", "Twin_2", "Slower")
 SESSIONS = 40
-ROUNDS = 8
+ROUNDS = 10
 PAIRS = tuple(itertools.combinations(NAMES, 2))
 PLANTED = EXTRA_BLOCKS / BLOCKS
 CASE = Case(
@@ -38,15 +41,16 @@ CASE = Case(
 )
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Run the sessions; ``quick``: one of a single round."""
+def run(quick: bool, keep: Path | None = None) -> dict[str, Any]:
+    """Run the sessions; ``quick``: one of a single round.
+
+    Args:
+        quick: whether this is a trial.
+        keep: file of the record so far, written after each session; what it holds of the same
+            parameters is not run again.
+    """
     sessions, rounds = (1, 1) if quick else (SESSIONS, ROUNDS)
     load_plugins([PLUGIN])
-    done = []
-    for seed in range(sessions):
-        done.append(_run_one(seed, rounds))
-        verdicts = ", ".join(f"{a}: {b}" for a, b in decide(done[-1])["verdicts"].items())
-        print(f"session {seed + 1} of {sessions}: {verdicts}", file=sys.stderr, flush=True)
     parameters = {
         "sessions": sessions,
         "rounds": rounds,
@@ -59,7 +63,20 @@ def run(quick: bool) -> dict[str, Any]:
         "threads": 1,
     }
     versions = ("torch", "numpy", "scipy", "statsmodels")
-    return {**head(NAME, quick, 0, parameters, versions), "sessions": done}
+    record = {**head(NAME, quick, 0, parameters, versions), "sessions": []}
+    if keep is not None and keep.exists():
+        known = json.loads(keep.read_text(encoding="utf8"))
+        if known["parameters"] == parameters:
+            record["sessions"] = known["sessions"]
+    for seed in range(len(record["sessions"]), sessions):
+        record["sessions"].append(_run_one(seed, rounds))
+        verdicts = ", ".join(
+            f"{a}: {b}" for a, b in decide(record["sessions"][-1])["verdicts"].items()
+        )
+        print(f"session {seed + 1} of {sessions}: {verdicts}", file=sys.stderr, flush=True)
+        if keep is not None:
+            write_json(keep, record)
+    return record
 
 
 def _run_one(seed: int, rounds: int) -> dict[str, Any]:
@@ -86,9 +103,7 @@ def _run_one(seed: int, rounds: int) -> dict[str, Any]:
 def decide(session: Mapping[str, Any]) -> dict[str, Any]:
     """Verdict of each pair ("B against A"), as the report gives it, and what it rests on."""
     seconds = {
-        name: {
-            int(number): sample_of({"block_seconds": blocks}) for number, blocks in rounds.items()
-        }
+        name: {int(number): blocks for number, blocks in rounds.items()}
         for name, rounds in session["block_seconds"].items()
     }
     first = seconds[NAMES[0]]

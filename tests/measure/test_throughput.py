@@ -11,9 +11,11 @@ from bench.measure import throughput
 from bench.measure.cases import Case
 from bench.measure.throughput import (
     BLOCKS,
+    MOST_BLOCKS,
     CaseTimer,
     assemble,
     failed_entry,
+    planned_blocks,
     sample_of,
     settings,
     time_case,
@@ -45,8 +47,8 @@ def timed(monkeypatch: pytest.MonkeyPatch, case: Case, *seconds: float) -> tuple
 def test_blocks_are_at_least_a_fifth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, sample = timed(monkeypatch, THROUGHPUT, 0.03)
     assert (sample["warmup_steps"], sample["steps_per_block"]) == (3, 7)
-    assert clock.steps == 3 + BLOCKS * 7
-    assert sample["block_seconds"] == pytest.approx([0.03] * BLOCKS)
+    assert clock.steps == 3 + MOST_BLOCKS * 7
+    assert sample["block_seconds"] == pytest.approx([0.03] * MOST_BLOCKS)
     assert sample["step_seconds"] == []
 
 
@@ -66,9 +68,13 @@ def test_a_slow_step_is_a_block_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     assert clock.steps == 3 + BLOCKS
 
 
+def test_short_blocks_are_more_than_long_ones() -> None:
+    assert [planned_blocks(seconds) for seconds in (0.2, 0.25, 0.3, 0.5, 60)] == [9, 8, 6, 5, 5]
+
+
 def test_warm_up_is_never_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sample = timed(monkeypatch, THROUGHPUT, 9.0, 5.0, 0.3, 0.25)
-    assert sample["block_seconds"] == pytest.approx([0.25] * BLOCKS)
+    assert sample["block_seconds"] == pytest.approx([0.25] * 6)
 
 
 def test_a_hiccup_in_the_warm_up_does_not_shorten_the_blocks(monkeypatch) -> None:
@@ -78,7 +84,7 @@ def test_a_hiccup_in_the_warm_up_does_not_shorten_the_blocks(monkeypatch) -> Non
 
 def test_latency_keeps_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sample = timed(monkeypatch, LATENCY, 0.1, 0.1, 0.1, 0.1, 0.5, 0.1)
-    assert len(sample["step_seconds"]) == BLOCKS * sample["steps_per_block"] == 2 * BLOCKS
+    assert len(sample["step_seconds"]) == MOST_BLOCKS * sample["steps_per_block"] == 2 * MOST_BLOCKS
     assert max(sample["step_seconds"]) == pytest.approx(0.5)
     assert sample_of(sample) == pytest.approx(0.1)
 

@@ -17,6 +17,7 @@ from bench.stats.timing import (
     declare,
     locate,
     noise_floor,
+    round_ratio,
 )
 
 
@@ -211,3 +212,19 @@ def test_declare(value: float, floor: float | None, p_adjusted: float | None, ve
 def test_nothing_is_declared_without_a_test() -> None:
     assert declare(None, 0.01, 0.01) == "undecided"
     assert declare(attrs.evolve(ratio(1.5), p_value=None), 0.01, 0.01) == "undecided"
+
+
+def test_a_rounds_ratio_is_the_median_over_all_pairs_of_blocks() -> None:
+    # Half of all blocks are slowed by a half, in other turns for each.
+    variant, baseline = [1.1, 1.65, 1.1, 1.65, 1.65], [1.5, 1.0, 1.0, 1.5, 1.0]
+    assert round_ratio(variant, baseline) == pytest.approx(1 / 1.1)
+    assert np.median(baseline) / np.median(variant) == pytest.approx(1 / 1.65)
+    assert round_ratio(2.0, [1.0, 3.0, 4.0]) == pytest.approx(1.5)
+
+
+def test_blocks_and_their_one_value_compare_alike_where_nothing_disturbs() -> None:
+    rounds = {number: [1.0 + number / 100] * 3 for number in range(6)}
+    slower = {number: [1.1 * seconds for seconds in blocks] for number, blocks in rounds.items()}
+    found = compare_speeds(slower, rounds)
+    assert found is not None
+    assert found.ratio == pytest.approx(1 / 1.1)
