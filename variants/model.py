@@ -32,10 +32,17 @@ class AttentiveClassifier(nn.Module):
         self.backbone = backbone
         self.attention = nn.Sequential(*(spec.build(channels) for spec in attention))
 
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised images → (B, C, h, w), the backbone's last feature map."""
+        return self.backbone.forward_features(images)  # type: ignore[operator]
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) → (B, classes) logits: attention, pool, dropout, linear classifier."""
+        return self.backbone.forward_head(self.attention(features))  # type: ignore[operator]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised images → (B, classes) logits."""
-        features = self.backbone.forward_features(images)  # type: ignore[operator]
-        return self.backbone.forward_head(self.attention(features))  # type: ignore[operator]
+        return self.classify(self.features(images))
 
     def get_classifier(self) -> nn.Module:
         """The linear classifier."""
