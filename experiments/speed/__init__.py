@@ -1,1 +1,1 @@
-"""The harness raced: against timm's training procedure, and against the limit of the step itself."""
+"""The harness raced against timm's training procedure and against the limit of the step itself."""

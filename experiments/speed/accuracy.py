@@ -44,7 +44,7 @@ def run(quick: bool) -> dict[str, Any]:
     name, size, fewest = ("MobileNetV3_Small", 32, 2) if quick else (VARIANT, IMAGE_SIZE, FEWEST)
     images = {"train": 64, "valid": 20, "test": 20} if quick else IMAGES
     options = {**OPTIONS, "epochs": 1} if quick else OPTIONS
-    parameters = {
+    parameters: dict[str, Any] = {
         "variant": name,
         "image_size": size,
         "batch_size": BATCH_SIZE,
@@ -89,7 +89,7 @@ def _macro_f1(job: Mapping[str, Any], parts: Any, way: str, kept: dict[Any, Any]
     model, mean, std = ours.model_of(job, parts.num_classes)
     if way == "ours":
         parts, images = ours.decoded(options, parts)
-        loaders = ours.loaders_of(parts, images, options)
+        loaders = ours.loaders_of(parts, images, options, (mean, std))
     else:
         loaders = plain_pipeline.loaders(
             parts,

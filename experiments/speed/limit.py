@@ -49,6 +49,8 @@ def run(quick: bool) -> dict[str, Any]:
             data_dir=pictures({"train": entry.images, "valid": VALID_IMAGES}),
             image_size=size,
             rounds=rounds,
+            # One thread suffers less from whatever runs beside a quick run.
+            threads=1 if quick else None,
         )
         for entry in entries
     ]

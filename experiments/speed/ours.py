@@ -5,14 +5,10 @@ Everything else of it is run as the commands that users run (:mod:`experiments.s
 
 from __future__ import annotations
 
-import os
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
 from torch import nn
 
@@ -20,15 +16,14 @@ import variants
 from bench import build, config
 from bench.config import RunConfig
 from bench.data.cache import DecodedImages
-from bench.data.device import finish
-from bench.data.loaders import ImageDataset, make_loader
-from bench.data.parts import Parts, cache_folder, decode_parts, find_parts
-from bench.estimate import FORMATS, measure_rates
+from bench.data.dataset import ImageDataset
+from bench.data.loaders import make_loader
+from bench.data.parts import Parts, decode_images, find_parts
+from bench.data.workers import choose_workers, measure_pipeline
+from bench.estimate import measure_rates
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
-from bench.train.engine import fit
 from bench.tuning import choose_format
-from experiments.speed.pipes import Channel
 
 CLASSES = 10
 DEVICE = torch.device("cpu")
@@ -40,7 +35,7 @@ Mean = tuple[float, ...]
 
 
 def config_of(job: Job) -> RunConfig:
-    """The options of a job: ``variant``, ``data_dir``, ``image_size``, ``batch_size``, ``options``."""
+    """The options of a job: its data, image size, batch, and ``options`` by name."""
     return config.build(
         {
             "data_dir": Path(job["data_dir"]) if job.get("data_dir") else None,
@@ -66,11 +61,13 @@ def model_of(job: Job, classes: int = CLASSES) -> tuple[nn.Module, Mean, Mean]:
     return model, *build.normalisation(model)
 
 
-def memory_format(job: Job) -> str:
-    """The memory format that the harness chooses by measurement."""
+def chosen_format(job: Job) -> tuple[str, float | None]:
+    """The memory format that the harness chooses by measurement, and images/s of its steps."""
     options = config_of(job)
     rates = measure_rates([variants.get(job["variant"])], options, CLASSES, DEVICE)
-    return choose_format(rates.get(job["variant"]), options.tune)[0]
+    found = rates.get(job["variant"])
+    speed = None if found is None else 1 / found.rate(options.tune)[0]
+    return choose_format(found, options.tune)[0], speed
 
 
 # --- data ------------------------------------------------------------------------------------
@@ -78,168 +75,46 @@ def memory_format(job: Job) -> str:
 
 def decoded(options: RunConfig, parts: Parts | None = None) -> tuple[Parts, DecodedImages]:
     """The images of a config, from the cache where they are in it, else decoded into it."""
-    return decode_parts(
-        parts or find_parts(options), options, folder=cache_folder(), workers=usable_cores()
-    )
+    parts = parts or find_parts(options)
+    images = decode_images(parts.index, parts.positions(), options, workers=usable_cores())
+    return parts.without(images), images
 
 
 def loaders_of(
-    parts: Parts, images: DecodedImages, options: RunConfig, threads: int | None = None
+    parts: Parts,
+    images: DecodedImages,
+    options: RunConfig,
+    normalisation: tuple[Mean, Mean],
+    *,
+    step_images_per_s: float | None = None,
 ) -> dict[str, Any]:
-    """The loaders of each part, as a run makes them."""
+    """The loaders of each part, as a run makes them.
+
+    Args:
+        parts: the images of the run.
+        images: their pixels.
+        options: of the run; without ``num_workers`` they are chosen by measurement.
+        normalisation: mean and std.
+        step_images_per_s: of the training step, to choose the number of processes by.
+    """
+    datasets = {
+        part: ImageDataset(images, positions, parts.index.labels, parts.num_classes, *normalisation)
+        for part, positions in parts.used.as_dict().items()
+    }
+    workers = options.num_workers
+    if workers is None:
+        cores = usable_cores()
+        own = measure_pipeline(datasets["train"], device=DEVICE)
+        workers = choose_workers(own, step_images_per_s or own, DEVICE, cores)[0]
     return {
         part: make_loader(
-            ImageDataset(images, positions, parts.index.labels, parts.num_classes),
+            dataset,
             batch_size=options.batch_size,
             seed=options.seed,
             train=part == "train",
-            num_workers=options.num_workers or 0,
+            num_workers=workers if part == "train" else 0,
             device=DEVICE,
-            threads=threads or usable_cores(),
+            threads=options.threads or usable_cores(),
         )
-        for part, positions in parts.used.as_dict().items()
+        for part, dataset in datasets.items()
     }
-
-
-# --- contenders ------------------------------------------------------------------------------
-
-
-class Gate:
-    """Stands where the loop shows its progress: lets an epoch begin when it is asked for.
-
-    Args:
-        channel: to whoever asks.
-        begin: the clock when the first epoch was asked for; none: it has yet to be.
-        about: said with each answer.
-    """
-
-    def __init__(self, channel: Channel, begin: float | None, **about: Any) -> None:
-        self.channel, self.begin, self.about = channel, begin, about
-        self.seconds, self.images = 0.0, 0
-
-    def batches(self, loader: Any, epoch: int) -> Iterator[Any]:
-        """The loader's batches, and the time that all steps on them took."""
-        begin = self.channel.wait() if self.begin is None else self.begin
-        self.begin, self.images = None, 0
-        for batch in loader:
-            yield batch
-            self.images += len(batch[1])
-        self.seconds = time.perf_counter() - begin
-
-    def epoch_done(self, row: Mapping[str, float], best_epoch: int) -> None:
-        """Answer once validation is over too, so that nothing runs beside the next contender."""
-        valid = row["valid_seconds"]
-        self.channel.answer(self.seconds, self.images, valid_seconds=valid, **self.about)
-
-
-def train(job: Job, channel: Channel) -> None:
-    """Train by the harness' own loop, with its loader; the first epoch holds all preparations.
-
-    These are: finding and hashing the files, building the cache, measuring the memory format.
-
-    Args:
-        job: ``variant``, ``data_dir``, ``image_size``, ``batch_size``, ``options``.
-        channel: to whoever asks for epochs.
-    """
-    settle()
-    model, mean, std = model_of(job)
-    options = config_of(job)
-    channel.ready()
-    begin = channel.wait()
-    parts, images = decoded(options)
-    name = memory_format(job)
-    loaders = loaders_of(parts, images, options)
-    gate = Gate(channel, begin, memory_format=name)
-    _fit(model, name, loaders["train"], loaders["valid"], options, gate, (mean, std))
-
-
-def train_fixed(job: Job, channel: Channel) -> None:
-    """The same loop and step on one batch that lies in memory.
-
-    Args:
-        job: as of :func:`train`; ``images`` of an epoch, ``valid_images``, ``memory_format``.
-        channel: to whoever asks for epochs.
-    """
-    settle()
-    model, _, _ = model_of(job)
-    size = job["batch_size"]
-    shape = (size, 3, job["image_size"], job["image_size"])
-    form = FORMATS[job["memory_format"]]
-    images = torch.randn(shape).contiguous(memory_format=form)
-    batch = (images, torch.arange(size) % CLASSES)
-    train_part = FixedBatches(batch, job["images"] // size)
-    valid_part = FixedBatches(batch, job.get("valid_images", size) // size)
-    channel.ready()
-    gate = Gate(channel, None)
-    _fit(model, job["memory_format"], train_part, valid_part, config_of(job), gate, None)
-
-
-@attrs.frozen
-class FixedBatches:
-    """A loader that gives one batch again and again."""
-
-    batch: tuple[torch.Tensor, torch.Tensor]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for _ in range(self.count):
-            yield self.batch
-
-
-def _fit(
-    model: nn.Module,
-    format_name: str,
-    train_part: Any,
-    valid_part: Any,
-    options: RunConfig,
-    gate: Gate,
-    normalisation: tuple[Mean, Mean] | None,
-) -> None:
-    model.to(memory_format=FORMATS[format_name])  # type: ignore[call-overload]
-
-    def prepare(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return batch if normalisation is None else finish(batch, DEVICE, *normalisation)
-
-    with tempfile.TemporaryDirectory() as folder:
-        fit(
-            model,
-            train_part,
-            valid_part,
-            options,
-            device=DEVICE,
-            prepare=prepare,
-            progress=gate,  # type: ignore[arg-type]
-            best_path=Path(folder) / "best_model.pt",
-            about={},
-        )
-
-
-def read(job: Job, channel: Channel) -> None:
-    """Read the training part once an epoch on one core, augmented and normalised; no model."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    settle(threads=1)
-    _, mean, std = model_of(job)
-    options = config_of(job)
-    parts, images = decoded(options)
-    loader = loaders_of(parts, images, options, threads=1)["train"]
-    channel.ready()
-    while True:
-        begin, seen = channel.wait(), 0
-        for batch in loader:
-            seen += len(finish(batch, DEVICE, mean, std)[1])
-        channel.answer(time.perf_counter() - begin, seen)
-
-
-def decode_once(job: Job, channel: Channel) -> None:
-    """Decode all images of the data on all cores into an empty cache: one epoch, once."""
-    settle()
-    options = config_of(job)
-    parts = find_parts(options)
-    channel.ready()
-    begin = channel.wait()
-    _, images = decoded(options, parts)
-    channel.answer(time.perf_counter() - begin, len(images.rows))

@@ -1,4 +1,4 @@
-"""The input pipeline alone, on one core with one thread: augmented, normalised batches, no model."""
+"""The input pipeline alone, one thread on one core: augmented, normalised batches, no model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(quick: bool) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         workers = {}
         for name in LEAST:
-            told = {**job, "options": {"num_workers": 0, "cache": name == CACHE}}
+            told = {**job, "options": {"num_workers": 0, "threads": 1, "cache": name == CACHE}}
             workers[name] = stack.enter_context(Worker(told))
             workers[name].ready()
             workers[name].epoch()

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from bench.errors import BenchError
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
@@ -122,27 +122,3 @@ class Worker:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._cache.cleanup()
-
-
-class Channel:
-    """The other end, inside the contender's process."""
-
-    def __init__(self, commands: TextIO, answers: TextIO) -> None:
-        self._commands, self._answers = commands, answers
-
-    def ready(self) -> None:
-        """Everything is imported and built."""
-        self._say({})
-
-    def wait(self) -> float:
-        """Sleep until an epoch is asked for; the clock at its begin. Nobody asks: the end."""
-        if not self._commands.readline():
-            raise SystemExit(0)
-        return time.perf_counter()
-
-    def answer(self, seconds: float, images: int, **more: Any) -> None:
-        """The epoch that was asked for is over."""
-        self._say({"seconds": seconds, "images": images, **more})
-
-    def _say(self, answer: Mapping[str, Any]) -> None:
-        print(json.dumps(answer), file=self._answers, flush=True)

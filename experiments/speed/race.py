@@ -32,7 +32,13 @@ class Entry:
 
 
 def race(
-    entry: Entry, contenders: Sequence[str], *, data_dir: Path, image_size: int, rounds: int
+    entry: Entry,
+    contenders: Sequence[str],
+    *,
+    data_dir: Path,
+    image_size: int,
+    rounds: int,
+    threads: int | None,
 ) -> dict[str, Any]:
     """Train by each contender: one cold epoch, then ``rounds`` steady ones in rotated order.
 
@@ -42,6 +48,7 @@ def race(
         data_dir: with ``train`` and ``valid`` parts.
         image_size: S in pixels.
         rounds: steady epochs.
+        threads: of PyTorch; none: one for each core.
 
     Returns:
         ``seconds`` of every epoch by contender, the cold one first; ``images`` of an epoch,
@@ -53,6 +60,7 @@ def race(
         "images": entry.images,
         "image_size": image_size,
         "data_dir": str(data_dir),
+        "options": {"threads": threads},
     }
     found: dict[str, Any] = {
         **attrs.asdict(entry),
@@ -61,13 +69,25 @@ def race(
     }
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
-        for name in contenders:
+
+        def start(name: str) -> None:
             more, allocator = SETTINGS[name]
             told = {**job, **more, "kind": name, "memory_format": found["memory_format"]}
             workers[name] = stack.enter_context(Worker(told, allocator=allocator))
-            workers[name].ready()
+
+        # Imports run side by side; every one has ended before an epoch begins.
+        for name in contenders:
+            if name != FIXED:
+                start(name)
+        for worker in workers.values():
+            worker.ready()
+        for name in contenders:
+            if name == FIXED:
+                start(name)
+                workers[name].ready()
             answer = _epoch(workers[name], entry, found["seconds"][name])
-            found["memory_format"] = answer.get("memory_format", found["memory_format"])
+            for key in ("memory_format", "workers"):
+                found[key] = answer.get(key, found.get(key))
         for number in range(rounds):
             shift = number % len(contenders)
             for name in (*contenders[shift:], *contenders[:shift]):

@@ -18,7 +18,7 @@ from timm.optim import create_optimizer_v2
 
 from bench.measure.environment import usable_cores
 from experiments.speed import ours
-from experiments.speed.pipes import Channel
+from experiments.speed.channel import Channel
 
 WORKERS = 4
 SMOOTHING = 0.1
@@ -31,12 +31,12 @@ def train(job: Mapping[str, Any], channel: Channel) -> None:
         job: as :func:`experiments.speed.ours.train`; ``channels_last`` for its memory format.
         channel: to whoever asks for epochs.
     """
-    torch.set_num_threads(usable_cores())
+    config = ours.config_of(job)
+    torch.set_num_threads(config.threads or usable_cores())
     model, mean, std = ours.model_of(job)
     last = job.get("channels_last", False)
     memory_format = torch.channels_last if last else torch.contiguous_format
     model = model.to(memory_format=memory_format).train()
-    config = ours.config_of(job)
     optimizer = create_optimizer_v2(
         model, opt="adamw", lr=config.head_lr, weight_decay=config.weight_decay
     )
@@ -58,7 +58,7 @@ def train(job: Mapping[str, Any], channel: Channel) -> None:
 
 
 def make_loader(job: Mapping[str, Any], mean: Any, std: Any) -> Any:
-    """train.py's loader of the training part of ``job["data_dir"]``, with its default transforms."""
+    """train.py's loader of the job's training part, with its default transforms."""
     dataset = create_dataset(
         "",
         root=job["data_dir"],

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 
-from experiments.speed.pipes import Channel
+from experiments.speed.channel import Channel
+
+CONTENDERS = {
+    "ours": ("contenders", "train"),
+    "fixed batch": ("contenders", "train_fixed"),
+    "decode": ("contenders", "decode_once"),
+    "pipeline": ("contenders", "read"),
+    "timm": ("timm_training", "train"),
+    "timm, best settings": ("timm_training", "train"),
+}
 
 
 def main() -> None:
@@ -15,17 +25,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job = json.loads(sys.stdin.readline())
-    from experiments.speed import ours, timm_training
-
-    contenders = {
-        "ours": ours.train,
-        "fixed batch": ours.train_fixed,
-        "decode": ours.decode_once,
-        "pipeline": ours.read,
-        "timm": timm_training.train,
-        "timm, best settings": timm_training.train,
-    }
-    contenders[job["kind"]](job, Channel(sys.stdin, answers))
+    module, name = CONTENDERS[job["kind"]]
+    # Imported now, so that nobody waits for the libraries of a job that does not exist.
+    contender = getattr(importlib.import_module(f"experiments.speed.{module}"), name)
+    contender(job, Channel(sys.stdin, answers))
 
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ from bench.errors import BenchError
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
 from experiments.speed import (
     accuracy,
+    channel,
     cold,
     commands,
     common,
+    contenders,
     cost,
     limit,
     memory,
-    ours,
     pictures,
     pipeline,
     pipes,
@@ -40,36 +41,68 @@ from experiments.speed import (
     training,
 )
 from experiments.speed.__main__ import main
-from experiments.speed.race import BEST, FIXED, OURS, TIMM
+from experiments.speed.race import BEST, FIXED, OURS, TIMM, Entry, race
 
 MACHINE = {"cpu_model": "planted CPU", "cores": 2}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[int]]:
+    """Pools of tiny grey pictures instead of drawn ones; the sizes that were asked for."""
+    asked: list[int] = []
+
+    def pool(cache: Path, images: int, seed: int) -> Path:
+        asked.append(images)
+        root = cache / f"pool-{images}"
+        for name, count in zip(CLASSES, class_counts(images), strict=True):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                level = number % 256
+                Image.new("RGB", (8, 6), (level, 0, 0)).save(root / name / f"{number:05}.jpg")
+        (root / SYNTHETIC_MARKER).write_text("{}")
+        return root
+
+    monkeypatch.setattr(pictures, "cached_synthetic", pool)
+    return asked
+
 
 # --- processes and commands ------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_quick_race_is_recorded_and_rendered(tmp_path: Path) -> None:
-    main(["training", "--quick", "--out", str(tmp_path)])
-    record = json.loads((tmp_path / "training.json").read_text(encoding="utf8"))
+def test_a_quick_race_is_recorded_and_rendered(tmp_path: Path, drawn: list[int]) -> None:
+    main(["limit", "--quick", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "limit.json").read_text(encoding="utf8"))
     assert record["quick"]
-    assert record["command"] == "python -m experiments.speed training"
+    assert record["command"] == "python -m experiments.speed limit"
     (one,) = record["outcome"]
-    assert set(one["seconds"]) == {OURS, FIXED, TIMM, BEST}
-    assert all(len(seconds) == 3 and min(seconds) > 0 for seconds in one["seconds"].values())
-    # The cold epoch decodes all files first.
+    assert set(one["seconds"]) == {OURS, FIXED}
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in one["seconds"].values())
+    # The cold epoch finds, decodes and measures first.
     assert one["seconds"][OURS][0] > one["seconds"][OURS][1]
     text = (tmp_path / "README.md").read_text(encoding="utf8")
     assert "QUICK RUN" in text
     assert "MobileNetV3_Small: ours ÷ the fixed batch" in text
-    for picture in ("training.png", "training_epochs.png"):
-        assert (tmp_path / picture).stat().st_size > 5000
-        assert f"({picture})" in text
+    assert (tmp_path / "limit.png").stat().st_size > 5000
+    assert "(limit.png)" in text
+
+
+@pytest.mark.slow
+def test_timms_procedure_trains_on_the_same_images(drawn: list[int]) -> None:
+    entry = Entry("MobileNetV3_Small", 16, 64)
+    folder = pictures.pictures({"train": 64, "valid": 10})
+    found = race(entry, (BEST,), data_dir=folder, image_size=32, rounds=2, threads=1)
+    assert len(found["seconds"][BEST]) == 3
+    assert min(found["seconds"][BEST]) > 0
 
 
 def test_a_process_that_ends_says_why() -> None:
-    with pipes.Worker({"kind": "unknown contender"}) as worker:
-        with pytest.raises(BenchError, match="“unknown contender” ended with 1: KeyError"):
-            worker.ready()
+    said = "“unknown contender” ended with 1: KeyError"
+    with (
+        pipes.Worker({"kind": "unknown contender"}) as worker,
+        pytest.raises(BenchError, match=said),
+    ):
+        worker.ready()
 
 
 def test_environment_has_only_what_is_asked_for(
@@ -93,7 +126,9 @@ def test_the_gate_times_steps_and_not_the_wait() -> None:
             return super().readline()
 
     answers = io.StringIO()
-    gate = ours.Gate(pipes.Channel(Slow("epoch\n"), answers), None, memory_format="contiguous")
+    gate = contenders.Gate(
+        channel.Channel(Slow("epoch\n"), answers), None, memory_format="contiguous"
+    )
     for _ in gate.batches([(None, torch.zeros(3)), (None, torch.zeros(2))], 1):
         time.sleep(0.02)
     gate.epoch_done({"valid_seconds": 0.5}, 1)
@@ -107,7 +142,7 @@ def test_the_gate_times_steps_and_not_the_wait() -> None:
 
 def test_fixed_batches() -> None:
     batch = (torch.zeros(2, 3, 4, 4), torch.zeros(2))
-    found = ours.FixedBatches(batch, 3)
+    found = contenders.FixedBatches(batch, 3)
     assert len(found) == 3
     assert [one is batch for one in found] == [True] * 3
 
@@ -125,25 +160,6 @@ def test_anonymous_memory_grows_with_what_is_held() -> None:
 
 
 # --- pictures --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[int]]:
-    """Pools of empty files instead of drawn ones; the sizes that were asked for."""
-    asked: list[int] = []
-
-    def pool(cache: Path, images: int, seed: int) -> Path:
-        asked.append(images)
-        root = cache / f"pool-{images}"
-        for name, count in zip(CLASSES, class_counts(images), strict=True):
-            (root / name).mkdir(parents=True, exist_ok=True)
-            for number in range(count):
-                (root / name / f"{number:05}.jpg").touch()
-        (root / SYNTHETIC_MARKER).write_text("{}")
-        return root
-
-    monkeypatch.setattr(pictures, "cached_synthetic", pool)
-    return asked
 
 
 def test_parts_hold_every_class_and_no_file_twice(drawn: list[int]) -> None:
@@ -296,9 +312,7 @@ def test_bars_of_the_probe() -> None:
 
 
 def test_bars_of_the_start() -> None:
-    runs = [
-        {"wall_s": wall, "import_s": 3.0, "training_s": 1.0} for wall in (6.5, 5.9, 5.5, 7.0)
-    ]
+    runs = [{"wall_s": wall, "import_s": 3.0, "training_s": 1.0} for wall in (6.5, 5.9, 5.5, 7.0)]
     rows = startup.rows({"help_s": [0.2, 0.31, 0.29], "runs": runs})
     assert [row.met for row in rows] == [True, True, False]
     assert rows[1].found == "1.90 (1.50–3.00)"
@@ -377,9 +391,7 @@ def test_cost_is_a_line() -> None:
 # --- the table -------------------------------------------------------------------------------
 
 
-def test_a_bar_that_is_not_met_is_shown(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bar_that_is_not_met_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = [raced("ResNet18", ours=1.0, fixed_batch=s) for s in (0.951, 0.949)]
     record = {
         **record_of(outcome, image_size=224),

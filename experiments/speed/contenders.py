@@ -1,0 +1,163 @@
+"""What a contender's process does for us: train, train on a fixed batch, read, decode."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from bench.config import RunConfig
+from bench.data.device import finish
+from bench.data.parts import find_parts
+from bench.estimate import FORMATS
+from bench.train.engine import fit
+from experiments.speed import ours
+from experiments.speed.channel import Channel
+
+
+class Gate:
+    """Stands where the loop shows its progress: lets an epoch begin when it is asked for.
+
+    Args:
+        channel: to whoever asks.
+        begin: the clock when the first epoch was asked for; none: it has yet to be.
+        about: said with each answer.
+    """
+
+    def __init__(self, channel: Channel, begin: float | None, **about: Any) -> None:
+        self.channel, self.begin, self.about = channel, begin, about
+        self.seconds, self.images = 0.0, 0
+
+    def batches(self, loader: Any, epoch: int) -> Iterator[Any]:
+        """The loader's batches, and the time that all steps on them took."""
+        begin = self.channel.wait() if self.begin is None else self.begin
+        self.begin, self.images = None, 0
+        for batch in loader:
+            yield batch
+            self.images += len(batch[1])
+        self.seconds = time.perf_counter() - begin
+
+    def epoch_done(self, row: Mapping[str, float], best_epoch: int) -> None:
+        """Answer once validation is over too, so that nothing runs beside the next contender."""
+        valid = row["valid_seconds"]
+        self.channel.answer(self.seconds, self.images, valid_seconds=valid, **self.about)
+
+
+def train(job: ours.Job, channel: Channel) -> None:
+    """Train by the harness' own loop, with its loader; the first epoch holds all preparations.
+
+    These are: finding and hashing the files, building the cache, measuring the memory format.
+
+    Args:
+        job: ``variant``, ``data_dir``, ``image_size``, ``batch_size``, ``options``.
+        channel: to whoever asks for epochs.
+    """
+    options = ours.config_of(job)
+    ours.settle(options.threads)
+    model, mean, std = ours.model_of(job)
+    channel.ready()
+    begin = channel.wait()
+    parts, images = ours.decoded(options)
+    name, rate = ours.chosen_format(job)
+    loaders = ours.loaders_of(parts, images, options, (mean, std), step_images_per_s=rate)
+    gate = Gate(channel, begin, memory_format=name, workers=loaders["train"].num_workers)
+    _fit(model, name, loaders["train"], loaders["valid"], options, gate, (mean, std))
+
+
+def train_fixed(job: ours.Job, channel: Channel) -> None:
+    """The same loop and step on one batch that lies in memory.
+
+    Args:
+        job: as of :func:`train`; ``images`` of an epoch, ``valid_images``, ``memory_format``.
+        channel: to whoever asks for epochs.
+    """
+    ours.settle(ours.config_of(job).threads)
+    model, _, _ = ours.model_of(job)
+    size = job["batch_size"]
+    shape = (size, 3, job["image_size"], job["image_size"])
+    form = FORMATS[job["memory_format"]]
+    images = torch.randn(shape).contiguous(memory_format=form)
+    batch = (images, torch.arange(size) % ours.CLASSES)
+    train_part = FixedBatches(batch, job["images"] // size)
+    valid_part = FixedBatches(batch, job.get("valid_images", size) // size)
+    channel.ready()
+    gate = Gate(channel, None)
+    _fit(model, job["memory_format"], train_part, valid_part, ours.config_of(job), gate, None)
+
+
+@attrs.frozen
+class FixedBatches:
+    """A loader that gives one batch again and again."""
+
+    batch: tuple[torch.Tensor, torch.Tensor]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for _ in range(self.count):
+            yield self.batch
+
+
+def _fit(
+    model: nn.Module,
+    format_name: str,
+    train_part: Any,
+    valid_part: Any,
+    options: RunConfig,
+    gate: Gate,
+    normalisation: tuple[ours.Mean, ours.Mean] | None,
+) -> None:
+    model.to(memory_format=FORMATS[format_name])  # type: ignore[call-overload]
+
+    def prepare(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return batch if normalisation is None else finish(batch, ours.DEVICE, *normalisation)
+
+    with tempfile.TemporaryDirectory() as folder:
+        fit(
+            model,
+            train_part,
+            valid_part,
+            options,
+            device=ours.DEVICE,
+            prepare=prepare,
+            progress=gate,  # type: ignore[arg-type]
+            best_path=Path(folder) / "best_model.pt",
+            about={},
+        )
+
+
+def read(job: ours.Job, channel: Channel) -> None:
+    """Read the training part once an epoch on one core, augmented and normalised; no model."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    options = ours.config_of(job)
+    ours.settle(1)
+    _, mean, std = ours.model_of(job)
+    parts, images = ours.decoded(options)
+    loader = ours.loaders_of(parts, images, options, (mean, std))["train"]
+    channel.ready()
+    while True:
+        begin, seen = channel.wait(), 0
+        for batch in loader:
+            seen += len(finish(batch, ours.DEVICE, mean, std)[1])
+        channel.answer(time.perf_counter() - begin, seen)
+
+
+def decode_once(job: ours.Job, channel: Channel) -> None:
+    """Decode all images of the data on all cores into an empty cache: one epoch, once."""
+    options = ours.config_of(job)
+    ours.settle(options.threads)
+    parts = find_parts(options)
+    channel.ready()
+    begin = channel.wait()
+    _, images = ours.decoded(options, parts)
+    channel.answer(time.perf_counter() - begin, len(images.rows))
