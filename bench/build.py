@@ -5,6 +5,7 @@ What a timing process does not need is imported where it is used: every process 
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 from typing import Any
@@ -77,21 +78,35 @@ def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...
     return tuple(config["mean"]), tuple(config["std"])
 
 
+# Counts of this process. The variant stands in the value, so that its id is not given away again.
+_counted: dict[tuple[Any, ...], tuple[variants.Variant, dict[str, Any]]] = {}
+
+
 def count(
     variant: variants.Variant, num_classes: int, config: RunConfig, image_sizes: list[int]
 ) -> dict[str, Any]:
-    """The ``counts`` of a record: parameters, size and MACs of the model with this head."""
+    """The ``counts`` of a record: parameters, size and MACs of the model with this head.
+
+    Runs of one variant that differ in seed or fold only are counted once in a process. Nothing is
+    kept on disk: a count never outlives the code that it is of.
+    """
+    key = (id(variant), num_classes, config.dropout, config.reduction, *image_sizes)
+    if key not in _counted:
+        _counted[key] = variant, _count(variant, num_classes, config, image_sizes)
+    return copy.deepcopy(_counted[key][1])
+
+
+def _count(
+    variant: variants.Variant, num_classes: int, config: RunConfig, image_sizes: list[int]
+) -> dict[str, Any]:
     from bench.measure import complexity
 
     model = _random(variant, num_classes, config)
     attention = getattr(model, "attention", None)
-    return {
+    counts = {
         "num_classes": num_classes,
         "parameters": complexity.count_parameters(model),
         "parameters_declared": variant.declared_parameters(num_classes, config.reduction),
-        "parameters_1000_classes": complexity.count_parameters(
-            on_meta(variant, REFERENCE_CLASSES, config)
-        ),
         "attention_parameters": (
             complexity.count_parameters(attention) if isinstance(attention, nn.Module) else None
         ),
@@ -99,6 +114,22 @@ def count(
         "macs": [complexity.count_macs(model, size) for size in image_sizes],
         "gate_resnet18_gmacs": counter_gate(),
     }
+    # Last: the model gets another head.
+    wide = _with_classes(model, variant, REFERENCE_CLASSES, config)
+    return {**counts, "parameters_1000_classes": complexity.count_parameters(wide)}
+
+
+def _with_classes(
+    model: nn.Module, variant: variants.Variant, num_classes: int, config: RunConfig
+) -> nn.Module:
+    """The model with another head: timm exchanges that of its own; others are built anew."""
+    if variant.build is None:
+        model.backbone.reset_classifier(num_classes)  # type: ignore[operator, union-attr]
+        return model
+    try:
+        return on_meta(variant, num_classes, config)
+    except Exception:  # what reads values while it is built needs memory
+        return _random(variant, num_classes, config)
 
 
 @functools.cache

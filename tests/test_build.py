@@ -47,3 +47,86 @@ def test_pretrained_asks_timm_for_the_tagged_weights(monkeypatch: pytest.MonkeyP
     _, initial = build.build(variants.get("MobileNetV3_Small"), 3, RunConfig(pretrained=True))
     assert asked == [initial] == ["mobilenetv3_small_100.lamb_in1k"]
     assert timm.is_model(initial)
+
+
+# --- counting --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Image sizes that MACs were counted at, from an empty cache on."""
+    from bench.measure import complexity
+
+    sizes: list[int] = []
+    real = complexity.count_macs
+    monkeypatch.setattr(build, "_counted", {})
+    monkeypatch.setattr(build, "counter_gate", lambda: 1.8186)
+    monkeypatch.setattr(
+        complexity, "count_macs", lambda model, size: sizes.append(size) or real(model, size)
+    )
+    return sizes
+
+
+def tiny(**options) -> variants.Variant:
+    return variants.Variant(name="T", backbone="test_efficientnet", **options)
+
+
+def test_seeds_and_folds_of_a_variant_are_counted_once(counted: list[int]) -> None:
+    variant = tiny()
+    first = build.count(variant, 3, RunConfig(seed=0), [32, 64])
+    again = build.count(variant, 3, RunConfig(seed=5, epochs=2), [32, 64])
+    assert counted == [32, 64]
+    assert first == again
+    first["macs"][0]["gmacs"] = first["parameters"] = -1
+    assert build.count(variant, 3, RunConfig(), [32, 64]) == again
+    assert counted == [32, 64]
+
+
+def test_what_a_count_depends_on_is_counted_anew(counted: list[int]) -> None:
+    attention = (variants.CoordinateAttention(reduction=32),)
+    asked = [
+        (tiny(), 3, RunConfig(), [32]),
+        (tiny(attention=attention), 3, RunConfig(), [32]),
+        (tiny(attention=attention), 3, RunConfig(reduction=4), [32]),
+        (tiny(), 7, RunConfig(), [32]),
+        (tiny(), 3, RunConfig(), [64]),
+    ]
+    found = [build.count(*what) for what in asked]
+    assert len(counted) == 5
+    numbers = {(one["parameters"], one["macs"][0]["gmacs"]) for one in found}
+    assert len(numbers) == 5
+
+
+def test_a_count_that_failed_is_not_kept(counted: list[int], monkeypatch) -> None:
+    variant, real = tiny(), build._random
+    monkeypatch.setattr(build, "_random", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        build.count(variant, 3, RunConfig(), [32])
+    monkeypatch.setattr(build, "_random", real)
+    assert build.count(variant, 3, RunConfig(), [32])["parameters"] > 0
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_the_head_for_1000_classes_is_the_declared_one(name: str, counted: list[int]) -> None:
+    counts = build.count(variants.get(name), 4, RunConfig(), [32])
+    variant = variants.get(name)
+    assert counts["parameters"] == counts["parameters_declared"] == variant.declared_parameters(4)
+    assert counts["parameters_1000_classes"] == variant.declared_parameters(1000)
+
+
+@pytest.mark.parametrize("reads_values", [False, True])
+def test_a_model_of_its_own_is_built_anew_for_1000_classes(
+    reads_values: bool, counted: list[int]
+) -> None:
+    def make(num_classes: int, dropout: float, reduction: int | None) -> torch.nn.Module:
+        head = torch.nn.Linear(3, num_classes)
+        if reads_values:
+            head.bias.data += head.weight.sum().item()
+        return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), head)
+
+    counts = build.count(
+        variants.Variant(name="Own", backbone="own", build=make), 5, RunConfig(), [8]
+    )
+    assert (counts["parameters"], counts["parameters_1000_classes"]) == (20, 4000)
+    assert counts["attention_parameters"] is None
+    assert counts["macs"][0]["gmacs_matrix"] * 1e9 == pytest.approx(15)

@@ -1,0 +1,69 @@
+"""Where the seconds of a sweep went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench import costs
+from bench.costs import Costs
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock on."""
+    now = [100.0]
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
+
+    def move(seconds: float) -> None:
+        now[0] += seconds
+
+    return move
+
+
+def test_seconds_add_up_by_label(wait: Callable[[float], None]) -> None:
+    found = Costs({"checking": 1.5})
+    for seconds in (1.0, 2.5):
+        with found.of("counting"):
+            wait(seconds)
+        wait(7.0)
+    found.add("decoding", 4.0)
+    found.include({"counting": 0.5, "training": 9.0})
+    assert found.as_record() == {"checking": 1.5, "counting": 4, "decoding": 4, "training": 9}
+
+
+def test_what_fails_has_cost_time_too(wait: Callable[[float], None]) -> None:
+    found = Costs()
+
+    def fail() -> None:
+        with found.of("building"):
+            wait(2)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert found.as_record() == {"building": 2}
+
+
+def test_a_record_does_not_change_any_more() -> None:
+    known = {"tuning": 1.0}
+    found = Costs(known)
+    record = found.as_record()
+    found.add("tuning", 1.0)
+    assert (known, record) == ({"tuning": 1.0}, {"tuning": 1.0})
+    assert found.as_record() == {"tuning": 2.0}
+
+
+def test_the_line_sums_one_off_costs_beside_what_every_epoch_takes() -> None:
+    found = Costs({"decoding": 3.14, "validation": 14.2, "tuning": 0.04})
+    found.add("counting", 80.0)
+    found.add("training", 120.0)
+    assert found.line() == (
+        "one-off costs 83.2 s: decoding 3.1 s, counting 80.0 s; training 120.0 s, validation 14.2 s"
+    )
+
+
+def test_a_sweep_without_training_ends_with_its_one_off_costs() -> None:
+    assert Costs({"timing": 2.0}).line() == "one-off costs 2.0 s: timing 2.0 s"
+    assert Costs().line() == "one-off costs 0.0 s"
