@@ -6,12 +6,11 @@ the tolerances of tests/data/test_augment.py.
 
 from __future__ import annotations
 
-import functools
 import math
-from types import ModuleType
 
 import numpy as np
 
+from bench.data.opencv import opencv, warp
 from bench.data.transforms import ANGLE, BRIGHTNESS, FACTORS, FLIP, ORDER, SATURATION
 
 LEVELS = np.arange(256, dtype=np.float32)
@@ -39,21 +38,11 @@ def finish_image(
     cv2.LUT(pixels, table, dst=out)
 
 
-@functools.cache
-def opencv() -> ModuleType:
-    """OpenCV, told to start no threads: the batch is what is spread over them."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    return cv2
-
-
 def turn(pixels: np.ndarray, flip: bool, angle: float) -> np.ndarray:
     """Mirror left and right, then turn by degrees (counter-clockwise) about the centre, on black.
 
     Bilinear, both in one pass over the (S, S, 3) uint8 pixels.
     """
-    cv2 = opencv()
     size = len(pixels)
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     mirror, centre = -1.0 if flip else 1.0, (size - 1) / 2
@@ -64,14 +53,7 @@ def turn(pixels: np.ndarray, flip: bool, angle: float) -> np.ndarray:
             [sine, cosine, centre * (1 - sine - cosine)],
         ]
     )
-    return cv2.warpAffine(
-        pixels,
-        source,
-        (size, size),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(0, 0, 0),
-    )
+    return warp(pixels, source, size)
 
 
 def jitter(

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from bench.data.opencv import opencv, warp
+
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 )
@@ -29,6 +31,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Of them, those that lie on their side.
+SIDEWAYS = (5, 6, 7, 8)
 
 
 class UnreadableImage(Exception):
@@ -66,16 +70,31 @@ def load_rgb(path: Path, *, long_side: int | None = None) -> Image.Image:
         UnreadableImage: missing, truncated, not an image of :data:`FORMATS`, or more than
             :data:`MAX_PIXELS` pixels.
     """
+    return _decode(path, long_side)[0]
+
+
+def _decode(path: Path, long_side: int | None) -> tuple[Image.Image, tuple[float, float] | None]:
+    """The image; where it is smaller than its file says, the file's width and height in its pixels.
+
+    They are no whole numbers where the scale does not divide the file's.
+    """
     path = Path(path)
     try:
         with _quiet(), Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage(path, f"{width}×{height} pixels are too many to decode")
-            if long_side is not None:
-                _decode_coarsely(image, long_side)
+            times = 0 if long_side is None else max(image.size) // long_side
+            extent = None
+            if times > 1 and isinstance(image, JpegImageFile):
+                # Pillow looks at both sides: the shorter one is asked for in proportion.
+                done = image.draft(None, (max(1, width // times), max(1, height // times)))
+                extent = done and done[1][2:]
             image.load()
-            return _upright(_as_rgb(image), _orientation(image))
+            orientation = _orientation(image)
+            if extent is not None and orientation in SIDEWAYS:
+                extent = extent[::-1]
+            return _upright(_as_rgb(image), orientation), extent
     except UnreadableImage:
         raise
     # Pillow's decoders answer damaged bytes with almost any exception (OSError, SyntaxError,
@@ -109,7 +128,7 @@ def load_square(path: Path, size: int) -> np.ndarray:
     """(S, S, 3) uint8: :func:`square` of an image file, a JPEG decoded no finer than that needs.
 
     At 224, pixels of a photograph of 480×640 differ from those of the full decode by less than 2 of
-    255 in the mean; of another size the picture may lie up to one of the file's pixels aside.
+    255 in the mean.
 
     Args:
         path: the file.
@@ -118,16 +137,31 @@ def load_square(path: Path, size: int) -> np.ndarray:
     Raises:
         UnreadableImage: as :func:`load_rgb`.
     """
-    return np.asarray(square(load_rgb(path, long_side=size), size))
+    image, extent = _decode(path, size)
+    return (
+        np.asarray(square(image, size)) if extent is None else _square_coarse(image, extent, size)
+    )
 
 
-def _decode_coarsely(image: Image.Image, long_side: int) -> None:
-    """Tell the decoder of a JPEG to shrink, as long as the longer side keeps ``long_side``."""
-    times = max(image.size) // long_side
-    if times > 1 and isinstance(image, JpegImageFile):
-        # Pillow looks at both sides: the shorter one is asked for in proportion.
-        width, height = (max(1, length // times) for length in image.size)
-        image.draft(None, (width, height))
+def _square_coarse(image: Image.Image, extent: tuple[float, float], size: int) -> np.ndarray:
+    """:func:`square` of a coarsely decoded image, three times as fast.
+
+    Args:
+        image: its longer side is less than twice the size.
+        extent: width and height of the picture in it.
+        size: S in pixels.
+    """
+    cv2, pixels = opencv(), np.asarray(image)
+    side = max(extent)
+    scale = side / size
+    # Pillow's triangle has the variance scale² / 6 (in pixels²), OpenCV's 1 / 6. These weights have
+    # the rest: that of a pixel to each side is twice the one's share.
+    beside = max(0.0, (scale**2 - 1) / 12)
+    weights = np.array([beside, 1 - 2 * beside, beside])
+    pixels = cv2.sepFilter2D(pixels, -1, weights, weights)
+    # Where the centre of the first pixel lies, on black as wide as it is high.
+    left, top = ((scale - 1 - side + length) / 2 for length in extent)
+    return warp(pixels, np.array([[scale, 0, left], [0, scale, top]]), size)
 
 
 # --- modes -----------------------------------------------------------------------------------

@@ -33,6 +33,15 @@ def picture() -> np.ndarray:
     return pixels
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors are slow in several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def as_batch(pixels: np.ndarray) -> torch.Tensor:
     return reference.to_tensor(pixels)[None].float()
 
@@ -167,9 +176,13 @@ def test_the_backends_and_torchvision_agree(picture: np.ndarray) -> None:
 
 
 @pytest.mark.slow
-def test_the_pictures_are_distributed_as_torchvisions(picture: np.ndarray) -> None:
-    """Mean and spread over 2,000 draws, of the whole picture and of its pixels."""
+def test_the_pictures_are_distributed_as_torchvisions() -> None:
+    """Mean and spread over 2,000 draws, of the whole picture and of its pixels.
+
+    Its frame is black: what torchvision does at a turned edge is tested above.
+    """
     torch.manual_seed(1)
+    picture = np.pad(leaf(40, 40), ((4, 4), (4, 4), (0, 0)))
     theirs = reference.train_transform(MEAN, STD)
     image = reference.to_tensor(picture)
     expected = np.stack([theirs(image).permute(1, 2, 0).numpy() for _ in range(2000)])
@@ -181,5 +194,5 @@ def test_the_pictures_are_distributed_as_torchvisions(picture: np.ndarray) -> No
         assert one.mean() == pytest.approx(other.mean(), abs=0.5 / 255 / STD[channel])
     apart = own.mean(0) - expected.mean(0)
     noise = np.sqrt((own.var(0) + expected.var(0)) / 2000) + 1e-6
-    # 27,648 pixels: a few are 4.5 standard errors apart by chance; the turned edge is not equal.
-    assert (np.abs(apart) / noise > 4.5).mean() < 0.02
+    # 6,912 values, of which a few are 4 standard errors apart by chance.
+    assert (np.abs(apart) / noise > 4).mean() < 0.005

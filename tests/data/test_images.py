@@ -267,10 +267,10 @@ def test_square_of_a_long_thin_image_needs_no_gigabytes(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("shape", "bound"), [((640, 480), 2), ((480, 640), 2), ((641, 479), 5), ((1281, 1279), 5)]
+    ("shape", "bound"), [((640, 480), 2), ((480, 640), 2), ((641, 479), 2), ((1281, 1279), 2)]
 )
 def test_a_jpeg_is_decoded_no_finer_than_needed(tmp_path: Path, shape, bound: float) -> None:
-    """Levels of 255 from the full decode in the mean; odd sizes are up to a pixel aside."""
+    """Levels of 255 from the full decode in the mean, odd sizes too."""
     path = save_leaf(tmp_path / "leaf.jpg", *shape)
     assert max(load_rgb(path, long_side=224).size) == -(
         -max(shape) // (2 if max(shape) < 896 else 4)
