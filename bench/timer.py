@@ -145,7 +145,7 @@ class Timer:
             return lambda: self._forward(host.to(device, non_blocking=True), amp)
         if case.clock == "pipeline":
             batch = self._pipeline(case, form)
-            return lambda: self._forward(batch().to(device, non_blocking=True), amp)
+            return lambda: self._forward(batch(), amp)
         return lambda: self._forward(images, amp)
 
     def _in_mode(self, case: Any, images: Any, amp: str) -> Callable[[], object]:
@@ -198,24 +198,42 @@ class Timer:
         import itertools
         from concurrent.futures import ThreadPoolExecutor
 
-        import numpy as np
         import torch
 
         from bench.build import normalisation
-        from bench.data.images import load_rgb, square
-        from bench.data.transforms import eval_transform
+        from bench.data.augment import finish_image
+        from bench.data.dataset import Batch
+        from bench.data.device import finish
+        from bench.data.images import load_square
+        from bench.data.transforms import level_table
 
-        transform = eval_transform(*normalisation(self.model))
+        mean, std = normalisation(self.model)
+        table, device = level_table(mean, std), torch.device(case.device)
+        on_gpu = case.device == "cuda"
+        shape = (case.batch_size, case.image_size, case.image_size, 3)
+        labels = torch.zeros(case.batch_size, dtype=torch.int64)
         paths = itertools.cycle(self.job["images"])
         pool = ThreadPoolExecutor(case.threads)
 
-        def decode(path: str) -> torch.Tensor:
-            pixels = np.array(square(load_rgb(Path(path)), case.image_size))
-            return transform(torch.from_numpy(pixels).permute(2, 0, 1))
-
         def batch() -> torch.Tensor:
-            chosen = list(itertools.islice(paths, case.batch_size))
-            return torch.stack(list(pool.map(decode, chosen))).contiguous(memory_format=form)
+            dtype = torch.uint8 if on_gpu else torch.float32
+            images = torch.empty(shape, dtype=dtype, pin_memory=on_gpu)
+            out = images.numpy()
+
+            def fill(number: int, path: str) -> None:
+                pixels = load_square(Path(path), case.image_size)
+                if on_gpu:
+                    out[number] = pixels
+                else:
+                    finish_image(pixels, table, out[number])
+
+            chosen = itertools.islice(paths, case.batch_size)
+            list(pool.map(fill, range(case.batch_size), chosen))
+            if not on_gpu:
+                images = images.permute(0, 3, 1, 2)
+            return finish(Batch(images, labels, None), device, mean, std)[0].contiguous(
+                memory_format=form
+            )
 
         return batch
 

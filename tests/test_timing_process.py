@@ -95,8 +95,10 @@ def test_the_pipeline_decodes_the_jobs_images_in_turn(
     from bench.data import images as decoding
 
     asked: list[str] = []
-    load = decoding.load_rgb
-    monkeypatch.setattr(decoding, "load_rgb", lambda path: asked.append(path.name) or load(path))
+    load = decoding.load_square
+    monkeypatch.setattr(
+        decoding, "load_square", lambda path, size: asked.append(path.name) or load(path, size)
+    )
     paths = sorted(photos.glob("*/*.png"))[:3]
     timer = Timer(job_of(tiny_plugin, images=[str(path) for path in paths]))
     step = timer._step(CLOCKS["pipeline"], torch.device("cpu"), "off")
