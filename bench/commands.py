@@ -58,7 +58,9 @@ def _summary(folder: Path, record: dict[str, Any]) -> dict[str, str]:
         "valid acc": f"{metrics['valid_acc']:.3f}",
         "macro-F1": f"{training['best_macro_f1']:.3f}",
         "best epoch": f"{metrics['best_epoch']}/{training['epochs_run']}",
-        "train images/s": f"{training['images_per_s']:.1f}",
+        "train images/s": (
+            "n/a" if training["images_per_s"] is None else f"{training['images_per_s']:.1f}"
+        ),
         "images/s": "n/a" if fps is None else f"{fps:.1f}",
         "parameters": f"{record['counts']['parameters']:,}",
         "folder": str(folder),

@@ -119,6 +119,7 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
     with sweep.costs.of("building"):
         model, initial = build.build(variant, parts.num_classes, config)
     mean, std = build.normalisation(model)
+    noted = [] if sweep.features is None else list(sweep.features.notes)
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"])
     memory = PeakMemory(device)
@@ -145,6 +146,8 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         },
     )
     _count_costs(sweep, result)
+    if sweep.features is not None:
+        record["warnings"] += [note for note in sweep.features.notes if note not in noted]
     record["training"] = _training_record(sweep, result, initial, memory, setup)
     names = parts.index.paths
     record["validation"] = result.best.as_record([names[p] for p in parts.used.valid])
@@ -174,7 +177,7 @@ def _count_costs(sweep: Sweep, result: TrainResult) -> None:
 def _training_record(
     sweep: Sweep, result: TrainResult, initial: str, memory: PeakMemory, setup: Setup
 ) -> dict[str, Any]:
-    config, loader = sweep.config, setup.loaders["train"]
+    config, loader, facts = sweep.config, setup.loaders["train"], setup.as_record()
     peak = memory.peak_mb()
     seconds = sum(row["train_seconds"] for row in result.epochs)
     return {
@@ -188,12 +191,15 @@ def _training_record(
         "seconds": result.seconds,
         "peak_memory_mb": peak,
         "peak_memory_kind": memory.kind,
-        "images_per_s": len(loader.dataset) * len(result.epochs) / seconds,
+        # Features that another variant has computed are read, not trained on: no speed of this one.
+        "images_per_s": None
+        if (facts["features"] or {}).get("train_batches_read")
+        else len(loader.dataset) * len(result.epochs) / seconds,
         "steps_per_epoch": len(loader),
         "attention_lr": config.head_lr if config.attention_lr == "head" else config.base_lr,
         "initial_weights": initial,
         "frozen_backbone": config.freeze_backbone,
-        "setup": setup.as_record(),
+        "setup": facts,
         "epochs": result.epochs,
     }
 

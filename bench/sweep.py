@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +19,7 @@ from bench.check import Checked, Run, all_positions
 from bench.config import RunConfig
 from bench.costs import Costs
 from bench.data.cache import DecodedImages
-from bench.data.parts import decode_images
+from bench.data.parts import cache_folder, decode_images
 from bench.fleet import Job, train_all
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
@@ -82,7 +83,9 @@ def run_sweep(
         images = _decode(checked, config, stream)
     with costs.of("timing"):
         timed = _time(checked, config, images, plugins, stream)
-    with tempfile.TemporaryDirectory(prefix="paddy-bench-features-") as folder:
+    with _features_folder() as folder:
+        # Pictures and features share the limit.
+        left = max(0.0, config.cache_limit - images.describe()["bytes"])
         shared = Sweep(
             id=sweep_id,
             command=command,
@@ -94,11 +97,11 @@ def run_sweep(
             timed=timed,
             stream=stream,
             rates=checked.rates,
-            features=FeatureStore(Path(folder), config.cache_limit, stream),
+            features=FeatureStore(folder, left, stream),
         )
         planned = [
-            (_of_run(shared, run, images), variant, _label(run, checked.runs))
-            for run in checked.runs
+            (sweep, variant, _label(sweep.run, checked.runs))
+            for sweep in [_of_run(shared, run, images) for run in checked.runs]
             for variant in chosen
         ]
         if len(checked.devices) > 1:
@@ -121,6 +124,19 @@ def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:
     return attrs.evolve(shared, run=readable, data=readable.parts.as_record(images))
 
 
+@contextmanager
+def _features_folder() -> Iterator[Path]:
+    """Beside the decoded images, since the system's folder for temporary files may be memory."""
+    parent = cache_folder()
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="features-", dir=parent)
+    except OSError:
+        folder = tempfile.TemporaryDirectory(prefix="paddy-bench-features-")
+    with folder as name:
+        yield Path(name)
+
+
 def _train_in_turn(planned: Sequence[Planned]) -> Done:
     done: Done = []
     for number, (sweep, variant, label) in enumerate(planned):
@@ -129,9 +145,15 @@ def _train_in_turn(planned: Sequence[Planned]) -> Done:
         again = any(_backbone(later) == _backbone(variant) for later in rest)
         needed = frozenset([variant.name]) if again else frozenset()
         done.append(run_variant(attrs.evolve(sweep, needed_later=needed), variant))
-        if not again and sweep.features is not None:
-            sweep.features.drop()
-        _tell_failure(done[-1][1], label, sweep.stream)
+        record = done[-1][1]
+        _tell_failure(record, label, sweep.stream)
+        if sweep.features is not None:
+            setup = (record["training"] or {}).get("setup", {})
+            backbone = (setup.get("features") or {}).get("backbone")
+            if not rest:
+                sweep.features.drop()
+            elif backbone and not again:
+                sweep.features.drop(backbone)
     return done
 
 

@@ -94,7 +94,9 @@ for _name in TIMINGS:
 def train_images_per_s(record: Record) -> Value:
     """Training images/s, with what two runs must share to be compared."""
     training, config = record.get("training") or {}, record.get("config") or {}
-    speed = training.get("images_per_s")
+    speed, setup = training.get("images_per_s"), training.get("setup") or {}
+    if (setup.get("features") or {}).get("train_batches_read"):
+        return missing("read features that another variant had computed")
     if speed is None:
         return missing("training speed not recorded")
     keys = ("batch_size", "image_size", "freeze_backbone")
@@ -105,6 +107,8 @@ def train_images_per_s(record: Record) -> Value:
         setting={
             **{key.replace("_", " "): config.get(key) for key in keys},
             "mixed precision": training.get("amp"),
+            "memory format": setup.get("memory_format"),
+            "forward pass": (setup.get("forward") or {}).get("chosen"),
             "machine": machine_of(record),
             "device": training.get("device_name"),
             "threads": (record.get("environment") or {}).get("threads"),

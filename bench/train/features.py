@@ -92,6 +92,7 @@ def as_record(shared: Mapping[str, FeatureBatches] | None, store: FeatureStore) 
         "backbone": batches[0].key.backbone if batches else None,
         "batches_computed": sum(part.computed for part in batches),
         "batches_read": sum(part.read for part in batches),
+        "train_batches_read": shared["train"].read if shared else 0,
         "stored_bytes": store.used_bytes,
     }
 
