@@ -5,6 +5,7 @@ Every run is kept under ``.benchmarks/``; ``pytest-benchmark compare`` there sho
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from PIL import Image
 
 import variants
 from bench.config import RunConfig
-from bench.data.images import load_rgb, square
-from bench.data.transforms import eval_transform, train_transform
+from bench.data.augment import finish_image
+from bench.data.images import load_square
+from bench.data.transforms import draw_epoch, level_table
 from bench.measure.complexity import count_macs
 from bench.report import render
 from bench.results import load_records, write_json
@@ -73,15 +75,20 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("transform", [train_transform, eval_transform], ids=["train", "eval"])
-def test_decode_and_transform(benchmark, photo, transform) -> None:
-    prepare = transform(HALF, HALF)
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("cached", [True, False], ids=["cache", "jpeg"])
+def test_preparing_an_image(benchmark, photo, cached: bool, train: bool) -> None:
+    """One core, from the pixels that the cache keeps or from the file."""
+    pixels, table = load_square(photo, SIZE), level_table(HALF, HALF)
+    draws = itertools.cycle(draw_epoch(64, 0, 1))
+    out = np.empty((SIZE, SIZE, 3), np.float32)
 
-    def load() -> torch.Tensor:
-        pixels = np.asarray(square(load_rgb(photo), SIZE))
-        return prepare(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+    def prepare() -> None:
+        source = pixels if cached else load_square(photo, SIZE)
+        finish_image(source, table, out, next(draws) if train else None)
 
-    assert benchmark(load).shape == (3, SIZE, SIZE)
+    benchmark(prepare)
+    assert out.std() > 0.1
 
 
 def test_counting(benchmark) -> None:
