@@ -467,6 +467,7 @@ def test_a_file_that_was_cut_or_removed_is_computed_again(tmp_path, store) -> No
 def test_a_file_that_is_cut_while_it_is_read_is_an_error(store) -> None:
     model = build(TINY)
     freeze_backbone(model)
+    set_training(model, frozen=True)
     list(shared_batches(model, store)["valid"])
     [path] = store.folder.iterdir()
     batches = iter(shared_batches(model, store)["valid"])
