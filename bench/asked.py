@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import variants
-from bench.cli import flags_of
 from bench.errors import BenchError
-from bench.presets import Resolved, resolve
+from bench.flags import flags_of
+
+if TYPE_CHECKING:
+    from bench.presets import Resolved
 
 
 def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
@@ -32,6 +34,8 @@ def resolved_options(parsed: Namespace) -> Resolved:
     Raises:
         BenchError: a value out of its bounds.
     """
+    from bench.presets import resolve
+
     return resolve(flags_of(parsed), preset=getattr(parsed, "preset", None))
 
 

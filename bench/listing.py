@@ -8,7 +8,6 @@ from typing import Any
 import variants
 from bench.asked import asked_classes, chosen_variants, print_json, resolved_options, text_table
 from bench.errors import BenchError
-from bench.presets import load_presets
 
 
 def list_(parsed: Namespace, command_line: str) -> int:
@@ -61,6 +60,8 @@ def _thousands(number: Any) -> str:
 
 
 def _list_presets(as_json: bool) -> int:
+    from bench.presets import load_presets
+
     presets = load_presets().values()
     if as_json:
         print_json(

@@ -6,15 +6,16 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import attrs
 
+from bench import ENVIRONMENT_PREFIX
 from bench.config import RunConfig, build, options, parse_value
 from bench.errors import BenchError
 
-ENVIRONMENT_PREFIX = "PADDY_BENCH_"
+FOLDER = Path(__file__).parent
 SOURCES = ("flag", "environment", "preset", "default")
 
 
@@ -32,9 +33,8 @@ class Preset:
 
 def load_presets() -> dict[str, Preset]:
     """All presets by name, their expected figures joined from the file of documented numbers."""
-    texts = resources.files("bench")
-    presets = tomllib.loads(texts.joinpath("presets.toml").read_text(encoding="utf8"))
-    documented = tomllib.loads(texts.joinpath("report", "claims.toml").read_text(encoding="utf8"))
+    presets = _read("presets.toml")
+    documented = _read("report/claims.toml")
     return {
         name: Preset(
             name=name,
@@ -46,6 +46,15 @@ def load_presets() -> dict[str, Preset]:
         )
         for name, entry in presets.items()
     }
+
+
+def preset_names() -> list[str]:
+    """Their names alone: the file of documented numbers is long, and ``--help`` needs none."""
+    return list(_read("presets.toml"))
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((FOLDER / name).read_text(encoding="utf8"))
 
 
 def get_preset(name: str) -> Preset:
