@@ -545,3 +545,36 @@ def test_rows_nobody_wrote_take_no_disk(tmp_path: Path) -> None:
     assert status.st_size > 1.5e9
     assert status.st_blocks * 512 < 1e6
     assert np.load(tmp_path / "one" / "pixels.npy", mmap_mode="r").shape == (10_000, 224, 224, 3)
+
+
+def test_a_file_that_was_replaced_is_not_written_to(look, folder: Path) -> None:
+    """Marks beside rows that another file lacks would be black pictures."""
+    file = look([0]).file
+    pixelfile.remove(only_folder(folder))
+    look([1])
+    writer = pixelfile.RowWriter(file)
+    writer.write(2, np.ones((SIZE, SIZE, 3), np.uint8))
+    writer.mark([2])
+    writer.close()
+    assert "replaced" in str(writer.error)
+    assert look([1]).file.done().tolist() == [False, True] + [False] * 38
+
+
+def test_a_damaged_file_that_cannot_be_replaced(look, folder, lines, monkeypatch) -> None:
+    look()
+    (only_folder(folder) / "done").write_bytes(b"")
+
+    def refuse(self, target) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert look().describe()["kind"] == "decoded at each access"
+    assert "a damaged file is in the way" in warned(lines, folder)
+    assert len(list((folder / "decoded").iterdir())) == 1
+
+
+def test_an_image_that_was_removed_meanwhile(photos: Path, folder: Path) -> None:
+    index = index_of(photos)
+    (photos / "blast" / "000.png").unlink()
+    images = open_images(index, range(40), image_size=SIZE, cache=folder, limit=1e9, workers=1)
+    assert images.unreadable == (("blast/000.png", "no such file or directory"),)
