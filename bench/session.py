@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -84,9 +85,15 @@ class Session:
         self.orders: list[list[str]] = []
         self.notes = list(plan.notes)
         self.together = 1
+        self._exports = ""
 
     def run(self) -> Timed:
         """Time round after round; a round that would pass the budget is not begun."""
+        with tempfile.TemporaryDirectory(prefix="paddy-bench-exports-") as folder:
+            self._exports = folder
+            return self._run()
+
+    def _run(self) -> Timed:
         begin, load_before = time.monotonic(), others_load()
         number = 0
         while number < self.plan.rounds and not all(self.errors.values()):
@@ -161,6 +168,7 @@ class Session:
             "cases": [attrs.asdict(case) for case in self.cases],
             "plugins": self.plugins,
             "images": self.images,
+            "exports": self._exports,
             "failed": {
                 str(self.cases.index(case)): reason
                 for case, reason in self.failed.get(entry, {}).items()

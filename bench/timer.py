@@ -149,14 +149,14 @@ class Timer:
         return lambda: self._forward(images, amp)
 
     def _in_mode(self, case: Any, images: Any, amp: str) -> Callable[[], object]:
-        """A step of another mode than eager; exports are kept for the next case."""
+        """A step of another mode than eager."""
         import torch
 
         from bench.measure.modes import Modes
 
         self.model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
         if self._modes is None:
-            self._modes = Modes(self.model)
+            self._modes = Modes(self.model, Path(self.job["exports"]) / self.job["variant"])
         prepared = self._modes.prepare(case, images, functools.partial(self._run, amp=amp))
         self._facts = prepared.facts
         return prepared.step

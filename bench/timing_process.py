@@ -37,8 +37,9 @@ class TimingProcess:
     """A fresh process that waits to time one variant.
 
     Args:
-        job: ``variant``, ``num_classes``, ``config``, ``cases``, ``plugins``, ``images``, and in
-            ``failed`` by the number of a case why it is not tried again.
+        job: ``variant``, ``num_classes``, ``config``, ``cases``, ``plugins``, ``images``,
+            ``exports`` (a folder that the processes of a session share), and in ``failed`` by the
+            number of a case why it is not tried again.
     """
 
     def __init__(self, job: Mapping[str, Any]) -> None:

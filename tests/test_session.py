@@ -242,6 +242,7 @@ def test_a_mode_that_fails_is_an_entry_with_its_reason_and_the_rest_goes_on(play
 def test_a_mode_that_failed_is_not_tried_again(played) -> None:
     played.broken_modes["A", "folded"] = "no"
     run(cases=(LATENCY, BATCHED, FOLDED))
+    assert len({job["exports"] for job in played.jobs}) == 1
     told = [job["failed"] for job in played.jobs if job["variant"] == "A"]
     assert told == [{}, *[{"2": "no"}] * 3]
     assert all(job["failed"] == {} for job in played.jobs if job["variant"] != "A")

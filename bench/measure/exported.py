@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -65,6 +66,21 @@ def export_onnx(model: nn.Module, image_size: int) -> Exported:
         "versions": {"torch": str(torch.__version__), **versions},
     }
     return Exported(exported, facts)
+
+
+def shared_export(model: nn.Module, image_size: int, folder: Path) -> Exported:
+    """The export of a model that lies in a folder, made where it does not.
+
+    Args:
+        folder: of this very model; processes come here one after the other.
+    """
+    file, about = folder / f"{image_size}.onnx", folder / f"{image_size}.json"
+    if not about.exists():
+        exported = export_onnx(model, image_size)
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(exported.onnx)
+        about.write_text(json.dumps(exported.facts), encoding="utf8")
+    return Exported(file.read_bytes(), json.loads(about.read_text(encoding="utf8")))
 
 
 def check_onnxruntime(case: Case) -> str:

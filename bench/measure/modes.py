@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,14 +17,13 @@ from torch import nn
 from bench.errors import BenchError
 from bench.measure.cases import CHANNELS_LAST, EAGER, Case
 from bench.measure.exported import (
-    Exported,
     ModeFailed,
     Read,
     Step,
     check_onnxruntime,
-    export_onnx,
     in_onnxruntime,
     in_openvino,
+    shared_export,
 )
 from bench.measure.folding import fold
 
@@ -48,7 +48,8 @@ class Prepared:
     Attributes:
         step: does the work of one step.
         facts: the ``mode_facts`` of a record: ``compile_s``, ``export_s`` and ``load_s`` (seconds),
-            ``max_difference`` of the outputs (absolute), ``versions``, and what a mode adds.
+            ``max_difference`` and ``max_relative_difference`` of the outputs, ``versions``, and
+            what a mode adds.
     """
 
     step: Step
@@ -85,11 +86,11 @@ class Modes:
 
     Args:
         model: in eval mode, on the device of the cases.
+        exports: folder that holds the exports of this very model, for processes to share.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self._exports: dict[int, Exported] = {}
+    def __init__(self, model: nn.Module, exports: Path) -> None:
+        self.model, self.exports = model, exports
 
     def prepare(self, case: Case, images: torch.Tensor, forward: Forward) -> Prepared:
         """A step of the case's mode, whose outputs are those of the eager model.
@@ -111,24 +112,22 @@ class Modes:
             own = copy.deepcopy(self.model).to(memory_format=form)  # type: ignore[call-overload]
             step = _in_torch(own, case, functools.partial(forward, own, images), facts)
             read = _as_it_is
-        facts["max_difference"] = compare(expected, read(step()), tolerance_of(case))
+        facts |= compare(expected, read(step()), tolerance_of(case))
         return Prepared(step, facts)
 
     def _exported(
         self, case: Case, images: torch.Tensor, facts: dict[str, Any]
     ) -> tuple[Step, Read]:
-        """A step of the model as ONNX, which is exported once for an image size."""
+        """A step of the model as ONNX, which the first process exports for an image size."""
         if case.amp:
             raise ModeFailed("exported in float32, not timed with mixed precision")
         if case.mode == "openvino" and case.device != "cpu":
             raise ModeFailed("OpenVINO is timed on the CPU only")
         if case.mode == "onnxruntime":
             check_onnxruntime(case)
-        size = images.shape[-1]
-        if size not in self._exports:
-            self._exports[size] = export_onnx(self.model, size)
+        exported = shared_export(self.model, images.shape[-1], self.exports)
         run = in_onnxruntime if case.mode == "onnxruntime" else in_openvino
-        return run(self._exports[size], case, images, facts)
+        return run(exported, case, images, facts)
 
 
 def _in_torch(own: nn.Module, case: Case, step: Step, facts: dict[str, Any]) -> Step:
@@ -174,8 +173,8 @@ def tolerance_of(case: Case) -> float:
     return TOLERANCES.get(case.mode, TOLERANCE)
 
 
-def compare(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> float:
-    """The largest absolute difference of two outputs.
+def compare(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> dict[str, float]:
+    """The largest difference of two outputs, absolute and relative to the largest output.
 
     Raises:
         ModeFailed: it is above ``tolerance`` times the largest expected output, or no number.
@@ -192,7 +191,10 @@ def compare(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> fl
             f"its outputs differ from the eager model's by {difference:.2g}, whose largest is "
             f"{largest:.2g}: more than {tolerance:g} of that"
         )
-    return difference
+    return {
+        "max_difference": difference,
+        "max_relative_difference": difference / largest if largest else 0.0,
+    }
 
 
 def _as_it_is(output: torch.Tensor) -> torch.Tensor:

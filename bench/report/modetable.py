@@ -32,7 +32,7 @@ RAW = (
     *(field.name for field in attrs.fields(Setting)), "batch_size", "memory_format",
     "rounds", "seconds_per_step", "seconds_low", "seconds_high", "ratio_to_eager", "ratio_low",
     "ratio_high", "p_value", "verdict", "best", "noise_floor", "comparisons", *SECONDS,
-    "max_difference", "error",
+    "max_difference", "max_relative_difference", "error",
 )  # fmt: skip
 
 
@@ -91,7 +91,8 @@ def _row(found: Mapping[str, ModeTimings], name: str, mode: str) -> list[str]:
     for regime, entry in zip(REGIMES, entries, strict=True):
         cells += _figures(found[regime], name, mode, entry, latency=regime == "latency")
     facts = [entry.get("mode_facts") or {} for entry in entries]
-    seen = [fact["max_difference"] for fact in facts if fact.get("max_difference") is not None]
+    key = "max_relative_difference"
+    seen = [fact[key] for fact in facts if fact.get(key) is not None]
     cells.append("reference" if mode == EAGER else f"{max(seen):.1e}" if seen else "n/a")
     cells.append("0" if mode == EAGER else _preparation(facts))
     cells.append("; ".join(distinct(mark for entry in entries if (mark := marks(entry)))))
@@ -137,7 +138,7 @@ def _raw(
         ratio and ratio.ratio, ratio and ratio.low, ratio and ratio.high, ratio and ratio.p_value,
         timings.verdict(name, mode), mode in timings.best(name), timings.floor(mode),
         timings.comparisons, *(facts.get(key) for key in SECONDS), facts.get("max_difference"),
-        entry.get("mode_error"),
+        facts.get("max_relative_difference"), entry.get("mode_error"),
     )  # fmt: skip
     return dict(zip(RAW, values, strict=True))
 
@@ -167,9 +168,9 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
         f"for all pairs of modes of the table, {families}, and a difference above both "
         f"{100 * LEAST_DIFFERENCE:g} % and the noise floor; otherwise ~ tie. Best: no other mode "
         "of the variant is declared faster; ~ best: it shares that with others.",
-        "Outputs are compared with eager's before timing (largest absolute difference shown). "
+        "Outputs are compared with eager's before timing: largest difference ÷ largest output. "
         "Seconds before the first image are the longest of all processes: compiled code comes "
-        "from a cache where it was compiled before.",
+        "from a cache where it was compiled before, and an export is made once for all processes.",
         *_packages(entries),
     )
 

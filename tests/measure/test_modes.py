@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from bench.errors import BenchError
-from bench.measure import modes
+from bench.measure import exported, modes
 from bench.measure.cases import Case
 from bench.measure.exported import ModeFailed
 from bench.measure.modes import Modes, compare, reason_of, require_packages, tolerance_of
@@ -38,6 +39,10 @@ def small() -> nn.Module:
 def forward(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         return model(images)
+
+
+def modes_of(model: nn.Module, exports: Path = Path("none")) -> Modes:
+    return Modes(model, exports)
 
 
 def images_of(case: Case) -> torch.Tensor:
@@ -85,7 +90,9 @@ def test_modes_without_their_clock_are_refused() -> None:
 
 def test_the_largest_difference_is_given_and_bounded() -> None:
     expected = torch.tensor([[1.0, -4.0]])
-    assert compare(expected, expected + 0.002, 1e-3) == pytest.approx(0.002, rel=1e-3)
+    found = compare(expected, expected + 0.002, 1e-3)
+    assert found["max_difference"] == pytest.approx(0.002, rel=1e-3)
+    assert found["max_relative_difference"] == pytest.approx(0.0005, rel=1e-3)
     message = r"differ .* by 0\.5, whose largest is 4: more than 0\.001"
     with pytest.raises(ModeFailed, match=message):
         compare(expected, expected + 0.5, 1e-3)
@@ -126,7 +133,7 @@ def test_channels_last_changes_a_copy_only() -> None:
         seen.append(images.is_contiguous(memory_format=torch.channels_last))
         return forward(module, images)
 
-    prepared = Modes(model).prepare(case, images_of(case), watched)
+    prepared = modes_of(model).prepare(case, images_of(case), watched)
     prepared.step()
     assert seen == [False, True, True]
     assert model[0].weight.is_contiguous()
@@ -136,7 +143,7 @@ def test_channels_last_changes_a_copy_only() -> None:
 def test_folded_gives_eagers_outputs_and_leaves_the_model() -> None:
     model, case = small(), in_mode("folded")
     images = images_of(case)
-    prepared = Modes(model).prepare(case, images, forward)
+    prepared = modes_of(model).prepare(case, images, forward)
     assert torch.allclose(prepared.step(), forward(model, images), atol=1e-5)
     assert prepared.facts["folded"] == 1
     assert isinstance(model[1], nn.BatchNorm2d)
@@ -145,7 +152,7 @@ def test_folded_gives_eagers_outputs_and_leaves_the_model() -> None:
 def test_a_model_without_batch_norm_cannot_be_folded() -> None:
     model, case = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)), in_mode("folded")
     with pytest.raises(ModeFailed, match="no batch norm follows a convolution"):
-        Modes(model).prepare(case, images_of(case), forward)
+        modes_of(model).prepare(case, images_of(case), forward)
 
 
 class Elsewhere(nn.Module):
@@ -164,13 +171,13 @@ class Elsewhere(nn.Module):
 def test_outputs_that_a_mode_changes_are_a_reason_not_to_time_it() -> None:
     case = in_mode("folded")
     with pytest.raises(ModeFailed, match="its outputs differ from the eager model's"):
-        Modes(Elsewhere().eval()).prepare(case, images_of(case), forward)
+        modes_of(Elsewhere().eval()).prepare(case, images_of(case), forward)
 
 
 def test_an_unknown_mode_is_named() -> None:
     case = in_mode("tensorrt")
     with pytest.raises(ModeFailed, match="no mode is called tensorrt"):
-        Modes(small()).prepare(case, images_of(case), forward)
+        modes_of(small()).prepare(case, images_of(case), forward)
 
 
 # --- exported --------------------------------------------------------------------------------
@@ -179,10 +186,10 @@ def test_an_unknown_mode_is_named() -> None:
 def test_exported_models_are_not_timed_where_they_cannot_be() -> None:
     half = in_mode("onnxruntime", amp=True)
     with pytest.raises(ModeFailed, match="not timed with mixed precision"):
-        Modes(small()).prepare(half, images_of(half), forward)
+        modes_of(small()).prepare(half, images_of(half), forward)
     on_gpu = in_mode("openvino", device="cuda")
     with pytest.raises(ModeFailed, match="on the CPU only"):
-        Modes(small()).prepare(on_gpu, images_of(on_gpu), forward)
+        modes_of(small()).prepare(on_gpu, images_of(on_gpu), forward)
 
 
 def test_onnxruntime_without_cuda_says_what_to_install() -> None:
@@ -191,29 +198,43 @@ def test_onnxruntime_without_cuda_says_what_to_install() -> None:
         pytest.skip("this onnxruntime has CUDA")
     case = in_mode("onnxruntime", device="cuda")
     with pytest.raises(ModeFailed, match="no CUDAExecutionProvider: pip install onnxruntime-gpu"):
-        Modes(small()).prepare(case, images_of(case), forward)
+        modes_of(small()).prepare(case, images_of(case), forward)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mode", ["onnxruntime", "openvino"])
 def test_an_export_gives_eagers_outputs_at_every_batch_and_is_made_once(
-    mode: str, monkeypatch
+    mode: str, tmp_path: Path, monkeypatch
 ) -> None:
     for package in modes.PACKAGES[mode]:
         pytest.importorskip(package)
-    exports: list[int] = []
-    export = modes.export_onnx
+    made: list[int] = []
+    export = exported.export_onnx
     monkeypatch.setattr(
-        modes, "export_onnx", lambda model, size: exports.append(size) or export(model, size)
+        exported, "export_onnx", lambda model, size: made.append(size) or export(model, size)
     )
-    ours = Modes(small())
     for batch in (1, 2):
+        # As two processes of a session: each has the model, and the folder of exports.
         case = in_mode(mode, batch_size=batch)
+        ours = modes_of(small(), tmp_path / "exports" / "Small")
         prepared = ours.prepare(case, images_of(case), forward)
         assert prepared.facts["max_difference"] < 1e-4
         assert prepared.facts["opset"] >= 18
         assert set(modes.PACKAGES[mode]) | {"torch"} == set(prepared.facts["versions"])
         assert prepared.facts["export_s"] > 0
         assert prepared.facts["load_s"] > 0
-    assert exports == [16]
+    assert made == [16]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_export_of_another_model_is_found_out(tmp_path: Path) -> None:
+    for package in modes.PACKAGES["onnxruntime"]:
+        pytest.importorskip(package)
+    case, folder = in_mode("onnxruntime"), tmp_path / "exports"
+    exported.shared_export(small(), 16, folder)
+    other = small()
+    other[5].weight.data += 1
+    with pytest.raises(ModeFailed, match="its outputs differ"):
+        modes_of(other, folder).prepare(case, images_of(case), forward)

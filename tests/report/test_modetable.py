@@ -71,7 +71,7 @@ def test_a_failed_mode_keeps_its_row_with_the_reason(make_record):
 def test_what_a_mode_took_and_changed_is_shown(make_record):
     row = rows_of(only(timed_in_modes(make_record, SPEEDS, GAINS)))["ResNet18", "onnxruntime"]
     assert row["Before the first image (s)"] == "compiled 41.5, exported 5, loaded 0.3"
-    assert row["Largest difference of outputs"] == "3.0e-06"
+    assert row["Largest difference of outputs"] == "2.0e-06"
 
 
 def test_an_older_record_without_facts_is_shown_without_them(make_record):
