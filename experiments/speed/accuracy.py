@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from bench.config import RunConfig
-from bench.data.device import finish
 from bench.data.parts import find_parts
 from bench.presets import ENVIRONMENT_PREFIX
 from bench.train.engine import fit
@@ -32,7 +31,9 @@ NAME = "accuracy"
 VARIANT = "ResNet18"
 IMAGES = {"train": 600, "valid": 200, "test": 600}
 IMAGE_SIZE = 64
-OPTIONS = {"epochs": 8, "patience": 8, "base_lr": 5e-4, "head_lr": 5e-4, "num_workers": 0}
+OPTIONS = {
+    "epochs": 8, "patience": 8, "base_lr": 5e-4, "head_lr": 5e-4, "num_workers": 0, "tune": "off",
+}  # fmt: skip
 BATCH_SIZE = 32
 FEWEST, MOST = 6, 24
 MARGIN = 3.0
@@ -86,11 +87,13 @@ def _pairs(job: Mapping[str, Any], fewest: int, most: int, name: str) -> dict[st
 
 def _macro_f1(job: Mapping[str, Any], parts: Any, way: str, kept: dict[Any, Any]) -> float:
     options = ours.config_of(job)
-    model, mean, std = ours.model_of(job, parts.num_classes)
+    model, normalisation = ours.model_of(job, parts.num_classes)
+    loaders: Mapping[str, Any]
     if way == "ours":
-        parts, images = ours.decoded(options, parts)
-        loaders = ours.loaders_of(parts, images, options, (mean, std))
+        setup = ours.prepared(job, model, normalisation, parts)
+        loaders, prepare = setup.loaders, setup.prepare
     else:
+        mean, std = normalisation
         loaders = plain_pipeline.loaders(
             parts,
             size=options.image_size,
@@ -100,12 +103,13 @@ def _macro_f1(job: Mapping[str, Any], parts: Any, way: str, kept: dict[Any, Any]
             std=std,
             kept=kept,
         )
+        prepare = _as_it_is
     torch.manual_seed(options.seed)
-
-    def prepare(batch: Any) -> Any:
-        return finish(batch, ours.DEVICE, mean, std) if way == "ours" else batch
-
     return trained(model, loaders, options, prepare)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def trained(

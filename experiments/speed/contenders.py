@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from bench.config import RunConfig
-from bench.data.device import finish
 from bench.data.parts import find_parts
 from bench.estimate import FORMATS
 from bench.train.engine import fit
@@ -61,14 +60,27 @@ def train(job: ours.Job, channel: Channel) -> None:
     """
     options = ours.config_of(job)
     ours.settle(options.threads)
-    model, mean, std = ours.model_of(job)
+    model, normalisation = ours.model_of(job)
     channel.ready()
     begin = channel.wait()
-    parts, images = ours.decoded(options)
-    name, rate = ours.chosen_format(job)
-    loaders = ours.loaders_of(parts, images, options, (mean, std), step_images_per_s=rate)
-    gate = Gate(channel, begin, memory_format=name, workers=loaders["train"].num_workers)
-    _fit(model, name, loaders["train"], loaders["valid"], options, gate, (mean, std))
+    setup = ours.prepared(job, model, normalisation)
+    gate = Gate(
+        channel,
+        begin,
+        memory_format=setup.facts["memory_format"],
+        workers=setup.facts["workers"],
+        forward=setup.facts["forward"]["chosen"],
+    )
+    _fit(
+        model,
+        setup.loaders["train"],
+        setup.loaders["valid"],
+        options,
+        gate,
+        prepare=setup.prepare,
+        forward=setup.forward,
+        evaluating=setup.evaluating,
+    )
 
 
 def train_fixed(job: ours.Job, channel: Channel) -> None:
@@ -78,18 +90,20 @@ def train_fixed(job: ours.Job, channel: Channel) -> None:
         job: as of :func:`train`; ``images`` of an epoch, ``valid_images``, ``memory_format``.
         channel: to whoever asks for epochs.
     """
-    ours.settle(ours.config_of(job).threads)
-    model, _, _ = ours.model_of(job)
+    options = ours.config_of(job)
+    ours.settle(options.threads)
+    model, _ = ours.model_of(job)
     size = job["batch_size"]
     shape = (size, 3, job["image_size"], job["image_size"])
     form = FORMATS[job["memory_format"]]
+    model.to(memory_format=form)  # type: ignore[call-overload]
     images = torch.randn(shape).contiguous(memory_format=form)
     batch = (images, torch.arange(size) % ours.CLASSES)
     train_part = FixedBatches(batch, job["images"] // size)
     valid_part = FixedBatches(batch, job.get("valid_images", size) // size)
     channel.ready()
     gate = Gate(channel, None)
-    _fit(model, job["memory_format"], train_part, valid_part, ours.config_of(job), gate, None)
+    _fit(model, train_part, valid_part, options, gate, prepare=lambda batch: batch)
 
 
 @attrs.frozen
@@ -109,29 +123,23 @@ class FixedBatches:
 
 def _fit(
     model: nn.Module,
-    format_name: str,
     train_part: Any,
     valid_part: Any,
     options: RunConfig,
     gate: Gate,
-    normalisation: tuple[ours.Mean, ours.Mean] | None,
+    **how: Any,
 ) -> None:
-    model.to(memory_format=FORMATS[format_name])  # type: ignore[call-overload]
-
-    def prepare(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return batch if normalisation is None else finish(batch, ours.DEVICE, *normalisation)
-
     with tempfile.TemporaryDirectory() as folder:
         fit(
             model,
             train_part,
             valid_part,
-            options,
+            ours.endless(options),
             device=ours.DEVICE,
-            prepare=prepare,
             progress=gate,  # type: ignore[arg-type]
             best_path=Path(folder) / "best_model.pt",
             about={},
+            **how,
         )
 
 
@@ -139,16 +147,13 @@ def read(job: ours.Job, channel: Channel) -> None:
     """Read the training part once an epoch on one core, augmented and normalised; no model."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    options = ours.config_of(job)
     ours.settle(1)
-    _, mean, std = ours.model_of(job)
-    parts, images = ours.decoded(options)
-    loader = ours.loaders_of(parts, images, options, (mean, std))["train"]
+    setup = ours.prepared(job, *ours.model_of(job))
     channel.ready()
     while True:
         begin, seen = channel.wait(), 0
-        for batch in loader:
-            seen += len(finish(batch, ours.DEVICE, mean, std)[1])
+        for batch in setup.loaders["train"]:
+            seen += len(setup.prepare(batch)[1])
         channel.answer(time.perf_counter() - begin, seen)
 
 
@@ -159,5 +164,5 @@ def decode_once(job: ours.Job, channel: Channel) -> None:
     parts = find_parts(options)
     channel.ready()
     begin = channel.wait()
-    _, images = ours.decoded(options, parts)
+    images = ours.decoded(options, parts)
     channel.answer(time.perf_counter() - begin, len(images.rows))

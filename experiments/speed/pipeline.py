@@ -16,6 +16,7 @@ IMAGE_SIZE = 224
 BATCH_SIZE = 32
 CACHE, JPEG = "from the cache", "from JPEG"
 IMAGES = 1024
+OPTIONS = {"num_workers": 0, "threads": 1, "tune": "off"}
 LEAST = {CACHE: 1000.0, JPEG: 350.0}
 
 
@@ -41,7 +42,7 @@ def run(quick: bool) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         workers = {}
         for name in LEAST:
-            told = {**job, "options": {"num_workers": 0, "threads": 1, "cache": name == CACHE}}
+            told = {**job, "options": {**OPTIONS, "cache": name == CACHE}}
             workers[name] = stack.enter_context(Worker(told))
             workers[name].ready()
             workers[name].epoch()

@@ -86,7 +86,7 @@ def race(
                 start(name)
                 workers[name].ready()
             answer = _epoch(workers[name], entry, found["seconds"][name])
-            for key in ("memory_format", "workers"):
+            for key in ("memory_format", "workers", "forward"):
                 found[key] = answer.get(key, found.get(key))
         for number in range(rounds):
             shift = number % len(contenders)

@@ -33,7 +33,7 @@ def train(job: Mapping[str, Any], channel: Channel) -> None:
     """
     config = ours.config_of(job)
     torch.set_num_threads(config.threads or usable_cores())
-    model, mean, std = ours.model_of(job)
+    model, (mean, std) = ours.model_of(job)
     last = job.get("channels_last", False)
     memory_format = torch.channels_last if last else torch.contiguous_format
     model = model.to(memory_format=memory_format).train()
