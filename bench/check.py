@@ -59,6 +59,7 @@ class Checked:
         estimates: minutes of each variant.
         lines: what was found, for people.
         seconds: how long the check took.
+        estimating_s: how much of it went into measuring the steps.
     """
 
     device: torch.device
@@ -69,6 +70,7 @@ class Checked:
     estimates: list[Estimate]
     lines: list[str]
     seconds: float
+    estimating_s: float
 
 
 def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
@@ -93,7 +95,9 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
     runs = find_runs(config)
     parts = runs[0].parts
     needed = _check_disk(runs, config, sizes * len(runs))
+    before = time.perf_counter()
     rates = measure_rates(chosen, config, parts.num_classes, device)
+    estimating = time.perf_counter() - before
     estimates = estimate(chosen, config, [run.parts for run in runs], rates)
     plan = plan_timing(chosen, config, parts.num_classes) if config.timing else None
     return Checked(
@@ -109,6 +113,7 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
             *_describe_minutes(estimates, plan),
         ],
         time.perf_counter() - begin,
+        estimating,
     )  # fmt: skip
 
 
@@ -241,14 +246,17 @@ def check_folder(path: Path, flag: str) -> None:
 
 
 def _check_variants(chosen: Sequence[variants.Variant], config: RunConfig) -> int:
-    """Builds each on the meta device; bytes of their checkpoints together.
+    """Bytes of their checkpoints together; what declares no count is built on the meta device.
 
     A variant that cannot be built is no reason to stop the others: its run records why.
     """
     total = 0
     for variant in chosen:
         try:
-            total += BYTES_PER_WEIGHT * count_parameters(build.on_meta(variant, 10, config))
+            declared = variant.declared_parameters(10, config.reduction)
+            if declared is None:
+                declared = count_parameters(build.on_meta(variant, 10, config))
+            total += BYTES_PER_WEIGHT * declared
         except Exception:
             continue
     return total

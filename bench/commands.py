@@ -11,6 +11,7 @@ from typing import Any
 import variants
 from bench import listing
 from bench.asked import asked_classes, chosen_variants, print_json, resolved_options, text_table
+from bench.costs import Costs
 from bench.errors import BenchError
 
 # --- run and check ---------------------------------------------------------------------------
@@ -19,15 +20,16 @@ from bench.errors import BenchError
 def run(parsed: Namespace, command_line: str) -> int:
     """Check, then train, count and time; 1 when a variant failed."""
     chosen, resolved = chosen_variants(parsed), resolved_options(parsed)
-    from bench.check import check as check_all
+    costs = Costs()
+    with costs.of("importing"):
+        from bench.check import check as check_all
+        from bench.sweep import run_sweep
 
     checked = check_all(chosen, resolved.config)
     print("\n".join(checked.lines), file=sys.stderr)
     if parsed.dry_run:
         print(f"checked in {checked.seconds:.1f} s; nothing was trained (--dry-run)")
         return 0
-    from bench.sweep import run_sweep
-
     outcome = run_sweep(
         chosen,
         resolved,
@@ -38,7 +40,8 @@ def run(parsed: Namespace, command_line: str) -> int:
     )
     print(text_table([_summary(folder, record) for folder, record in outcome.runs]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
-    print(outcome.costs.line())
+    costs.include(outcome.costs.seconds)
+    print(costs.line())
     print(f"next: python -m bench report{_results_flag(resolved.config.results_dir)}")
     if outcome.failed:
         names = ", ".join(record["variant"]["name"] for record in outcome.failed)

@@ -166,9 +166,10 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
 
 def _count_costs(sweep: Sweep, result: TrainResult) -> None:
     """Training and validation; what the first batch took beyond a steady one apart."""
-    training = sum(row["train_seconds"] for row in result.epochs)
-    steady = training / max(1, result.steps)
-    first = max(0.0, result.first_batch_seconds - steady)
+    training, first = sum(row["train_seconds"] for row in result.epochs), 0.0
+    if result.steps > 1:
+        steady = (training - result.first_batch_seconds) / (result.steps - 1)
+        first = max(0.0, result.first_batch_seconds - steady)
     sweep.costs.add("first batch", first)
     sweep.costs.add("training", training - first)
     sweep.costs.add("validation", sum(row["valid_seconds"] for row in result.epochs))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,18 +184,55 @@ def test_an_unreadable_image_is_warned_of_and_counted(
 
 
 def test_only_the_training_part_is_augmented(here, photos, tiny_plugin, monkeypatch) -> None:
-    seen = {}
-    original = single.ImageDataset
+    from bench.data.dataset import ImageDataset
 
-    def spy(images, positions, labels, num_classes, transform):
-        seen[len(seen)] = [type(step).__name__ for step in transform.transforms]
-        return original(images, positions, labels, num_classes, transform)
+    seen: dict[int, set[bool]] = {}
+    original = ImageDataset.batch
 
-    monkeypatch.setattr(single, "ImageDataset", spy)
+    def spy(self, places, draws=None, **options):
+        seen.setdefault(len(self), set()).add(draws is not None)
+        return original(self, places, draws, **options)
+
+    monkeypatch.setattr(ImageDataset, "batch", spy)
     line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
-    assert run(f"{line} --epochs 1") == 0
-    assert seen[0][:3] == ["RandomHorizontalFlip", "RandomRotation", "ColorJitter"]
-    assert seen[1] == seen[2] == ["ToDtype", "Normalize"]
+    assert run(f"{line} --epochs 1 --num-workers 0 --tune off") == 0
+    used = records(here)["Tiny"]["data"]["used"]
+    assert len(set(used.values())) == 3
+    assert seen == {used["train"]: {True}, used["valid"]: {False}, used["test"]: {False}}
+
+
+def test_a_linear_probe_sweep_computes_features_once(here, photos, tiny_plugin, capsys) -> None:
+    line = f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --freeze-backbone"
+    assert run(f"{line} --variants Tiny_CA,Tiny --epochs 2") == 0
+    found = {
+        name: record["training"]["setup"]["features"] for name, record in records(here).items()
+    }
+    assert found["Tiny_CA"]["batches_computed"] > 0
+    assert found["Tiny"]["batches_computed"] == 0
+    assert found["Tiny"]["train_batches_read"] > 0
+    assert records(here)["Tiny"]["training"]["images_per_s"] is None
+    assert "one-off costs" in capsys.readouterr().out
+    assert not list(Path(os.environ["PADDY_BENCH_CACHE_DIR"]).glob("features-*"))
+
+
+@pytest.mark.slow
+def test_two_trainings_at_once_give_what_one_after_the_other_gives(
+    here, photos, tiny_plugin
+) -> None:
+    line = f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --epochs 1 --device cpu"
+    assert run(f"{line} --variants Tiny_CA,Tiny --threads 1") == 0
+    alone = {name: record["validation"] for name, record in records(here).items()}
+    for path in here.glob("results/*"):
+        shutil.rmtree(path)
+    assert run(f"{line} --variants Tiny_CA,Tiny --threads 2 --devices 2") == 0
+    both = {name: record["validation"] for name, record in records(here).items()}
+    assert both == alone
+
+
+def test_more_devices_than_there_are_are_refused(here, photos, tiny_plugin, capsys) -> None:
+    line = f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --variants Tiny --device cpu"
+    assert run(f"{line} --devices 64") == 2
+    assert "--devices 64: there are" in capsys.readouterr().err
 
 
 def test_a_last_batch_of_one_image_trains(here: Path, make_photos, tiny_plugin: Path) -> None:

@@ -67,8 +67,8 @@ def environment(
 ) -> dict[str, Any]:
     """The environment of a run on ``device``, as JSON types.
 
-    ``load_before`` is measured here, which takes 0.3 s; whoever keeps the record fills in
-    ``load_after`` with :func:`others_load` when the run has ended.
+    ``load_before`` is what others used since the load was last asked for; whoever keeps the record
+    fills in ``load_after`` with :func:`others_load` when the run has ended.
 
     Args:
         allocator: setting of the allocator, from :mod:`bench.measure.memory`.
@@ -131,6 +131,10 @@ class LoadMeter:
         """Begin to measure, or begin anew."""
         self._began = self._read()
 
+    def age(self) -> float:
+        """Seconds since ``start``; 0 where the system does not tell."""
+        return time.monotonic() - self._began[0] if self._began else 0.0
+
     def stop(self) -> float | None:
         """Share 0..1 since ``start``; None where the system does not tell or no time passed."""
         before, after = self._began, self._read()
@@ -170,17 +174,25 @@ def _family_seconds() -> float:
     return seconds
 
 
+_since_last = LoadMeter()
+_since_last.start()
+
+
 def others_load(seconds: float = 0.3) -> float | None:
-    """Share 0..1 of the machine's CPU time used while this process sleeps ``seconds``."""
-    meter = LoadMeter()
-    meter.start()
-    time.sleep(seconds)
-    return meter.stop()
+    """Share 0..1 of the machine's CPU time that others used since the last call, or the import.
+
+    Sleeps only where that is less than ``seconds`` ago: a longer time is better evidence.
+    """
+    time.sleep(max(0.0, seconds - _since_last.age()))
+    found = _since_last.stop()
+    _since_last.start()
+    return found
 
 
 # --- versions and commit ---------------------------------------------------------------------
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
@@ -227,12 +228,26 @@ def test_load_stays_between_0_and_1_and_may_be_unknown(played: Machine, monkeypa
     assert meter.stop() is None
 
 
+def test_others_load_reaches_back_to_the_last_call_and_sleeps_what_is_missing(
+    played: Machine, monkeypatch
+) -> None:
+    slept = []
+    monkeypatch.setattr(env.time, "sleep", slept.append)
+    monkeypatch.setattr(env, "_since_last", env.LoadMeter())
+    env._since_last.start()
+    played.now, played.user = 10.0, 8.0
+    assert env.others_load() == pytest.approx(8 / 40)
+    played.now = 10.1
+    assert env.others_load(0.3) == 0.0
+    assert slept == [0.0, pytest.approx(0.2)]
+
+
 def test_a_childs_work_is_this_process_own() -> None:
     busy = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
     child = subprocess.Popen([sys.executable, "-c", busy])
     try:
         before = env._family_seconds()
-        assert env.others_load(0.3) is not None
+        time.sleep(0.5)
         assert env._family_seconds() - before > 0.1
     finally:
         child.kill()
