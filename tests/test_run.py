@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from bench import single
 from bench.cli import main
 from bench.results.schema import METRICS, problem_of
 from tests.played import Played

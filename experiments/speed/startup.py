@@ -55,6 +55,8 @@ def run(quick: bool) -> dict[str, Any]:
                     "wall_s": done.seconds,
                     "import_s": imports,
                     "training_s": training["seconds"],
+                    "said": [line for _, line in done.lines if line][-12:],
+                    "costs": done.records[0].get("costs"),
                 }
             )
     return {**record, "help_s": help_s, "runs": outcome}
