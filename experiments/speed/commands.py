@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from experiments.speed.pipes import ROOT, environment
 
 SAMPLE_S = 0.5
+COSTS = "one-off costs"
 
 
 @attrs.frozen
@@ -30,12 +31,14 @@ class Done:
         lines: its standard error, each line with its second.
         memory: anonymous memory in MB of the process itself and of it with its children, each with
             its second; empty where it was not watched.
+        costs: its own line about where the time went.
     """
 
     seconds: float
     records: list[dict[str, Any]]
     lines: list[tuple[float, str]]
     memory: list[tuple[float, float, float]]
+    costs: str = ""
 
 
 def run_bench(arguments: Sequence[str], *, cache: Path, watch_memory: bool = False) -> Done:
@@ -56,14 +59,16 @@ def run_bench(arguments: Sequence[str], *, cache: Path, watch_memory: bool = Fal
             "--results-dir", str(results), "--reports-dir", str(Path(folder) / "reports"),
         ]  # fmt: skip
         begin = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment(cache=cache),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        printed = Path(folder) / "stdout.txt"
+        with printed.open("wb") as stdout:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment(cache=cache),
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         memory: list[tuple[float, float, float]] = []
         sampler = threading.Thread(target=_sample, args=(process, begin, memory))
         if watch_memory:
@@ -78,7 +83,8 @@ def run_bench(arguments: Sequence[str], *, cache: Path, watch_memory: bool = Fal
         if code:
             said = lines[-1][1] if lines else "no message"
             raise BenchError(f"bench run {' '.join(arguments)} ended with {code}: {said}")
-        return Done(seconds, _records(results), lines, memory)
+        costs = [line for line in printed.read_text("utf8").splitlines() if COSTS in line]
+        return Done(seconds, _records(results), lines, memory, "; ".join(costs))
 
 
 def _records(results: Path) -> list[dict[str, Any]]:

@@ -55,8 +55,7 @@ def run(quick: bool) -> dict[str, Any]:
                     "wall_s": done.seconds,
                     "import_s": imports,
                     "training_s": training["seconds"],
-                    "said": [line for _, line in done.lines if line][-12:],
-                    "costs": done.records[0].get("costs"),
+                    "costs": done.costs,
                 }
             )
     return {**record, "help_s": help_s, "runs": outcome}
@@ -101,8 +100,15 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
     """(caption, header, rows): where the seconds of every run went."""
     keys = ("wall_s", "import_s", "training_s")
     cells = [
-        [str(number), *(f"{one[key]:.2f}" for key in keys), f"{overhead(one):.2f}"]
+        [str(number), *(f"{one[key]:.2f}" for key in keys), f"{overhead(one):.2f}", one["costs"]]
         for number, one in enumerate(record["runs"], 1)
     ]
-    header = ["run", "wall time, s", "imports, s", "training, s", "overhead, s"]
+    header = [
+        "run",
+        "wall time, s",
+        "imports, s",
+        "training, s",
+        "overhead, s",
+        "what the run says",
+    ]
     return [("Where the seconds of the short runs went.", header, cells)]

@@ -64,7 +64,7 @@ def run(quick: bool) -> dict[str, Any]:
         "parts": done.records[0]["data"]["used"],
         "seconds_per_image": {name: [before[name], after[name]] for name in names},
         "trained_s": {r["variant"]["name"]: r["training"]["seconds"] for r in done.records},
-        "lines": [line for _, line in done.lines if line and "epoch" not in line][-40:],
+        "costs": done.costs,
     }
     return record
 
@@ -159,6 +159,10 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
         )
     header = ["variant", "limit, measured before, s", "limit, measured after, s", "trained in, s"]
     return [
-        ("What the limit is made of.", ["part", "seconds"], summed),
+        (
+            f"What the limit is made of. The command says: {outcome['costs']}.",
+            ["part", "seconds"],
+            summed,
+        ),
         ("Training and validation of each variant.", header, cells),
     ]

@@ -273,6 +273,7 @@ def test_the_limit_of_a_sweep(wall: float, met: bool) -> None:
         "parts": {"train": 500, "valid": 150, "test": 50},
         "seconds_per_image": {"ResNet18": speeds},
         "trained_s": {"ResNet18": 85.0},
+        "costs": "one-off costs 3.0 s",
     }
     record = record_of(outcome, images=700, image_size=64, epochs=3, batch_size=32)
     found = sweep.limit(record)
@@ -286,6 +287,10 @@ def test_the_limit_of_a_sweep(wall: float, met: bool) -> None:
     (row,) = sweep.rows(record)
     assert row.met is met
     assert f"({wall:.1f} s ÷ 100.0 s)" in row.found
+    (_, _, summed), (_, _, each) = sweep.details(record)
+    assert summed[-1] == ["wall time of the command", f"{wall:.1f}"]
+    # Three epochs of 500 training and 150 validation images.
+    assert each == [["ResNet18", "64.5", "103.5", "85.0"]]
 
 
 def test_bars_of_the_pipeline() -> None:
@@ -312,7 +317,8 @@ def test_bars_of_the_probe() -> None:
 
 
 def test_bars_of_the_start() -> None:
-    runs = [{"wall_s": wall, "import_s": 3.0, "training_s": 1.0} for wall in (6.5, 5.9, 5.5, 7.0)]
+    same = {"import_s": 3.0, "training_s": 1.0, "costs": ""}
+    runs = [{"wall_s": wall, **same} for wall in (6.5, 5.9, 5.5, 7.0)]
     rows = startup.rows({"help_s": [0.2, 0.31, 0.29], "runs": runs})
     assert [row.met for row in rows] == [True, True, False]
     assert rows[1].found == "1.90 (1.50–3.00)"
