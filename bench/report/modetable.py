@@ -121,7 +121,7 @@ def _preparation(facts: list[Mapping[str, Any]]) -> str:
         known = [fact[key] for fact in facts if fact.get(key) is not None]
         if known:
             parts.append(f"{word} {significant(max(known))}")
-    return ", ".join(parts) or "n/a"
+    return ", ".join(parts) or ("none" if any(facts) else "n/a")
 
 
 def _raw(
@@ -159,7 +159,7 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
     families = " and ".join(f"{found[r].comparisons} ({r})" for r in REGIMES)
     return caption(
         f"Measured on {', '.join(devices)}. Machine: {machine(session)}.",
-        f"The model alone, {span} rounds, every mode in the same process of a round.",
+        f"The model alone, {span} {'round' if span == '1' else 'rounds'}, every mode in the same process of a round.",
         f"Noise floor of eager (A/A of {session.baseline}): {' and '.join(floors)}; where a mode's "
         "own is larger, it counts."
         if floors

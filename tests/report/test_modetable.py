@@ -74,6 +74,15 @@ def test_what_a_mode_took_and_changed_is_shown(make_record):
     assert row["Largest difference of outputs"] == "2.0e-06"
 
 
+def test_a_mode_that_takes_no_preparation_says_so(make_record):
+    records = timed_in_modes(make_record, SPEEDS, {"folded": 1.2})
+    for entry in records[0]["timing"]:
+        if entry["mode"] == "folded":
+            entry["mode_facts"] = {"max_difference": 1e-6, "max_relative_difference": 1e-6}
+    row = rows_of(only(records))["ResNet18", "folded"]
+    assert row["Before the first image (s)"] == "none"
+
+
 def test_an_older_record_without_facts_is_shown_without_them(make_record):
     records = timed_in_modes(make_record, SPEEDS, GAINS)
     for record in records:
