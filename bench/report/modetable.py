@@ -159,8 +159,8 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
     families = " and ".join(f"{found[r].comparisons} ({r})" for r in REGIMES)
     return caption(
         f"Measured on {', '.join(devices)}. Machine: {machine(session)}.",
-        f"The model alone, {span} round{'' if span == '1' else 's'}, every mode in the same process "
-        "of a round.",
+        f"The model alone, {span} round{'' if span == '1' else 's'}, every mode in the same "
+        "process of a round.",
         f"Noise floor of eager (A/A of {session.baseline}): {' and '.join(floors)}; where a mode's "
         "own is larger, it counts."
         if floors
