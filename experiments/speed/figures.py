@@ -74,7 +74,7 @@ def epochs(record: Record, contenders: Sequence[str], path: Path) -> Path:
     figure.supxlabel("epoch (1: cold)", fontsize=10)
     figure.supylabel("training, images/s", fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside upper center", ncols=len(contenders))
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=len(contenders))
     return _titled(figure, record, path)
 
 
