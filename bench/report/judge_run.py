@@ -210,6 +210,9 @@ def judge_default(claim: Claim, evidence: Evidence) -> Verdict:
     field = next(field for field in options() if field.name == claim.option)
     default: Any = field.default
     evidence_text = "program default"
+    if default is None and claim.option != "reduction":
+        reason = f"program default: none instead of {claim.value} ({field.metadata['help']})"
+        return Verdict(CONTRADICTED, one_line(reason))
     if default is None:
         default, evidence_text = _of_the_variant(claim, evidence)
         if default is None:
