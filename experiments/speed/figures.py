@@ -67,11 +67,11 @@ def epochs(record: Record, contenders: Sequence[str], path: Path) -> Path:
                 label=name,
             )
         axes.set_title(f"{one['variant']}, batch {one['batch_size']}", fontsize=10)
+        axes.set_xlabel("epoch (1: cold)")
         axes.set_ylim(bottom=0)
         axes.grid(True, **GRID)
     for axes in list(figure.axes)[len(outcome) :]:
         axes.set_axis_off()
-    figure.supxlabel("epoch (1: cold)", fontsize=10)
     figure.supylabel("training, images/s", fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=len(contenders))
