@@ -83,7 +83,7 @@ def by_epoch(done: Done) -> list[dict[str, Any]]:
 
 
 def growth(epochs: Sequence[Record], variants: int, key: str) -> tuple[float, float]:
-    """Largest relative growth: from a run's first to its last epoch, and from the first to the last
+    """Largest relative growth: from a run's second epoch to its last, and from the first to the last
     seed's pass over all variants.
 
     Args:
