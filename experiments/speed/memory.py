@@ -83,8 +83,8 @@ def by_epoch(done: Done) -> list[dict[str, Any]]:
 
 
 def growth(epochs: Sequence[Record], variants: int, key: str) -> tuple[float, float]:
-    """Largest relative growth: from a run's second epoch to its last, and from the first to the last
-    seed's pass over all variants.
+    """Largest relative growth: from a run's second epoch to its last, and from the
+    first seed's pass over all variants to the last one's.
 
     Args:
         epochs: of all runs, in order.
