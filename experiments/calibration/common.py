@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -55,7 +55,7 @@ def head(
         parameters: what was chosen, as JSON types.
         versions: packages whose version matters.
     """
-    arguments = [*sys.argv[1:]] if "calibration" in sys.argv[0] else [name]
+    arguments = _without_folder(sys.argv[1:]) if "calibration" in sys.argv[0] else [name]
     return {
         "experiment": name,
         "command": " ".join(["python -m experiments.calibration", *arguments]),
@@ -96,3 +96,12 @@ def exact(share: float) -> str:
 def percent(share: float) -> str:
     """``4.60 %``."""
     return f"{100 * share:.2f} %"
+
+
+def _without_folder(arguments: Sequence[str]) -> list[str]:
+    """The arguments without ``--out``: where records went is nobody else's folder."""
+    kept = list(arguments)
+    if "--out" in kept:
+        place = kept.index("--out")
+        del kept[place : place + 2]
+    return [one for one in kept if not one.startswith("--out=")]

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.calibration import (
     accuracy_intervals,
+    common,
     counting,
     machine,
     sessions,
@@ -238,3 +239,10 @@ def test_sessions_go_on_where_they_were_broken_off(
     monkeypatch.setattr(sessions, "ROUNDS", 11)
     sessions.run(False, tmp_path / "part.json")
     assert ran[5:] == [0, 1, 2, 3]
+
+
+def test_a_record_names_no_folder_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["experiments/calibration/__main__.py", "counting", "--out", "/home/me/x", "--quick"]
+    monkeypatch.setattr("sys.argv", asked)
+    found = common.head("counting", True, None, {})
+    assert found["command"] == "python -m experiments.calibration counting --quick"
