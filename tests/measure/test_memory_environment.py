@@ -279,3 +279,13 @@ def test_what_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Path, "read_text", lambda *a, **k: "nothing here")
     assert env.cpu_model()
     assert env._version("no-such-package") is None
+
+
+def test_freed_memory_is_never_given_back(monkeypatch) -> None:
+    asked: list[tuple[int, int]] = []
+    libc = SimpleNamespace(mallopt=lambda option, value: asked.append((option, value)) or 1)
+    monkeypatch.setattr(memory, "_glibc", lambda: libc)
+    found = memory.keep_freed_memory()
+    # mallopt(3): M_MMAP_MAX (-4) 0 maps nothing; M_TRIM_THRESHOLD (-1) of -1 trims nothing.
+    assert asked == [(-4, 0), (-1, -1)]
+    assert found == {"setting": "mallopt M_MMAP_MAX=0 M_TRIM_THRESHOLD=-1"}
