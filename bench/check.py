@@ -15,7 +15,7 @@ import torch
 import variants
 from bench import build
 from bench.config import RunConfig
-from bench.data.parts import Parts, find_data_set, find_parts
+from bench.devices import choose_device, choose_devices
 from bench.errors import BenchError
 from bench.estimate import Estimate, StepRates, estimate, measure_rates
 from bench.measure.cases import plan_cases
@@ -24,26 +24,12 @@ from bench.measure.environment import usable_cores
 from bench.measure.modes import require_packages
 from bench.measure.throughput import device_name
 from bench.plan import Plan, plan_session
+from bench.runs import Run, all_positions, find_runs
 from bench.train import weights
 from bench.train.optim import choose_amp
 
 BYTES_PER_WEIGHT = 4
 DISK_MARGIN = 1.1
-
-
-@attrs.frozen
-class Run:
-    """What tells the runs of one variant apart.
-
-    Attributes:
-        seed: of split, weights, order and augmentation.
-        fold: its number from 0, or none.
-        parts: its images.
-    """
-
-    seed: int
-    fold: int | None
-    parts: Parts
 
 
 @attrs.frozen
@@ -117,20 +103,6 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
     )  # fmt: skip
 
 
-def find_runs(config: RunConfig) -> list[Run]:
-    """The images of every seed and fold, in order: the same for all variants.
-
-    Raises:
-        BenchError: as :func:`bench.data.parts.find_parts`.
-    """
-    data = find_data_set(config)
-    return [
-        Run(seed, fold, find_parts(config, data=data, seed=seed, fold=fold))
-        for seed in range(config.seed, config.seed + config.seeds)
-        for fold in (range(config.folds) if config.folds else [None])
-    ]
-
-
 def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_classes: int) -> Plan:
     """The timing session of these variants on this machine.
 
@@ -196,40 +168,6 @@ def _describe_minutes(estimates: Sequence[Estimate], plan: Plan | None) -> list[
     return [*lines, f"minutes   {total:6.1f}  in all, estimated"]
 
 
-def choose_device(asked: str) -> torch.device:
-    """The device of ``--device``; ``auto`` is CUDA where there is one.
-
-    Raises:
-        BenchError: CUDA is asked for and there is none.
-    """
-    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        built = torch.version.cuda
-        why = "no GPU or driver is found" if built else "this PyTorch is built without CUDA"
-        raise BenchError(f"--device cuda: {why}: use --device cpu or auto")
-    return torch.device("cuda", torch.cuda.current_device())
-
-
-def choose_devices(asked: int | None, device: torch.device) -> list[str]:
-    """The devices to train on at once, as PyTorch names them.
-
-    Raises:
-        BenchError: more are asked for than there are.
-    """
-    if device.type == "cpu":
-        cores = usable_cores()
-        if asked is not None and asked > cores:
-            raise BenchError(f"--devices {asked}: there are {cores} cores: give {cores} or fewer")
-        return ["cpu"] * (asked or 1)
-    there = torch.cuda.device_count()
-    if asked is not None and asked > there:
-        raise BenchError(f"--devices {asked}: there are {there} GPUs: give {there} or fewer")
-    if (asked or there) == 1:
-        return [str(device)]
-    return [f"cuda:{number}" for number in range(asked or there)]
-
-
 def check_folder(path: Path, flag: str) -> None:
     """See that a folder can be written to, or made.
 
@@ -289,8 +227,3 @@ def _check_disk(runs: Sequence[Run], config: RunConfig, checkpoint_bytes: int) -
             f"{checkpoint_bytes / 1e9:.1f} GB: free some, or give --results-dir on another disk"
         )
     return needed
-
-
-def all_positions(runs: Sequence[Run]) -> list[int]:
-    """Every position that one of the runs uses."""
-    return sorted({position for run in runs for position in run.parts.positions()})

@@ -5,10 +5,8 @@ From a short measurement, or a cached one of the same machine.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,11 +16,12 @@ from torch import nn
 import variants
 from bench import build
 from bench.config import RunConfig
-from bench.data.parts import Parts, cache_folder
+from bench.data.parts import Parts
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.measure.throughput import device_name
 from bench.plan import Rate
+from bench.remembered import recall, remember
 from bench.train.optim import freeze_backbone, set_training
 
 PROBE_BATCH = 8
@@ -30,8 +29,8 @@ BUDGET_S = 40.0
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 # Channels-last is left only for a gain beyond what the machine's noise pretends.
 LEAST_GAIN = 0.05
-# Part of the cache's keys: a new number for a new way of measuring.
-VERSION = 2
+# What is kept between sweeps, and part of its keys: a new number for a new way of measuring.
+KIND, VERSION = "estimates", 2
 
 
 @attrs.frozen
@@ -73,21 +72,22 @@ def measure_rates(
     """
     keep_freed_memory()
     torch.set_num_threads(config.threads or usable_cores())
-    known = _load_cache()
+    known = recall(KIND)
+    new: dict[str, Any] = {}
     deadline = time.perf_counter() + BUDGET_S
     rates: dict[str, StepRates] = {}
     for variant in chosen:
         key = _key(variant, config, device)
         if key not in known and time.perf_counter() < deadline:
             try:
-                known[key] = _measure(variant, config, num_classes, device)
+                known[key] = new[key] = _measure(variant, config, num_classes, device)
             except Exception:
                 known[key] = None
         found = known.get(key)
         if found:
             pairs = {name: (found[name][0], found[name][1]) for name in FORMATS}
             rates[variant.name] = StepRates(pairs)
-    _save_cache({key: value for key, value in known.items() if value})
+    remember(KIND, new)
     return rates
 
 
@@ -157,9 +157,6 @@ def _seconds(step: Any, device: torch.device) -> float:
     return min(taken[1:])
 
 
-# --- cache -----------------------------------------------------------------------------------
-
-
 def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> str:
     # A variant with a build function of its own shares its backbone's name with nobody.
     what = variant.name if variant.build is not None else variant.backbone
@@ -168,26 +165,3 @@ def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> 
     batch = min(PROBE_BATCH, config.batch_size)
     parts = (VERSION, what, config.image_size, batch, frozen, device_name(device), threads)
     return "|".join(map(str, (*parts, torch.__version__)))
-
-
-def _cache_file() -> Path:
-    return cache_folder() / "estimates.json"
-
-
-def _load_cache() -> dict[str, dict[str, list[float]] | None]:
-    try:
-        known = json.loads(_cache_file().read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _save_cache(known: dict[str, dict[str, list[float]] | None]) -> None:
-    file = _cache_file()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(known), encoding="utf8")
-        part.replace(file)
-    except OSError:
-        return  # a cache that cannot be kept costs a measurement next time, nothing else

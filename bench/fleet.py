@@ -1,4 +1,4 @@
-"""Trains the runs of a sweep on several devices at once, a process for each, longest run first."""
+"""Trains the runs of a sweep on several devices at once, a process for each, longest job first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import torch
 import variants
 from bench.build import load_plugins
 from bench.measure.memory import keep_freed_memory
-from bench.single import Sweep, run_variant
+from bench.train.feature_store import FeatureStore
+from bench.turns import Outcome, Planned, train_in_turn
 
 # What a process of the fleet trains on; set when the process starts.
 _device: torch.device | None = None
@@ -23,23 +24,51 @@ _device: torch.device | None = None
 
 @attrs.frozen
 class Job:
-    """One run that is to be trained.
+    """Runs that one device trains one after the other.
 
     Attributes:
-        sweep: what it shares with the others of its seed and fold.
-        variant: name.
-        seconds: how long it is expected to take.
+        numbers: their positions among all runs of the sweep.
+        planned: the runs, all of one seed and fold.
+        seconds: how long they are expected to take together.
     """
 
-    sweep: Sweep
-    variant: str
+    numbers: tuple[int, ...]
+    planned: tuple[Planned, ...]
     seconds: float
 
 
+def make_jobs(planned: Sequence[Planned], seconds: Sequence[float], *, frozen: bool) -> list[Job]:
+    """A job for each run; with frozen backbones one for all runs that can share features.
+
+    Args:
+        planned: the runs in order.
+        seconds: how long each is expected to take.
+        frozen: whether the backbones are.
+    """
+    groups: dict[Any, list[int]] = {}
+    for number, one in enumerate(planned):
+        key = (id(one.sweep), one.backbone) if frozen else number
+        groups.setdefault(key, []).append(number)
+    return [
+        Job(
+            tuple(numbers),
+            tuple(planned[number] for number in numbers),
+            sum(seconds[number] for number in numbers),
+        )
+        for numbers in groups.values()
+    ]
+
+
 def train_all(
-    jobs: Sequence[Job], devices: Sequence[str], *, plugins: Sequence[Path], threads: int
-) -> Iterator[tuple[int, tuple[Path, dict[str, Any]]]]:
-    """Train jobs on the devices; number, folder and record of each as it ends.
+    jobs: Sequence[Job],
+    devices: Sequence[str],
+    *,
+    plugins: Sequence[Path],
+    threads: int,
+    features: Path,
+    features_limit: float,
+) -> Iterator[tuple[int, Outcome]]:
+    """Train jobs on the devices; position, folder and record of each run as its job ends.
 
     The longest job goes first, so that no device is left with a long one when the others have
     ended. What one process cannot do (a crash of the process itself) raises here.
@@ -49,6 +78,8 @@ def train_all(
         devices: as PyTorch names them, such as ``cuda:1``; a name may stand there twice.
         plugins: files that register variants.
         threads: CPU threads of each process.
+        features: folder for what frozen backbones compute.
+        features_limit: most bytes that all processes may keep there together.
     """
     context = multiprocessing.get_context("spawn")
     free = context.SimpleQueue()
@@ -61,16 +92,15 @@ def train_all(
         initargs=(free, [str(path) for path in plugins], threads),
     )
     try:
-        order = sorted(range(len(jobs)), key=lambda number: -jobs[number].seconds)
-        # A stream belongs to this process.
-        sent = {
-            pool.submit(
-                _train, attrs.evolve(jobs[number].sweep, stream=None), jobs[number].variant
-            ): number
-            for number in order
-        }
+        sent = {}
+        for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
+            # Stream and declarations belong to this process: names go over.
+            sweep = attrs.evolve(job.planned[0].sweep, stream=None, features=None)
+            names = [one.variant.name for one in job.planned]
+            store = (features / f"job-{number}", features_limit / len(devices))
+            sent[pool.submit(_train, sweep, names, store)] = job
         for future in as_completed(sent):
-            yield sent[future], future.result()
+            yield from zip(sent[future].numbers, future.result(), strict=True)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -98,7 +128,9 @@ def _start(free: Any, plugins: Sequence[str], threads: int) -> None:
     load_plugins([Path(path) for path in plugins])
 
 
-def _train(sweep: Sweep, name: str) -> tuple[Path, dict[str, Any]]:
+def _train(sweep: Any, names: Sequence[str], store: tuple[Path, float]) -> list[Outcome]:
     assert _device is not None
-    here = attrs.evolve(sweep, device=_device, stream=_Plain(sys.stderr))
-    return run_variant(here, variants.get(name))
+    stream = _Plain(sys.stderr)
+    features = FeatureStore(*store, stream)
+    here = attrs.evolve(sweep, device=_device, stream=stream, features=features)
+    return train_in_turn([Planned(here, variants.get(name), "") for name in names])

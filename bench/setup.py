@@ -19,6 +19,7 @@ from bench.data.loaders import make_loader
 from bench.data.workers import choose_workers, measure_pipeline
 from bench.estimate import FORMATS
 from bench.measure.environment import usable_cores
+from bench.measure.throughput import device_name
 from bench.train import features
 from bench.train.optim import AMP_TYPES, choose_amp, freeze_backbone, set_training
 from bench.tuning import choose_format, choose_forward
@@ -138,7 +139,9 @@ def set_up(
         batch = datasets["train"].batch(
             np.arange(config.batch_size), on_gpu=device.type == "cuda", pinned=device.type == "cuda"
         )
-        forward, facts["forward"] = _forward(sweep, variant, model, prepare, batch, loaders)
+        forward, facts["forward"] = _forward(
+            sweep, variant, model, prepare, batch, loaders, memory_format
+        )
     return Setup(
         loaders=loaders,
         prepare=prepare,
@@ -173,6 +176,7 @@ def _forward(
     prepare: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
     batch: Batch,
     loaders: dict[str, Any],
+    memory_format: str,
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], dict[str, Any]]:
     config, device = sweep.config, sweep.device
     steps = config.epochs * len(loaders["train"])
@@ -186,6 +190,17 @@ def _forward(
         context = functools.partial(torch.autocast, device.type, dtype=AMP_TYPES[amp])
     set_training(model, frozen=config.freeze_backbone)
     images, labels = prepare(batch)
+    about = (
+        variant.name, variant.version, config.reduction, config.dropout, config.freeze_backbone,
+        tuple(images.shape), memory_format, amp, device_name(device), torch.get_num_threads(),
+        torch.__version__,
+    )  # fmt: skip
     return choose_forward(
-        model, images, labels, planned_steps=steps, expected_s=expected, amp=context
+        model,
+        images,
+        labels,
+        planned_steps=steps,
+        expected_s=expected,
+        amp=context,
+        key="|".join(map(str, about)),
     )

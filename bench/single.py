@@ -13,7 +13,6 @@ import torch
 
 import variants
 from bench import build
-from bench.check import Run
 from bench.config import RunConfig
 from bench.costs import Costs
 from bench.data.cache import DecodedImages
@@ -27,6 +26,7 @@ from bench.presets import Resolved
 from bench.record import count_into, new_record, now, time_into
 from bench.results import new_run_folder, write_json
 from bench.results.plot import training_plot
+from bench.runs import Run
 from bench.session import Timed
 from bench.setup import Setup, set_up
 from bench.train.engine import TrainResult, fit

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,19 +14,23 @@ import torch
 from tqdm import tqdm
 
 import variants
-from bench.check import Checked, Run, all_positions
+from bench.check import Checked
 from bench.config import RunConfig
 from bench.costs import Costs
 from bench.data.cache import DecodedImages
-from bench.data.parts import cache_folder, decode_images
-from bench.fleet import Job, train_all
+from bench.data.parts import decode_images
+from bench.fleet import make_jobs, train_all
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
 from bench.record import keep_session
+from bench.runs import Run, all_positions
+from bench.scratch import scratch_folder
 from bench.session import Session, Timed
-from bench.single import Sweep, run_variant
+from bench.single import Sweep
 from bench.train.feature_store import FeatureStore
+from bench.turns import Outcome as Trained
+from bench.turns import Planned, train_in_turn
 
 MOST_PIPELINE_IMAGES = 64
 
@@ -87,7 +89,7 @@ def run_sweep(
         images = _decode(checked, config, stream)
     with costs.of("timing"):
         timed = _time(checked, config, images, plugins, stream)
-    with _features_folder() as folder:
+    with scratch_folder() as folder:
         # Pictures and features share the limit.
         left = max(0.0, config.cache_limit - images.describe()["bytes"])
         shared = Sweep(
@@ -104,14 +106,12 @@ def run_sweep(
             features=FeatureStore(folder, left, stream),
         )
         planned = [
-            (sweep, variant, _label(sweep.run, checked.runs))
+            Planned(sweep, variant, _label(sweep.run, checked.runs))
             for sweep in [_of_run(shared, run, images) for run in checked.runs]
             for variant in chosen
         ]
         if len(checked.devices) > 1:
-            done = _train_at_once(
-                planned, checked, plugins, max(1, threads // len(checked.devices))
-            )
+            done = _train_at_once(planned, checked, plugins, threads, folder, left)
         else:
             done = _train_in_turn(planned)
     for _, record in done:
@@ -119,69 +119,54 @@ def run_sweep(
     return Outcome(sweep_id, done, costs)
 
 
-Planned = tuple[Sweep, variants.Variant, str]
-Done = list[tuple[Path, dict[str, Any]]]
-
-
 def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:
     readable = attrs.evolve(run, parts=run.parts.without(images))
     return attrs.evolve(shared, run=readable, data=readable.parts.as_record(images))
 
 
-@contextmanager
-def _features_folder() -> Iterator[Path]:
-    """Beside the decoded images, since the system's folder for temporary files may be memory."""
-    parent = cache_folder()
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="features-", dir=parent)
-    except OSError:
-        folder = tempfile.TemporaryDirectory(prefix="paddy-bench-features-")
-    with folder as name:
-        yield Path(name)
+def _train_in_turn(planned: Sequence[Planned]) -> list[Trained]:
+    def begun(number: int) -> None:
+        one = planned[number]
+        line = f"[{number + 1}/{len(planned)}] {one.variant.name}{one.label}"
+        print(line, file=one.sweep.stream, flush=True)
 
+    def done(number: int, outcome: Trained) -> None:
+        _tell_failure(outcome[1], planned[number].label, planned[number].sweep.stream)
 
-def _train_in_turn(planned: Sequence[Planned]) -> Done:
-    done: Done = []
-    for number, (sweep, variant, label) in enumerate(planned):
-        print(f"[{number + 1}/{len(planned)}] {variant.name}{label}", file=sweep.stream, flush=True)
-        rest = [later for one, later, _ in planned[number + 1 :] if one is sweep]
-        again = any(_backbone(later) == _backbone(variant) for later in rest)
-        needed = frozenset([variant.name]) if again else frozenset()
-        done.append(run_variant(attrs.evolve(sweep, needed_later=needed), variant))
-        record = done[-1][1]
-        _tell_failure(record, label, sweep.stream)
-        if sweep.features is not None:
-            setup = (record["training"] or {}).get("setup", {})
-            backbone = (setup.get("features") or {}).get("backbone")
-            if not rest:
-                sweep.features.drop()
-            elif backbone and not again:
-                sweep.features.drop(backbone)
-    return done
+    return train_in_turn(planned, begun=begun, done=done)
 
 
 def _train_at_once(
-    planned: Sequence[Planned], checked: Checked, plugins: Sequence[Path], threads: int
-) -> Done:
-    """One process for each device; features are shared within one process only."""
+    planned: Sequence[Planned],
+    checked: Checked,
+    plugins: Sequence[Path],
+    threads: int,
+    features: Path,
+    features_limit: float,
+) -> list[Trained]:
+    """One process for each device."""
     minutes = {item.variant: item.minutes for item in checked.estimates}
-    jobs = [
-        Job(attrs.evolve(sweep, features=None), variant.name, 60 * minutes.get(variant.name, 0.0))
-        for sweep, variant, _ in planned
-    ]
-    found: dict[int, tuple[Path, dict[str, Any]]] = {}
-    for number, outcome in train_all(jobs, checked.devices, plugins=plugins, threads=threads):
+    config = planned[0].sweep.config
+    jobs = make_jobs(
+        planned,
+        [60 * minutes.get(one.variant.name, 0.0) for one in planned],
+        frozen=config.freeze_backbone,
+    )
+    found: dict[int, Trained] = {}
+    for number, outcome in train_all(
+        jobs,
+        checked.devices,
+        plugins=plugins,
+        threads=max(1, threads // len(checked.devices)),
+        features=features,
+        features_limit=features_limit,
+    ):
         found[number] = outcome
-        sweep, variant, label = planned[number]
-        line = f"[{len(found)}/{len(planned)}] {variant.name}{label} done"
-        print(line, file=sweep.stream, flush=True)
-        _tell_failure(outcome[1], label, sweep.stream)
+        one = planned[number]
+        line = f"[{len(found)}/{len(planned)}] {one.variant.name}{one.label} done"
+        print(line, file=one.sweep.stream, flush=True)
+        _tell_failure(outcome[1], one.label, one.sweep.stream)
     return [found[number] for number in range(len(planned))]
-
-
-def _backbone(variant: variants.Variant) -> tuple[str, str | None]:
-    return variant.backbone, variant.weights_tag
 
 
 def _tell_failure(record: dict[str, Any], label: str, stream: TextIO) -> None:

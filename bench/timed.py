@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import variants
-from bench.check import choose_device, plan_timing
+from bench.check import plan_timing
+from bench.devices import choose_device
 from bench.config import RunConfig
 from bench.data.images import UnreadableImage, load_rgb
 from bench.data.index import ImageIndex

@@ -14,10 +14,15 @@ import torch
 from torch import nn
 
 from bench.estimate import LEAST_GAIN, StepRates
+from bench.remembered import recall, remember
 
 # Compiling takes about a minute a model and saves at most a third of a step: below this many
 # seconds of training it cannot pay for itself, and is not tried.
 PAYS_FROM_S = 600.0
+MEASURED = "measured on one batch, forward and backward"
+COMPILED = "compiled"
+# What is kept between sweeps.
+KIND = "compilation"
 COMPILERS = {"cpu": ("default",), "cuda": ("default", "reduce-overhead")}
 
 Step = Callable[[Callable[[torch.Tensor], torch.Tensor]], object]
@@ -47,6 +52,7 @@ def choose_forward(
     planned_steps: int,
     expected_s: float | None,
     amp: Any,
+    key: str | None = None,
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], dict[str, Any]]:
     """The model, or the model compiled where that is faster by 5 % and can pay for itself.
 
@@ -60,6 +66,8 @@ def choose_forward(
         planned_steps: of the whole training.
         expected_s: seconds that they take, where that was measured already.
         amp: a context for the forward pass, made anew at each call.
+        key: names all that speed depends on: what was found under it once is not measured again,
+            in this sweep or a later one. None: measured each time.
 
     Returns:
         What computes the logits of a training step; for the record: what was tried.
@@ -74,35 +82,76 @@ def choose_forward(
         loss.backward()
 
     with _unchanged(model, device):
+        found: dict[str, Any]
+        known = recall(KIND).get(key) if key is not None else None
+        if known is not None:
+            forward, why = _as_known(known, model, step, planned_steps)
+            if forward is not None:
+                chosen = "eager" if forward is model else known["chosen"]
+                found = {**known, "chosen": chosen, "reason": f"{MEASURED}, {why}"}
+                return _whole_batches(forward, model, len(images)), found
         eager = _seconds(step, model, device)
-        found: dict[str, Any] = {"chosen": "eager", "eager_step_s": eager, "tried": []}
+        found = {"chosen": "eager", "eager_step_s": eager, "tried": []}
         planned = eager * planned_steps
         if planned < PAYS_FROM_S:
             found["reason"] = _too_short(planned)
             return model, found
-        best: tuple[float, Any] = (eager / (1 + LEAST_GAIN), model)
+        best: Any = model
         for mode in COMPILERS[device.type]:
-            begin = time.perf_counter()
-            try:
-                compiled: Any = torch.compile(model, mode=mode)
-                step(compiled)
-                compile_s = time.perf_counter() - begin
-                taken = _seconds(step, compiled, device)
-            # A backend fails with errors of any kind; without it the training goes on.
-            except Exception as error:
-                line = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                found["tried"].append({"mode": mode, "error": line})
-                continue
-            found["tried"].append({"mode": mode, "compile_s": compile_s, "step_s": taken})
-            if taken < best[0]:
-                best = (taken, compiled)
-                found["chosen"] = f"compiled ({mode})"
-    found["reason"] = "measured on one batch, forward and backward"
-    if best[1] is model:
-        return model, found
-    size = len(images)
-    # A last batch of another size would be compiled once more.
-    return lambda batch: (best[1] if len(batch) == size else model)(batch), found
+            tried, compiled = _try(mode, model, step, device)
+            found["tried"].append(tried)
+            fastest = min(one.get("step_s", eager) for one in found["tried"])
+            if tried.get("step_s") == fastest < eager / (1 + LEAST_GAIN):
+                best, found["chosen"] = compiled, f"{COMPILED} ({mode})"
+    # What is missing now may be installed by the next time.
+    if key is not None and not any("error" in one for one in found["tried"]):
+        remember(KIND, {key: found})
+    return _whole_batches(best, model, len(images)), {**found, "reason": MEASURED}
+
+
+def _try(
+    mode: str, model: nn.Module, step: Step, device: torch.device
+) -> tuple[dict[str, Any], Any]:
+    """What compiling gave, for the record, and the compiled model."""
+    begin = time.perf_counter()
+    try:
+        compiled: Any = torch.compile(model, mode=mode)
+        step(compiled)
+        compile_s = time.perf_counter() - begin
+        return {
+            "mode": mode, "compile_s": compile_s, "step_s": _seconds(step, compiled, device)
+        }, compiled  # fmt: skip
+    # A backend fails with errors of any kind; without it the training goes on.
+    except Exception as error:
+        line = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return {"mode": mode, "error": line}, None
+
+
+def _as_known(
+    known: dict[str, Any], model: nn.Module, step: Step, planned_steps: int
+) -> tuple[Any, str]:
+    """What was chosen before, and a word on it; none where it does not work any more."""
+    earlier = "by an earlier run"
+    if known["chosen"] == "eager":
+        return model, earlier
+    mode = known["chosen"].removeprefix(f"{COMPILED} (")[:-1]
+    (tried,) = (one for one in known["tried"] if one["mode"] == mode)
+    saved = (known["eager_step_s"] - tried["step_s"]) * planned_steps
+    if saved < tried["compile_s"]:
+        return model, f"{earlier}: compiling anew would save {saved:.0f} s and take longer"
+    try:
+        compiled: Any = torch.compile(model, mode=mode)
+        step(compiled)
+    except Exception:
+        return None, ""
+    return compiled, earlier
+
+
+def _whole_batches(forward: Any, model: nn.Module, size: int) -> Any:
+    """Compiled for one size of batch: a last one of another size would be compiled once more."""
+    if forward is model:
+        return model
+    return lambda batch: (forward if len(batch) == size else model)(batch)
 
 
 def _too_short(seconds: float) -> str:

@@ -232,6 +232,24 @@ def test_two_trainings_at_once_give_what_one_after_the_other_gives(
     assert both == alone
 
 
+@pytest.mark.slow
+def test_devices_train_one_backbones_probes_together(here, photos, tiny_plugin, capsys) -> None:
+    line = (
+        f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --freeze-backbone "
+        "--device cpu --tune off --num-workers 0 --threads 2"
+    )
+    assert run(f"{line} --variants Tiny_CA,Tiny --devices 2") == 0
+    found = {
+        name: record["training"]["setup"]["features"] for name, record in records(here).items()
+    }
+    assert found["Tiny_CA"]["batches_computed"] > 0
+    assert found["Tiny"]["batches_computed"] == 0
+    err = capsys.readouterr().err
+    assert "[1/2] Tiny_CA done" in err
+    assert "[2/2] Tiny done" in err
+    assert not list(Path(os.environ["PADDY_BENCH_CACHE_DIR"]).glob("features-*"))
+
+
 def test_more_devices_than_there_are_are_refused(here, photos, tiny_plugin, capsys) -> None:
     line = f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --variants Tiny --device cpu"
     assert run(f"{line} --devices 64") == 2
@@ -480,7 +498,7 @@ def test_a_session_is_kept_before_anything_is_trained(
     def stop(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.sweep.run_variant", stop)
+    monkeypatch.setattr("bench.turns.run_variant", stop)
     assert run(f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}") == 130
     (kept,) = here.glob("results/session-*.json")
     session = json.loads(kept.read_text())

@@ -46,15 +46,18 @@ def model() -> nn.Module:
     )
 
 
-def choose(model: nn.Module, expected_s: float | None = None):
+def choose(
+    model: nn.Module, expected_s: float | None = None, key: str | None = None, steps: int = 10
+):
     images, labels = torch.linspace(-1, 1, 768).view(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
     return choose_forward(
         model,
         images,
         labels,
-        planned_steps=10,
+        planned_steps=steps,
         expected_s=expected_s,
         amp=contextlib.nullcontext,
+        key=key,
     )
 
 
@@ -125,3 +128,83 @@ def test_a_backend_that_fails_is_a_line_in_the_record(model, monkeypatch) -> Non
     assert found["tried"] == [
         {"mode": "default", "error": "RuntimeError: no C++ compiler is found"}
     ]
+
+
+def test_what_was_found_once_is_not_measured_again(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+    compiled: list[str] = []
+
+    def compile_(module: nn.Module, mode: str):
+        compiled.append(mode)
+        return lambda images: module(images)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    taken = iter([1.0, 0.5, 1.0, 2.0])
+    monkeypatch.setattr(tuning, "_seconds", lambda *_: next(taken))
+    for _ in range(2):
+        forward, found = choose(model, key="fast")
+        assert forward is not model
+        assert found["chosen"] == "compiled (default)"
+        assert found["eager_step_s"] == 1.0
+    assert found["reason"].endswith("by an earlier run")
+    assert compiled == ["default", "default"]
+    for _ in range(2):
+        forward, found = choose(model, key="slow")
+        assert forward is model
+        assert found["chosen"] == "eager"
+    assert found["reason"].endswith("by an earlier run")
+    assert compiled == ["default"] * 3
+    assert next(taken, None) is None
+
+
+def test_a_known_compilation_must_pay_for_itself_in_this_training(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+    known = {
+        "chosen": "compiled (default)",
+        "eager_step_s": 1.0,
+        "tried": [{"mode": "default", "compile_s": 60.0, "step_s": 0.75}],
+    }
+    tuning.remember(tuning.KIND, {"key": known})
+    monkeypatch.setattr(torch, "compile", lambda module, mode: lambda images: module(images))
+    forward, found = choose(model, key="key", steps=239)
+    assert forward is model
+    assert found["chosen"] == "eager"
+    assert "compiling anew would save 60 s and take longer" in found["reason"]
+    forward, found = choose(model, key="key", steps=241)
+    assert forward is not model
+    assert found["chosen"] == "compiled (default)"
+
+
+def test_a_known_compilation_that_fails_now_is_measured_anew(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+    known = {
+        "chosen": "compiled (default)",
+        "eager_step_s": 1.0,
+        "tried": [{"mode": "default", "compile_s": 0.0, "step_s": 0.5}],
+    }
+    tuning.remember(tuning.KIND, {"key": known})
+
+    def broken(module: nn.Module, mode: str) -> nn.Module:
+        raise RuntimeError("no C++ compiler is found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    forward, found = choose(model, key="key")
+    assert forward is model
+    assert found["tried"] == [
+        {"mode": "default", "error": "RuntimeError: no C++ compiler is found"}
+    ]
+    assert tuning.recall(tuning.KIND)["key"] == known
+
+
+def test_a_failure_is_tried_again_the_next_time(model, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "PAYS_FROM_S", 0.0)
+    tries: list[str] = []
+
+    def broken(module: nn.Module, mode: str) -> nn.Module:
+        tries.append(mode)
+        raise RuntimeError("no C++ compiler is found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    for _ in range(2):
+        choose(model, key="key")
+    assert tries == ["default", "default"]

@@ -16,7 +16,6 @@ from torch import nn
 
 import variants
 from bench import build, config
-from bench.check import Run
 from bench.config import RunConfig
 from bench.data.cache import DecodedImages
 from bench.data.parts import Parts, decode_images, find_parts
@@ -24,6 +23,7 @@ from bench.estimate import measure_rates
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
+from bench.runs import Run
 from bench.setup import Setup, set_up
 from bench.single import Sweep
 

@@ -1,0 +1,72 @@
+"""Trains runs one after the other in one process; those of one frozen backbone share features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+import variants
+from bench.single import Sweep, run_variant
+
+Outcome = tuple[Path, dict[str, Any]]
+
+
+@attrs.frozen
+class Planned:
+    """A run that is to be trained.
+
+    Attributes:
+        sweep: what it shares with the others of its seed and fold.
+        variant: what is trained.
+        label: tells it apart from other runs of the variant, for people.
+    """
+
+    sweep: Sweep
+    variant: variants.Variant
+    label: str
+
+    @property
+    def backbone(self) -> tuple[str, str | None]:
+        """Equal for variants whose frozen backbones can have the same features."""
+        return self.variant.backbone, self.variant.weights_tag
+
+
+def train_in_turn(
+    planned: Sequence[Planned],
+    *,
+    begun: Callable[[int], object] = lambda number: None,
+    done: Callable[[int, Outcome], object] = lambda number, outcome: None,
+) -> list[Outcome]:
+    """Train in order; folder and record of each.
+
+    Args:
+        planned: those of one seed and fold have the same ``sweep``, one after the other.
+        begun: called with the position of a run that begins.
+        done: called with the position of a run that has ended, and what it left.
+    """
+    outcomes = []
+    for number, one in enumerate(planned):
+        begun(number)
+        rest = [later for later in planned[number + 1 :] if later.sweep is one.sweep]
+        again = any(later.backbone == one.backbone for later in rest)
+        needed = frozenset([one.variant.name]) if again else frozenset()
+        outcome = run_variant(attrs.evolve(one.sweep, needed_later=needed), one.variant)
+        outcomes.append(outcome)
+        done(number, outcome)
+        _drop_features(one.sweep, outcome[1], last=not rest, again=again)
+    return outcomes
+
+
+def _drop_features(sweep: Sweep, record: dict[str, Any], *, last: bool, again: bool) -> None:
+    """Free what no later run reads."""
+    if sweep.features is None:
+        return
+    setup = (record["training"] or {}).get("setup", {})
+    backbone = (setup.get("features") or {}).get("backbone")
+    if last:
+        sweep.features.drop()
+    elif backbone and not again:
+        sweep.features.drop(backbone)
