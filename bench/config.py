@@ -143,6 +143,14 @@ class RunConfig:
         check=validators.and_(_AT_LEAST_1, validators.le(100)),
     )
 
+    hours: float | None = option(
+        float,
+        None,
+        "stop between epochs before so many hours are over (--resume goes on); none: no limit",
+        section="training",
+        check=validators.and_(validators.gt(0), validators.le(1000)),
+    )
+
     # data
     data_dir: Path | None = option(
         Path,

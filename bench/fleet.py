@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,6 +18,7 @@ import torch
 import variants
 from bench.build import load_plugins
 from bench.measure.memory import keep_freed_memory
+from bench.stopping import StoppedError
 from bench.train.feature_store import FeatureStore
 from bench.turns import Outcome, Planned, train_in_turn
 
@@ -73,6 +77,9 @@ def train_all(
     The longest job goes first, so that no device is left with a long one when the others have
     ended. What one process cannot do (a crash of the process itself) raises here.
 
+    Raises:
+        StoppedError: the sweep's stopper said so, here or in one of the processes.
+
     Args:
         jobs: in any order.
         devices: as PyTorch names them, such as ``cuda:1``; a name may stand there twice.
@@ -81,6 +88,7 @@ def train_all(
         features: folder for what frozen backbones compute.
         features_limit: most bytes that all processes may keep there together.
     """
+    stopper = jobs[0].planned[0].sweep.stopper
     context = multiprocessing.get_context("spawn")
     free = context.SimpleQueue()
     for device in devices:
@@ -96,13 +104,28 @@ def train_all(
         for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
             # Stream and declarations belong to this process: names go over.
             sweep = attrs.evolve(job.planned[0].sweep, stream=None, features=None)
-            names = [one.variant.name for one in job.planned]
+            runs = [(one.variant.name, one.epoch_s, one.begun) for one in job.planned]
             store = (features / f"job-{number}", features_limit / len(devices))
-            sent[pool.submit(_train, sweep, names, store)] = job
-        for future in as_completed(sent):
-            yield from zip(sent[future].numbers, future.result(), strict=True)
+            sent[pool.submit(_train, sweep, runs, store)] = job
+        with stopper.holding(_tell_all):
+            for future in as_completed(sent):
+                outcomes = future.result()
+                yield from zip(sent[future].numbers, outcomes, strict=False)
+                if len(outcomes) < len(sent[future].numbers):
+                    # One that was told to stop ended early: so do the others.
+                    _tell_all()
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise StoppedError(stopper.number)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell_all() -> None:
+    """Pass a signal on: a terminal's reaches them too, but one to this process does not."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)
 
 
 # --- in a process of the fleet ---------------------------------------------------------------
@@ -120,6 +143,8 @@ class _Plain:
 
 def _start(free: Any, plugins: Sequence[str], threads: int) -> None:
     global _device
+    # The one who started them decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
     _device = torch.device(free.get())
     if _device.type == "cuda":
@@ -128,9 +153,20 @@ def _start(free: Any, plugins: Sequence[str], threads: int) -> None:
     load_plugins([Path(path) for path in plugins])
 
 
-def _train(sweep: Any, names: Sequence[str], store: tuple[Path, float]) -> list[Outcome]:
+def _train(
+    sweep: Any, runs: Sequence[tuple[str, float, Outcome | None]], store: tuple[Path, float]
+) -> list[Outcome]:
+    """What has ended; fewer than the runs where it was told to stop."""
     assert _device is not None
     stream = _Plain(sys.stderr)
     features = FeatureStore(*store, stream)
     here = attrs.evolve(sweep, device=_device, stream=stream, features=features)
-    return train_in_turn([Planned(here, variants.get(name), "") for name in names])
+    planned = [
+        Planned(here, variants.get(name), "", epoch_s=epoch_s, begun=begun)
+        for name, epoch_s, begun in runs
+    ]
+    outcomes: list[Outcome] = []
+    stopper = here.stopper
+    with contextlib.suppress(StoppedError), stopper.listening((signal.SIGTERM,)), stopper.holding():
+        train_in_turn(planned, done=lambda _, outcome: outcomes.append(outcome))
+    return outcomes

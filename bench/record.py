@@ -16,7 +16,8 @@ from bench.measure.cases import REFERENCE_SIZE
 from bench.measure.complexity import counters_disagree
 from bench.measure.environment import environment
 from bench.measure.memory import keep_freed_memory
-from bench.results import SCHEMA, SCHEMA_VERSION, write_json
+from bench.results import SCHEMA, SCHEMA_VERSION
+from bench.results.sealed import read_sealed, write_sealed
 from bench.session import Timed
 
 
@@ -42,7 +43,7 @@ def new_record(
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "status": "failed",
+        "status": "running",
         "error": None,
         "sweep": dict(sweep),
         "started": now(),
@@ -61,7 +62,26 @@ def new_record(
         "validation": None,
         "test": None,
         "costs": {},
+        "resumed": [],
         "warnings": [],
+    }
+
+
+def go_on(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run that was broken off, as it goes on: perhaps elsewhere, which it says.
+
+    Args:
+        old: the record as it was left.
+        new: one that begins now.
+    """
+    kept = ("sweep", "started", "environment", "config_sources", "costs", "resumed")
+    warnings = [*old["warnings"], *(w for w in new["warnings"] if w not in old["warnings"])]
+    again = {"at": new["started"], "environment": new["environment"], "error": old["error"]}
+    return {
+        **new,
+        **{key: old[key] for key in kept},
+        "resumed": [*old["resumed"], again],
+        "warnings": warnings,
     }
 
 
@@ -111,5 +131,14 @@ def keep_session(timed: Timed, results_dir: Path) -> Path:
     """Write a session whole to ``session-<id>.json`` in the results folder, at once."""
     results_dir.mkdir(parents=True, exist_ok=True)
     path = results_dir / f"session-{timed.record['id']}.json"
-    write_json(path, {"session": timed.record, "timing": timed.timing, "errors": timed.errors})
+    write_sealed(path, {"session": timed.record, "timing": timed.timing, "errors": timed.errors})
     return path
+
+
+def load_session(results_dir: Path, session: str) -> Timed | None:
+    """What :func:`keep_session` wrote; none where it is not there, or damaged."""
+    try:
+        content = read_sealed(results_dir / f"session-{session}.json")
+        return Timed(content["session"], content["timing"], content["errors"])
+    except (OSError, ValueError, KeyError):
+        return None

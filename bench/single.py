@@ -23,16 +23,20 @@ from bench.measure.environment import others_load
 from bench.measure.memory import PeakMemory
 from bench.measure.throughput import device_name
 from bench.presets import Resolved
-from bench.record import count_into, new_record, now, time_into
-from bench.results import new_run_folder, write_json
+from bench.journal import MOVABLE
+from bench.record import count_into, go_on, new_record, now, time_into
+from bench.results import new_run_folder, write_json, write_record
 from bench.results.plot import training_plot
 from bench.runs import Run
 from bench.session import Timed
 from bench.setup import Setup, set_up
+from bench.stopping import StoppedError, Stopper
 from bench.train.engine import TrainResult, fit
 from bench.train.feature_store import FeatureStore
 from bench.train.metrics import evaluate
 from bench.train.progress import Progress
+from bench.train.state import FILE as LAST
+from bench.train.state import UnusableStateError, about_of
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +52,7 @@ class Sweep:
         features: what a frozen backbone computed for other variants, or none.
         needed_later: variants after which others of the same backbone come.
         costs: where the seconds of the run at hand go.
+        stopper: says whether to stop before the end.
     """
 
     id: str
@@ -63,6 +68,7 @@ class Sweep:
     features: FeatureStore | None = None
     needed_later: frozenset[str] = frozenset()
     costs: Costs = attrs.field(factory=Costs)
+    stopper: Stopper = attrs.field(factory=Stopper)
 
     @property
     def config(self) -> RunConfig:
@@ -75,11 +81,21 @@ class Sweep:
         return self.run.parts
 
 
-def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str, Any]]:
-    """Train and count a variant; its folder and record. A failure is a record too."""
-    sweep = attrs.evolve(sweep, costs=Costs())
+def run_variant(
+    sweep: Sweep, variant: variants.Variant, begun: tuple[Path, dict[str, Any]] | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Train and count a variant; its folder and record. A failure is a record too.
+
+    Args:
+        sweep: what it shares with others.
+        variant: what is trained.
+        begun: folder and record of the run where it was broken off; none: it has yet to begin.
+
+    Raises:
+        StoppedError: the sweep's stopper said so; the record says ``running``.
+    """
+    sweep = attrs.evolve(sweep, costs=Costs(begun[1]["costs"] if begun else None))
     config = sweep.config
-    folder = new_run_folder(config.results_dir, variant.name, datetime.now())
     about = {"id": sweep.id, "command": sweep.command, "preset": sweep.resolved.preset}
     record = new_record(
         variant,
@@ -90,6 +106,11 @@ def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str
         device=sweep.device,
     )
     record["warnings"] += sweep.parts.warnings
+    if begun is None:
+        folder = new_run_folder(config.results_dir, variant.name, datetime.now(), record)
+    else:
+        folder, record = begun[0], go_on(begun[1], record)
+        write_record(folder, record)
     try:
         time_into(record, variant.name, sweep.timed)
         with sweep.costs.of("counting"):
@@ -98,7 +119,12 @@ def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str
         with sweep.costs.of("figures and files"):
             _write_guide_files(sweep, folder, record)
         record["status"] = "complete"
+    except StoppedError:
+        _note_costs(sweep, record)
+        write_record(folder, record)
+        raise
     except Exception as error:
+        record["status"] = "failed"
         record["error"] = {
             "type": type(error).__name__,
             "message": " ".join(str(error).split()),
@@ -106,9 +132,16 @@ def run_variant(sweep: Sweep, variant: variants.Variant) -> tuple[Path, dict[str
         }
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
-    record["costs"] = sweep.costs.as_record()
-    write_json(folder / "run.json", record)
+    _note_costs(sweep, record)
+    write_record(folder, record)
+    if record["status"] == "complete":
+        # Three times the room of the best weights, and of no more use.
+        (folder / LAST).unlink(missing_ok=True)
     return folder, record
+
+
+def _note_costs(sweep: Sweep, record: dict[str, Any]) -> None:
+    record["costs"] = sweep.costs.as_record()
 
 
 # --- the stages ------------------------------------------------------------------------------
@@ -120,8 +153,10 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         model, initial = build.build(variant, parts.num_classes, config)
     mean, std = build.normalisation(model)
     noted = [] if sweep.features is None else list(sweep.features.notes)
+    last = folder / LAST
+    before = _before(last, record)
     with sweep.costs.of("tuning"):
-        setup = set_up(sweep, variant, model, (mean, std), record["warnings"])
+        setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
     memory = PeakMemory(device)
     torch.manual_seed(config.seed)
     result = fit(
@@ -144,6 +179,9 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
             "mean": list(mean),
             "std": list(std),
         },
+        last_path=last,
+        recipe=_recipe(sweep, variant, setup),
+        stopper=sweep.stopper,
     )
     _count_costs(sweep, result)
     if sweep.features is not None:
@@ -162,6 +200,38 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
                 amp=result.amp,
             )
         record["test"] = on_test.as_record([names[p] for p in parts.used.test])
+
+
+def _before(last: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    """What was chosen when the training began that now goes on; none: it begins.
+
+    What cannot be gone on from is removed, and the record says so.
+    """
+    if not last.exists():
+        return None
+    try:
+        return about_of(last)
+    except UnusableStateError as error:
+        record["warnings"].append(f"{LAST} could not be gone on from: {error}: trained anew")
+        last.unlink()
+        return None
+
+
+def _recipe(sweep: Sweep, variant: variants.Variant, setup: Setup) -> dict[str, Any]:
+    """What must be the same when the training goes on."""
+    kept = {
+        name: value
+        for name, value in sweep.config.as_record().items()
+        if name not in MOVABLE and name not in ("seeds", "folds")
+    }
+    return {
+        **setup.lasting,
+        "variant": variant.name,
+        "variant_version": variant.version,
+        "fold": sweep.run.fold,
+        "fingerprint": sweep.parts.index.fingerprint,
+        "options": kept,
+    }
 
 
 def _count_costs(sweep: Sweep, result: TrainResult) -> None:

@@ -18,7 +18,7 @@ from bench.data.parts import find_index
 from bench.errors import BenchError
 from bench.presets import Resolved
 from bench.record import count_into, keep_session, new_record, now, time_into
-from bench.results import new_run_folder, write_json
+from bench.results import new_run_folder
 from bench.session import Session
 from bench.sweep import MOST_PIPELINE_IMAGES, Outcome, new_sweep_id
 
@@ -74,8 +74,7 @@ def time_variants(
         record["finished"] = now()
         loads = {key: timed.record[key] for key in ("load_before", "load_after")}
         record["environment"] |= loads
-        folder = new_run_folder(config.results_dir, variant.name, datetime.now())
-        write_json(folder / "run.json", record)
+        folder = new_run_folder(config.results_dir, variant.name, datetime.now(), record)
         done.append((folder, record))
     return Outcome(sweep_id, done)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -25,3 +26,21 @@ def save_weights(model: nn.Module, path: Path, about: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def keep_candidate(candidate: Path, best: Path, epoch: int) -> None:
+    """Make a better epoch's weights the best ones, where they are of that epoch.
+
+    Args:
+        candidate: file that :func:`save_weights` wrote; what is of another epoch, or damaged, is
+            removed: it belongs to an epoch that a kill has undone.
+        best: file of the best weights.
+        epoch: the best one.
+    """
+    if not candidate.exists():
+        return
+    with contextlib.suppress(Exception):
+        if torch.load(candidate, map_location="cpu", weights_only=True)["epoch"] == epoch:
+            candidate.replace(best)
+            return
+    candidate.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from bench.config import RunConfig
-from bench.train.checkpoint import save_weights
+from bench.stopping import StoppedError, Stopper
+from bench.train.checkpoint import keep_candidate, save_weights
 from bench.train.metrics import Evaluation, evaluate
 from bench.train.optim import (
     AMP_TYPES,
@@ -29,6 +30,7 @@ from bench.train.optim import (
     set_training,
 )
 from bench.train.progress import Progress
+from bench.train.state import Trained, TrainState, load_state, save_state
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -68,6 +70,9 @@ def fit(
     progress: Progress,
     best_path: Path,
     about: dict[str, Any],
+    last_path: Path | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    stopper: Stopper | None = None,
 ) -> TrainResult:
     """Train with the recipe; the model ends with the weights of its best epoch.
 
@@ -87,9 +92,15 @@ def fit(
         progress: shows where the training is.
         best_path: file that holds the best weights so far, written at each better epoch.
         about: what the file says about its weights.
+        last_path: file of the training's state, written after each epoch; where it is there
+            already, the training goes on from it, as if it had never stopped.
+        recipe: plain values that must be the same when it goes on.
+        stopper: says whether to stop before the end; the state is then in ``last_path``.
 
     Raises:
         DivergedError: NaN or infinity in the training loss.
+        StoppedError: the stopper said so.
+        UnusableStateError: the training cannot go on from ``last_path``.
     """
     # --- recipe ---
     if config.freeze_backbone:
@@ -105,23 +116,29 @@ def fit(
     # A model compiled for training steps is not used to evaluate: it would be compiled once more.
     forward, evaluating = forward or model, evaluating or model
 
-    # --- state ---
-    epochs: list[dict[str, float]] = []
-    best: Evaluation | None = None
-    best_epoch = 0
-    steps, first_batch_seconds = 0, 0.0
-    started = time.perf_counter()
+    # --- state: of a new training, or of one that goes on ---
+    trained = Trained(
+        model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, device=device
+    )
+    state, stopper = TrainState(), stopper or Stopper()
+    candidate = best_path.with_name(best_path.name + ".new")
+    if last_path is not None and last_path.exists():
+        state = load_state(last_path, trained, recipe or {})
+        keep_candidate(candidate, best_path, state.best_epoch)
+        train.set_epoch(state.epoch, state.batches)
+    started = time.perf_counter() - state.seconds
 
-    for epoch in range(1, config.epochs + 1):
+    while state.epoch <= config.epochs and state.waited < config.patience:
+        stopper.check(state.last_epoch_seconds)
+        epoch = state.epoch
         rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
 
         # --- one pass over the training part ---
         set_training(model, frozen=config.freeze_backbone)
-        begin = time.perf_counter()
-        loss_sum = torch.zeros((), device=device, dtype=torch.float64)
-        correct = torch.zeros((), device=device, dtype=torch.int64)
-        seen = 0
-        for batch in progress.batches(train, epoch):
+        begin = time.perf_counter() - state.epoch_seconds
+        loss_sum = torch.full((), state.loss_sum, device=device, dtype=torch.float64)
+        correct = torch.full((), state.correct, device=device, dtype=torch.int64)
+        for batch in progress.batches(train, epoch, seen=state.seen):
             images, labels = prepare(batch)
             loss, logits = training_step(
                 model,
@@ -136,14 +153,21 @@ def fit(
             # Sums stay on the device: reading them at each step would wait for the GPU.
             loss_sum += loss.double() * len(labels)
             correct += (logits.argmax(1) == labels).sum()
-            seen += len(labels)
-            steps += 1
-            if not first_batch_seconds:
-                first_batch_seconds = time.perf_counter() - begin
+            state.batches += 1
+            state.seen += len(labels)
+            state.steps += 1
+            if not state.first_batch_seconds:
+                state.first_batch_seconds = time.perf_counter() - begin
+            if stopper.number is not None and last_path is not None:
+                state.loss_sum, state.correct = loss_sum.item(), int(correct.item())
+                now = time.perf_counter()
+                state.epoch_seconds, state.seconds = now - begin, now - started
+                save_state(last_path, state, trained, recipe or {})
+                raise StoppedError(stopper.number)
         scheduler.step()
         # Worker processes begin with these batches while the device still trains.
         ahead = iter(valid)
-        train_loss = loss_sum.item() / seen
+        train_loss = loss_sum.item() / state.seen
         train_seconds = time.perf_counter() - begin
         if not math.isfinite(train_loss):
             raise DivergedError(
@@ -154,11 +178,11 @@ def fit(
         # --- validation, best epoch ---
         begin = time.perf_counter()
         result = evaluate(model, ahead, device, prepare=prepare, forward=evaluating, amp=amp)
-        epochs.append(
+        state.epochs.append(
             {
                 "epoch": epoch,
                 "train_loss": train_loss,
-                "train_acc": correct.item() / seen,
+                "train_acc": correct.item() / state.seen,
                 "valid_loss": result.loss,
                 "valid_acc": result.accuracy,
                 "valid_macro_f1": result.macro_f1,
@@ -166,29 +190,32 @@ def fit(
                 "head_lr": rates["head"],
                 "train_seconds": train_seconds,
                 "valid_seconds": time.perf_counter() - begin,
-                "images_per_s": seen / train_seconds,
+                "images_per_s": state.seen / train_seconds,
             }
         )
-        if best is None or result.macro_f1 > best.macro_f1:
-            best, best_epoch = result, epoch
-            save_weights(model, best_path, {**about, "epoch": epoch, "macro_f1": result.macro_f1})
-        progress.epoch_done(epochs[-1], best_epoch)
-        if epoch - best_epoch >= config.patience:
-            break
+        if state.best is None or result.macro_f1 > state.best.macro_f1:
+            state.best, state.best_epoch = result, epoch
+            save_weights(model, candidate, {**about, "epoch": epoch, "macro_f1": result.macro_f1})
+        state.end_epoch(time.perf_counter() - started)
+        if last_path is not None:
+            save_state(last_path, state, trained, recipe or {})
+        # Not before the state names it the best one: a kill in between would leave another's.
+        keep_candidate(candidate, best_path, state.best_epoch)
+        progress.epoch_done(state.epochs[-1], state.best_epoch)
 
     # --- the best epoch's weights ---
-    assert best is not None
+    assert state.best is not None
     saved = torch.load(best_path, map_location=device, weights_only=True)
     model.load_state_dict(saved["model"])
     return TrainResult(
-        epochs=epochs,
-        best_epoch=best_epoch,
-        best=best,
-        stopped_early=len(epochs) < config.epochs,
+        epochs=state.epochs,
+        best_epoch=state.best_epoch,
+        best=state.best,
+        stopped_early=len(state.epochs) < config.epochs,
         seconds=time.perf_counter() - started,
         amp=amp,
-        steps=steps,
-        first_batch_seconds=first_batch_seconds,
+        steps=state.steps,
+        first_batch_seconds=state.first_batch_seconds,
     )
 
 
