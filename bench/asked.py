@@ -53,11 +53,11 @@ def asked_sweep(
         return chosen_variants(parsed), given, None
     from bench.journal import find, moved
 
-    journal = find(given.config.results_dir, parsed.resume or None)
     # Plugins run only where they are named now: a file of results must not run code.
     names = [one.name for one in chosen_variants(parsed)] if parsed.variants else None
     if names is None:
         _load_plugins(parsed)
+    journal = find(given.config.results_dir, parsed.resume or None, names)
     missing = [name for name in journal.variants if name not in variants.names()]
     if missing:
         files = " ".join(f"--plugin {path}" for path in journal.plugins)

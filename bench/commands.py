@@ -26,6 +26,7 @@ from bench.costs import Costs
 
 def run(parsed: Namespace, command_line: str) -> int:
     """Check, then train, count and time; 1 when a variant failed."""
+    from bench.journal import same_images
     from bench.stopping import SignalError, StoppedError, Stopper
 
     begin = time_module.monotonic()
@@ -40,6 +41,8 @@ def run(parsed: Namespace, command_line: str) -> int:
                 from bench.sweep import run_sweep
 
             checked = check_all(chosen, resolved.config)
+            if journal is not None:
+                same_images(journal, checked.runs[0].parts.index.fingerprint)
             print("\n".join(checked.lines), file=sys.stderr)
             if parsed.dry_run:
                 print(f"checked in {checked.seconds:.1f} s; nothing was trained (--dry-run)")
@@ -49,7 +52,7 @@ def run(parsed: Namespace, command_line: str) -> int:
                 resolved,
                 checked,
                 command=command_line,
-                plugins=parsed.plugin if journal is None else list(journal.plugins),
+                plugins=parsed.plugin,
                 stream=sys.stderr,
                 journal=journal,
                 stopper=stopper,

@@ -69,8 +69,13 @@ class Journal:
         write_sealed(_file(results_dir, self.id), content)
 
 
-def find(results_dir: Path, sweep: str | None) -> Journal:
+def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = None) -> Journal:
     """The sweep of that id, or the latest that has not ended.
+
+    Args:
+        results_dir: where sweeps leave their records.
+        sweep: its id; none: the latest.
+        variants: the latest with exactly these; none: with any.
 
     Raises:
         BenchError: there is none, it has ended, or its file is damaged.
@@ -89,10 +94,11 @@ def find(results_dir: Path, sweep: str | None) -> Journal:
     # Ids sort by time. A damaged file must not hide an older sweep silently.
     for path in sorted(_files(results_dir), reverse=True):
         found = _read(path)
-        if found.ended is None:
+        if found.ended is None and variants in (None, list(found.variants)):
             return found
+    of = f" of {', '.join(variants)}" if variants else ""
     raise BenchError(
-        f"no unfinished sweep in {results_dir}: begin one without --resume, or name the folder "
+        f"no unfinished sweep{of} in {results_dir}: begin one without --resume, or name the folder "
         "with --results-dir"
     )
 
@@ -123,7 +129,8 @@ def moved(
             f"{'no preset' if before.preset is None else f'--preset {before.preset}'}: "
             "leave --preset out"
         )
-    changes: dict[str, Any] = {"results_dir": results_dir}
+    # A limit of time holds for the command that it was given to.
+    changes: dict[str, Any] = {"results_dir": results_dir, "hours": given.config.hours}
     sources = dict(before.sources)
     for field in options():
         name, source = field.name, given.sources[field.name]
@@ -137,6 +144,19 @@ def moved(
             )
         changes[name], sources[name] = new, source
     return Resolved(attrs.evolve(before.config, **changes), sources, before.preset)
+
+
+def same_images(journal: Journal, fingerprint: str) -> None:
+    """See that a sweep goes on with the images that it was begun with.
+
+    Raises:
+        BenchError: it does not.
+    """
+    if fingerprint != journal.fingerprint:
+        raise BenchError(
+            f"--resume: the images are not those that sweep {journal.id} was begun with: give "
+            "--data-dir the same folder, or begin a new sweep without --resume"
+        )
 
 
 def _file(results_dir: Path, sweep: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -45,7 +46,10 @@ class Stopper:
 
     @contextlib.contextmanager
     def listening(self, numbers: Sequence[int] = SIGNALS) -> Iterator[None]:
-        """Take the signals for as long as the block runs; only the main thread may."""
+        """Take the signals for as long as the block runs; no thread but the main one can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.signal(number, self._receive) for number in numbers}
         try:
             yield
