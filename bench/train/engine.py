@@ -5,32 +5,35 @@ A variant changes the model, a recipe is config; nothing here asks which variant
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from bench.config import RunConfig
 from bench.stopping import StoppedError, Stopper
+from bench.train.accumulation import Accumulation, shares
 from bench.train.checkpoint import keep_candidate, save_weights
 from bench.train.metrics import Evaluation, evaluate
 from bench.train.optim import (
     AMP_TYPES,
     ETA_MIN,
     choose_amp,
+    class_weights,
     freeze_backbone,
-    parameter_groups,
+    make_optimizer,
     set_training,
 )
 from bench.train.progress import Progress
 from bench.train.state import Trained, TrainState, load_state, save_state
+from bench.train.sums import Sums
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -73,6 +76,7 @@ def fit(
     last_path: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
     stopper: Stopper | None = None,
+    accumulation: Accumulation | None = None,
 ) -> TrainResult:
     """Train with the recipe; the model ends with the weights of its best epoch.
 
@@ -96,6 +100,7 @@ def fit(
             already, the training goes on from it, as if it had never stopped.
         recipe: plain values that must be the same when it goes on.
         stopper: says whether to stop before the end; the state is then in ``last_path``.
+        accumulation: divides batches that do not fit in memory.
 
     Raises:
         DivergedError: NaN or infinity in the training loss.
@@ -113,8 +118,24 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
     criterion = nn.CrossEntropyLoss(weight=class_weights(train, config.class_weights, device))
 
+    accumulation = accumulation or Accumulation()
+    in_parts = partial(
+        accumulation.run,
+        of=str(about.get("variant")),
+        clear=partial(clear_memory, optimizer, device),
+    )
+
     # A model compiled for training steps is not used to evaluate: it would be compiled once more.
     forward, evaluating = forward or model, evaluating or model
+    step = partial(
+        training_step,
+        model,
+        forward=forward,
+        criterion=criterion,
+        optimizer=optimizer,
+        scaler=scaler,
+        amp=amp,
+    )
 
     # --- state: of a new training, or of one that goes on ---
     trained = Trained(
@@ -136,43 +157,32 @@ def fit(
         # --- one pass over the training part ---
         set_training(model, frozen=config.freeze_backbone)
         begin = time.perf_counter() - state.epoch_seconds
-        loss_sum = torch.full((), state.loss_sum, device=device, dtype=torch.float64)
-        correct = torch.full((), state.correct, device=device, dtype=torch.int64)
+        sums = Sums(state, device)
         for batch in progress.batches(train, epoch, seen=state.seen):
             images, labels = prepare(batch)
-            loss, logits = training_step(
-                model,
-                images,
-                labels,
-                forward=forward,
-                criterion=criterion,
-                optimizer=optimizer,
-                scaler=scaler,
-                amp=amp,
-            )
-            # Sums stay on the device: reading them at each step would wait for the GPU.
-            loss_sum += loss.double() * len(labels)
-            correct += (logits.argmax(1) == labels).sum()
+            loss, logits = in_parts(partial(step, images, labels), len(labels))
             state.batches += 1
             state.seen += len(labels)
             state.steps += 1
+            sums.add(loss, logits, labels, state.batches)
             if not state.first_batch_seconds:
                 state.first_batch_seconds = time.perf_counter() - begin
             if stopper.number is not None and last_path is not None:
-                state.loss_sum, state.correct = loss_sum.item(), int(correct.item())
-                now = time.perf_counter()
-                state.epoch_seconds, state.seconds = now - begin, now - started
+                state.loss_sum, state.correct = sums.loss, sums.correct
+                state.epoch_seconds = time.perf_counter() - begin
+                state.seconds = time.perf_counter() - started
                 save_state(last_path, state, trained, recipe or {})
                 raise StoppedError(stopper.number)
         scheduler.step()
         # Worker processes begin with these batches while the device still trains.
         ahead = iter(valid)
-        train_loss = loss_sum.item() / state.seen
+        train_loss = sums.loss / state.seen
         train_seconds = time.perf_counter() - begin
         if not math.isfinite(train_loss):
             raise DivergedError(
-                f"the training loss is {train_loss} in epoch {epoch} at learning rates "
-                f"{rates['backbone']:.3g} (backbone) and {rates['head']:.3g} (head)"
+                f"the training loss is {train_loss} since step {sums.diverged_at} of epoch {epoch} "
+                f"at learning rates {rates['backbone']:.3g} (backbone) and {rates['head']:.3g} "
+                "(head)"
             )
 
         # --- validation, best epoch ---
@@ -182,7 +192,7 @@ def fit(
             {
                 "epoch": epoch,
                 "train_loss": train_loss,
-                "train_acc": correct.item() / state.seen,
+                "train_acc": sums.correct / state.seen,
                 "valid_loss": result.loss,
                 "valid_acc": result.accuracy,
                 "valid_macro_f1": result.macro_f1,
@@ -229,6 +239,7 @@ def training_step(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     amp: str,
+    parts: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Forward, backward, clipping, update; the detached loss () and logits (B, classes).
 
@@ -241,12 +252,23 @@ def training_step(
         optimizer: of the model's parameters.
         scaler: enabled for fp16 only.
         amp: ``off``, ``fp16`` or ``bf16``.
+        parts: into how many the batch is divided; their gradients are summed.
     """
-    with torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
-        logits = (forward or model)(images)
-        loss = criterion(logits, labels)
     optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
+    if parts == 1:
+        loss, logits = _loss(model, images, labels, forward, criterion, amp)
+        scaler.scale(loss).backward()
+    else:
+        counted = shares(labels, getattr(criterion, "weight", None), parts)
+        losses, all_logits = [], []
+        for part, truth, share in zip(
+            images.chunk(parts), labels.chunk(parts), counted, strict=True
+        ):
+            loss, logits = _loss(model, part, truth, forward, criterion, amp)
+            scaler.scale(loss * share).backward()
+            losses.append(loss.detach() * share)
+            all_logits.append(logits.detach())
+        loss, logits = torch.stack(losses).sum(), torch.cat(all_logits)
     scaler.unscale_(optimizer)
     nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
     scaler.step(optimizer)
@@ -254,28 +276,22 @@ def training_step(
     return loss.detach(), logits.detach()
 
 
-def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
-    """AdamW with the recipe's parameter groups."""
-    groups = parameter_groups(
-        model,
-        base_lr=config.base_lr,
-        head_lr=config.head_lr,
-        weight_decay=config.weight_decay,
-        attention_lr=config.attention_lr,
-    )
-    return torch.optim.AdamW(groups, fused=True)
+def _loss(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    forward: Forward | None,
+    criterion: nn.Module,
+    amp: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
+        logits = (forward or model)(images)
+        return criterion(logits, labels), logits
 
 
-def class_weights(train: Any, kind: str, device: torch.device) -> torch.Tensor | None:
-    """(classes,) loss weights: none, or ``n / (classes · n_class)`` over the training part.
-
-    scikit-learn's ``balanced`` rule; a class that the training part lacks gets weight 0.
-    """
-    if kind == "none":
-        return None
-    labels: Sequence[int] = train.dataset.labels
-    present = np.unique(labels)
-    weights = torch.zeros(train.dataset.num_classes)
-    balanced = compute_class_weight("balanced", classes=present, y=labels)
-    weights[present] = torch.as_tensor(balanced, dtype=torch.float32)
-    return weights.to(device)
+def clear_memory(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Give back what a step that failed has left."""
+    optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
