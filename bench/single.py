@@ -18,6 +18,7 @@ from bench.costs import Costs
 from bench.data.cache import DecodedImages
 from bench.data.parts import Parts
 from bench.errors import BenchError
+from bench.failures import explain
 from bench.estimate import StepRates
 from bench.measure.environment import others_load
 from bench.measure.memory import PeakMemory
@@ -31,6 +32,7 @@ from bench.runs import Run
 from bench.session import Timed
 from bench.setup import Setup, set_up
 from bench.stopping import StoppedError, Stopper
+from bench.train.accumulation import Accumulation
 from bench.train.engine import TrainResult, fit
 from bench.train.feature_store import FeatureStore
 from bench.train.metrics import evaluate
@@ -53,6 +55,7 @@ class Sweep:
         needed_later: variants after which others of the same backbone come.
         costs: where the seconds of the run at hand go.
         stopper: says whether to stop before the end.
+        accumulation: divides batches that do not fit in memory, the same for all.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Sweep:
     needed_later: frozenset[str] = frozenset()
     costs: Costs = attrs.field(factory=Costs)
     stopper: Stopper = attrs.field(factory=Stopper)
+    accumulation: Accumulation = attrs.field(factory=Accumulation)
 
     @property
     def config(self) -> RunConfig:
@@ -127,17 +131,30 @@ def run_variant(
         record["status"] = "failed"
         record["error"] = {
             "type": type(error).__name__,
-            "message": " ".join(str(error).split()),
+            "message": explain(error),
             "traceback": traceback.format_exc(),
         }
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
     _note_costs(sweep, record)
-    write_record(folder, record)
+    _keep(folder, record)
     if record["status"] == "complete":
         # Three times the room of the best weights, and of no more use.
         (folder / LAST).unlink(missing_ok=True)
     return folder, record
+
+
+def _keep(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record. Where that fails, what is on disk says ``running``: it can be gone on."""
+    try:
+        write_record(folder, record)
+    except OSError as error:
+        record["status"] = "failed"
+        record["error"] = record["error"] or {
+            "type": type(error).__name__,
+            "message": f"the record could not be written: {explain(error)}",
+            "traceback": traceback.format_exc(),
+        }
 
 
 def _note_costs(sweep: Sweep, record: dict[str, Any]) -> None:
@@ -182,7 +199,9 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         last_path=last,
         recipe=_recipe(sweep, variant, setup),
         stopper=sweep.stopper,
+        accumulation=sweep.accumulation,
     )
+    record["warnings"] += [n for n in sweep.accumulation.notes if n not in record["warnings"]]
     _count_costs(sweep, result)
     if sweep.features is not None:
         record["warnings"] += [note for note in sweep.features.notes if note not in noted]
@@ -270,6 +289,7 @@ def _training_record(
         "attention_lr": config.head_lr if config.attention_lr == "head" else config.base_lr,
         "initial_weights": initial,
         "frozen_backbone": config.freeze_backbone,
+        "accumulation_parts": sweep.accumulation.parts,
         "setup": facts,
         "epochs": result.epochs,
     }

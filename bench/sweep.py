@@ -31,6 +31,7 @@ from bench.scratch import scratch_folder
 from bench.session import Session, Timed
 from bench.single import Sweep
 from bench.stopping import Stopper
+from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
 from bench.turns import Outcome as Trained
 from bench.turns import Planned, train_in_turn
@@ -123,6 +124,7 @@ def run_sweep(
             rates=checked.rates,
             features=FeatureStore(folder, left, stream),
             stopper=stopper,
+            accumulation=Accumulation(),
         )
         known = known_runs(config.results_dir, journal.id)
         epochs = {item.variant: item.epoch_s for item in checked.estimates}

@@ -19,6 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from bench.data.dataset import Batch, ImageDataset
 from bench.data.transforms import draw_epoch, shuffled
 
+# A batch takes seconds at most; a network drive that has gone away answers never.
+TIMEOUT_S = 300.0
+
 # Places of a batch's images in the dataset, and the draws of each.
 Item = tuple[np.ndarray, np.ndarray | None]
 
@@ -136,6 +139,7 @@ class Loader:
             num_workers=self.num_workers,
             pin_memory=self._on_gpu,
             persistent_workers=True,
+            timeout=TIMEOUT_S,
             worker_init_fn=_leave_interrupts,
         )
 
