@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import variants
 from bench.check import plan_timing
-from bench.devices import choose_device
+from bench.devices import choose_device, probe
 from bench.config import RunConfig
 from bench.data.images import UnreadableImage, load_rgb
 from bench.data.index import ImageIndex
@@ -48,6 +48,7 @@ def time_variants(
     """
     config = resolved.config
     device = choose_device(config.device)
+    probe(device)
     images, data = _images(config, num_classes)
     plan = plan_timing(chosen, config, num_classes)
     print(f"timing: {plan.line()}", file=stream, flush=True)
