@@ -14,6 +14,7 @@ import attrs
 
 from bench.config import RunConfig, build, flag_of, options
 from bench.errors import BenchError
+from bench.locks import held
 from bench.presets import Resolved
 from bench.results.sealed import Damaged, read_sealed, write_sealed
 
@@ -90,17 +91,32 @@ def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = 
         found = _read(path)
         if found.ended is not None:
             raise BenchError(f"sweep {sweep} has ended: begin a new one without --resume")
+        if held(lock_of(results_dir, sweep)):
+            raise BenchError(f"sweep {sweep} is still running in another process: wait for its end")
         return found
+    running = []
     # Ids sort by time. A damaged file must not hide an older sweep silently.
     for path in sorted(_files(results_dir), reverse=True):
         found = _read(path)
-        if found.ended is None and variants in (None, list(found.variants)):
+        if found.ended is not None or variants not in (None, list(found.variants)):
+            continue
+        if not held(lock_of(results_dir, found.id)):
             return found
+        running.append(found.id)
+    if running:
+        raise BenchError(
+            f"sweep {running[0]} is still running in another process: wait for its end"
+        )
     of = f" of {', '.join(variants)}" if variants else ""
     raise BenchError(
         f"no unfinished sweep{of} in {results_dir}: begin one without --resume, or name the folder "
         "with --results-dir"
     )
+
+
+def lock_of(results_dir: Path, sweep: str) -> Path:
+    """The file that whoever runs a sweep holds."""
+    return results_dir / f".sweep-{sweep}.lock"
 
 
 def moved(

@@ -23,8 +23,11 @@ from bench.fleet import make_jobs, train_all
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
-from bench.journal import Journal
+from bench.errors import BenchError
+from bench.failures import explain
+from bench.journal import Journal, lock_of
 from bench.known import known_runs
+from bench.locks import HeldError, locked
 from bench.record import keep_session, load_session, now
 from bench.runs import Run, all_positions
 from bench.scratch import scratch_folder
@@ -91,7 +94,6 @@ def run_sweep(
     config = resolved.config
     threads = config.threads or usable_cores()
     torch.set_num_threads(threads)
-    stopper = stopper or Stopper()
     if journal is None:
         journal = Journal(
             id=new_sweep_id(datetime.now()),
@@ -101,7 +103,31 @@ def run_sweep(
             plugins=tuple(plugins),
             fingerprint=checked.runs[0].parts.index.fingerprint,
         )
+    try:
         journal.write(config.results_dir)
+        with locked(lock_of(config.results_dir, journal.id)):
+            return _carry_out(
+                journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads
+            )
+    except HeldError as error:
+        raise BenchError(
+            f"sweep {journal.id} is still running in another process: wait for its end"
+        ) from error
+    except OSError as error:
+        raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
+
+
+def _carry_out(
+    journal: Journal,
+    chosen: Sequence[variants.Variant],
+    resolved: Resolved,
+    checked: Checked,
+    plugins: list[Path],
+    stream: TextIO,
+    stopper: Stopper,
+    threads: int,
+) -> Outcome:
+    config = resolved.config
     estimating = checked.estimating_s
     costs = Costs({"checking": checked.seconds - estimating, "estimating": estimating})
     with costs.of("decoding"):
@@ -113,7 +139,7 @@ def run_sweep(
         left = max(0.0, config.cache_limit - images.describe()["bytes"])
         shared = Sweep(
             id=journal.id,
-            command=command,
+            command=journal.command,
             resolved=resolved,
             device=checked.device,
             run=checked.runs[0],
