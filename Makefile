@@ -30,7 +30,7 @@ benchmark: $(VENV)/.tested
 calibration: $(VENV)/.installed
 	$(BIN)/python -m experiments.calibration
 
-# Race the harness against timm's procedure and the step's limit; needs a quiet machine, 90 minutes.
+# Race the harness against timm's procedure and the step's limit; needs a quiet machine, four hours.
 speed: $(VENV)/.installed
 	$(BIN)/python -m experiments.speed
 

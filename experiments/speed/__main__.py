@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.errors import BenchError
+from bench.measure.environment import others_load
 from bench.results import write_json
 from experiments.speed import table
 
@@ -32,12 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else [table.module_of(name) for name in options.names or table.EXPERIMENTS]
         )
         options.out.mkdir(parents=True, exist_ok=True)
-        for module in modules:
-            print(f"{module.NAME} …", file=sys.stderr, flush=True)
-            start = time.perf_counter()
-            record = module.run(options.quick)
-            record["seconds"] = time.perf_counter() - start
-            write_json(options.out / f"{module.NAME}.json", record)
+        # Hours of measuring must not be lost to one experiment that breaks.
+        broken = [module.NAME for module in modules if not _measure(module, options)]
         path, rows = table.render(options.out)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -46,7 +45,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdict = {True: "met", False: "NOT MET", None: "informs"}[row.met]
         print(f"{verdict:8} {row.bar}: {row.found} [{row.required}; {row.made}]")
     print(path)
+    if broken:
+        print(f"error: no record of {', '.join(broken)}: see above", file=sys.stderr)
+        return 2
     return int(any(row.met is False for row in rows))
+
+
+def _measure(module: Any, options: argparse.Namespace) -> bool:
+    """Run an experiment and keep its record; whether it came to its end."""
+    print(f"{module.NAME} …", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    try:
+        record = module.run(options.quick)
+    except BenchError as error:
+        print(f"{module.NAME}: {error}", file=sys.stderr)
+        return False
+    except Exception:
+        traceback.print_exc()
+        return False
+    record["seconds"] = time.perf_counter() - start
+    record["machine"]["load_after"] = others_load()
+    write_json(options.out / f"{module.NAME}.json", record)
+    return True
 
 
 if __name__ == "__main__":

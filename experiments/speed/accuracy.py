@@ -20,6 +20,7 @@ import torch
 
 from bench.config import RunConfig
 from bench.data.parts import find_parts
+from bench.errors import BenchError
 from bench.presets import ENVIRONMENT_PREFIX
 from bench.train.engine import fit
 from bench.train.metrics import evaluate
@@ -61,6 +62,8 @@ def run(quick: bool) -> dict[str, Any]:
     real = os.environ.get(REAL)
     if real and not quick:
         sets["rice3"] = real
+    elif not quick:
+        raise BenchError(f"{REAL} must name the folder of real photographs (rice3)")
     ours.settle()
     outcome = {}
     for set_name, folder in sets.items():
@@ -190,7 +193,8 @@ def rows(record: Record) -> list[Row]:
                 inside(low, high) if judged else None,
                 f"{parameters['variant']} from random weights, {parameters['epochs']} epochs at "
                 f"{parameters['image_size']} pixels, {outcome['images']['train']} images to train "
-                f"on, {outcome['images']['test']} to test",
+                f"on, {outcome['images']['test']} to test"
+                + ("; seeds were added until the interval lay inside" if judged else ""),
             )
         )
     return found

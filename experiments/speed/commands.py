@@ -87,6 +87,12 @@ def run_bench(arguments: Sequence[str], *, cache: Path, watch_memory: bool = Fal
         return Done(seconds, _records(results), lines, memory, "; ".join(costs))
 
 
+def epoch_seconds(record: dict[str, Any]) -> float:
+    """Steps and validation of a run: no saving of weights, no building."""
+    rows = record["training"]["epochs"]
+    return sum(row["train_seconds"] + row["valid_seconds"] for row in rows)
+
+
 def _records(results: Path) -> list[dict[str, Any]]:
     found = [json.loads(path.read_text("utf8")) for path in results.glob("*/run.json")]
     return sorted(found, key=lambda record: (record["started"], record["variant"]["name"]))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.speed import figures
-from experiments.speed.commands import run_bench
+from experiments.speed.commands import epoch_seconds, run_bench
 from experiments.speed.common import Record, Row, head, trace
 from experiments.speed.pictures import pictures
 
@@ -59,7 +59,7 @@ def run(quick: bool) -> dict[str, Any]:
                     "epochs": epochs,
                     "variants": count,
                     "wall_s": done.seconds,
-                    "training_s": sum(one["training"]["seconds"] for one in done.records),
+                    "training_s": sum(map(epoch_seconds, done.records)),
                 }
             )
             trace(f"{images:,} images, {epochs} epochs, {count} variants: {done.seconds:.1f} s")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.results.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
 from experiments.speed.common import Record, device, ratio_of
-from experiments.speed.race import BEST, FIXED, OURS, TIMM, steady
+from experiments.speed.race import BEST, FIXED, FIXED_TOO, OURS, OURS_TOO, TIMM, steady
 
-COLOURS = {OURS: BLUE, FIXED: GREY, TIMM: ORANGE, BEST: GREEN}
-MARKERS = {OURS: "o", FIXED: "|", TIMM: "s", BEST: "^"}
+COLOURS = {OURS: BLUE, OURS_TOO: BLUE, FIXED: GREY, FIXED_TOO: GREY, TIMM: ORANGE, BEST: GREEN}
+MARKERS = {OURS: "o", OURS_TOO: "D", FIXED: "|", FIXED_TOO: "x", TIMM: "s", BEST: "^"}
 GRID = {"color": "#dddddd", "linewidth": 0.6}
 
 
@@ -43,7 +44,7 @@ def relative(record: Record, contenders: Sequence[str], reference: str, path: Pa
     axes.set_xlabel("speed of steady training epochs, % of the fixed batch (95 % interval)")
     axes.set_ylabel("model")
     axes.grid(True, axis="x", **GRID)
-    figure.legend(fontsize=8, loc="outside lower center", ncols=len(contenders))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return _titled(figure, record, path)
 
 
@@ -56,7 +57,8 @@ def epochs(record: Record, contenders: Sequence[str], path: Path) -> Path:
     panels = figure.subplots(lines, columns, squeeze=False).flat
     for axes, one in zip(panels, outcome, strict=False):
         for name in contenders:
-            speeds = [one["images"] / seconds for seconds in one["seconds"][name]]
+            epochs_seconds = zip(*one["seconds"][name], strict=True)
+            speeds = [one["images"] / statistics.median(each) for each in epochs_seconds]
             axes.plot(
                 range(1, len(speeds) + 1),
                 speeds,
@@ -74,7 +76,7 @@ def epochs(record: Record, contenders: Sequence[str], path: Path) -> Path:
         axes.set_axis_off()
     figure.supylabel("training, images/s", fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=len(contenders))
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3)
     return _titled(figure, record, path)
 
 

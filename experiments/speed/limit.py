@@ -14,30 +14,32 @@ from experiments.speed.race import FIXED, OURS, Entry, race, steady
 
 NAME = "limit"
 CONTENDERS = (OURS, FIXED)
-ROUNDS = 6
+REPETITIONS = 6
+STEADY_EPOCHS = 1
 IMAGE_SIZE = 224
 VALID_IMAGES = 10
 LEAST = 0.95
 ENTRIES = (
-    Entry("EfficientNetV2_S_CA", 16, 32),
-    Entry("EfficientNetV2_S_ECA", 16, 32),
-    Entry("EfficientNetV2_S_BoTLinear", 16, 32),
-    Entry("EfficientNetV2_S_Hybrid", 16, 32),
+    Entry("EfficientNetV2_S_CA", 16, 64),
+    Entry("EfficientNetV2_S_ECA", 16, 64),
+    Entry("EfficientNetV2_S_BoTLinear", 16, 64),
+    Entry("EfficientNetV2_S_Hybrid", 16, 64),
     Entry("EfficientNet_Lite0_CA", 32, 128),
     Entry("ResNet18_Hybrid", 32, 64),
     Entry("MobileNetV3_Small", 32, 384),
-    Entry("EfficientNetV2_S", 16, 32),
+    Entry("EfficientNetV2_S", 16, 64),
     Entry("EfficientNet_Lite0", 32, 128),
     Entry("ResNet18", 32, 64),
 )
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """Race all variants; ``quick``: MobileNetV3-Small at 32 pixels, 64 images, one round."""
-    rounds, size = (1, 32) if quick else (ROUNDS, IMAGE_SIZE)
+    """Race all variants; ``quick``: MobileNetV3-Small at 32 pixels, 64 images, once."""
+    repetitions, size = (1, 32) if quick else (REPETITIONS, IMAGE_SIZE)
     entries = (Entry("MobileNetV3_Small", 16, 64),) if quick else ENTRIES
     parameters = {
-        "rounds": rounds,
+        "repetitions": repetitions,
+        "steady_epochs": STEADY_EPOCHS,
         "image_size": size,
         "entries": [attrs.asdict(entry) for entry in entries],
     }
@@ -48,7 +50,8 @@ def run(quick: bool) -> dict[str, Any]:
             CONTENDERS,
             data_dir=pictures({"train": entry.images, "valid": VALID_IMAGES}),
             image_size=size,
-            rounds=rounds,
+            repetitions=repetitions,
+            steady_epochs=STEADY_EPOCHS,
             # One thread suffers less from whatever runs beside a quick run.
             threads=1 if quick else None,
         )

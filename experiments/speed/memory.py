@@ -25,6 +25,8 @@ BATCH_SIZE = 32
 EPOCHS = 3
 SEEDS = 2
 MOST_GROWTH = 0.05
+# Lists of paths and labels grow with the images; pixels must not come into it.
+MOST_LOADED = 0.25
 _EPOCH = re.compile(r"^(?P<variant>\S+)\s+epoch (?P<epoch>\d+)/\d+")
 
 
@@ -109,7 +111,8 @@ def rows(record: Record) -> list[Row]:
     count = len(parameters["variants"])
     within, between = growth(many["epochs"], count, "with_children_mb")
     peaks = [max(one["with_children_mb"] for one in case["epochs"]) for case in (many, few)]
-    pixels = many["images"] * parameters["image_size"] ** 2 * 3 / 1e6
+    image_mb = parameters["image_size"] ** 2 * 3 / 1e6
+    pixels, extra = many["images"] * image_mb, (many["images"] - few["images"]) * image_mb
     made = (
         f"{many['images']:,} images at {parameters['image_size']} pixels ({pixels:,.0f} MB "
         f"decoded), {count} variants, {parameters['epochs']} epochs, {parameters['seeds']} seeds, "
@@ -132,10 +135,11 @@ def rows(record: Record) -> list[Row]:
             made,
         ),
         Row(
-            f"Peak anonymous memory with {many['images']:,} images, with {few['images']:,}",
-            "informs",
-            f"{peaks[0]:,.0f} MB, {peaks[1]:,.0f} MB ({100 * (peaks[0] / peaks[1] - 1):+.1f} %)",
-            None,
+            f"Peak anonymous memory with {many['images']:,} images, with {few['images']:,}: the "
+            "decoded images are mapped, not loaded",
+            f"differ by less than {100 * MOST_LOADED:g} % of the {extra:,.0f} MB more pixels",
+            f"{peaks[0]:,.0f} MB, {peaks[1]:,.0f} MB ({peaks[0] - peaks[1]:+,.0f} MB)",
+            peaks[0] - peaks[1] < MOST_LOADED * extra,
             made,
         ),
     ]

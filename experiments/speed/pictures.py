@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.data.index import SYNTHETIC_MARKER
 from bench.data.parts import cache_folder
+from bench.data.synthetic import VERSION as DRAWN
 from bench.data.synthetic import cached_synthetic, class_counts
 
 # A set is linked from the smallest of these that is large enough; drawing 8,000 takes minutes.
@@ -28,7 +29,8 @@ def pictures(parts: int | Mapping[str, int]) -> Path:
     else:
         wanted = dict(parts)
         name = "-".join(f"{part}{count}" for part, count in wanted.items())
-    folder = cache_folder() / "speed" / name
+    # Another way of drawing gives other pictures: they do not go by the same name.
+    folder = cache_folder() / "speed" / f"v{DRAWN}-{SEED}-{name}"
     if folder.is_dir():
         return folder
     files = _in_mixed_order(sum(wanted.values()))

@@ -83,7 +83,8 @@ def loaders(
             Photographs(parts, positions, size, transform, kept),
             batch_size=batch_size,
             shuffle=train,
-            drop_last=train,
+            # As ours: every picture is trained on, but not one alone.
+            drop_last=train and len(positions) % batch_size == 1,
             generator=torch.Generator().manual_seed(seed),
         )
     return found

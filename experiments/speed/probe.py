@@ -21,7 +21,7 @@ VARIANTS = (
     "EfficientNetV2_S_BoTLinear",
     "EfficientNetV2_S_Hybrid",
 )
-IMAGES = 480
+IMAGES = 1000
 IMAGE_SIZE = 224
 BATCH_SIZE = 16
 EPOCHS = 3

@@ -1,22 +1,29 @@
-"""Contenders that train one model, epoch by epoch in turn."""
+"""Contenders that train one model in turn, a fresh process for each and every repetition."""
 
 from __future__ import annotations
 
 import contextlib
+import random
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from bench.errors import BenchError
 from experiments.speed.common import trace
 from experiments.speed.pipes import Worker
 
 OURS, FIXED, TIMM, BEST = "ours", "fixed batch", "timm", "timm, best settings"
+# Ours in the environment that timm's best settings need, and the fixed batch once more (A/A).
+OURS_TOO, FIXED_TOO = "ours, allocator environment", "fixed batch again"
 # What a contender's process is given beside the job: channels-last, and the allocator's settings.
 SETTINGS: dict[str, tuple[dict[str, Any], bool]] = {
     OURS: ({}, False),
+    OURS_TOO: ({}, True),
     FIXED: ({}, False),
+    FIXED_TOO: ({}, False),
     TIMM: ({"channels_last": False}, False),
     BEST: ({"channels_last": True}, True),
 }
@@ -37,22 +44,30 @@ def race(
     *,
     data_dir: Path,
     image_size: int,
-    rounds: int,
+    repetitions: int,
+    steady_epochs: int,
     threads: int | None,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Train by each contender: one cold epoch, then ``rounds`` steady ones in rotated order.
+    """Train by each contender, in fresh processes at each repetition: one sample is one process.
+
+    A process trains a cold epoch, which warms it up, then steady ones. Contenders take turns epoch
+    by epoch, in an order that is drawn anew each time.
 
     Args:
         entry: what is trained.
         contenders: names of :data:`SETTINGS`, ours first: the fixed batch takes its memory format.
         data_dir: with ``train`` and ``valid`` parts.
         image_size: S in pixels.
-        rounds: steady epochs.
+        repetitions: processes of each contender.
+        steady_epochs: after the cold one.
         threads: of PyTorch; none: one for each core.
+        seed: of the order.
 
     Returns:
-        ``seconds`` of every epoch by contender, the cold one first; ``images`` of an epoch,
-        ``variant``, ``batch_size``, ``memory_format``.
+        ``seconds`` of every epoch by contender and repetition, the cold one first; the ``order`` of
+        the steady epochs; ``images`` of an epoch, ``variant``, ``batch_size``, ``memory_format``,
+        ``faults`` of a step (minor page faults).
     """
     job = {
         "variant": entry.variant,
@@ -62,11 +77,31 @@ def race(
         "data_dir": str(data_dir),
         "options": {"threads": threads},
     }
+    chance = random.Random(seed)
     found: dict[str, Any] = {
         **attrs.asdict(entry),
         "memory_format": "channels_last",
         "seconds": {name: [] for name in contenders},
+        "faults": {name: [] for name in contenders},
+        "order": [],
     }
+    for number in range(repetitions):
+        _repeat(entry, contenders, job, found, steady_epochs, chance)
+        trace(f"{entry.variant}: repetition {number + 1} of {repetitions}")
+    return found
+
+
+def _repeat(
+    entry: Entry,
+    contenders: Sequence[str],
+    job: Mapping[str, Any],
+    found: dict[str, Any],
+    steady_epochs: int,
+    chance: random.Random,
+) -> None:
+    for name in contenders:
+        found["seconds"][name].append([])
+        found["faults"][name].append([])
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
 
@@ -76,37 +111,41 @@ def race(
             workers[name] = stack.enter_context(Worker(told, allocator=allocator))
 
         # Imports run side by side; every one has ended before an epoch begins.
+        late = [name for name in contenders if name in (FIXED, FIXED_TOO)]
         for name in contenders:
-            if name != FIXED:
+            if name not in late:
                 start(name)
         for worker in workers.values():
             worker.ready()
         for name in contenders:
-            if name == FIXED:
-                start(name)
-                workers[name].ready()
-            answer = _epoch(workers[name], entry, found["seconds"][name])
-            for key in ("memory_format", "workers", "forward"):
-                found[key] = answer.get(key, found.get(key))
-        for number in range(rounds):
-            shift = number % len(contenders)
-            for name in (*contenders[shift:], *contenders[:shift]):
-                _epoch(workers[name], entry, found["seconds"][name])
-            trace(f"{entry.variant}: round {number + 1} of {rounds}")
-    return found
+            if name not in late:
+                _epoch(workers[name], name, entry, found)
+        for name in late:
+            start(name)
+        for name in late:
+            workers[name].ready()
+        for name in late:
+            _epoch(workers[name], name, entry, found)
+        for _ in range(steady_epochs):
+            order = chance.sample(list(contenders), len(contenders))
+            found["order"].append(order)
+            for name in order:
+                _epoch(workers[name], name, entry, found)
 
 
-def _epoch(worker: Worker, entry: Entry, seconds: list[float]) -> Mapping[str, Any]:
+def _epoch(worker: Worker, name: str, entry: Entry, found: dict[str, Any]) -> None:
     answer = worker.epoch()
     # A contender that leaves images out would be compared with those that do not.
     if answer["images"] != entry.images:
-        raise RuntimeError(
+        raise BenchError(
             f"{worker.kind} trained on {answer['images']} images of {entry.images} an epoch"
         )
-    seconds.append(answer["seconds"])
-    return answer
+    found["seconds"][name][-1].append(answer["seconds"])
+    found["faults"][name][-1].append(answer["faults"] / (entry.images / entry.batch_size))
+    for key in ("memory_format", "workers", "forward"):
+        found[key] = answer.get(key, found.get(key))
 
 
 def steady(found: Mapping[str, Any], contender: str) -> list[float]:
-    """Seconds of a contender's epochs but the first."""
-    return list(found["seconds"][contender][1:])
+    """Seconds of an epoch, of each of a contender's processes: the mean of its steady ones."""
+    return [statistics.mean(epochs[1:]) for epochs in found["seconds"][contender]]

@@ -1,7 +1,7 @@
 """How soon the harness answers, and what a short run costs beyond imports and steps.
 
 Overhead: wall time of the command, less the wall time of a process that only imports the same
-libraries, less the record's seconds of training (steps and validation). The first run meets an
+libraries, less the steps and validation of its epochs. The first run meets an
 empty cache (hashing, decoding, measuring speeds); later ones find it filled.
 """
 
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.speed.commands import import_seconds, run_bench, time_python
+from experiments.speed.commands import epoch_seconds, import_seconds, run_bench, time_python
 from experiments.speed.common import Record, Row, head
 from experiments.speed.pictures import pictures
 
@@ -49,12 +49,11 @@ def run(quick: bool) -> dict[str, Any]:
             # Imports are timed beside each run: the machine's speed drifts.
             imports = statistics.median(import_seconds(2))
             done = run_bench(arguments, cache=Path(cache))
-            training = done.records[0]["training"]
             outcome.append(
                 {
                     "wall_s": done.seconds,
                     "import_s": imports,
-                    "training_s": training["seconds"],
+                    "training_s": epoch_seconds(done.records[0]),
                     "costs": done.costs,
                 }
             )

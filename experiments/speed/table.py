@@ -28,8 +28,9 @@ INTRODUCTION = """\
 # Speed: ours against timm's training procedure, and against the limit of the step
 
 All images are the project's own drawn (synthetic) JPEGs of 480×640 pixels. A ratio is speed by
-speed (above 1: ours is faster), the geometric mean over rounds with its 95 % interval; contenders
-take turns in rotated order, so that a drifting machine meets them alike. “Fixed batch” is the same
+speed (above 1: ours is faster) with its 95 % interval over rounds; in a race every round has fresh
+processes of all contenders, which take turns epoch by epoch in an order drawn anew, so that a
+drifting machine meets them alike. “Fixed batch” is the same
 training step, over and over on one batch that lies in memory: what no input pipeline can pass.
 “informs” marks figures without a bar. Each section says when, on which machine and by which command
 its figures were made; the JSON file of the same name holds every sample. This file is rendered from

@@ -11,7 +11,9 @@ from experiments.speed.channel import Channel
 
 CONTENDERS = {
     "ours": ("contenders", "train"),
+    "ours, allocator environment": ("contenders", "train"),
     "fixed batch": ("contenders", "train_fixed"),
+    "fixed batch again": ("contenders", "train_fixed"),
     "decode": ("contenders", "decode_once"),
     "pipeline": ("contenders", "read"),
     "timm": ("timm_training", "train"),
