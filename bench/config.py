@@ -147,7 +147,7 @@ class RunConfig:
         float,
         None,
         "stop between epochs before so many hours are over (--resume goes on); none: no limit",
-        section="training",
+        section="output",
         check=validators.and_(validators.gt(0), validators.le(1000)),
     )
 

@@ -60,7 +60,7 @@ def probe(device: torch.device) -> None:
     capability = torch.cuda.get_device_capability(device)
     built = torch.cuda.get_arch_list()
     known = f"PyTorch {torch.__version__} is built for {', '.join(built)}"
-    if built and not runs_on(capability, built):
+    if built and torch.version.hip is None and not runs_on(capability, built):
         raise BenchError(
             f"{name} has compute capability {capability[0]}.{capability[1]}, and {known}: pick "
             "another GPU (on Kaggle T4 x2 instead of P100), install a PyTorch built for this one, "
@@ -103,9 +103,9 @@ def runs_on(capability: tuple[int, int], built: list[str]) -> bool:
         if not digits.isdigit():
             continue
         version = int(digits[:-1]), int(digits[-1])
-        if kind == "sm" and version[0] == capability[0] and version[1] <= capability[1]:
-            if not exact or version == capability:
-                return True
+        same_major = version[0] == capability[0] and version[1] <= capability[1]
+        if kind == "sm" and (version == capability if exact else same_major):
+            return True
         if kind == "compute" and not exact and version <= capability:
             return True
     return False

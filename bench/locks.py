@@ -22,15 +22,25 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         HeldError: another process has it.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _take(handle)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            yield
-        finally:
-            # By its holder only: removing another's would let a third one in.
-            path.unlink(missing_ok=True)
+            _take(handle)
+        except HeldError:
+            os.close(handle)
+            raise
+        # Its last holder may have removed it between our opening and our taking it.
+        with contextlib.suppress(OSError):
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                break
+        os.close(handle)
+    _handles.add(handle)
+    try:
+        yield
     finally:
+        _handles.discard(handle)
+        # By its holder only: removing another's would let a third one in.
+        path.unlink(missing_ok=True)
         os.close(handle)
 
 
@@ -47,6 +57,20 @@ def held(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+_handles: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked process: it would hold the lock after its parent has been killed."""
+    for handle in _handles:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+    _handles.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _take(handle: int) -> None:

@@ -24,6 +24,9 @@ class StoppedError(Exception):
         super().__init__("the time was up" if number is None else signal.Signals(number).name)
         self.number = number
 
+    def __reduce__(self) -> Any:
+        return StoppedError, (self.number,)
+
 
 class Stopper:
     """Says whether to stop.
@@ -102,3 +105,6 @@ class SignalError(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+    def __reduce__(self) -> Any:
+        return SignalError, (self.number,)

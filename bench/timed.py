@@ -71,6 +71,7 @@ def time_variants(
             record["status"] = "complete"
         else:
             reason = record["timing_error"] or "nothing was timed"
+            record["status"] = "failed"
             record["error"] = {"type": "TimingError", "message": reason, "traceback": ""}
         record["finished"] = now()
         loads = {key: timed.record[key] for key in ("load_before", "load_after")}

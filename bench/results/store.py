@@ -87,7 +87,11 @@ def load_records(
     if runs:
         folders = [_named_run(results_dir, run) for run in runs]
     elif results_dir.is_dir():
-        folders = sorted(path.parent for path in results_dir.glob(f"*/{RECORD}"))
+        folders = sorted(
+            path.parent
+            for path in results_dir.glob(f"*/{RECORD}")
+            if not path.parent.name.startswith(NEW)
+        )
     else:
         raise BenchError(
             f"no results folder {results_dir}: run something first (python -m bench run "

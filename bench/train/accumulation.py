@@ -43,10 +43,12 @@ class Accumulation:
             Exception: the step's own, where parts would be below two images.
         """
         while True:
+            # A last batch may be smaller.
+            parts = min(self.parts, max(1, batch_size // FEWEST))
             try:
-                return step(parts=self.parts)
+                return step(parts=parts)
             except Exception as error:
-                if not out_of_memory(error) or batch_size // (2 * self.parts) < FEWEST:
+                if not out_of_memory(error) or batch_size // (2 * parts) < FEWEST:
                     raise
             # Outside the handler: the error holds on to the tensors of the failed step.
             clear()
@@ -73,9 +75,9 @@ def shares(labels: torch.Tensor, weight: torch.Tensor | None, parts: int) -> lis
     Args:
         labels: (B,) int64.
         weight: (classes,) of the loss, or none.
-        parts: into how many parts ``torch.chunk`` divides them.
+        parts: into how many parts ``torch.tensor_split`` divides them.
     """
     if weight is None:
-        return [len(part) / len(labels) for part in labels.chunk(parts)]
+        return [len(part) / len(labels) for part in labels.tensor_split(parts)]
     whole = weight[labels].sum()
-    return [weight[part].sum() / whole for part in labels.chunk(parts)]
+    return [weight[part].sum() / whole for part in labels.tensor_split(parts)]

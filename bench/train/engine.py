@@ -147,6 +147,8 @@ def fit(
         state = load_state(last_path, trained, recipe or {})
         keep_candidate(candidate, best_path, state.best_epoch)
         train.set_epoch(state.epoch, state.batches)
+        # The scheduler would warn that this optimizer has done no step yet: another one has.
+        optimizer._opt_called = bool(state.steps)  # type: ignore[attr-defined]
     started = time.perf_counter() - state.seconds
 
     while state.epoch <= config.epochs and state.waited < config.patience:
@@ -169,6 +171,7 @@ def fit(
                 state.first_batch_seconds = time.perf_counter() - begin
             if stopper.number is not None and last_path is not None:
                 state.loss_sum, state.correct = sums.loss, sums.correct
+                state.diverged_at = sums.diverged_at
                 state.epoch_seconds = time.perf_counter() - begin
                 state.seconds = time.perf_counter() - started
                 save_state(last_path, state, trained, recipe or {})
@@ -216,6 +219,11 @@ def fit(
     # --- the best epoch's weights ---
     assert state.best is not None
     saved = torch.load(best_path, map_location=device, weights_only=True)
+    if saved["epoch"] != state.best_epoch:
+        raise RuntimeError(
+            f"{best_path} is of epoch {saved['epoch']}, and the best one is {state.best_epoch}: "
+            "something else has written to this folder"
+        )
     model.load_state_dict(saved["model"])
     return TrainResult(
         epochs=state.epochs,
@@ -262,7 +270,7 @@ def training_step(
         counted = shares(labels, getattr(criterion, "weight", None), parts)
         losses, all_logits = [], []
         for part, truth, share in zip(
-            images.chunk(parts), labels.chunk(parts), counted, strict=True
+            images.tensor_split(parts), labels.tensor_split(parts), counted, strict=True
         ):
             loss, logits = _loss(model, part, truth, forward, criterion, amp)
             scaler.scale(loss * share).backward()

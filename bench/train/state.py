@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.train.checkpoint import save_whole
 from bench.train.metrics import Evaluation
 
 FILE = "last.pt"
@@ -40,6 +40,7 @@ class TrainState:
         seen: images of these.
         loss_sum: sum of their losses.
         correct: how many of them were predicted right.
+        diverged_at: the first of these batches whose loss was not finite, from 1; none: no one.
         epoch_seconds: that these batches took.
     """
 
@@ -53,6 +54,7 @@ class TrainState:
     seen: int = 0
     loss_sum: float = 0.0
     correct: int = 0
+    diverged_at: int | None = None
     epoch_seconds: float = 0.0
 
     @property
@@ -77,6 +79,7 @@ class TrainState:
         self.seconds = seconds
         self.batches = self.seen = self.correct = 0
         self.loss_sum = self.epoch_seconds = 0.0
+        self.diverged_at = None
 
 
 @attrs.frozen(kw_only=True)
@@ -120,19 +123,7 @@ def save_state(path: Path, state: TrainState, trained: Trained, about: Mapping[s
         "scaler": trained.scaler.state_dict(),
         "random": random_states(trained.device),
     }
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        # PyTorch's writer tells of a full disk by an error of its own.
-        if isinstance(error, OSError):
-            raise
-        raise OSError(None, " ".join(str(error).split())[:200], str(path)) from error
+    save_whole(content, path)
 
 
 def load_state(path: Path, trained: Trained, about: Mapping[str, Any]) -> TrainState:
@@ -145,12 +136,10 @@ def load_state(path: Path, trained: Trained, about: Mapping[str, Any]) -> TrainS
 
     Raises:
         UnusableStateError: the file is damaged, of another version or of another training.
+        OSError: it cannot be read now.
     """
     content = _read(path)
-    kept = content["about"]
-    for key, value in about.items():
-        if kept.get(key) != value:
-            raise UnusableStateError(f"its {key} is {kept.get(key)!r}, not {value!r}")
+    check_about(content["about"], about)
     trained.model.load_state_dict(content["model"])
     trained.optimizer.load_state_dict(content["optimizer"])
     trained.scheduler.load_state_dict(content["scheduler"])
@@ -159,6 +148,17 @@ def load_state(path: Path, trained: Trained, about: Mapping[str, Any]) -> TrainS
     found = content["state"]
     best = found.pop("best")
     return TrainState(**found, best=None if best is None else Evaluation(**best))
+
+
+def check_about(kept: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """See that a file is of this very training.
+
+    Raises:
+        UnusableStateError: it is not.
+    """
+    for key, value in about.items():
+        if kept.get(key) != value:
+            raise UnusableStateError(f"its {key} is {kept.get(key)!r}, not {value!r}")
 
 
 def about_of(path: Path) -> dict[str, Any]:
@@ -176,6 +176,8 @@ def _read(path: Path) -> dict[str, Any]:
             # Each member has a checksum, which PyTorch does not look at.
             damaged = archive.testzip()
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise  # a drive that is away for a moment has damaged nothing
     # Whatever a damaged file brings about, the training begins anew.
     except Exception as error:
         raise UnusableStateError(f"it is damaged ({type(error).__name__})") from error

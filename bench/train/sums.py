@@ -21,7 +21,8 @@ class Sums:
     def __init__(self, state: TrainState, device: torch.device) -> None:
         self._loss = torch.full((), state.loss_sum, device=device, dtype=torch.float64)
         self._correct = torch.full((), state.correct, device=device, dtype=torch.int64)
-        self._diverged = torch.full((), NEVER, device=device, dtype=torch.int64)
+        begun = NEVER if state.diverged_at is None else state.diverged_at
+        self._diverged = torch.full((), begun, device=device, dtype=torch.int64)
 
     def add(
         self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, step: int
