@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time as time_module
@@ -73,7 +74,8 @@ def run(parsed: Namespace, command_line: str) -> int:
 def _stopped(number: int | None, parsed: Namespace, config: Any) -> int:
     """Say how to go on; the exit code."""
     script = getattr(parsed, "script", "python -m bench run")
-    again = f"{script} --resume{_results_flag(config.results_dir)}"
+    plugins = "".join(f" --plugin {shlex.quote(str(path))}" for path in parsed.plugin)
+    again = f"{script} --resume{_results_flag(config.results_dir)}{plugins}"
     if number is None:
         print(f"--hours {config.hours:g} are over: what is finished is kept; go on with: {again}")
         print(f"next: python -m bench report{_results_flag(config.results_dir)}")

@@ -7,8 +7,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,12 +20,13 @@ import torch
 import variants
 from bench.build import load_plugins
 from bench.measure.memory import keep_freed_memory
-from bench.stopping import StoppedError
+from bench.stopping import SignalError, StoppedError, Stopper
 from bench.train.feature_store import FeatureStore
 from bench.turns import Outcome, Planned, train_in_turn
 
-# What a process of the fleet trains on; set when the process starts.
+# What a process of the fleet trains on, and what tells it to stop; set when the process starts.
 _device: torch.device | None = None
+_stopper = Stopper()
 
 
 @attrs.frozen
@@ -88,6 +91,8 @@ def train_all(
         features: folder for what frozen backbones compute.
         features_limit: most bytes that all processes may keep there together.
     """
+    if not jobs:
+        return
     stopper = jobs[0].planned[0].sweep.stopper
     context = multiprocessing.get_context("spawn")
     free = context.SimpleQueue()
@@ -97,25 +102,36 @@ def train_all(
         len(devices),
         mp_context=context,
         initializer=_start,
-        initargs=(free, [str(path) for path in plugins], threads),
+        initargs=(free, [str(path) for path in plugins], threads, stopper.deadline),
     )
+    short = False
     try:
         sent = {}
         for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
             # Stream and declarations belong to this process: names go over.
-            sweep = attrs.evolve(job.planned[0].sweep, stream=None, features=None)
+            sweep = attrs.evolve(
+                job.planned[0].sweep, stream=None, features=None, stopper=Stopper()
+            )
             runs = [(one.variant.name, one.epoch_s, one.begun) for one in job.planned]
             store = (features / f"job-{number}", features_limit / len(devices))
             sent[pool.submit(_train, sweep, runs, store)] = job
         with stopper.holding(_tell_all):
             for future in as_completed(sent):
-                outcomes = future.result()
+                try:
+                    outcomes = future.result()
+                except BrokenProcessPool:
+                    if stopper.number is None:
+                        raise
+                    # One that was still importing when it was told to stop.
+                    raise StoppedError(stopper.number) from None
                 yield from zip(sent[future].numbers, outcomes, strict=False)
-                if len(outcomes) < len(sent[future].numbers):
-                    # One that was told to stop ended early: so do the others.
-                    _tell_all()
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise StoppedError(stopper.number)
+                short |= len(outcomes) < len(sent[future].numbers)
+        if short:
+            raise StoppedError(stopper.number)
+    except SignalError:
+        for child in multiprocessing.active_children():
+            child.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -141,16 +157,27 @@ class _Plain:
         return False
 
 
-def _start(free: Any, plugins: Sequence[str], threads: int) -> None:
+def _start(free: Any, plugins: Sequence[str], threads: int, deadline: float | None) -> None:
     global _device
-    # The one who started them decides.
+    # Ctrl-C reaches this process too, but the one who started it decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stopper.deadline = deadline
+    signal.signal(signal.SIGTERM, _stopper.note)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     _device = torch.device(free.get())
     if _device.type == "cuda":
         torch.cuda.set_device(_device)
     torch.set_num_threads(threads)
     load_plugins([Path(path) for path in plugins])
+
+
+def _end_with_parent() -> None:
+    """A killed sweep can be gone on with at once: nobody else may still be training it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _train(
@@ -160,13 +187,14 @@ def _train(
     assert _device is not None
     stream = _Plain(sys.stderr)
     features = FeatureStore(*store, stream)
-    here = attrs.evolve(sweep, device=_device, stream=stream, features=features)
+    here = attrs.evolve(
+        sweep, device=_device, stream=stream, features=features, stopper=_stopper
+    )
     planned = [
         Planned(here, variants.get(name), "", epoch_s=epoch_s, begun=begun)
         for name, epoch_s, begun in runs
     ]
     outcomes: list[Outcome] = []
-    stopper = here.stopper
-    with contextlib.suppress(StoppedError), stopper.listening((signal.SIGTERM,)), stopper.holding():
+    with contextlib.suppress(StoppedError):
         train_in_turn(planned, done=lambda _, outcome: outcomes.append(outcome))
     return outcomes

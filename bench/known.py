@@ -19,6 +19,12 @@ class Known:
 
     runs: Mapping[tuple[str, int, int | None], Outcome]
 
+    @property
+    def most_parts(self) -> int:
+        """Into how many parts a batch was divided, at most: later runs do alike."""
+        trainings = (record["training"] or {} for _, record in self.runs.values())
+        return max((one.get("accumulation_parts", 1) for one in trainings), default=1)
+
     def of(self, variant: str, run: Run) -> dict[str, Outcome | None]:
         """``begun`` or ``ended`` of a run; both none where it has yet to begin.
 

@@ -67,15 +67,26 @@ def new_record(
     }
 
 
-def go_on(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def go_on(
+    old: Mapping[str, Any], new: Mapping[str, Any], *, continued: bool
+) -> dict[str, Any]:
     """The record of a run that was broken off, as it goes on: perhaps elsewhere, which it says.
 
     Args:
         old: the record as it was left.
         new: one that begins now.
+        continued: whether its training goes on; else it begins anew, and is all of this machine.
     """
-    kept = ("sweep", "started", "environment", "config_sources", "costs", "resumed")
+    kept = ["sweep", "started", "config_sources", "costs", "resumed"]
+    kept += ["environment"] if continued else []
+    places = [
+        tuple(str(one["environment"].get(key)) for key in ("machine", "device_name"))
+        for one in (old, *old["resumed"], new)
+    ]
     warnings = [*old["warnings"], *(w for w in new["warnings"] if w not in old["warnings"])]
+    if continued and len(set(places)) > 1:
+        names = ", then ".join(" ".join(place) for place in dict.fromkeys(places))
+        warnings.append(f"trained on more than one machine ({names}): its seconds are of all")
     again = {"at": new["started"], "environment": new["environment"], "error": old["error"]}
     return {
         **new,

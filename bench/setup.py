@@ -21,6 +21,7 @@ from bench.estimate import FORMATS
 from bench.measure.environment import usable_cores
 from bench.measure.throughput import device_name
 from bench.train import features
+from bench.train.accumulation import out_of_memory
 from bench.train.optim import AMP_TYPES, choose_amp, freeze_backbone, set_training
 from bench.tuning import choose_format, choose_forward, forward_as_before
 
@@ -207,12 +208,19 @@ def _forward(
         tuple(images.shape), memory_format, amp, device_name(device), torch.get_num_threads(),
         torch.__version__,
     )  # fmt: skip
-    return choose_forward(
-        model,
-        images,
-        labels,
-        planned_steps=steps,
-        expected_s=expected,
-        amp=context,
-        key="|".join(map(str, about)),
-    )
+    try:
+        return choose_forward(
+            model,
+            images,
+            labels,
+            planned_steps=steps,
+            expected_s=expected,
+            amp=context,
+            key="|".join(map(str, about)),
+        )
+    except Exception as error:
+        # The training divides such a batch; what it does then is not what would be measured here.
+        if not out_of_memory(error):
+            raise
+    model.zero_grad(set_to_none=True)
+    return model, {"chosen": "eager", "tried": [], "reason": "a batch does not fit in memory"}

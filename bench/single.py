@@ -36,9 +36,14 @@ from bench.train.accumulation import Accumulation
 from bench.train.engine import TrainResult, fit
 from bench.train.feature_store import FeatureStore
 from bench.train.metrics import evaluate
+from bench.train.optim import choose_amp
 from bench.train.progress import Progress
 from bench.train.state import FILE as LAST
-from bench.train.state import UnusableStateError, about_of
+from bench.train.state import UnusableStateError, about_of, check_about
+
+
+# A state of another training, put aside.
+UNUSED = "last.unused.pt"
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +118,8 @@ def run_variant(
     if begun is None:
         folder = new_run_folder(config.results_dir, variant.name, datetime.now(), record)
     else:
-        folder, record = begun[0], go_on(begun[1], record)
+        folder = begun[0]
+        record = go_on(begun[1], record, continued=(folder / LAST).exists())
         write_record(folder, record)
     try:
         time_into(record, variant.name, sweep.timed)
@@ -128,6 +134,11 @@ def run_variant(
         write_record(folder, record)
         raise
     except Exception as error:
+        if sweep.stopper.number is not None:
+            # A signal to all processes ends those that load images first.
+            _note_costs(sweep, record)
+            write_record(folder, record)
+            raise StoppedError(sweep.stopper.number) from error
         record["status"] = "failed"
         record["error"] = {
             "type": type(error).__name__,
@@ -141,6 +152,7 @@ def run_variant(
     if record["status"] == "complete":
         # Three times the room of the best weights, and of no more use.
         (folder / LAST).unlink(missing_ok=True)
+        (folder / UNUSED).unlink(missing_ok=True)
     return folder, record
 
 
@@ -159,6 +171,7 @@ def _keep(folder: Path, record: dict[str, Any]) -> None:
 
 def _note_costs(sweep: Sweep, record: dict[str, Any]) -> None:
     record["costs"] = sweep.costs.as_record()
+    record["warnings"] = list(dict.fromkeys(record["warnings"]))
 
 
 # --- the stages ------------------------------------------------------------------------------
@@ -171,7 +184,8 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
     mean, std = build.normalisation(model)
     noted = [] if sweep.features is None else list(sweep.features.notes)
     last = folder / LAST
-    before = _before(last, record)
+    recipe = _recipe(sweep, variant)
+    before = _before(last, recipe, record)
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
     memory = PeakMemory(device)
@@ -197,7 +211,7 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
             "std": list(std),
         },
         last_path=last,
-        recipe=_recipe(sweep, variant, setup),
+        recipe={**recipe, **setup.lasting},
         stopper=sweep.stopper,
         accumulation=sweep.accumulation,
     )
@@ -221,30 +235,36 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         record["test"] = on_test.as_record([names[p] for p in parts.used.test])
 
 
-def _before(last: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+def _before(
+    last: Path, recipe: dict[str, Any], record: dict[str, Any]
+) -> dict[str, Any] | None:
     """What was chosen when the training began that now goes on; none: it begins.
 
-    What cannot be gone on from is removed, and the record says so.
+    What cannot be gone on from is put aside, and the record says so.
     """
     if not last.exists():
         return None
     try:
-        return about_of(last)
+        about = about_of(last)
+        check_about(about, recipe)
+        return about
     except UnusableStateError as error:
         record["warnings"].append(f"{LAST} could not be gone on from: {error}: trained anew")
-        last.unlink()
+        record["environment"] = record["resumed"][-1]["environment"]
+        last.replace(last.with_name(UNUSED))
         return None
 
 
-def _recipe(sweep: Sweep, variant: variants.Variant, setup: Setup) -> dict[str, Any]:
-    """What must be the same when the training goes on."""
+def _recipe(sweep: Sweep, variant: variants.Variant) -> dict[str, Any]:
+    """What must be the same when the training goes on, beside ``Setup.lasting``."""
     kept = {
         name: value
         for name, value in sweep.config.as_record().items()
         if name not in MOVABLE and name not in ("seeds", "folds")
     }
     return {
-        **setup.lasting,
+        "device": sweep.device.type,
+        "amp": choose_amp(sweep.config.amp, sweep.device),
         "variant": variant.name,
         "variant_version": variant.version,
         "fold": sweep.run.fold,
@@ -255,6 +275,9 @@ def _recipe(sweep: Sweep, variant: variants.Variant, setup: Setup) -> dict[str, 
 
 def _count_costs(sweep: Sweep, result: TrainResult) -> None:
     """Training and validation; what the first batch took beyond a steady one apart."""
+    for label in ("first batch", "training", "validation"):
+        # The epochs before the run was broken off are in the result too.
+        sweep.costs.seconds.pop(label, None)
     training, first = sum(row["train_seconds"] for row in result.epochs), 0.0
     if result.steps > 1:
         steady = (training - result.first_batch_seconds) / (result.steps - 1)

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -48,12 +48,12 @@ class Stopper:
         self.__init__(state["deadline"])  # type: ignore[misc]
 
     @contextlib.contextmanager
-    def listening(self, numbers: Sequence[int] = SIGNALS) -> Iterator[None]:
+    def listening(self) -> Iterator[None]:
         """Take the signals for as long as the block runs; no thread but the main one can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._receive) for number in numbers}
+        before = {number: signal.signal(number, self._receive) for number in SIGNALS}
         try:
             yield
         finally:
@@ -86,6 +86,10 @@ class Stopper:
             raise StoppedError(self.number)
         if self.deadline is not None and time.monotonic() + seconds > self.deadline:
             raise StoppedError(None)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """A handler for a process that is told by another one: it stops when it can."""
+        self.number = number
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         again = self.number is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import secrets
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ def run_sweep(
     config = resolved.config
     threads = config.threads or usable_cores()
     torch.set_num_threads(threads)
+    new = journal is None
     if journal is None:
         journal = Journal(
             id=new_sweep_id(datetime.now()),
@@ -103,18 +105,21 @@ def run_sweep(
             plugins=tuple(plugins),
             fingerprint=checked.runs[0].parts.index.fingerprint,
         )
-    try:
-        journal.write(config.results_dir)
-        with locked(lock_of(config.results_dir, journal.id)):
-            return _carry_out(
-                journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads
-            )
-    except HeldError as error:
-        raise BenchError(
-            f"sweep {journal.id} is still running in another process: wait for its end"
-        ) from error
-    except OSError as error:
-        raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            config.results_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(lock_of(config.results_dir, journal.id)))
+            if new:
+                journal.write(config.results_dir)
+        except HeldError as error:
+            raise BenchError(
+                f"sweep {journal.id} is still running in another process: wait for its end"
+            ) from error
+        except OSError as error:
+            raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
+        return _carry_out(
+            journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads
+        )
 
 
 def _carry_out(
@@ -133,7 +138,7 @@ def _carry_out(
     with costs.of("decoding"):
         images = _decode(checked, config, stream)
     with costs.of("timing"):
-        timed, journal = _time(checked, config, images, plugins, stream, journal)
+        timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
     with scratch_folder() as folder:
         # Pictures and features share the limit.
         left = max(0.0, config.cache_limit - images.describe()["bytes"])
@@ -150,9 +155,9 @@ def _carry_out(
             rates=checked.rates,
             features=FeatureStore(folder, left, stream),
             stopper=stopper,
-            accumulation=Accumulation(),
         )
         known = known_runs(config.results_dir, journal.id)
+        shared = attrs.evolve(shared, accumulation=Accumulation(known.most_parts))
         epochs = {item.variant: item.epoch_s for item in checked.estimates}
         planned = [
             Planned(
@@ -275,6 +280,7 @@ def _time(
     plugins: list[Path],
     stream: TextIO,
     journal: Journal,
+    stopper: Stopper,
 ) -> tuple[Timed | None, Journal]:
     if checked.plan is None:
         return None, journal
@@ -295,6 +301,8 @@ def _time(
     ).run()
     # Trainings take hours: what was timed must not hang on their end.
     keep_session(timed, config.results_dir)
+    # A session that a signal cut short is kept, but it is not that of this sweep.
+    stopper.check()
     journal = attrs.evolve(journal, session=timed.record["id"])
     journal.write(config.results_dir)
     return timed, journal

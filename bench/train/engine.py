@@ -146,6 +146,7 @@ def fit(
     if last_path is not None and last_path.exists():
         state = load_state(last_path, trained, recipe or {})
         keep_candidate(candidate, best_path, state.best_epoch)
+        accumulation.parts = max(accumulation.parts, state.parts)
         train.set_epoch(state.epoch, state.batches)
         # The scheduler would warn that this optimizer has done no step yet: another one has.
         optimizer._opt_called = bool(state.steps)  # type: ignore[attr-defined]
@@ -163,6 +164,7 @@ def fit(
         for batch in progress.batches(train, epoch, seen=state.seen):
             images, labels = prepare(batch)
             loss, logits = in_parts(partial(step, images, labels), len(labels))
+            state.parts = accumulation.parts
             state.batches += 1
             state.seen += len(labels)
             state.steps += 1

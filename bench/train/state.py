@@ -35,6 +35,7 @@ class TrainState:
         best_epoch: its number, from 1.
         seconds: that the training took so far.
         steps: updates so far.
+        parts: into how many each batch is divided (see :mod:`bench.train.accumulation`).
         first_batch_seconds: what the very first one took, from asking for its batch.
         batches: of the epoch that was broken off, already trained on.
         seen: images of these.
@@ -49,6 +50,7 @@ class TrainState:
     best_epoch: int = 0
     seconds: float = 0.0
     steps: int = 0
+    parts: int = 1
     first_batch_seconds: float = 0.0
     batches: int = 0
     seen: int = 0
