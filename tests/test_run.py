@@ -367,7 +367,7 @@ def test_a_report_of_chosen_sweeps_and_runs(here, photos, tiny_plugin, capsys) -
     sweeps = sorted(
         json.loads(path.read_text())["sweep"]["id"] for path in here.glob("results/*/run.json")
     )
-    folders = sorted(path.name for path in here.glob("results/*"))
+    folders = sorted(path.parent.name for path in here.glob("results/*/run.json"))
     capsys.readouterr()
     assert main(["report", "--sweep", sweeps[0], "--name", "first"]) == 0
     assert main(["report", "--runs", *folders]) == 0
