@@ -12,18 +12,14 @@ from typing import Any
 
 import attrs
 
-from bench.config import RunConfig, build, flag_of, options
+from bench.config import MOVABLE, RunConfig, build, flag_of, options
 from bench.errors import BenchError
 from bench.locks import held
 from bench.presets import Resolved
 from bench.results.sealed import Damaged, read_sealed, write_sealed
 
 SCHEMA, VERSION = "paddy-bench/sweep", 1
-# Options that change no result: a sweep may go on elsewhere, in another folder, until later.
-MOVABLE = (
-    "data_dir", "device", "devices", "num_workers", "pin_memory", "cache", "cache_limit", "hours",
-    "save_history", "results_dir", "reports_dir",
-)  # fmt: skip
+
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ import torch
 
 import variants
 from bench import build
-from bench.config import RunConfig
+from bench.config import MOVABLE, RunConfig
 from bench.costs import Costs
 from bench.data.cache import DecodedImages
 from bench.data.parts import Parts
@@ -24,7 +24,6 @@ from bench.measure.environment import others_load
 from bench.measure.memory import PeakMemory
 from bench.measure.throughput import device_name
 from bench.presets import Resolved
-from bench.journal import MOVABLE
 from bench.record import count_into, go_on, new_record, now, time_into
 from bench.results import new_run_folder, write_json, write_record
 from bench.results.plot import training_plot
