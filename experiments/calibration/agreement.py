@@ -115,8 +115,8 @@ def rows(record: Record) -> list[Row]:
                 f"{ratio.ratio:.3f} ({interval}, {ratio.rounds} rounds; A/A gap {_percent(floor)})",
                 declare(ratio, floor, ratio.p_value) == "tie" and gap <= allowed,
                 f"batch {case['batch_size']}, {case['image_size']} pixels, {case['threads']} "
-                "threads, contiguous, fresh processes with the same allocator setting, in turns block "
-                "by block",
+                "threads, contiguous, fresh processes with the same allocator setting, in turns "
+                "block by block",
             )
         )
     return found
