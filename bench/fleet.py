@@ -187,9 +187,7 @@ def _train(
     assert _device is not None
     stream = _Plain(sys.stderr)
     features = FeatureStore(*store, stream)
-    here = attrs.evolve(
-        sweep, device=_device, stream=stream, features=features, stopper=_stopper
-    )
+    here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
     planned = [
         Planned(here, variants.get(name), "", epoch_s=epoch_s, begun=begun)
         for name, epoch_s, begun in runs

@@ -21,7 +21,6 @@ from bench.results.sealed import Damaged, read_sealed, write_sealed
 SCHEMA, VERSION = "paddy-bench/sweep", 1
 
 
-
 @attrs.frozen(kw_only=True)
 class Journal:
     """A sweep as it was begun.

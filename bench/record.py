@@ -67,9 +67,7 @@ def new_record(
     }
 
 
-def go_on(
-    old: Mapping[str, Any], new: Mapping[str, Any], *, continued: bool
-) -> dict[str, Any]:
+def go_on(old: Mapping[str, Any], new: Mapping[str, Any], *, continued: bool) -> dict[str, Any]:
     """The record of a run that was broken off, as it goes on: perhaps elsewhere, which it says.
 
     Args:

@@ -18,8 +18,8 @@ from bench.costs import Costs
 from bench.data.cache import DecodedImages
 from bench.data.parts import Parts
 from bench.errors import BenchError
-from bench.failures import explain
 from bench.estimate import StepRates
+from bench.failures import explain
 from bench.measure.environment import others_load
 from bench.measure.memory import PeakMemory
 from bench.measure.throughput import device_name
@@ -39,7 +39,6 @@ from bench.train.optim import choose_amp
 from bench.train.progress import Progress
 from bench.train.state import FILE as LAST
 from bench.train.state import UnusableStateError, about_of, check_about
-
 
 # A state of another training, put aside.
 UNUSED = "last.unused.pt"
@@ -234,9 +233,7 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         record["test"] = on_test.as_record([names[p] for p in parts.used.test])
 
 
-def _before(
-    last: Path, recipe: dict[str, Any], record: dict[str, Any]
-) -> dict[str, Any] | None:
+def _before(last: Path, recipe: dict[str, Any], record: dict[str, Any]) -> dict[str, Any] | None:
     """What was chosen when the training began that now goes on; none: it begins.
 
     What cannot be gone on from is put aside, and the record says so.

@@ -1,4 +1,4 @@
-"""Ends a training in good order: by a signal after the step at hand, by the clock between epochs."""
+"""Ends a training in order: by a signal after the step at hand, by the clock between epochs."""
 
 from __future__ import annotations
 

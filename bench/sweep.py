@@ -20,15 +20,15 @@ from bench.config import RunConfig
 from bench.costs import Costs
 from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
-from bench.fleet import make_jobs, train_all
-from bench.measure.environment import usable_cores
-from bench.measure.memory import keep_freed_memory
-from bench.presets import Resolved
 from bench.errors import BenchError
 from bench.failures import explain
+from bench.fleet import make_jobs, train_all
 from bench.journal import Journal, lock_of
 from bench.known import known_runs
 from bench.locks import HeldError, locked
+from bench.measure.environment import usable_cores
+from bench.measure.memory import keep_freed_memory
+from bench.presets import Resolved
 from bench.record import keep_session, load_session, now
 from bench.runs import Run, all_positions
 from bench.scratch import scratch_folder
@@ -212,9 +212,7 @@ def _train_at_once(
     """One process for each device."""
     minutes = {item.variant: item.minutes for item in checked.estimates}
     config = planned[0].sweep.config
-    found = {
-        number: one.ended for number, one in enumerate(planned) if one.ended is not None
-    }
+    found = {number: one.ended for number, one in enumerate(planned) if one.ended is not None}
     left = [number for number in range(len(planned)) if number not in found]
     jobs = make_jobs(
         [planned[number] for number in left],

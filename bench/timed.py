@@ -10,11 +10,11 @@ from typing import Any, TextIO
 
 import variants
 from bench.check import plan_timing
-from bench.devices import choose_device, probe
 from bench.config import RunConfig
 from bench.data.images import UnreadableImage, load_rgb
 from bench.data.index import ImageIndex
 from bench.data.parts import find_index
+from bench.devices import choose_device, probe
 from bench.errors import BenchError
 from bench.presets import Resolved
 from bench.record import count_into, keep_session, new_record, now, time_into

@@ -40,9 +40,10 @@ class TimingProcess:
         job: ``variant``, ``num_classes``, ``config``, ``cases``, ``plugins``, ``images``,
             ``exports`` (a folder that the processes of a session share), and in ``failed`` by the
             number of a case why it is not tried again.
+        module: what runs in it, and speaks as :mod:`bench.timer` does.
     """
 
-    def __init__(self, job: Mapping[str, Any]) -> None:
+    def __init__(self, job: Mapping[str, Any], module: str = "bench.timer") -> None:
         self.cases = list(job["cases"])
         self._folder = tempfile.TemporaryDirectory(prefix="paddy-bench-timing-")
         self._errors = Path(self._folder.name) / "stderr.txt"
@@ -50,7 +51,7 @@ class TimingProcess:
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.timer"],
+                [sys.executable, "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

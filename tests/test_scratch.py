@@ -34,10 +34,14 @@ def age(folder: Path, seconds: float) -> None:
 
 
 def test_the_folder_is_gone_at_the_end_however_the_sweep_ends(cache: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), scratch_folder() as folder:
-        assert folder.parent == cache
-        (folder / "1.features").write_bytes(b"x")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with scratch_folder() as folder:
+            assert folder.parent == cache
+            (folder / "1.features").write_bytes(b"x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(cache.iterdir()) == []
 
 

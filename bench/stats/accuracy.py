@@ -91,9 +91,10 @@ Hits = Mapping[str, bool]
 def compare_one_run(variant: Hits, baseline: Hits, alpha: float = ALPHA) -> AccuracyDifference:
     """Exact McNemar test and the paired interval of Bonett and Price on the common images.
 
-    The interval is that of Bonett and Price (2012, Statistics in Medicine 31:1402, doi
-    10.1002/sim.4360): the Wald interval of a paired difference after one discordant image is added
-    to each side. A bootstrap would give an interval of width 0 where no image differs.
+    The interval is that of Bonett and Price (2012, Journal of Educational and Behavioral Statistics
+    37:479), as recommended by Fagerland, Lydersen and Laake (2014, doi 10.1002/sim.6148): the Wald
+    interval of a paired difference after one discordant image is added to each side. A bootstrap
+    would give an interval of width 0 where no image differs.
 
     Args:
         variant, baseline: hits by image.

@@ -167,9 +167,7 @@ class FeatureBatches:
             self.read += 1
             yield batch
 
-    def _compute(
-        self, key: FeatureKey, batches: Iterator[Any], *, whole: bool
-    ) -> Iterator[Pair]:
+    def _compute(self, key: FeatureKey, batches: Iterator[Any], *, whole: bool) -> Iterator[Pair]:
         writing = None
         try:
             for number, batch in enumerate(batches):

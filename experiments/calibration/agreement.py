@@ -1,12 +1,11 @@
-"""Images/s by this harness and by timm's benchmark procedure, interleaved on one machine."""
+"""Images/s by this harness and by timm's benchmark procedure, in turns on one machine."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
-import os
-import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +15,6 @@ from bench.config import build
 from bench.measure.cases import Case
 from bench.measure.environment import usable_cores
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
-from bench.measure.throughput import sample_of
 from bench.stats.timing import (
     LEAST_DIFFERENCE,
     Ratio,
@@ -29,8 +27,9 @@ from experiments.calibration.common import Record, Row, head
 
 NAME = "agreement"
 MODELS = ("ResNet18", "MobileNetV3_Small")
+PROCEDURE = "experiments.calibration.timm_procedure"
 OURS, AGAIN, THEIRS = "this harness", "this harness (A/A)", "timm's procedure"
-ROUNDS = 8
+ROUNDS = 10
 BATCH_SIZE = 8
 IMAGE_SIZE = 224
 
@@ -45,14 +44,14 @@ def run(quick: bool) -> dict[str, Any]:
         image_size=size, batch_size=BATCH_SIZE, threads=threads,
     )  # fmt: skip
     entries = (OURS, AGAIN, THEIRS)
-    seconds: dict[str, dict[str, dict[int, float]]] = {}
+    seconds: dict[str, dict[str, dict[int, list[float]]]] = {}
     for model in models:
         seconds[model] = {entry: {} for entry in entries}
         for number in range(rounds):
             shift = number % len(entries)
-            for entry in (*entries[shift:], *entries[:shift]):
-                time_one = _theirs if entry == THEIRS else _ours
-                seconds[model][entry][number] = time_one(model, case)
+            order = (*entries[shift:], *entries[:shift])
+            for entry, blocks in _round(model, case, order).items():
+                seconds[model][entry][number] = blocks
             print(f"{model}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     parameters = {
         "rounds": rounds,
@@ -60,11 +59,12 @@ def run(quick: bool) -> dict[str, Any]:
         "allocator": ALLOCATOR_ENVIRONMENT,
     }
     versions = ("torch", "timm", "numpy", "scipy")
-    return {**head(NAME, quick, None, parameters, versions), "seconds_per_step": seconds}
+    return {**head(NAME, quick, None, parameters, versions), "block_seconds": seconds}
 
 
-def _ours(model: str, case: Case) -> float:
-    job = {
+def _round(model: str, case: Case, order: Sequence[str]) -> dict[str, list[float]]:
+    """Seconds of a step in each block, of fresh processes that take turns block by block."""
+    ours = {
         "variant": model,
         "num_classes": 10,
         "config": build({"image_size": case.image_size, "dropout": 0.0}).as_record(),
@@ -72,30 +72,22 @@ def _ours(model: str, case: Case) -> float:
         "plugins": [],
         "images": [],
     }
-    process = TimingProcess(job)
-    try:
-        process.wait_until_ready()
-        found = measure_together({model: process})[model]
-    finally:
-        process.close()
-    if found["error"]:
-        raise RuntimeError(found["error"])
-    return sample_of(found["cases"][0]["sample"])
+    theirs = {"backbone": variants.get(model).backbone, "cases": [attrs.asdict(case)]}
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for entry in order:
+            process = TimingProcess(theirs, PROCEDURE) if entry == THEIRS else TimingProcess(ours)
+            stack.callback(process.close)
+            process.wait_until_ready()
+            processes[entry] = process
+        found = measure_together(processes)
+    for one in found.values():
+        if one["error"]:
+            raise RuntimeError(one["error"])
+    return {entry: one["cases"][0]["sample"]["block_seconds"] for entry, one in found.items()}
 
 
-def _theirs(model: str, case: Case) -> float:
-    numbers = (case.batch_size, case.image_size, case.threads)
-    done = subprocess.run(
-        [
-            sys.executable, "-W", "ignore", "-m", "experiments.calibration.timm_procedure",
-            variants.get(model).backbone, *map(str, numbers),
-        ],
-        capture_output=True, text=True, check=True, env={**os.environ, **ALLOCATOR_ENVIRONMENT},
-    )  # fmt: skip
-    return case.batch_size / json.loads(done.stdout)
-
-
-def compare(seconds: dict[str, dict[str, float]]) -> tuple[Ratio | None, float | None]:
+def compare(seconds: dict[str, dict[str, list[float]]]) -> tuple[Ratio | None, float | None]:
     """Speed by this harness ÷ speed by timm's procedure, and the A/A gap of this harness."""
     by_entry = {
         entry: {int(number): value for number, value in rounds.items()}
@@ -108,7 +100,7 @@ def compare(seconds: dict[str, dict[str, float]]) -> tuple[Ratio | None, float |
 def rows(record: Record) -> list[Row]:
     """One row for each model: the two agree where the report would call them a tie."""
     found = []
-    for model, seconds in record["seconds_per_step"].items():
+    for model, seconds in record["block_seconds"].items():
         ratio, floor = compare(seconds)
         assert ratio is not None
         gap = math.expm1(abs(math.log(ratio.ratio)))
@@ -123,7 +115,8 @@ def rows(record: Record) -> list[Row]:
                 f"{ratio.ratio:.3f} ({interval}, {ratio.rounds} rounds; A/A gap {_percent(floor)})",
                 declare(ratio, floor, ratio.p_value) == "tie" and gap <= allowed,
                 f"batch {case['batch_size']}, {case['image_size']} pixels, {case['threads']} "
-                "threads, contiguous, fresh processes with the same allocator setting, interleaved",
+                "threads, contiguous, fresh processes with the same allocator setting, in turns "
+                "block by block",
             )
         )
     return found

@@ -64,7 +64,9 @@ def keep(root: Path, name: str, content: dict) -> None:
 
 
 def test_folders_carry_date_and_minute_and_never_collide(tmp_path: Path) -> None:
-    names = [new_run_folder(tmp_path / "results", "ResNet18", NOON, record()).name for _ in range(3)]
+    names = [
+        new_run_folder(tmp_path / "results", "ResNet18", NOON, record()).name for _ in range(3)
+    ]
     assert names == [f"ResNet18_04_03_2026_1205{end}" for end in ("", "_2", "_3")]
 
 
