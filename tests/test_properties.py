@@ -26,7 +26,10 @@ from bench.report.markdown import Table, csv_cell, escape, fence, pipe_table, se
 from bench.results.sealed import Damaged, read_sealed, write_sealed
 
 quick = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 HOSTILE = st.one_of(
     st.text(max_size=60),
