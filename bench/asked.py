@@ -11,6 +11,7 @@ from bench.errors import BenchError
 from bench.flags import flags_of
 
 if TYPE_CHECKING:
+    from bench.journal import Journal
     from bench.presets import Resolved
 
 
@@ -20,9 +21,8 @@ def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
     Raises:
         BenchError: an unknown name, or a plugin that fails.
     """
+    _load_plugins(parsed)
     try:
-        for path in parsed.plugin:
-            variants.load_plugin(path)
         return variants.select(parsed.variants or ["all"])
     except variants.VariantError as error:
         raise BenchError(str(error)) from error
@@ -37,6 +37,44 @@ def resolved_options(parsed: Namespace) -> Resolved:
     from bench.presets import resolve
 
     return resolve(flags_of(parsed), preset=getattr(parsed, "preset", None))
+
+
+def asked_sweep(
+    parsed: Namespace,
+) -> tuple[list[variants.Variant], Resolved, Journal | None]:
+    """Variants and options of ``run``, and with ``--resume`` the sweep that goes on.
+
+    Raises:
+        BenchError: as :func:`chosen_variants`, :func:`resolved_options` and
+            :func:`bench.journal.find`; something is asked for that the sweep was not begun with.
+    """
+    given = resolved_options(parsed)
+    if parsed.resume is None:
+        return chosen_variants(parsed), given, None
+    from bench.journal import find, moved
+
+    # Plugins run only where they are named now: a file of results must not run code.
+    names = [one.name for one in chosen_variants(parsed)] if parsed.variants else None
+    if names is None:
+        _load_plugins(parsed)
+    journal = find(given.config.results_dir, parsed.resume or None, names)
+    missing = [name for name in journal.variants if name not in variants.names()]
+    if missing:
+        files = " ".join(f"--plugin {path}" for path in journal.plugins)
+        raise BenchError(
+            f"--resume: sweep {journal.id} has variants that are not known here "
+            f"({', '.join(missing)}): give the plugin files that it was begun with: {files}"
+        )
+    resolved = moved(journal, given, given.config.results_dir, variants=names)
+    return [variants.get(name) for name in journal.variants], resolved, journal
+
+
+def _load_plugins(parsed: Namespace) -> None:
+    try:
+        for path in parsed.plugin:
+            variants.load_plugin(path)
+    except variants.VariantError as error:
+        raise BenchError(str(error)) from error
 
 
 def asked_classes(parsed: Namespace) -> int:

@@ -15,7 +15,7 @@ import torch
 import variants
 from bench import build
 from bench.config import RunConfig
-from bench.devices import choose_device, choose_devices
+from bench.devices import choose_device, choose_devices, probe
 from bench.errors import BenchError
 from bench.estimate import Estimate, StepRates, estimate, measure_rates
 from bench.measure.cases import plan_cases
@@ -70,6 +70,8 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
         require_packages(config.mode_names, config.clock_names)
     device = choose_device(config.device)
     devices = choose_devices(config.devices, device)
+    for one in devices:
+        probe(torch.device(one))
     amp = choose_amp(config.amp, device)
     sizes = _check_variants(chosen, config)
     initial = _check_weights(chosen, config)

@@ -30,7 +30,7 @@ def main_single(variant: str, argv: Sequence[str] | None = None) -> int:
             epilog=EPILOG,
         )
         add_training(parser)
-        parser.set_defaults(command="run", variants=[variant], plugin=[])
+        parser.set_defaults(command="run", variants=[variant], plugin=[], script=f"python {script}")
         return parser
 
     return _guarded(make, arguments, f"python {script} {shlex.join(arguments)}".strip())
@@ -52,7 +52,7 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the records of finished variants are kept", file=sys.stderr)
+        print("interrupted: what is finished is kept", file=sys.stderr)
         return 130
 
 

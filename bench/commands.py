@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
+import time as time_module
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench import listing, rendering
-from bench.asked import asked_classes, chosen_variants, print_json, resolved_options, text_table
+from bench.asked import (
+    asked_classes,
+    asked_sweep,
+    chosen_variants,
+    print_json,
+    resolved_options,
+    text_table,
+)
 from bench.costs import Costs
 
 # --- run and check ---------------------------------------------------------------------------
@@ -17,25 +27,39 @@ from bench.costs import Costs
 
 def run(parsed: Namespace, command_line: str) -> int:
     """Check, then train, count and time; 1 when a variant failed."""
-    chosen, resolved = chosen_variants(parsed), resolved_options(parsed)
-    costs = Costs()
-    with costs.of("importing"):
-        from bench.check import check as check_all
-        from bench.sweep import run_sweep
+    from bench.journal import same_images
+    from bench.stopping import SignalError, StoppedError, Stopper
 
-    checked = check_all(chosen, resolved.config)
-    print("\n".join(checked.lines), file=sys.stderr)
-    if parsed.dry_run:
-        print(f"checked in {checked.seconds:.1f} s; nothing was trained (--dry-run)")
-        return 0
-    outcome = run_sweep(
-        chosen,
-        resolved,
-        checked,
-        command=command_line,
-        plugins=parsed.plugin,
-        stream=sys.stderr,
-    )
+    begin = time_module.monotonic()
+    chosen, resolved, journal = asked_sweep(parsed)
+    hours = resolved.config.hours
+    stopper = Stopper(None if hours is None else begin + 3600 * hours)
+    costs = Costs()
+    with stopper.listening():
+        try:
+            with costs.of("importing"):
+                from bench.check import check as check_all
+                from bench.sweep import run_sweep
+
+            checked = check_all(chosen, resolved.config)
+            if journal is not None:
+                same_images(journal, checked.runs[0].parts.index.fingerprint)
+            print("\n".join(checked.lines), file=sys.stderr)
+            if parsed.dry_run:
+                print(f"checked in {checked.seconds:.1f} s; nothing was trained (--dry-run)")
+                return 0
+            outcome = run_sweep(
+                chosen,
+                resolved,
+                checked,
+                command=command_line,
+                plugins=parsed.plugin,
+                stream=sys.stderr,
+                journal=journal,
+                stopper=stopper,
+            )
+        except (StoppedError, SignalError) as stopped:
+            return _stopped(stopped.number, parsed, resolved.config)
     print(text_table([_summary(folder, record) for folder, record in outcome.runs]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
     costs.include(outcome.costs.seconds)
@@ -45,6 +69,20 @@ def run(parsed: Namespace, command_line: str) -> int:
         names = ", ".join(record["variant"]["name"] for record in outcome.failed)
         print(f"failed: {names}: the reasons are in their run.json and in the report")
     return 1 if outcome.failed else 0
+
+
+def _stopped(number: int | None, parsed: Namespace, config: Any) -> int:
+    """Say how to go on; the exit code."""
+    script = getattr(parsed, "script", "python -m bench run")
+    plugins = "".join(f" --plugin {shlex.quote(str(path))}" for path in parsed.plugin)
+    again = f"{script} --resume{_results_flag(config.results_dir)}{plugins}"
+    if number is None:
+        print(f"--hours {config.hours:g} are over: what is finished is kept; go on with: {again}")
+        print(f"next: python -m bench report{_results_flag(config.results_dir)}")
+        return 0
+    name = signal.Signals(number).name
+    print(f"stopped by {name}: what is finished is kept; go on with: {again}", file=sys.stderr)
+    return 128 + number
 
 
 def _summary(folder: Path, record: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,11 @@ from bench.errors import BenchError
 
 CLOCKS = ("model", "copy", "pipeline", "train")
 MODES = ("eager", "channels-last", "folded", "compiled", "onnxruntime", "openvino")
+# Options that change no result: a sweep may go on elsewhere, in another folder, until later.
+MOVABLE = (
+    "data_dir", "device", "devices", "num_workers", "pin_memory", "cache", "cache_limit", "hours",
+    "save_history", "results_dir", "reports_dir",
+)  # fmt: skip
 _AT_LEAST_1 = validators.ge(1)
 _RATE = validators.and_(validators.gt(0), validators.le(10))
 _FRACTION = validators.and_(validators.gt(0), validators.lt(1))
@@ -141,6 +146,14 @@ class RunConfig:
         "splits for all",
         section="training",
         check=validators.and_(_AT_LEAST_1, validators.le(100)),
+    )
+
+    hours: float | None = option(
+        float,
+        None,
+        "stop between epochs before so many hours are over (--resume goes on); none: no limit",
+        section="output",
+        check=validators.and_(validators.gt(0), validators.le(1000)),
     )
 
     # data

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,11 +20,13 @@ import torch
 import variants
 from bench.build import load_plugins
 from bench.measure.memory import keep_freed_memory
+from bench.stopping import SignalError, StoppedError, Stopper
 from bench.train.feature_store import FeatureStore
 from bench.turns import Outcome, Planned, train_in_turn
 
-# What a process of the fleet trains on; set when the process starts.
+# What a process of the fleet trains on, and what tells it to stop; set when the process starts.
 _device: torch.device | None = None
+_stopper = Stopper()
 
 
 @attrs.frozen
@@ -73,6 +80,9 @@ def train_all(
     The longest job goes first, so that no device is left with a long one when the others have
     ended. What one process cannot do (a crash of the process itself) raises here.
 
+    Raises:
+        StoppedError: the sweep's stopper said so, here or in one of the processes.
+
     Args:
         jobs: in any order.
         devices: as PyTorch names them, such as ``cuda:1``; a name may stand there twice.
@@ -81,6 +91,9 @@ def train_all(
         features: folder for what frozen backbones compute.
         features_limit: most bytes that all processes may keep there together.
     """
+    if not jobs:
+        return
+    stopper = jobs[0].planned[0].sweep.stopper
     context = multiprocessing.get_context("spawn")
     free = context.SimpleQueue()
     for device in devices:
@@ -89,20 +102,46 @@ def train_all(
         len(devices),
         mp_context=context,
         initializer=_start,
-        initargs=(free, [str(path) for path in plugins], threads),
+        initargs=(free, [str(path) for path in plugins], threads, stopper.deadline),
     )
+    short = False
     try:
         sent = {}
         for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
             # Stream and declarations belong to this process: names go over.
-            sweep = attrs.evolve(job.planned[0].sweep, stream=None, features=None)
-            names = [one.variant.name for one in job.planned]
+            sweep = attrs.evolve(
+                job.planned[0].sweep, stream=None, features=None, stopper=Stopper()
+            )
+            runs = [(one.variant.name, one.epoch_s, one.begun) for one in job.planned]
             store = (features / f"job-{number}", features_limit / len(devices))
-            sent[pool.submit(_train, sweep, names, store)] = job
-        for future in as_completed(sent):
-            yield from zip(sent[future].numbers, future.result(), strict=True)
+            sent[pool.submit(_train, sweep, runs, store)] = job
+        with stopper.holding(_tell_all):
+            for future in as_completed(sent):
+                try:
+                    outcomes = future.result()
+                except BrokenProcessPool:
+                    if stopper.number is None:
+                        raise
+                    # One that was still importing when it was told to stop.
+                    raise StoppedError(stopper.number) from None
+                yield from zip(sent[future].numbers, outcomes, strict=False)
+                short |= len(outcomes) < len(sent[future].numbers)
+        if short:
+            raise StoppedError(stopper.number)
+    except SignalError:
+        for child in multiprocessing.active_children():
+            child.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell_all() -> None:
+    """Pass a signal on: a terminal's reaches them too, but one to this process does not."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)
 
 
 # --- in a process of the fleet ---------------------------------------------------------------
@@ -118,8 +157,13 @@ class _Plain:
         return False
 
 
-def _start(free: Any, plugins: Sequence[str], threads: int) -> None:
+def _start(free: Any, plugins: Sequence[str], threads: int, deadline: float | None) -> None:
     global _device
+    # Ctrl-C reaches this process too, but the one who started it decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stopper.deadline = deadline
+    signal.signal(signal.SIGTERM, _stopper.note)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     _device = torch.device(free.get())
     if _device.type == "cuda":
@@ -128,9 +172,27 @@ def _start(free: Any, plugins: Sequence[str], threads: int) -> None:
     load_plugins([Path(path) for path in plugins])
 
 
-def _train(sweep: Any, names: Sequence[str], store: tuple[Path, float]) -> list[Outcome]:
+def _end_with_parent() -> None:
+    """A killed sweep can be gone on with at once: nobody else may still be training it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _train(
+    sweep: Any, runs: Sequence[tuple[str, float, Outcome | None]], store: tuple[Path, float]
+) -> list[Outcome]:
+    """What has ended; fewer than the runs where it was told to stop."""
     assert _device is not None
     stream = _Plain(sys.stderr)
     features = FeatureStore(*store, stream)
-    here = attrs.evolve(sweep, device=_device, stream=stream, features=features)
-    return train_in_turn([Planned(here, variants.get(name), "") for name in names])
+    here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
+    planned = [
+        Planned(here, variants.get(name), "", epoch_s=epoch_s, begun=begun)
+        for name, epoch_s, begun in runs
+    ]
+    outcomes: list[Outcome] = []
+    with contextlib.suppress(StoppedError):
+        train_in_turn(planned, done=lambda _, outcome: outcomes.append(outcome))
+    return outcomes

@@ -16,7 +16,8 @@ from bench.flags import add_options
 
 EPILOG = f"""\
 Precedence of an option: flag > environment ({ENVIRONMENT_PREFIX}BATCH_SIZE=32) > preset > default.
-Exit code: 0 done; 1 a variant failed, the others are done; 2 a mistake in what was asked.
+Exit code: 0 done; 1 a variant failed, the others are done; 2 a mistake in what was asked;
+130, 143 stopped by Ctrl-C or SIGTERM (--resume goes on).
 """
 SELECTION_HELP = (
     "names (any case), globs ('EfficientNetV2_S_*') and the groups all and baselines; "
@@ -94,6 +95,15 @@ def add_training(parser: Parser) -> None:
     """Preset, ``--dry-run`` and every option."""
     add_preset(parser)
     parser.add_argument("--dry-run", action="store_true", help="check and estimate, then stop")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        default=None,
+        metavar="SWEEP",
+        help="go on with a sweep that was broken off, with its own options (default: the latest "
+        "unfinished one in --results-dir)",
+    )
     add_options(parser)
 
 

@@ -16,7 +16,8 @@ from bench.measure.cases import REFERENCE_SIZE
 from bench.measure.complexity import counters_disagree
 from bench.measure.environment import environment
 from bench.measure.memory import keep_freed_memory
-from bench.results import SCHEMA, SCHEMA_VERSION, write_json
+from bench.results import SCHEMA, SCHEMA_VERSION
+from bench.results.sealed import read_sealed, write_sealed
 from bench.session import Timed
 
 
@@ -42,7 +43,7 @@ def new_record(
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "status": "failed",
+        "status": "running",
         "error": None,
         "sweep": dict(sweep),
         "started": now(),
@@ -61,7 +62,35 @@ def new_record(
         "validation": None,
         "test": None,
         "costs": {},
+        "resumed": [],
         "warnings": [],
+    }
+
+
+def go_on(old: Mapping[str, Any], new: Mapping[str, Any], *, continued: bool) -> dict[str, Any]:
+    """The record of a run that was broken off, as it goes on: perhaps elsewhere, which it says.
+
+    Args:
+        old: the record as it was left.
+        new: one that begins now.
+        continued: whether its training goes on; else it begins anew, and is all of this machine.
+    """
+    kept = ["sweep", "started", "config_sources", "costs", "resumed"]
+    kept += ["environment"] if continued else []
+    places = [
+        tuple(str(one["environment"].get(key)) for key in ("machine", "device_name"))
+        for one in (old, *old["resumed"], new)
+    ]
+    warnings = [*old["warnings"], *(w for w in new["warnings"] if w not in old["warnings"])]
+    if continued and len(set(places)) > 1:
+        names = ", then ".join(" ".join(place) for place in dict.fromkeys(places))
+        warnings.append(f"trained on more than one machine ({names}): its seconds are of all")
+    again = {"at": new["started"], "environment": new["environment"], "error": old["error"]}
+    return {
+        **new,
+        **{key: old[key] for key in kept},
+        "resumed": [*old["resumed"], again],
+        "warnings": warnings,
     }
 
 
@@ -111,5 +140,14 @@ def keep_session(timed: Timed, results_dir: Path) -> Path:
     """Write a session whole to ``session-<id>.json`` in the results folder, at once."""
     results_dir.mkdir(parents=True, exist_ok=True)
     path = results_dir / f"session-{timed.record['id']}.json"
-    write_json(path, {"session": timed.record, "timing": timed.timing, "errors": timed.errors})
+    write_sealed(path, {"session": timed.record, "timing": timed.timing, "errors": timed.errors})
     return path
+
+
+def load_session(results_dir: Path, session: str) -> Timed | None:
+    """What :func:`keep_session` wrote; none where it is not there, or damaged."""
+    try:
+        content = read_sealed(results_dir / f"session-{session}.json")
+        return Timed(content["session"], content["timing"], content["errors"])
+    except (OSError, ValueError, KeyError):
+        return None

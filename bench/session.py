@@ -206,7 +206,7 @@ class Session:
     def _interrupted(self, rounds: int) -> None:
         """End with the rounds that are whole; without one there is nothing to keep."""
         if rounds == 0:
-            raise KeyboardInterrupt
+            raise  # the interrupt that is being handled
         for cases in self.samples.values():
             for case, samples in cases.items():
                 cases[case] = [one for one in samples if one["round"] < rounds]

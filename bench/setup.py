@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,12 +21,14 @@ from bench.estimate import FORMATS
 from bench.measure.environment import usable_cores
 from bench.measure.throughput import device_name
 from bench.train import features
+from bench.train.accumulation import out_of_memory
 from bench.train.optim import AMP_TYPES, choose_amp, freeze_backbone, set_training
-from bench.tuning import choose_format, choose_forward
+from bench.tuning import choose_format, choose_forward, forward_as_before
 
 if TYPE_CHECKING:
     from bench.single import Sweep
 
+GOES_ON = "as when the training began"
 # What a step takes where nobody measured it.
 UNKNOWN_IMAGES_PER_S = {"cpu": 10.0, "cuda": 1000.0}
 
@@ -41,6 +43,7 @@ class Setup:
         forward: what computes the logits of a training step.
         evaluating: the same for evaluation.
         facts: what was chosen, and why.
+        lasting: what of it must stay when a training goes on later.
         sharing: what was shared with other variants; asked for when the run has ended.
     """
 
@@ -49,6 +52,7 @@ class Setup:
     forward: Callable[[torch.Tensor], torch.Tensor]
     evaluating: Callable[[torch.Tensor], torch.Tensor]
     facts: dict[str, Any]
+    lasting: dict[str, Any]
     sharing: Callable[[], dict[str, Any] | None]
 
     def as_record(self) -> dict[str, Any]:
@@ -62,6 +66,7 @@ def set_up(
     model: nn.Module,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]],
     warnings: list[str],
+    before: Mapping[str, Any] | None = None,
 ) -> Setup:
     """Put the model on the device in its memory format, and make what it is trained with.
 
@@ -71,9 +76,12 @@ def set_up(
         model: of the variant, with its initial weights.
         normalisation: mean and std of the images.
         warnings: of the record; a line is added for what was asked for and is not done.
+        before: ``lasting`` of the training that goes on; none: it begins.
     """
     config, device = sweep.config, sweep.device
     memory_format, why = choose_format(sweep.rates.get(variant.name), config.tune)
+    if before is not None:
+        memory_format, why = before["memory_format"], GOES_ON
     form = FORMATS[memory_format]
     model.to(device).to(memory_format=form)  # type: ignore[call-overload]
     datasets = {
@@ -132,10 +140,14 @@ def set_up(
                 forward=classify,
                 evaluating=classify,
                 facts=facts,
+                lasting={"memory_format": memory_format, "forward": "eager"},
                 sharing=functools.partial(features.as_record, shared, sweep.features),
             )
     forward: Callable[[torch.Tensor], torch.Tensor] = model
-    if config.tune == "auto":
+    if before is not None:
+        forward = forward_as_before(model, before["forward"], config.batch_size)
+        facts["forward"] = {"chosen": before["forward"], "tried": [], "reason": GOES_ON}
+    elif config.tune == "auto":
         batch = datasets["train"].batch(
             np.arange(config.batch_size), on_gpu=device.type == "cuda", pinned=device.type == "cuda"
         )
@@ -148,6 +160,7 @@ def set_up(
         forward=forward,
         evaluating=model,
         facts=facts,
+        lasting={"memory_format": memory_format, "forward": facts["forward"]["chosen"]},
         sharing=lambda: None,
     )
 
@@ -195,12 +208,19 @@ def _forward(
         tuple(images.shape), memory_format, amp, device_name(device), torch.get_num_threads(),
         torch.__version__,
     )  # fmt: skip
-    return choose_forward(
-        model,
-        images,
-        labels,
-        planned_steps=steps,
-        expected_s=expected,
-        amp=context,
-        key="|".join(map(str, about)),
-    )
+    try:
+        return choose_forward(
+            model,
+            images,
+            labels,
+            planned_steps=steps,
+            expected_s=expected,
+            amp=context,
+            key="|".join(map(str, about)),
+        )
+    except Exception as error:
+        # The training divides such a batch; what it does then is not what would be measured here.
+        if not out_of_memory(error):
+            raise
+    model.zero_grad(set_to_none=True)
+    return model, {"chosen": "eager", "tried": [], "reason": "a batch does not fit in memory"}

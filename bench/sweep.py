@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import secrets
 from collections.abc import Sequence
@@ -19,15 +20,22 @@ from bench.config import RunConfig
 from bench.costs import Costs
 from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
+from bench.errors import BenchError
+from bench.failures import explain
 from bench.fleet import make_jobs, train_all
+from bench.journal import Journal, lock_of
+from bench.known import known_runs
+from bench.locks import HeldError, locked
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
-from bench.record import keep_session
+from bench.record import keep_session, load_session, now
 from bench.runs import Run, all_positions
 from bench.scratch import scratch_folder
 from bench.session import Session, Timed
 from bench.single import Sweep
+from bench.stopping import Stopper
+from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
 from bench.turns import Outcome as Trained
 from bench.turns import Planned, train_in_turn
@@ -62,6 +70,8 @@ def run_sweep(
     command: str,
     plugins: list[Path],
     stream: TextIO,
+    journal: Journal | None = None,
+    stopper: Stopper | None = None,
 ) -> Outcome:
     """Time all variants together, decode the images once, then train each at each seed and fold.
 
@@ -72,8 +82,11 @@ def run_sweep(
         command: the command line, for the records.
         plugins: files that register variants, for the timing processes.
         stream: where progress goes.
+        journal: of the sweep that goes on; none: a new one begins.
+        stopper: says whether to stop before the end.
 
     Raises:
+        StoppedError: the stopper said so; what is finished is on disk, the rest can go on.
         BenchError: too little disk for the decoded images, or too few readable ones.
     """
     keep_freed_memory()
@@ -82,19 +95,56 @@ def run_sweep(
     config = resolved.config
     threads = config.threads or usable_cores()
     torch.set_num_threads(threads)
-    sweep_id = new_sweep_id(datetime.now())
+    new = journal is None
+    if journal is None:
+        journal = Journal(
+            id=new_sweep_id(datetime.now()),
+            command=command,
+            resolved=resolved,
+            variants={variant.name: variant.version for variant in chosen},
+            plugins=tuple(plugins),
+            fingerprint=checked.runs[0].parts.index.fingerprint,
+        )
+    with contextlib.ExitStack() as stack:
+        try:
+            config.results_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(lock_of(config.results_dir, journal.id)))
+            if new:
+                journal.write(config.results_dir)
+        except HeldError as error:
+            raise BenchError(
+                f"sweep {journal.id} is still running in another process: wait for its end"
+            ) from error
+        except OSError as error:
+            raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
+        return _carry_out(
+            journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads
+        )
+
+
+def _carry_out(
+    journal: Journal,
+    chosen: Sequence[variants.Variant],
+    resolved: Resolved,
+    checked: Checked,
+    plugins: list[Path],
+    stream: TextIO,
+    stopper: Stopper,
+    threads: int,
+) -> Outcome:
+    config = resolved.config
     estimating = checked.estimating_s
     costs = Costs({"checking": checked.seconds - estimating, "estimating": estimating})
     with costs.of("decoding"):
         images = _decode(checked, config, stream)
     with costs.of("timing"):
-        timed = _time(checked, config, images, plugins, stream)
+        timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
     with scratch_folder() as folder:
         # Pictures and features share the limit.
         left = max(0.0, config.cache_limit - images.describe()["bytes"])
         shared = Sweep(
-            id=sweep_id,
-            command=command,
+            id=journal.id,
+            command=journal.command,
             resolved=resolved,
             device=checked.device,
             run=checked.runs[0],
@@ -104,9 +154,19 @@ def run_sweep(
             stream=stream,
             rates=checked.rates,
             features=FeatureStore(folder, left, stream),
+            stopper=stopper,
         )
+        known = known_runs(config.results_dir, journal.id)
+        shared = attrs.evolve(shared, accumulation=Accumulation(known.most_parts))
+        epochs = {item.variant: item.epoch_s for item in checked.estimates}
         planned = [
-            Planned(sweep, variant, _label(sweep.run, checked.runs))
+            Planned(
+                sweep,
+                variant,
+                _label(sweep.run, checked.runs),
+                epoch_s=epochs.get(variant.name, 0.0),
+                **known.of(variant.name, sweep.run),
+            )
             for sweep in [_of_run(shared, run, images) for run in checked.runs]
             for variant in chosen
         ]
@@ -116,7 +176,11 @@ def run_sweep(
             done = _train_in_turn(planned)
     for _, record in done:
         costs.include(record["costs"])
-    return Outcome(sweep_id, done, costs)
+    outcome = Outcome(journal.id, done, costs)
+    # What failed can be tried again: a full disk may be mended, a lost folder found.
+    if not outcome.failed:
+        attrs.evolve(journal, ended=now()).write(config.results_dir)
+    return outcome
 
 
 def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:
@@ -133,7 +197,8 @@ def _train_in_turn(planned: Sequence[Planned]) -> list[Trained]:
     def done(number: int, outcome: Trained) -> None:
         _tell_failure(outcome[1], planned[number].label, planned[number].sweep.stream)
 
-    return train_in_turn(planned, begun=begun, done=done)
+    with planned[0].sweep.stopper.holding():
+        return train_in_turn(planned, begun=begun, done=done)
 
 
 def _train_at_once(
@@ -147,12 +212,13 @@ def _train_at_once(
     """One process for each device."""
     minutes = {item.variant: item.minutes for item in checked.estimates}
     config = planned[0].sweep.config
+    found = {number: one.ended for number, one in enumerate(planned) if one.ended is not None}
+    left = [number for number in range(len(planned)) if number not in found]
     jobs = make_jobs(
-        planned,
-        [60 * minutes.get(one.variant.name, 0.0) for one in planned],
+        [planned[number] for number in left],
+        [60 * minutes.get(planned[number].variant.name, 0.0) for number in left],
         frozen=config.freeze_backbone,
     )
-    found: dict[int, Trained] = {}
     for number, outcome in train_all(
         jobs,
         checked.devices,
@@ -161,8 +227,8 @@ def _train_at_once(
         features=features,
         features_limit=features_limit,
     ):
-        found[number] = outcome
-        one = planned[number]
+        found[left[number]] = outcome
+        one = planned[left[number]]
         line = f"[{len(found)}/{len(planned)}] {one.variant.name}{one.label} done"
         print(line, file=one.sweep.stream, flush=True)
         _tell_failure(outcome[1], one.label, one.sweep.stream)
@@ -211,9 +277,16 @@ def _time(
     images: DecodedImages,
     plugins: list[Path],
     stream: TextIO,
-) -> Timed | None:
+    journal: Journal,
+    stopper: Stopper,
+) -> tuple[Timed | None, Journal]:
     if checked.plan is None:
-        return None
+        return None, journal
+    if journal.session is not None:
+        timed = load_session(config.results_dir, journal.session)
+        if timed is not None:
+            return timed, journal
+        print(f"timing: session {journal.session} cannot be read: timed anew", file=stream)
     print(f"timing: {checked.plan.line()}", file=stream, flush=True)
     parts = checked.runs[0].parts.without(images)
     timed = Session(
@@ -226,4 +299,8 @@ def _time(
     ).run()
     # Trainings take hours: what was timed must not hang on their end.
     keep_session(timed, config.results_dir)
-    return timed
+    # A session that a signal cut short is kept, but it is not that of this sweep.
+    stopper.check()
+    journal = attrs.evolve(journal, session=timed.record["id"])
+    journal.write(config.results_dir)
+    return timed, journal

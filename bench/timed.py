@@ -14,11 +14,11 @@ from bench.config import RunConfig
 from bench.data.images import UnreadableImage, load_rgb
 from bench.data.index import ImageIndex
 from bench.data.parts import find_index
-from bench.devices import choose_device
+from bench.devices import choose_device, probe
 from bench.errors import BenchError
 from bench.presets import Resolved
 from bench.record import count_into, keep_session, new_record, now, time_into
-from bench.results import new_run_folder, write_json
+from bench.results import new_run_folder
 from bench.session import Session
 from bench.sweep import MOST_PIPELINE_IMAGES, Outcome, new_sweep_id
 
@@ -48,6 +48,7 @@ def time_variants(
     """
     config = resolved.config
     device = choose_device(config.device)
+    probe(device)
     images, data = _images(config, num_classes)
     plan = plan_timing(chosen, config, num_classes)
     print(f"timing: {plan.line()}", file=stream, flush=True)
@@ -70,12 +71,12 @@ def time_variants(
             record["status"] = "complete"
         else:
             reason = record["timing_error"] or "nothing was timed"
+            record["status"] = "failed"
             record["error"] = {"type": "TimingError", "message": reason, "traceback": ""}
         record["finished"] = now()
         loads = {key: timed.record[key] for key in ("load_before", "load_after")}
         record["environment"] |= loads
-        folder = new_run_folder(config.results_dir, variant.name, datetime.now())
-        write_json(folder / "run.json", record)
+        folder = new_run_folder(config.results_dir, variant.name, datetime.now(), record)
         done.append((folder, record))
     return Outcome(sweep_id, done)
 

@@ -109,6 +109,24 @@ def choose_forward(
     return _whole_batches(best, model, len(images)), {**found, "reason": MEASURED}
 
 
+def forward_as_before(model: nn.Module, chosen: str, batch_size: int) -> Any:
+    """What computes the logits in a training that goes on, as :func:`choose_forward` chose it.
+
+    Args:
+        model: as of :func:`choose_forward`.
+        chosen: of what it found.
+        batch_size: of a full batch.
+    """
+    if chosen == "eager":
+        return model
+    compiled = torch.compile(model, mode=_mode(chosen))
+    return _whole_batches(compiled, model, batch_size)
+
+
+def _mode(chosen: str) -> str:
+    return chosen.removeprefix(f"{COMPILED} (")[:-1]
+
+
 def _try(
     mode: str, model: nn.Module, step: Step, device: torch.device
 ) -> tuple[dict[str, Any], Any]:
@@ -134,7 +152,7 @@ def _as_known(
     earlier = "by an earlier run"
     if known["chosen"] == "eager":
         return model, earlier
-    mode = known["chosen"].removeprefix(f"{COMPILED} (")[:-1]
+    mode = _mode(known["chosen"])
     (tried,) = (one for one in known["tried"] if one["mode"] == mode)
     saved = (known["eager_step_s"] - tried["step_s"]) * planned_steps
     if saved < tried["compile_s"]:

@@ -22,11 +22,17 @@ class Planned:
         sweep: what it shares with the others of its seed and fold.
         variant: what is trained.
         label: tells it apart from other runs of the variant, for people.
+        epoch_s: how long its first epoch is expected to take.
+        begun: folder and record of the run where it was broken off.
+        ended: the same where it has ended already.
     """
 
     sweep: Sweep
     variant: variants.Variant
     label: str
+    epoch_s: float = 0.0
+    begun: Outcome | None = None
+    ended: Outcome | None = None
 
     @property
     def backbone(self) -> tuple[str, str | None]:
@@ -46,14 +52,26 @@ def train_in_turn(
         planned: those of one seed and fold have the same ``sweep``, one after the other.
         begun: called with the position of a run that begins.
         done: called with the position of a run that has ended, and what it left.
+
+    Raises:
+        StoppedError: the sweep's stopper said so.
     """
     outcomes = []
     for number, one in enumerate(planned):
+        if one.ended is not None:
+            outcomes.append(one.ended)
+            continue
+        one.sweep.stopper.check(one.epoch_s)
         begun(number)
-        rest = [later for later in planned[number + 1 :] if later.sweep is one.sweep]
+        rest = [
+            later
+            for later in planned[number + 1 :]
+            if later.sweep is one.sweep and later.ended is None
+        ]
         again = any(later.backbone == one.backbone for later in rest)
         needed = frozenset([one.variant.name]) if again else frozenset()
-        outcome = run_variant(attrs.evolve(one.sweep, needed_later=needed), one.variant)
+        here = attrs.evolve(one.sweep, needed_later=needed)
+        outcome = run_variant(here, one.variant, one.begun)
         outcomes.append(outcome)
         done(number, outcome)
         _drop_features(one.sweep, outcome[1], last=not rest, again=again)

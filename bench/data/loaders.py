@@ -5,6 +5,7 @@ Order and random parameters of an epoch depend on the seed and its number alone.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -17,6 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.data.dataset import Batch, ImageDataset
 from bench.data.transforms import draw_epoch, shuffled
+
+# A batch takes seconds at most; a network drive that has gone away answers never.
+TIMEOUT_S = 300.0
 
 # Places of a batch's images in the dataset, and the draws of each.
 Item = tuple[np.ndarray, np.ndarray | None]
@@ -84,7 +88,7 @@ class Loader:
         self.num_workers = num_workers
         self._schedule = schedule
         self._on_gpu = on_gpu
-        self._epoch = 1
+        self._epoch, self._first = 1, 0
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 and not num_workers else None
         # The processes are told of an epoch's batches through this list.
@@ -94,13 +98,18 @@ class Loader:
     def __len__(self) -> int:
         return len(self._schedule)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next pass that of an epoch; without it the first pass is epoch 1, and so on."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Make the next pass that of an epoch; without it the first pass is epoch 1, and so on.
+
+        Args:
+            epoch: its number, from 1.
+            first: batch to begin that pass with, from 0.
+        """
+        self._epoch, self._first = epoch, first
 
     def __iter__(self) -> Iterator[Batch]:
-        items = self._schedule.items(self._epoch)
-        self._epoch += 1
+        items = self._schedule.items(self._epoch)[self._first :]
+        self._epoch, self._first = self._epoch + 1, 0
         if self._processes is None:
             return self._prepare(items)
         self._asked[:] = items
@@ -130,6 +139,8 @@ class Loader:
             num_workers=self.num_workers,
             pin_memory=self._on_gpu,
             persistent_workers=True,
+            timeout=TIMEOUT_S,
+            worker_init_fn=_leave_interrupts,
         )
 
 
@@ -141,6 +152,12 @@ class _Work(Dataset[Batch]):
 
     def __getitem__(self, item: Any) -> Batch:
         return self.dataset.batch(*item, on_gpu=self.on_gpu)
+
+
+def _leave_interrupts(number: int) -> None:
+    # A terminal sends Ctrl-C to these processes too, and the training still needs their batches
+    # to finish its step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

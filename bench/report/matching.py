@@ -18,7 +18,9 @@ from bench.stats.accuracy import AccuracyDifference
 from bench.stats.multiple import ALPHA, holm
 
 # Seeds are paired, reduction belongs to the variant, and workers and pinned memory change nothing.
-MAY_DIFFER = ("seed", "seeds", "image_size", "reduction", "num_workers", "pin_memory")
+MAY_DIFFER = (
+    "seed", "seeds", "image_size", "reduction", "num_workers", "pin_memory", "cache", "cache_limit",
+)  # fmt: skip
 
 
 # --- may two runs be compared? ---------------------------------------------------------------

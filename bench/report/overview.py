@@ -186,7 +186,8 @@ def _row(
     counted = [get for _, get in COUNTS]
     found = [get(record) if get in counted else missing("") for _, get in columns]
     texts = ["n/a (run failed)" if value.mark else value.text for value in found]
-    return [*cells, f"failed ({failure(record)})", *texts]
+    state = "not finished" if record.get("status") == "running" else "failed"
+    return [*cells, f"{state} ({failure(record)})", *texts]
 
 
 def _raw(selection: Selection) -> tuple[list[str], list[list[Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from bench.config import MOVABLE
 from bench.report.gates import (
     COLLAPSED,
     Accuracy,
@@ -44,7 +45,9 @@ def runs_of(selection: Selection, variant: str) -> list[Record]:
 
 
 def _settings(record: Record) -> tuple[Any, ...]:
-    config = {k: v for k, v in (record.get("config") or {}).items() if k != "seed"}
+    # A sweep that went on elsewhere has other folders and devices, and is the same sweep.
+    changing = ("seed", *MOVABLE)
+    config = {k: v for k, v in (record.get("config") or {}).items() if k not in changing}
     data = (record.get("data") or {}).get("fingerprint")
     return (record.get("sweep") or {}).get("id"), config, data
 

@@ -54,7 +54,9 @@ def significant(number: float) -> str:
 
 
 def failure(record: Record, limit: int = 120) -> str:
-    """The error of a failed run in one line of at most ``limit`` characters."""
+    """Why a run has no figures, in one line of at most ``limit`` characters."""
+    if record.get("status") == "running":
+        return "broken off, or still training: run --resume goes on"
     error = record.get("error") or {}
     kind, message = error.get("type") or "unknown error", error.get("message") or ""
     text = one_line(f"{kind}: {message}").rstrip(": ")

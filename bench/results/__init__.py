@@ -1,7 +1,14 @@
 """Records of runs: a versioned schema, atomic writing, reading into plain dicts and a table."""
 
 from bench.results.schema import SCHEMA, SCHEMA_VERSION
-from bench.results.store import latest_sweep, load_records, new_run_folder, to_frame, write_json
+from bench.results.sealed import write_json
+from bench.results.store import (
+    latest_sweep,
+    load_records,
+    new_run_folder,
+    to_frame,
+    write_record,
+)
 
 __all__ = [
     "SCHEMA",
@@ -11,4 +18,5 @@ __all__ = [
     "new_run_folder",
     "to_frame",
     "write_json",
+    "write_record",
 ]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.results.sealed import broken_seal
+
 SCHEMA = "paddy-bench/run"
-SCHEMA_VERSION = 2
-STATUSES = ("complete", "failed")
+SCHEMA_VERSION = 3
+# Version 2 had no checksum, and no record before its run had ended.
+READABLE = (2, 3)
+STATUSES = ("complete", "failed", "running")
 METRICS = ("valid_acc", "valid_loss", "train_acc", "train_loss", "best_epoch", "fps")
 
 _OBJECT, _OPTIONAL = (dict,), (dict, type(None))
@@ -40,11 +44,15 @@ def problem_of(record: Any) -> str | None:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         return "is no record of paddy-bench"
     version = record.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         return (
-            f"has schema version {version}, this program reads {SCHEMA_VERSION}: "
+            f"has schema version {version}, this program reads "
+            f"{' and '.join(map(str, READABLE))}: "
             "render it with the version that wrote it, or run again"
         )
+    broken = broken_seal(record) if version > 2 else None
+    if broken is not None:
+        return f"is damaged ({broken}): run again"
     for key, kinds in KEYS.items():
         if key not in record:
             return f"lacks {key!r}: it is damaged, run again"

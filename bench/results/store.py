@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -15,44 +15,61 @@ import pandas as pd
 
 from bench.errors import BenchError
 from bench.results.schema import problem_of
+from bench.results.sealed import write_sealed
 
 RECORD = "run.json"
+# What the folder of a run is called until it has its record.
+NEW = ".new-"
 
 
-def new_run_folder(results_dir: Path, variant: str, now: datetime) -> Path:
-    """Create ``<Variant>_DD_MM_YYYY_HHMM``, with ``_2``, ``_3`` … where that is taken."""
-    name = f"{variant}_{now:%d_%m_%Y_%H%M}"
-    for number in count(1):
-        folder = results_dir / (name if number == 1 else f"{name}_{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if number == 1 and not results_dir.is_dir():
-                raise
-            continue
-        return folder
+def new_run_folder(
+    results_dir: Path, variant: str, now: datetime, record: Mapping[str, Any]
+) -> Path:
+    """Create ``<Variant>_DD_MM_YYYY_HHMM`` with a record in it; ``_2``, ``_3`` … where it is taken.
+
+    A folder is never there without its record, whenever the process is killed.
+
+    Args:
+        results_dir: made where it is not there.
+        variant: its name.
+        now: the local time.
+        record: what ``run.json`` is to hold.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    results_dir.mkdir(parents=True, exist_ok=True)
+    own = Path(tempfile.mkdtemp(prefix=NEW, dir=results_dir))
+    # Others may read what is in the results folder; a temporary one is its maker's alone.
+    own.chmod(results_dir.stat().st_mode & 0o777)
+    try:
+        write_record(own, record)
+        name = f"{variant}_{now:%d_%m_%Y_%H%M}"
+        for number in count(1):
+            folder = results_dir / (name if number == 1 else f"{name}_{number}")
+            # An empty folder would be replaced, and it may be somebody's.
+            if folder.exists():
+                continue
+            try:
+                own.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+                continue
+            return folder
+    finally:
+        if own.exists():
+            shutil.rmtree(own, ignore_errors=True)
     raise AssertionError("count() does not end")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all; NaN and infinities become null."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf8") as file:
-        json.dump(_finite(value), file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` with its checksum, whole or not at all.
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
+    Raises:
+        OSError: it cannot be written; the previous one stays.
+    """
+    write_sealed(folder / RECORD, record)
 
 
 def load_records(
@@ -70,7 +87,11 @@ def load_records(
     if runs:
         folders = [_named_run(results_dir, run) for run in runs]
     elif results_dir.is_dir():
-        folders = sorted(path.parent for path in results_dir.glob(f"*/{RECORD}"))
+        folders = sorted(
+            path.parent
+            for path in results_dir.glob(f"*/{RECORD}")
+            if not path.parent.name.startswith(NEW)
+        )
     else:
         raise BenchError(
             f"no results folder {results_dir}: run something first (python -m bench run "

@@ -5,30 +5,35 @@ A variant changes the model, a recipe is config; nothing here asks which variant
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from bench.config import RunConfig
-from bench.train.checkpoint import save_weights
+from bench.stopping import StoppedError, Stopper
+from bench.train.accumulation import Accumulation, shares
+from bench.train.checkpoint import keep_candidate, save_weights
 from bench.train.metrics import Evaluation, evaluate
 from bench.train.optim import (
     AMP_TYPES,
     ETA_MIN,
     choose_amp,
+    class_weights,
     freeze_backbone,
-    parameter_groups,
+    make_optimizer,
     set_training,
 )
 from bench.train.progress import Progress
+from bench.train.state import Trained, TrainState, load_state, save_state
+from bench.train.sums import Sums
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -68,6 +73,10 @@ def fit(
     progress: Progress,
     best_path: Path,
     about: dict[str, Any],
+    last_path: Path | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    stopper: Stopper | None = None,
+    accumulation: Accumulation | None = None,
 ) -> TrainResult:
     """Train with the recipe; the model ends with the weights of its best epoch.
 
@@ -87,9 +96,16 @@ def fit(
         progress: shows where the training is.
         best_path: file that holds the best weights so far, written at each better epoch.
         about: what the file says about its weights.
+        last_path: file of the training's state, written after each epoch; where it is there
+            already, the training goes on from it, as if it had never stopped.
+        recipe: plain values that must be the same when it goes on.
+        stopper: says whether to stop before the end; the state is then in ``last_path``.
+        accumulation: divides batches that do not fit in memory.
 
     Raises:
         DivergedError: NaN or infinity in the training loss.
+        StoppedError: the stopper said so.
+        UnusableStateError: the training cannot go on from ``last_path``.
     """
     # --- recipe ---
     if config.freeze_backbone:
@@ -102,63 +118,86 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
     criterion = nn.CrossEntropyLoss(weight=class_weights(train, config.class_weights, device))
 
+    accumulation = accumulation or Accumulation()
+    in_parts = partial(
+        accumulation.run,
+        of=str(about.get("variant")),
+        clear=partial(clear_memory, optimizer, device),
+    )
+
     # A model compiled for training steps is not used to evaluate: it would be compiled once more.
     forward, evaluating = forward or model, evaluating or model
+    step = partial(
+        training_step,
+        model,
+        forward=forward,
+        criterion=criterion,
+        optimizer=optimizer,
+        scaler=scaler,
+        amp=amp,
+    )
 
-    # --- state ---
-    epochs: list[dict[str, float]] = []
-    best: Evaluation | None = None
-    best_epoch = 0
-    steps, first_batch_seconds = 0, 0.0
-    started = time.perf_counter()
+    # --- state: of a new training, or of one that goes on ---
+    trained = Trained(
+        model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, device=device
+    )
+    state, stopper = TrainState(), stopper or Stopper()
+    candidate = best_path.with_name(best_path.name + ".new")
+    if last_path is not None and last_path.exists():
+        state = load_state(last_path, trained, recipe or {})
+        keep_candidate(candidate, best_path, state.best_epoch)
+        accumulation.parts = max(accumulation.parts, state.parts)
+        train.set_epoch(state.epoch, state.batches)
+        # The scheduler would warn that this optimizer has done no step yet: another one has.
+        optimizer._opt_called = bool(state.steps)  # type: ignore[attr-defined]
+    started = time.perf_counter() - state.seconds
 
-    for epoch in range(1, config.epochs + 1):
+    while state.epoch <= config.epochs and state.waited < config.patience:
+        stopper.check(state.last_epoch_seconds)
+        epoch = state.epoch
         rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
 
         # --- one pass over the training part ---
         set_training(model, frozen=config.freeze_backbone)
-        begin = time.perf_counter()
-        loss_sum = torch.zeros((), device=device, dtype=torch.float64)
-        correct = torch.zeros((), device=device, dtype=torch.int64)
-        seen = 0
-        for batch in progress.batches(train, epoch):
+        begin = time.perf_counter() - state.epoch_seconds
+        sums = Sums(state, device)
+        for batch in progress.batches(train, epoch, seen=state.seen):
             images, labels = prepare(batch)
-            loss, logits = training_step(
-                model,
-                images,
-                labels,
-                forward=forward,
-                criterion=criterion,
-                optimizer=optimizer,
-                scaler=scaler,
-                amp=amp,
-            )
-            # Sums stay on the device: reading them at each step would wait for the GPU.
-            loss_sum += loss.double() * len(labels)
-            correct += (logits.argmax(1) == labels).sum()
-            seen += len(labels)
-            steps += 1
-            if not first_batch_seconds:
-                first_batch_seconds = time.perf_counter() - begin
+            loss, logits = in_parts(partial(step, images, labels), len(labels))
+            state.parts = accumulation.parts
+            state.batches += 1
+            state.seen += len(labels)
+            state.steps += 1
+            sums.add(loss, logits, labels, state.batches)
+            if not state.first_batch_seconds:
+                state.first_batch_seconds = time.perf_counter() - begin
+            if stopper.number is not None and last_path is not None:
+                state.loss_sum, state.correct = sums.loss, sums.correct
+                state.diverged_at = sums.diverged_at
+                state.epoch_seconds = time.perf_counter() - begin
+                state.seconds = time.perf_counter() - started
+                save_state(last_path, state, trained, recipe or {})
+                raise StoppedError(stopper.number)
         scheduler.step()
         # Worker processes begin with these batches while the device still trains.
         ahead = iter(valid)
-        train_loss = loss_sum.item() / seen
+        train_loss = sums.loss / state.seen
         train_seconds = time.perf_counter() - begin
         if not math.isfinite(train_loss):
             raise DivergedError(
-                f"the training loss is {train_loss} in epoch {epoch} at learning rates "
-                f"{rates['backbone']:.3g} (backbone) and {rates['head']:.3g} (head)"
+                f"the training loss is {train_loss} since step {sums.diverged_at} of epoch {epoch} "
+                f"at learning rates {rates['backbone']:.3g} (backbone) and {rates['head']:.3g} "
+                "(head)"
             )
 
         # --- validation, best epoch ---
         begin = time.perf_counter()
         result = evaluate(model, ahead, device, prepare=prepare, forward=evaluating, amp=amp)
-        epochs.append(
+        state.epochs.append(
             {
                 "epoch": epoch,
                 "train_loss": train_loss,
-                "train_acc": correct.item() / seen,
+                "train_acc": sums.correct / state.seen,
                 "valid_loss": result.loss,
                 "valid_acc": result.accuracy,
                 "valid_macro_f1": result.macro_f1,
@@ -166,29 +205,37 @@ def fit(
                 "head_lr": rates["head"],
                 "train_seconds": train_seconds,
                 "valid_seconds": time.perf_counter() - begin,
-                "images_per_s": seen / train_seconds,
+                "images_per_s": state.seen / train_seconds,
             }
         )
-        if best is None or result.macro_f1 > best.macro_f1:
-            best, best_epoch = result, epoch
-            save_weights(model, best_path, {**about, "epoch": epoch, "macro_f1": result.macro_f1})
-        progress.epoch_done(epochs[-1], best_epoch)
-        if epoch - best_epoch >= config.patience:
-            break
+        if state.best is None or result.macro_f1 > state.best.macro_f1:
+            state.best, state.best_epoch = result, epoch
+            save_weights(model, candidate, {**about, "epoch": epoch, "macro_f1": result.macro_f1})
+        state.end_epoch(time.perf_counter() - started)
+        if last_path is not None:
+            save_state(last_path, state, trained, recipe or {})
+        # Not before the state names it the best one: a kill in between would leave another's.
+        keep_candidate(candidate, best_path, state.best_epoch)
+        progress.epoch_done(state.epochs[-1], state.best_epoch)
 
     # --- the best epoch's weights ---
-    assert best is not None
+    assert state.best is not None
     saved = torch.load(best_path, map_location=device, weights_only=True)
+    if saved["epoch"] != state.best_epoch:
+        raise RuntimeError(
+            f"{best_path} is of epoch {saved['epoch']}, and the best one is {state.best_epoch}: "
+            "something else has written to this folder"
+        )
     model.load_state_dict(saved["model"])
     return TrainResult(
-        epochs=epochs,
-        best_epoch=best_epoch,
-        best=best,
-        stopped_early=len(epochs) < config.epochs,
+        epochs=state.epochs,
+        best_epoch=state.best_epoch,
+        best=state.best,
+        stopped_early=len(state.epochs) < config.epochs,
         seconds=time.perf_counter() - started,
         amp=amp,
-        steps=steps,
-        first_batch_seconds=first_batch_seconds,
+        steps=state.steps,
+        first_batch_seconds=state.first_batch_seconds,
     )
 
 
@@ -202,6 +249,7 @@ def training_step(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     amp: str,
+    parts: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Forward, backward, clipping, update; the detached loss () and logits (B, classes).
 
@@ -214,12 +262,23 @@ def training_step(
         optimizer: of the model's parameters.
         scaler: enabled for fp16 only.
         amp: ``off``, ``fp16`` or ``bf16``.
+        parts: into how many the batch is divided; their gradients are summed.
     """
-    with torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
-        logits = (forward or model)(images)
-        loss = criterion(logits, labels)
     optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
+    if parts == 1:
+        loss, logits = _loss(model, images, labels, forward, criterion, amp)
+        scaler.scale(loss).backward()
+    else:
+        counted = shares(labels, getattr(criterion, "weight", None), parts)
+        losses, all_logits = [], []
+        for part, truth, share in zip(
+            images.tensor_split(parts), labels.tensor_split(parts), counted, strict=True
+        ):
+            loss, logits = _loss(model, part, truth, forward, criterion, amp)
+            scaler.scale(loss * share).backward()
+            losses.append(loss.detach() * share)
+            all_logits.append(logits.detach())
+        loss, logits = torch.stack(losses).sum(), torch.cat(all_logits)
     scaler.unscale_(optimizer)
     nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
     scaler.step(optimizer)
@@ -227,28 +286,22 @@ def training_step(
     return loss.detach(), logits.detach()
 
 
-def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
-    """AdamW with the recipe's parameter groups."""
-    groups = parameter_groups(
-        model,
-        base_lr=config.base_lr,
-        head_lr=config.head_lr,
-        weight_decay=config.weight_decay,
-        attention_lr=config.attention_lr,
-    )
-    return torch.optim.AdamW(groups, fused=True)
+def _loss(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    forward: Forward | None,
+    criterion: nn.Module,
+    amp: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
+        logits = (forward or model)(images)
+        return criterion(logits, labels), logits
 
 
-def class_weights(train: Any, kind: str, device: torch.device) -> torch.Tensor | None:
-    """(classes,) loss weights: none, or ``n / (classes · n_class)`` over the training part.
-
-    scikit-learn's ``balanced`` rule; a class that the training part lacks gets weight 0.
-    """
-    if kind == "none":
-        return None
-    labels: Sequence[int] = train.dataset.labels
-    present = np.unique(labels)
-    weights = torch.zeros(train.dataset.num_classes)
-    balanced = compute_class_weight("balanced", classes=present, y=labels)
-    weights[present] = torch.as_tensor(balanced, dtype=torch.float32)
-    return weights.to(device)
+def clear_memory(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Give back what a step that failed has left."""
+    optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -7,6 +7,7 @@ the backbone train on the same features, to the last bit.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -135,39 +136,44 @@ class FeatureBatches:
         self.keep = keep
         self.computed = 0
         self.read = 0
-        self._passes = 0
+        self._passes, self._first = 0, 0
         if keep and key.part != "train":
             store.expect(key, len(self.dataset))
 
     def __len__(self) -> int:
         return len(self.loader)
 
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """As :meth:`bench.data.loaders.Loader.set_epoch`."""
+        self._passes, self._first = epoch - 1, first
+
     def __iter__(self) -> Iterator[Pair]:
-        key = self.key
+        key, first = self.key, self._first
+        self._first = 0
         if key.part == "train":
             self._passes += 1
             key = attrs.evolve(key, epoch=self._passes)
         stored = self.store.find(key)
         if stored is not None:
-            return self._counted(stored.batches(self.device))
+            return self._counted(itertools.islice(stored.batches(self.device), first, None))
         if key.epoch is not None:
             # Earlier epochs may have been read: the loader knows nothing of them.
-            self.loader.set_epoch(key.epoch)
+            self.loader.set_epoch(key.epoch, first)
         # Not inside the generator: worker processes begin before the first batch is asked for.
-        return self._compute(key, iter(self.loader))
+        return self._compute(key, iter(self.loader), whole=first == 0)
 
     def _counted(self, batches: Iterator[Pair]) -> Iterator[Pair]:
         for batch in batches:
             self.read += 1
             yield batch
 
-    def _compute(self, key: FeatureKey, batches: Iterator[Any]) -> Iterator[Pair]:
+    def _compute(self, key: FeatureKey, batches: Iterator[Any], *, whole: bool) -> Iterator[Pair]:
         writing = None
         try:
             for number, batch in enumerate(batches):
                 images, labels = self.prepare(batch)
                 features = self._features(images, key) if number == 0 else self._run(images)
-                if number == 0 and self.keep:
+                if number == 0 and self.keep and whole:
                     writing = self.store.begin(key, features, len(self.dataset))
                 if writing is not None:
                     writing.add(features, labels)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
+from bench.config import RunConfig
 from bench.errors import BenchError
 
 ETA_MIN = 1e-7
@@ -56,6 +59,33 @@ def parameter_groups(
         {"name": name, "params": members[name], "lr": rates[name], "weight_decay": decays[name]}
         for name in GROUPS
     ]
+
+
+def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
+    """AdamW with the recipe's parameter groups."""
+    groups = parameter_groups(
+        model,
+        base_lr=config.base_lr,
+        head_lr=config.head_lr,
+        weight_decay=config.weight_decay,
+        attention_lr=config.attention_lr,
+    )
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def class_weights(train: Any, kind: str, device: torch.device) -> torch.Tensor | None:
+    """(classes,) loss weights: none, or ``n / (classes · n_class)`` over the training part.
+
+    scikit-learn's ``balanced`` rule; a class that the training part lacks gets weight 0.
+    """
+    if kind == "none":
+        return None
+    labels: Sequence[int] = train.dataset.labels
+    present = np.unique(labels)
+    weights = torch.zeros(train.dataset.num_classes)
+    balanced = compute_class_weight("balanced", classes=present, y=labels)
+    weights[present] = torch.as_tensor(balanced, dtype=torch.float32)
+    return weights.to(device)
 
 
 def classifier_of(model: nn.Module) -> nn.Module:

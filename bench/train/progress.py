@@ -25,10 +25,17 @@ class Progress:
         self.stream = stream if stream is not None else sys.stderr
         self.started = time.perf_counter()
 
-    def batches(self, loader: Any, epoch: int) -> Iterator[Any]:
-        """The loader's batches, shown with images/s and time left."""
+    def batches(self, loader: Any, epoch: int, seen: int = 0) -> Iterator[Any]:
+        """The loader's batches, shown with images/s and time left.
+
+        Args:
+            loader: of the training part.
+            epoch: its number, from 1.
+            seen: images of the epoch that were trained on before the training was broken off.
+        """
         with tqdm(
             total=len(loader.dataset),
+            initial=seen,
             desc=f"{self.title} {epoch}/{self.epochs}",
             unit="image",
             leave=False,

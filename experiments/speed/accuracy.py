@@ -145,7 +145,7 @@ def trained(
 class Silent:
     """Progress that nobody sees."""
 
-    def batches(self, loader: Any, epoch: int) -> Any:
+    def batches(self, loader: Any, epoch: int, seen: int = 0) -> Any:
         """The loader's batches."""
         return loader
 

@@ -34,7 +34,7 @@ class Gate:
         self.channel, self.begin, self.about = channel, begin, about
         self.seconds, self.images = 0.0, 0
 
-    def batches(self, loader: Any, epoch: int) -> Iterator[Any]:
+    def batches(self, loader: Any, epoch: int, seen: int = 0) -> Iterator[Any]:
         """The loader's batches, and the time that all steps on them took."""
         begin = self.channel.wait() if self.begin is None else self.begin
         self.begin, self.images = None, 0

@@ -20,7 +20,7 @@ from bench.data.images import load_square
 from bench.data.transforms import draw_epoch, level_table
 from bench.measure.complexity import count_macs
 from bench.report import render
-from bench.results import load_records, write_json
+from bench.results import load_records, write_record
 from bench.train.engine import make_optimizer, training_step
 from tests.report.conftest import VARIANTS, build_record, with_rounds, with_test
 from variants.model import build_model
@@ -101,7 +101,7 @@ def test_loading_a_thousand_records(benchmark, tmp_path: Path) -> None:
     for number in range(1000):
         folder = tmp_path / f"EfficientNetV2_S_CA_24_11_2026_{number:04}"
         folder.mkdir()
-        write_json(folder / "run.json", record)
+        write_record(folder, record)
     found = benchmark.pedantic(load_records, (tmp_path,), rounds=3, warmup_rounds=0)
     assert len(found[0]) == 1000
     assert found[1] == []

@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.results import latest_sweep, load_records, new_run_folder, to_frame, write_json
+from bench.results import (
+    latest_sweep,
+    load_records,
+    new_run_folder,
+    to_frame,
+    write_json,
+    write_record,
+)
 from bench.results.schema import KEYS, SCHEMA, SCHEMA_VERSION, problem_of
+from bench.results.sealed import seal
 
 NOON = datetime(2026, 3, 4, 12, 5)
 
@@ -45,20 +53,27 @@ def record(**changes) -> dict:
     return {**base, **changes}
 
 
-def keep(root: Path, name: str, content: object) -> None:
+def sealed(content: dict) -> dict:
+    """As it is read from a file."""
+    return {**content, "checksum": seal(content)}
+
+
+def keep(root: Path, name: str, content: dict) -> None:
     (root / name).mkdir(parents=True)
-    write_json(root / name / "run.json", content)
+    write_record(root / name, content)
 
 
 def test_folders_carry_date_and_minute_and_never_collide(tmp_path: Path) -> None:
-    names = [new_run_folder(tmp_path / "results", "ResNet18", NOON).name for _ in range(3)]
+    names = [
+        new_run_folder(tmp_path / "results", "ResNet18", NOON, record()).name for _ in range(3)
+    ]
     assert names == [f"ResNet18_04_03_2026_1205{end}" for end in ("", "_2", "_3")]
 
 
 def test_a_file_in_place_of_the_results_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
     with pytest.raises(OSError, match="results"):
-        new_run_folder(tmp_path / "results", "ResNet18", NOON)
+        new_run_folder(tmp_path / "results", "ResNet18", NOON, record())
 
 
 def test_json_is_whole_and_finite(tmp_path: Path) -> None:
@@ -92,10 +107,15 @@ def test_records_are_loaded_oldest_first_with_their_folder(tmp_path: Path) -> No
         ('{"schema": ', "cannot be read"),
         ("[]", "is no record"),
         ('{"schema": "other"}', "is no record"),
-        (json.dumps(record(schema_version=99)), "schema version 99, this program reads 2"),
-        (json.dumps(record(status="odd")), "status 'odd'"),
-        (json.dumps(record(variant=None)), "NoneType as 'variant'"),
-        (json.dumps({k: v for k, v in record().items() if k != "timing"}), "lacks 'timing'"),
+        (json.dumps(record(schema_version=99)), "schema version 99, this program reads 2 and 3"),
+        (json.dumps(record()), "is damaged (its checksum is missing)"),
+        (json.dumps(sealed(record()) | {"started": ""}), "is damaged (its checksum is wrong)"),
+        (json.dumps(sealed(record(status="odd"))), "status 'odd'"),
+        (json.dumps(sealed(record(variant=None))), "NoneType as 'variant'"),
+        (
+            json.dumps(sealed({k: v for k, v in record().items() if k != "timing"})),
+            "lacks 'timing'",
+        ),
     ],
 )
 def test_a_bad_record_among_good_ones_is_named_and_left_out(text, message, tmp_path) -> None:
@@ -109,8 +129,28 @@ def test_a_bad_record_among_good_ones_is_named_and_left_out(text, message, tmp_p
 
 
 def test_the_schema_covers_the_record() -> None:
-    assert problem_of(record()) is None
+    assert problem_of(sealed(record())) is None
+    assert problem_of(record(schema_version=2)) is None
     assert set(KEYS) == set(record())
+
+
+def test_a_folder_that_is_not_yet_whole_is_no_run(tmp_path: Path) -> None:
+    keep(tmp_path, ".new-abc", record())
+    keep(tmp_path, "a", record())
+    assert [one["folder"] for one in load_records(tmp_path)[0]] == ["a"]
+
+
+def test_a_folder_is_never_there_without_its_record(tmp_path: Path, monkeypatch) -> None:
+    folder = new_run_folder(tmp_path, "ResNet18", NOON, record())
+    assert load_records(tmp_path)[0][0]["folder"] == folder.name
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bench.results.store.write_record", fail)
+    with pytest.raises(OSError, match="No space left"):
+        new_run_folder(tmp_path, "ResNet18", NOON, record())
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 def test_missing_folders_and_runs(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_a_diverged_training_says_where(tmp_path: Path) -> None:
     model = Linear()
     with torch.no_grad():
         model.fc.bias[0] = float("nan")
-    with pytest.raises(DivergedError, match=r"the training loss is nan in epoch 1 .* 0\.05"):
+    with pytest.raises(DivergedError, match=r"is nan since step 1 of epoch 1 at .* 0\.05"):
         train(tmp_path, model)
 
 

@@ -67,7 +67,8 @@ class Loader:
     def __len__(self) -> int:
         return -(-len(self.dataset) // 8)
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        assert first == 0
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,0 +1,216 @@
+"""What a sweep was asked for, kept beside its records: a killed sweep goes on from it.
+
+``sweep-<id>.json`` is written before anything is measured, and once more when the sweep has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from bench.config import MOVABLE, RunConfig, build, flag_of, options
+from bench.errors import BenchError
+from bench.locks import held
+from bench.presets import Resolved
+from bench.results.sealed import Damaged, read_sealed, write_sealed
+
+SCHEMA, VERSION = "paddy-bench/sweep", 1
+
+
+@attrs.frozen(kw_only=True)
+class Journal:
+    """A sweep as it was begun.
+
+    Attributes:
+        id: of the sweep.
+        command: the command line that began it.
+        resolved: options, their sources and the preset.
+        variants: name → version, in order.
+        plugins: files that registered some of them.
+        fingerprint: of the images.
+        session: id of its timing session, once that has ended.
+        ended: when all runs had ended; none: not yet.
+    """
+
+    id: str
+    command: str
+    resolved: Resolved
+    variants: Mapping[str, int]
+    plugins: tuple[Path, ...]
+    fingerprint: str
+    session: str | None = None
+    ended: str | None = None
+
+    def write(self, results_dir: Path) -> None:
+        """Write it whole or not at all."""
+        results_dir.mkdir(parents=True, exist_ok=True)
+        content = {
+            "schema": SCHEMA,
+            "schema_version": VERSION,
+            "id": self.id,
+            "command": self.command,
+            "preset": self.resolved.preset,
+            "config": self.resolved.config.as_record(),
+            "config_sources": dict(self.resolved.sources),
+            "variants": dict(self.variants),
+            "plugins": [str(path) for path in self.plugins],
+            "fingerprint": self.fingerprint,
+            "session": self.session,
+            "ended": self.ended,
+        }
+        write_sealed(_file(results_dir, self.id), content)
+
+
+def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = None) -> Journal:
+    """The sweep of that id, or the latest that has not ended.
+
+    Args:
+        results_dir: where sweeps leave their records.
+        sweep: its id; none: the latest.
+        variants: the latest with exactly these; none: with any.
+
+    Raises:
+        BenchError: there is none, it has ended, or its file is damaged.
+    """
+    if sweep is not None:
+        path = _file(results_dir, sweep)
+        if Path(sweep).name != sweep or not path.is_file():
+            known = ", ".join(sorted(_id(one) for one in _files(results_dir))) or "none"
+            raise BenchError(
+                f"no sweep {sweep!r} in {results_dir}: those that can be gone on with are {known}"
+            )
+        found = _read(path)
+        if found.ended is not None:
+            raise BenchError(f"sweep {sweep} has ended: begin a new one without --resume")
+        if held(lock_of(results_dir, sweep)):
+            raise BenchError(f"sweep {sweep} is still running in another process: wait for its end")
+        return found
+    running = []
+    # Ids sort by time. A damaged file must not hide an older sweep silently.
+    for path in sorted(_files(results_dir), reverse=True):
+        found = _read(path)
+        if found.ended is not None or variants not in (None, list(found.variants)):
+            continue
+        if not held(lock_of(results_dir, found.id)):
+            return found
+        running.append(found.id)
+    if running:
+        raise BenchError(
+            f"sweep {running[0]} is still running in another process: wait for its end"
+        )
+    of = f" of {', '.join(variants)}" if variants else ""
+    raise BenchError(
+        f"no unfinished sweep{of} in {results_dir}: begin one without --resume, or name the folder "
+        "with --results-dir"
+    )
+
+
+def lock_of(results_dir: Path, sweep: str) -> Path:
+    """The file that whoever runs a sweep holds."""
+    return results_dir / f".sweep-{sweep}.lock"
+
+
+def moved(
+    journal: Journal, given: Resolved, results_dir: Path, *, variants: Sequence[str] | None
+) -> Resolved:
+    """The journal's options, with those of :data:`MOVABLE` as they are given now.
+
+    Args:
+        journal: of the sweep.
+        given: what is asked for now.
+        results_dir: where its records are.
+        variants: names that are asked for now; none: whatever the sweep has.
+
+    Raises:
+        BenchError: something is asked for that the sweep was not begun with.
+    """
+    before = journal.resolved
+    if variants is not None and list(variants) != list(journal.variants):
+        raise BenchError(
+            f"--resume: sweep {journal.id} was begun with other variants "
+            f"({', '.join(journal.variants)}): leave --variants out"
+        )
+    if given.preset is not None and given.preset != before.preset:
+        raise BenchError(
+            f"--resume: sweep {journal.id} was begun with "
+            f"{'no preset' if before.preset is None else f'--preset {before.preset}'}: "
+            "leave --preset out"
+        )
+    # A limit of time holds for the command that it was given to.
+    changes: dict[str, Any] = {"results_dir": results_dir, "hours": given.config.hours}
+    sources = dict(before.sources)
+    for field in options():
+        name, source = field.name, given.sources[field.name]
+        new, old = getattr(given.config, name), getattr(before.config, name)
+        if source not in ("flag", "environment") or new == old:
+            continue
+        if name not in MOVABLE:
+            raise BenchError(
+                f"--resume: {flag_of(name)} is {new}, and sweep {journal.id} was begun with {old}: "
+                "leave it out, or begin a new sweep"
+            )
+        changes[name], sources[name] = new, source
+    return Resolved(attrs.evolve(before.config, **changes), sources, before.preset)
+
+
+def same_images(journal: Journal, fingerprint: str) -> None:
+    """See that a sweep goes on with the images that it was begun with.
+
+    Raises:
+        BenchError: it does not.
+    """
+    if fingerprint != journal.fingerprint:
+        raise BenchError(
+            f"--resume: the images are not those that sweep {journal.id} was begun with: give "
+            "--data-dir the same folder, or begin a new sweep without --resume"
+        )
+
+
+def _file(results_dir: Path, sweep: str) -> Path:
+    return results_dir / f"sweep-{sweep}.json"
+
+
+def _files(results_dir: Path) -> list[Path]:
+    return list(results_dir.glob("sweep-*.json"))
+
+
+def _id(path: Path) -> str:
+    return path.stem.removeprefix("sweep-")
+
+
+def _read(path: Path) -> Journal:
+    try:
+        content = read_sealed(path)
+        if content.get("schema") != SCHEMA or content.get("schema_version") != VERSION:
+            raise Damaged("it was written by another version")
+        return Journal(
+            id=content["id"],
+            command=content["command"],
+            resolved=Resolved(
+                _config(content["config"]), content["config_sources"], content["preset"]
+            ),
+            variants=content["variants"],
+            plugins=tuple(Path(text) for text in content["plugins"]),
+            fingerprint=content["fingerprint"],
+            session=content["session"],
+            ended=content["ended"],
+        )
+    except (OSError, Damaged, KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+        raise BenchError(
+            f"{path} cannot be gone on with ({error}): begin a new sweep without --resume"
+        ) from error
+
+
+def _config(values: Mapping[str, Any]) -> RunConfig:
+    """A config from its record."""
+    kinds = {field.name: field.metadata["kind"] for field in options()}
+    return build(
+        {
+            name: Path(value) if kinds.get(name) is Path and value is not None else value
+            for name, value in values.items()
+        }
+    )

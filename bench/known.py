@@ -1,0 +1,55 @@
+"""What a sweep has left in its results folder before it was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from bench.results import load_records
+from bench.runs import Run
+from bench.turns import Outcome
+
+
+@attrs.frozen
+class Known:
+    """Folder and record of each run, by variant, seed and fold."""
+
+    runs: Mapping[tuple[str, int, int | None], Outcome]
+
+    @property
+    def most_parts(self) -> int:
+        """Into how many parts a batch was divided, at most: later runs do alike."""
+        trainings = (record["training"] or {} for _, record in self.runs.values())
+        return max((one.get("accumulation_parts", 1) for one in trainings), default=1)
+
+    def of(self, variant: str, run: Run) -> dict[str, Outcome | None]:
+        """``begun`` or ``ended`` of a run; both none where it has yet to begin.
+
+        What failed is begun again: the reason may be gone.
+        """
+        outcome = self.runs.get((variant, run.seed, run.fold))
+        if outcome is None:
+            return {"begun": None, "ended": None}
+        complete = outcome[1]["status"] == "complete"
+        return {"begun": None if complete else outcome, "ended": outcome if complete else None}
+
+
+def known_runs(results_dir: Path, sweep: str) -> Known:
+    """The runs of a sweep. What cannot be read counts as not begun: it is run again."""
+    found: dict[tuple[str, int, int | None], Outcome] = {}
+    if not results_dir.is_dir():
+        return Known(found)
+    records, _ = load_records(results_dir)
+    for record in records:
+        if record["sweep"]["id"] != sweep:
+            continue
+        fold = record["data"]["fold"]
+        number = None if fold is None else fold["number"] - 1
+        key = record["variant"]["name"], record["config"]["seed"], number
+        folder = results_dir / record.pop("folder")
+        # Of two records of one run (one was unreadable for a time) the whole one counts.
+        if key not in found or found[key][1]["status"] != "complete":
+            found[key] = folder, record
+    return Known(found)

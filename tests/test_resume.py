@@ -1,0 +1,253 @@
+"""A sweep that is broken off goes on: from the command line, and when it is really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli import main
+from bench.train import engine
+
+FAST = (
+    "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
+    "--no-timing --threads 1 --save-history"
+)
+TIMES = ("train_seconds", "valid_seconds", "images_per_s")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def line(photos: Path, tiny_plugin: Path) -> str:
+    return f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """What must not depend on whether a sweep was broken off, by variant."""
+    outcome = {}
+    for path in sorted(folder.glob("results/*/run.json")):
+        record = json.loads(path.read_text())
+        name = record["variant"]["name"]
+        assert name not in outcome, "two records of one run"
+        assert record["status"] == "complete"
+        history = json.loads((path.parent / "history.json").read_text())
+        rows = [{k: v for k, v in row.items() if k not in TIMES} for row in history]
+        metrics = {k: v for k, v in record["metrics"].items() if k != "fps"}
+        outcome[name] = (rows, metrics, record["validation"], record["test"])
+        assert {one.name for one in path.parent.iterdir()} == {
+            "run.json", "metrics.json", "history.json", "training_plot.png", "best_model.pt",
+        }  # fmt: skip
+    return outcome
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """A signal comes during that step, counted from 1 over the whole sweep."""
+    original_step = engine.training_step
+    count = 0
+
+    def spy(*args: Any, **keywords: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original_step(*args, **keywords)
+
+    monkeypatch.setattr(engine, "training_step", spy)
+
+
+@pytest.mark.parametrize("step", [1, 6, 14])
+def test_a_stopped_sweep_goes_on_as_if_it_had_not(
+    here: Path, line: str, capsys, monkeypatch, step: int
+) -> None:
+    assert main([*shlex.split(line), "--results-dir", "whole/results"]) == 0
+    expected = found(here / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        assert main(shlex.split(line)) == 143
+    err = capsys.readouterr().err
+    plugin = shlex.split(line)[4]
+    assert err.strip().splitlines()[-1] == (
+        "stopped by SIGTERM: what is finished is kept; go on with: python -m bench run --resume "
+        f"--plugin {plugin}"
+    )
+    states = [json.loads(p.read_text())["status"] for p in here.glob("results/*/run.json")]
+    assert states.count("running") == 1
+    assert main(["report"]) == 0
+    report = Path(capsys.readouterr().out.strip())
+    assert "not finished (broken off, or still training: run --resume goes on)" in (
+        report.read_text()
+    )
+    assert main(["run", "--resume", "--plugin", plugin]) == 0
+    assert found(here) == expected
+    (journal,) = here.glob("results/sweep-*.json")
+    assert json.loads(journal.read_text())["ended"] is not None
+    resumed = [json.loads(p.read_text())["resumed"] for p in here.glob("results/*/run.json")]
+    assert sorted(map(len, resumed)) == [0, 1]
+    assert main(["run", "--resume", "--plugin", plugin]) == 2
+    assert "no unfinished sweep in results" in capsys.readouterr().err
+
+
+def test_time_that_is_over_ends_well_and_goes_on_later(here: Path, line: str, capsys) -> None:
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    out = capsys.readouterr().out
+    assert "--hours 1e-06 are over: what is finished is kept" in out
+    assert "go on with: python -m bench run --resume" in out
+    assert list(here.glob("results/*/run.json")) == []
+    assert main([*shlex.split(line), "--resume"]) == 0
+    assert set(found(here)) == {"Tiny_CA", "Tiny"}
+
+
+def test_a_failed_run_is_tried_again(here: Path, line: str, capsys, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.single.fit", lambda *_, **__: 1 / 0)
+        assert main([*shlex.split(line), "--variants", "Tiny"]) == 1
+    assert main([*shlex.split(line), "--variants", "Tiny", "--resume"]) == 0
+    for path in here.glob("results/*/run.json"):
+        record = json.loads(path.read_text())
+        assert record["error"] is None
+        assert record["resumed"][0]["error"]["type"] == "ZeroDivisionError"
+    assert set(found(here)) == {"Tiny_CA", "Tiny"}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--epochs 5", "--epochs is 5, and sweep {id} was begun with 3: leave it out"),
+        ("--variants Tiny", "no unfinished sweep of Tiny in results"),
+        ("--preset smoke", "was begun with no preset: leave --preset out"),
+        ("--results-dir none", "no unfinished sweep in none"),
+    ],
+)
+def test_what_does_not_fit_a_sweep_is_refused(
+    here: Path, line: str, capsys, more: str, message: str
+) -> None:
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    (journal,) = here.glob("results/sweep-*.json")
+    capsys.readouterr()
+    before = sorted(here.rglob("*"))
+    plugin = shlex.split(line)[4]
+    assert main(["run", "--resume", "--plugin", plugin, *shlex.split(more)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message.format(id=journal.stem.removeprefix("sweep-")) in err
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_sweep_that_cannot_be_found_or_trusted_is_refused(here: Path, line: str, capsys) -> None:
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    (journal,) = here.glob("results/sweep-*.json")
+    plugin = ["--plugin", shlex.split(line)[4]]
+    for words, message in (
+        (["--resume", "20200101-000000-beef"], "no sweep '20200101-000000-beef' in results"),
+        (["--resume", "../evil"], "no sweep '../evil' in results"),
+    ):
+        assert main(["run", *words, *plugin]) == 2
+        assert message in capsys.readouterr().err
+    text = journal.read_text()
+    for damaged in (text.replace('"epochs": 3', '"epochs": 4'), text[: len(text) // 2], ""):
+        journal.write_text(damaged)
+        assert main(["run", "--resume", *plugin]) == 2
+        err = capsys.readouterr().err
+        assert "cannot be gone on with (it is damaged" in err
+        assert err.count("\n") == 1
+
+
+def test_plugins_of_a_sweep_run_only_where_they_are_named(here: Path, line: str, capsys) -> None:
+    import variants
+    from variants import _registry
+
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    for name in ("Tiny", "Tiny_CA"):
+        _registry._variants.pop(name.lower())
+        _registry._modules.pop(name.lower())
+    assert "Tiny" not in variants.names()
+    capsys.readouterr()
+    assert main(["run", "--resume"]) == 2
+    err = capsys.readouterr().err
+    assert "has variants that are not known here (Tiny_CA, Tiny)" in err
+    assert "--plugin" in err
+
+
+def test_other_images_are_refused(here: Path, photos: Path, line: str, capsys) -> None:
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    next(photos.glob("blast/*.png")).unlink()
+    assert main([*shlex.split(line), "--resume"]) == 2
+    assert "the images are not those that sweep" in capsys.readouterr().err
+
+
+# --- really killed ---------------------------------------------------------------------------
+
+
+def start(words: list[str], folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *words],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_it_would_have(here: Path, line: str) -> None:
+    assert main([*shlex.split(line), "--results-dir", "whole/results"]) == 0
+    expected = found(here / "whole")
+    chance = random.Random(1)
+    words = shlex.split(line)
+    for _ in range(4):
+        again = ["--resume"] if list(here.glob("results/sweep-*.json")) else []
+        with start([*words, *again], here) as process:
+            assert process.stderr is not None
+            # Imports and checks are of no interest: the moment counts from the first run's begin.
+            for text in process.stderr:
+                if text.startswith("["):
+                    break
+            time.sleep(chance.uniform(0.0, 1.5))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    again = ["--resume"] if list(here.glob("results/sweep-*.json")) else []
+    code = main([*words, *again])
+    # Where the last one was quick enough to end before its kill there is nothing left to do.
+    assert code == 0 or all(
+        json.loads(path.read_text())["ended"] for path in here.glob("results/sweep-*.json")
+    )
+    assert found(here) == expected
+    records = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
+    assert sum(len(record["resumed"]) for record in records) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_process_in_good_order(
+    here: Path, line: str, number: int, code: int
+) -> None:
+    with start([*shlex.split(line), "--epochs", "400", "--patience", "400"], here) as process:
+        assert process.stderr is not None
+        for text in process.stderr:
+            if "epoch 2/" in text:
+                break
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(30) == code
+    assert "go on with: python -m bench run --resume" in rest
+    assert "Traceback" not in rest
+    (folder,) = (path.parent for path in here.glob("results/*/run.json"))
+    assert (folder / "last.pt").exists()

@@ -1,0 +1,101 @@
+"""Batches that do not fit are trained in parts, with the gradients of the whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bench.config import RunConfig
+from bench.train.accumulation import Accumulation, out_of_memory, shares
+from bench.train.engine import training_step
+from bench.train.optim import make_optimizer
+
+
+class Plain(nn.Module):
+    """No BatchNorm, no dropout: parts change nothing but the order of sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.fc = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.tanh(self.inner(x)))
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 2.0, 1.0])])
+def test_parts_give_the_step_of_the_whole(parts: int, weight: torch.Tensor | None) -> None:
+    images = torch.randn(10, 4, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 1, 2, 0, 1, 1, 0, 2, 2, 1])
+    found = []
+    for number in (1, parts):
+        model = Plain().double()
+        optimizer = make_optimizer(model, RunConfig(base_lr=1e-2, head_lr=1e-2))
+        loss, logits = training_step(
+            model,
+            images.double(),
+            labels,
+            criterion=nn.CrossEntropyLoss(weight=None if weight is None else weight.double()),
+            optimizer=optimizer,
+            scaler=torch.amp.GradScaler("cpu", enabled=False),
+            amp="off",
+            parts=number,
+        )
+        found.append((loss, logits, [p.detach() for p in model.parameters()]))
+    (loss, logits, weights), (loss_parts, logits_parts, weights_parts) = found
+    assert loss_parts.item() == pytest.approx(loss.item(), rel=1e-12)
+    assert torch.allclose(logits_parts, logits, rtol=1e-12)
+    for one, other in zip(weights, weights_parts, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9)
+
+
+def test_shares_sum_to_one() -> None:
+    labels = torch.tensor([0, 0, 1, 2, 2])
+    assert shares(labels, None, 2) == [3 / 5, 2 / 5]
+    weighted = shares(labels, torch.tensor([1.0, 2.0, 4.0]), 2)
+    assert [float(share) for share in weighted] == pytest.approx([4 / 12, 8 / 12])
+
+
+def test_memory_that_does_not_suffice_doubles_the_parts_for_good() -> None:
+    accumulation, cleared, asked = Accumulation(), [], []
+
+    def step(parts: int) -> str:
+        asked.append(parts)
+        if parts < 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    for _ in range(2):
+        found = accumulation.run(step, 16, of="Tiny", clear=lambda: cleared.append(1))
+        assert found == "done"
+    assert asked == [1, 2, 4, 4]
+    assert len(cleared) == 2
+    assert accumulation.notes[-1] == (
+        "Tiny did not fit in memory: each batch of 16 is trained in 4 parts (gradient "
+        "accumulation), here and in all later runs"
+    )
+
+
+def test_it_gives_up_where_parts_would_be_single_images() -> None:
+    asked: list[int] = []
+
+    def step(parts: int) -> None:
+        asked.append(parts)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Accumulation().run(step, 8, of="Tiny", clear=lambda: None)
+    assert asked == [1, 2, 4]
+
+
+def test_other_errors_are_not_about_memory() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Accumulation().run(lambda parts: 1 / 0, 8, of="Tiny", clear=lambda: None)
+    assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"))
+    assert not out_of_memory(RuntimeError("shape mismatch"))
+    assert not out_of_memory(ValueError("not enough memory"))
