@@ -134,9 +134,11 @@ def children_of(pid: int) -> list[int]:
 
 # --- imports ---------------------------------------------------------------------------------
 
-# All that a run without timing imports; what none of them has is passed over.
+# All that a run without timing imports (:func:`missing_imports`), without collecting garbage, which
+# would make them slower than a run's; what is not installed is passed over.
 IMPORTS = """
-import contextlib, importlib
+import contextlib, gc, importlib
+gc.disable()
 for name in (
     "bench.cli", "bench.commands", "bench.check", "bench.sweep", "timm", "fvcore.nn", "cv2",
     "torchvision", "sklearn.metrics", "matplotlib.figure", "matplotlib.backends.backend_agg",
@@ -145,6 +147,31 @@ for name in (
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 """
+
+
+# A run within a process that tells afterwards what it had imported.
+_TELL = """
+import atexit, json, pathlib, runpy, sys
+told, *arguments = sys.argv[1:]
+atexit.register(lambda: pathlib.Path(told).write_text(json.dumps(sorted(sys.modules))))
+sys.argv = ["bench", *arguments]
+"""
+_RUN = 'runpy.run_module("bench", run_name="__main__", alter_sys=True)'
+
+
+def missing_imports(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Packages that ``bench ARGUMENTS`` imports and :data:`IMPORTS` does not, and the reverse."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for name, code in (("run", _TELL + _RUN), ("imports", _TELL + IMPORTS)):
+            told = Path(folder) / name
+            given = [*arguments, "--no-timing", "--results-dir", folder, "--reports-dir", folder]
+            command = [sys.executable, "-W", "ignore", "-c", code, str(told), *given]
+            subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=True)
+            modules = json.loads(told.read_text("utf8"))
+            found.append({module.partition(".")[0] for module in modules})
+    run, imports = found
+    return {"run only": sorted(run - imports), "imports only": sorted(imports - run)}
 
 
 def import_seconds(times: int) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.speed import figures
-from experiments.speed.commands import epoch_seconds, run_bench
+from experiments.speed.commands import Done, epoch_seconds, run_bench
 from experiments.speed.common import Record, Row, head, trace
 from experiments.speed.pictures import pictures
 
@@ -40,19 +40,15 @@ def run(quick: bool) -> dict[str, Any]:
     batch = 8 if quick else BATCH_SIZE
     record = head(NAME, quick, {"image_size": IMAGE_SIZE, "batch_size": batch})
     outcome: dict[str, list[dict[str, Any]]] = {}
+    # The first command of all reads the libraries' files from the disk; it is not counted.
+    with tempfile.TemporaryDirectory() as cache:
+        _command(pictures(60), *QUICK["images"][0][1:], batch, Path(cache))
     for what, cases in growing.items():
         outcome[what] = []
         for images, epochs, count in cases:
             data_dir = pictures(images)
             with tempfile.TemporaryDirectory() as cache:
-                done = run_bench(
-                    [
-                        "--variants", ",".join(NAMES[:count]), "--data-dir", str(data_dir),
-                        "--image-size", str(IMAGE_SIZE), "--batch-size", str(batch),
-                        "--epochs", str(epochs), "--patience", str(epochs),
-                    ],
-                    cache=Path(cache),
-                )  # fmt: skip
+                done = _command(data_dir, epochs, count, batch, Path(cache))
             outcome[what].append(
                 {
                     "images": images,
@@ -64,6 +60,17 @@ def run(quick: bool) -> dict[str, Any]:
             )
             trace(f"{images:,} images, {epochs} epochs, {count} variants: {done.seconds:.1f} s")
     return {**record, "outcome": outcome}
+
+
+def _command(data_dir: Path, epochs: int, count: int, batch: int, cache: Path) -> Done:
+    return run_bench(
+        [
+            "--variants", ",".join(NAMES[:count]), "--data-dir", str(data_dir),
+            "--image-size", str(IMAGE_SIZE), "--batch-size", str(batch),
+            "--epochs", str(epochs), "--patience", str(epochs),
+        ],
+        cache=cache,
+    )  # fmt: skip
 
 
 def line(cases: list[dict[str, Any]], what: str) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """How soon the harness answers, and what a short run costs beyond imports and steps.
 
 Overhead: wall time of the command, less the wall time of a process that only imports the same
-libraries, less the steps and validation of its epochs. The first run meets an
+libraries, less its training steps and validation; the first step, which is slower, belongs to it.
+The first run meets an
 empty cache (hashing, decoding, measuring speeds); later ones find it filled.
 """
 
@@ -12,7 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.speed.commands import epoch_seconds, import_seconds, run_bench, time_python
+from bench.costs import STEADY
+from experiments.speed.commands import (
+    import_seconds,
+    missing_imports,
+    run_bench,
+    time_python,
+)
 from experiments.speed.common import Record, Row, head
 from experiments.speed.pictures import pictures
 
@@ -53,11 +60,12 @@ def run(quick: bool) -> dict[str, Any]:
                 {
                     "wall_s": done.seconds,
                     "import_s": imports,
-                    "training_s": epoch_seconds(done.records[0]),
+                    "training_s": sum(done.records[0]["costs"][label] for label in STEADY),
                     "costs": done.costs,
                 }
             )
-    return {**record, "help_s": help_s, "runs": outcome}
+    imported = missing_imports(["run", *arguments])
+    return {**record, "help_s": help_s, "runs": outcome, "packages": imported}
 
 
 def overhead(one: Record) -> float:
@@ -110,4 +118,12 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
         "overhead, s",
         "what the run says",
     ]
-    return [("Where the seconds of the short runs went.", header, cells)]
+    packages = [[what, ", ".join(names) or "none"] for what, names in record["packages"].items()]
+    return [
+        ("Where the seconds of the short runs went.", header, cells),
+        (
+            "Packages imported by a run alone, or by the process that stands for its imports.",
+            ["imported by", "packages"],
+            packages,
+        ),
+    ]
