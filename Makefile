@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: smoke test lint format benchmark calibration speed
+.PHONY: smoke test lint format benchmark calibration speed faults
 
 # Set up and run the main job on the built-in data: every variant, then the report.
 smoke: $(VENV)/.installed
@@ -33,6 +33,10 @@ calibration: $(VENV)/.installed
 # Race the harness against timm's procedure and the step's limit; needs a quiet machine, four hours.
 speed: $(VENV)/.installed
 	$(BIN)/python -m experiments.speed
+
+# Kill, starve and mislead the harness; about an hour. Filling a disk needs the right to mount one.
+faults: $(VENV)/.installed
+	$(BIN)/python -m experiments.faults
 
 $(VENV)/.installed $(VENV)/.tested $(VENV)/.developed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -29,6 +29,9 @@ from bench.train import weights
 from bench.train.optim import choose_amp
 
 BYTES_PER_WEIGHT = 4
+# While it trains: its state (weights and two moments) as it is and as it is written anew, and a
+# better epoch's weights before they replace the best ones.
+STATE_WEIGHTS = 2 * 3 + 1
 DISK_MARGIN = 1.1
 
 
@@ -59,8 +62,13 @@ class Checked:
     estimating_s: float
 
 
-def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
+def check(chosen: Sequence[variants.Variant], config: RunConfig, already_bytes: int = 0) -> Checked:
     """Check variants, device, weights, data, folders and disk, in this order.
+
+    Args:
+        chosen: the variants.
+        config: the options.
+        already_bytes: what the sweep has on the disk of its results already.
 
     Raises:
         BenchError: the first thing that would make the sweep fail.
@@ -82,7 +90,8 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig) -> Checked:
         check_folder(path, flag)
     runs = find_runs(config)
     parts = runs[0].parts
-    needed = _check_disk(runs, config, sizes * len(runs))
+    training = STATE_WEIGHTS * max(sizes, default=0) * len(devices)
+    needed = _check_disk(runs, config, sum(sizes) * len(runs) + training - already_bytes)
     before = time.perf_counter()
     rates = measure_rates(chosen, config, parts.num_classes, device)
     estimating = time.perf_counter() - before
@@ -185,21 +194,21 @@ def check_folder(path: Path, flag: str) -> None:
         raise BenchError(f"{flag} {path}: {existing} is not writable: give another folder")
 
 
-def _check_variants(chosen: Sequence[variants.Variant], config: RunConfig) -> int:
-    """Bytes of their checkpoints together; what declares no count is built on the meta device.
+def _check_variants(chosen: Sequence[variants.Variant], config: RunConfig) -> list[int]:
+    """Bytes of the weights of each; what declares no count is built on the meta device.
 
     A variant that cannot be built is no reason to stop the others: its run records why.
     """
-    total = 0
+    found = []
     for variant in chosen:
         try:
             declared = variant.declared_parameters(10, config.reduction)
             if declared is None:
                 declared = count_parameters(build.on_meta(variant, 10, config))
-            total += BYTES_PER_WEIGHT * declared
+            found.append(BYTES_PER_WEIGHT * declared)
         except Exception:
             continue
-    return total
+    return found
 
 
 def _check_weights(chosen: Sequence[variants.Variant], config: RunConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import sys
@@ -10,6 +11,9 @@ from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
 from bench.parsers import EPILOG, Parser, add_training, make_parser
+
+# What a user can mend, and what no program can go on after.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +54,11 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
         return 0
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"error: {error}: what is finished is kept", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: what is finished is kept", file=sys.stderr)

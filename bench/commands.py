@@ -41,9 +41,13 @@ def run(parsed: Namespace, command_line: str) -> int:
         try:
             with costs.of("importing"), _no_collection():
                 from bench.check import check as check_all
+                from bench.known import bytes_of
                 from bench.sweep import run_sweep
 
-            checked = check_all(chosen, resolved.config)
+            already = 0
+            if journal is not None:
+                already = bytes_of(resolved.config.results_dir, journal.id)
+            checked = check_all(chosen, resolved.config, already)
             if journal is not None:
                 same_images(journal, checked.runs[0].parts.index.fingerprint)
             print("\n".join(checked.lines), file=sys.stderr)

@@ -21,7 +21,7 @@ def _mend(error: BaseException, text: str) -> str:
         return f"free some, {GO_ON}"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"make it writable, {GO_ON}"
-    if isinstance(error, FileNotFoundError):
+    if FileNotFoundError in (type(error), type(error.__cause__)):
         return f"bring it back, {GO_ON}"
     if out_of_memory(error):
         return "give a smaller --batch-size or --image-size"

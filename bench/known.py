@@ -53,3 +53,15 @@ def known_runs(results_dir: Path, sweep: str) -> Known:
         if key not in found or found[key][1]["status"] != "complete":
             found[key] = folder, record
     return Known(found)
+
+
+def bytes_of(results_dir: Path, sweep: str) -> int:
+    """What the runs of a sweep take on the disk already."""
+    if not results_dir.is_dir():
+        return 0
+    folders = [
+        results_dir / record["folder"]
+        for record in load_records(results_dir)[0]
+        if record["sweep"]["id"] == sweep
+    ]
+    return sum(path.stat().st_size for folder in folders for path in folder.iterdir())

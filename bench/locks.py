@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+TRIES = 100
+
 
 class HeldError(Exception):
     """Another process has it."""
@@ -22,16 +24,17 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         HeldError: another process has it.
     """
-    while True:
+    for left in reversed(range(TRIES)):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _take(handle)
         except HeldError:
             os.close(handle)
             raise
-        # Its last holder may have removed it between our opening and our taking it.
+        # Its last holder may have removed it between our opening and our taking it. Some network
+        # drives give a file another number each time: there the last try has to do.
         with contextlib.suppress(OSError):
-            if os.fstat(handle).st_ino == path.stat().st_ino:
+            if not left or os.fstat(handle).st_ino == path.stat().st_ino:
                 break
         os.close(handle)
     _handles.add(handle)

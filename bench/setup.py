@@ -26,7 +26,7 @@ from bench.train.optim import AMP_TYPES, choose_amp, freeze_backbone, set_traini
 from bench.tuning import choose_format, choose_forward, forward_as_before
 
 if TYPE_CHECKING:
-    from bench.single import Sweep
+    from bench.shared import Sweep
 
 GOES_ON = "as when the training began"
 # What a step takes where nobody measured it.

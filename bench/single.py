@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,27 +13,18 @@ import torch
 
 import variants
 from bench import build
-from bench.config import MOVABLE, RunConfig
+from bench.config import MOVABLE
 from bench.costs import Costs
-from bench.data.cache import DecodedImages
-from bench.data.parts import Parts
-from bench.errors import BenchError
-from bench.estimate import StepRates
 from bench.failures import explain
 from bench.measure.environment import others_load
 from bench.measure.memory import PeakMemory
-from bench.measure.throughput import device_name
-from bench.presets import Resolved
+from bench.outcome import count_costs, training_record, write_guide_files
 from bench.record import count_into, go_on, new_record, now, time_into
-from bench.results import new_run_folder, write_json, write_record
-from bench.results.plot import training_plot
-from bench.runs import Run
-from bench.session import Timed
-from bench.setup import Setup, set_up
-from bench.stopping import StoppedError, Stopper
-from bench.train.accumulation import Accumulation
-from bench.train.engine import TrainResult, fit
-from bench.train.feature_store import FeatureStore
+from bench.results import new_run_folder, write_record
+from bench.setup import set_up
+from bench.shared import Sweep
+from bench.stopping import StoppedError
+from bench.train.engine import fit
 from bench.train.metrics import evaluate
 from bench.train.optim import choose_amp
 from bench.train.progress import Progress
@@ -42,50 +33,7 @@ from bench.train.state import UnusableStateError, about_of, check_about
 
 # A state of another training, put aside.
 UNUSED = "last.unused.pt"
-
-
-@attrs.frozen(kw_only=True)
-class Sweep:
-    """What all variants of a sweep share at one seed and fold.
-
-    Attributes:
-        run: seed, fold and images.
-        data: the ``data`` of the record.
-        images: their pixels.
-        timed: the timing session of the sweep, or none.
-        rates: speeds of the variants' steps, as far as they are known.
-        features: what a frozen backbone computed for other variants, or none.
-        needed_later: variants after which others of the same backbone come.
-        costs: where the seconds of the run at hand go.
-        stopper: says whether to stop before the end.
-        accumulation: divides batches that do not fit in memory, the same for all.
-    """
-
-    id: str
-    command: str
-    resolved: Resolved
-    device: torch.device
-    run: Run
-    data: dict[str, Any]
-    images: DecodedImages
-    timed: Timed | None
-    stream: Any
-    rates: Mapping[str, StepRates] = attrs.field(factory=dict)
-    features: FeatureStore | None = None
-    needed_later: frozenset[str] = frozenset()
-    costs: Costs = attrs.field(factory=Costs)
-    stopper: Stopper = attrs.field(factory=Stopper)
-    accumulation: Accumulation = attrs.field(factory=Accumulation)
-
-    @property
-    def config(self) -> RunConfig:
-        """The options, with this run's seed."""
-        return attrs.evolve(self.resolved.config, seed=self.run.seed)
-
-    @property
-    def parts(self) -> Parts:
-        """The images of this run."""
-        return self.run.parts
+BEST = "best_model.pt"
 
 
 def run_variant(
@@ -113,36 +61,35 @@ def run_variant(
         device=sweep.device,
     )
     record["warnings"] += sweep.parts.warnings
-    if begun is None:
-        folder = new_run_folder(config.results_dir, variant.name, datetime.now(), record)
-    else:
-        folder = begun[0]
-        record = go_on(begun[1], record, continued=(folder / LAST).exists())
-        write_record(folder, record)
+    folder = config.results_dir if begun is None else begun[0]
+    try:
+        if begun is None:
+            folder = new_run_folder(folder, variant.name, datetime.now(), record)
+        else:
+            record = go_on(begun[1], record, continued=(folder / LAST).exists())
+            write_record(folder, record)
+    except OSError as error:
+        _fail(record, error)
+        return folder, record
     try:
         time_into(record, variant.name, sweep.timed)
         with sweep.costs.of("counting"):
             count_into(record, variant, sweep.parts.num_classes, config)
         _train(sweep, variant, folder, record)
         with sweep.costs.of("figures and files"):
-            _write_guide_files(sweep, folder, record)
+            write_guide_files(sweep, folder, record)
         record["status"] = "complete"
     except StoppedError:
         _note_costs(sweep, record)
-        write_record(folder, record)
+        _leave(folder, record)
         raise
     except Exception as error:
-        if sweep.stopper.number is not None:
+        if sweep.stopper.number is not None and not isinstance(error, OSError):
             # A signal to all processes ends those that load images first.
             _note_costs(sweep, record)
-            write_record(folder, record)
+            _leave(folder, record)
             raise StoppedError(sweep.stopper.number) from error
-        record["status"] = "failed"
-        record["error"] = {
-            "type": type(error).__name__,
-            "message": explain(error),
-            "traceback": traceback.format_exc(),
-        }
+        _fail(record, error)
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
     _note_costs(sweep, record)
@@ -152,6 +99,21 @@ def run_variant(
         (folder / LAST).unlink(missing_ok=True)
         (folder / UNUSED).unlink(missing_ok=True)
     return folder, record
+
+
+def _fail(record: dict[str, Any], error: Exception) -> None:
+    record["status"] = "failed"
+    record["error"] = {
+        "type": type(error).__name__,
+        "message": explain(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _leave(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record of a run that can go on; the one on disk says that already."""
+    with contextlib.suppress(OSError):
+        write_record(folder, record)
 
 
 def _keep(folder: Path, record: dict[str, Any]) -> None:
@@ -186,6 +148,7 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
     before = _before(last, recipe, record)
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
+    sweep.accumulation.look()
     memory = PeakMemory(device)
     torch.manual_seed(config.seed)
     result = fit(
@@ -198,7 +161,7 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         forward=setup.forward,
         evaluating=setup.evaluating,
         progress=Progress(variant.name, config.epochs, sweep.stream),
-        best_path=folder / "best_model.pt",
+        best_path=folder / BEST,
         about={
             "variant": variant.name,
             "variant_version": variant.version,
@@ -214,10 +177,10 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         accumulation=sweep.accumulation,
     )
     record["warnings"] += [n for n in sweep.accumulation.notes if n not in record["warnings"]]
-    _count_costs(sweep, result)
+    count_costs(sweep, result)
     if sweep.features is not None:
         record["warnings"] += [note for note in sweep.features.notes if note not in noted]
-    record["training"] = _training_record(sweep, result, initial, memory, setup)
+    record["training"] = training_record(sweep, result, initial, memory, setup)
     names = parts.index.paths
     record["validation"] = result.best.as_record([names[p] for p in parts.used.valid])
     if parts.used.test:
@@ -248,6 +211,8 @@ def _before(last: Path, recipe: dict[str, Any], record: dict[str, Any]) -> dict[
         record["warnings"].append(f"{LAST} could not be gone on from: {error}: trained anew")
         record["environment"] = record["resumed"][-1]["environment"]
         last.replace(last.with_name(UNUSED))
+        for name in (BEST, f"{BEST}.new"):
+            last.with_name(name).unlink(missing_ok=True)
         return None
 
 
@@ -267,81 +232,3 @@ def _recipe(sweep: Sweep, variant: variants.Variant) -> dict[str, Any]:
         "fingerprint": sweep.parts.index.fingerprint,
         "options": kept,
     }
-
-
-def _count_costs(sweep: Sweep, result: TrainResult) -> None:
-    """Training and validation; what the first batch took beyond a steady one apart."""
-    for label in ("first batch", "training", "validation"):
-        # The epochs before the run was broken off are in the result too.
-        sweep.costs.seconds.pop(label, None)
-    training, first = sum(row["train_seconds"] for row in result.epochs), 0.0
-    if result.steps > 1:
-        steady = (training - result.first_batch_seconds) / (result.steps - 1)
-        first = max(0.0, result.first_batch_seconds - steady)
-    sweep.costs.add("first batch", first)
-    sweep.costs.add("training", training - first)
-    sweep.costs.add("validation", sum(row["valid_seconds"] for row in result.epochs))
-
-
-def _training_record(
-    sweep: Sweep, result: TrainResult, initial: str, memory: PeakMemory, setup: Setup
-) -> dict[str, Any]:
-    config, loader, facts = sweep.config, setup.loaders["train"], setup.as_record()
-    peak = memory.peak_mb()
-    seconds = sum(row["train_seconds"] for row in result.epochs)
-    return {
-        "device": sweep.device.type,
-        "device_name": device_name(sweep.device),
-        "amp": result.amp,
-        "epochs_run": len(result.epochs),
-        "best_epoch": result.best_epoch,
-        "best_macro_f1": result.best.macro_f1,
-        "stopped_early": result.stopped_early,
-        "seconds": result.seconds,
-        "peak_memory_mb": peak,
-        "peak_memory_kind": memory.kind,
-        # Features that another variant has computed are read, not trained on: no speed of this one.
-        "images_per_s": None
-        if (facts["features"] or {}).get("train_batches_read")
-        else len(loader.dataset) * len(result.epochs) / seconds,
-        "steps_per_epoch": len(loader),
-        "attention_lr": config.head_lr if config.attention_lr == "head" else config.base_lr,
-        "initial_weights": initial,
-        "frozen_backbone": config.freeze_backbone,
-        "accumulation_parts": sweep.accumulation.parts,
-        "setup": facts,
-        "epochs": result.epochs,
-    }
-
-
-def _write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> None:
-    """The files that the guide promises: metrics.json, history.json, training_plot.png."""
-    training, best = record["training"], record["validation"]
-    if training is None:
-        raise BenchError("the training left no result")
-    row = training["epochs"][training["best_epoch"] - 1]
-    fps = _guide_fps(record["timing"], sweep.device.type, sweep.config.image_size)
-    record["metrics"] = {
-        "valid_acc": best["accuracy"],
-        "valid_loss": best["loss"],
-        "train_acc": row["train_acc"],
-        "train_loss": row["train_loss"],
-        "best_epoch": training["best_epoch"],
-        "fps": fps,
-    }
-    write_json(folder / "metrics.json", record["metrics"])
-    if sweep.config.save_history:
-        write_json(folder / "history.json", training["epochs"])
-    training_plot(training["epochs"], folder / "training_plot.png", record["variant"]["name"])
-
-
-def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> float | None:
-    """Images/s of the model alone at the timing batch and the run's size, with all threads."""
-    found = [
-        case
-        for case in timing
-        if (case["device"], case["clock"], case["regime"]) == (device, "model", "throughput")
-        and case["image_size"] == image_size
-        and case["mode"] == "eager"
-    ]
-    return max(found, key=lambda case: case["threads"])["images_per_s"] if found else None

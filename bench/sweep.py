@@ -30,10 +30,11 @@ from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
 from bench.record import keep_session, load_session, now
+from bench.results import tidy
 from bench.runs import Run, all_positions
 from bench.scratch import scratch_folder
 from bench.session import Session, Timed
-from bench.single import Sweep
+from bench.shared import Sweep
 from bench.stopping import Stopper
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
@@ -111,6 +112,8 @@ def run_sweep(
             stack.enter_context(locked(lock_of(config.results_dir, journal.id)))
             if new:
                 journal.write(config.results_dir)
+            else:
+                tidy(config.results_dir, journal.id)
         except HeldError as error:
             raise BenchError(
                 f"sweep {journal.id} is still running in another process: wait for its end"
@@ -157,7 +160,8 @@ def _carry_out(
             stopper=stopper,
         )
         known = known_runs(config.results_dir, journal.id)
-        shared = attrs.evolve(shared, accumulation=Accumulation(known.most_parts))
+        parts = Accumulation(known.most_parts, shared=folder / "parts")
+        shared = attrs.evolve(shared, accumulation=parts)
         epochs = {item.variant: item.epoch_s for item in checked.estimates}
         planned = [
             Planned(
@@ -179,7 +183,10 @@ def _carry_out(
     outcome = Outcome(journal.id, done, costs)
     # What failed can be tried again: a full disk may be mended, a lost folder found.
     if not outcome.failed:
-        attrs.evolve(journal, ended=now()).write(config.results_dir)
+        try:
+            attrs.evolve(journal, ended=now()).write(config.results_dir)
+        except OSError as error:
+            print(f"warning: sweep {journal.id} ended, but: {explain(error)}", file=stream)
     return outcome
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 
 import variants
-from bench.single import Sweep, run_variant
+from bench.shared import Sweep
+from bench.single import run_variant
 
 Outcome = tuple[Path, dict[str, Any]]
 

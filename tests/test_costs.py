@@ -72,15 +72,17 @@ def test_a_sweep_without_training_ends_with_its_one_off_costs() -> None:
 def test_the_first_batch_costs_what_it_takes_beyond_a_steady_one() -> None:
     from types import SimpleNamespace
 
-    from bench.single import _count_costs
+    from bench.outcome import count_costs
 
     epochs = [{"train_seconds": 6.0, "valid_seconds": 0.5}] * 2
     sweep = SimpleNamespace(costs=Costs())
     # Eleven steps: the first takes 4 s, each of the other ten 0.8 s.
-    _count_costs(sweep, SimpleNamespace(epochs=epochs, steps=11, first_batch_seconds=4.0))
+    result = {"epochs": epochs, "steps": 11, "first_batch_seconds": 4.0, "saving_seconds": 0.7}
+    count_costs(sweep, SimpleNamespace(**result))
     assert sweep.costs.as_record() == pytest.approx(
-        {"first batch": 3.2, "training": 8.8, "validation": 1.0}
+        {"first batch": 3.2, "saving": 0.7, "training": 8.8, "validation": 1.0}
     )
     alone = SimpleNamespace(costs=Costs())
-    _count_costs(alone, SimpleNamespace(epochs=epochs[:1], steps=1, first_batch_seconds=6.0))
+    result |= {"epochs": epochs[:1], "steps": 1, "first_batch_seconds": 6.0}
+    count_costs(alone, SimpleNamespace(**result))
     assert alone.costs.as_record()["first batch"] == 0.0

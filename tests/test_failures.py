@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,3 +49,11 @@ from bench.failures import explain
 )
 def test_a_line(error: Exception, expected: str) -> None:
     assert explain(error) == expected
+
+
+def test_a_picture_that_is_gone_is_a_missing_file() -> None:
+    from bench.data.images import UnreadableImage, load_rgb
+
+    with pytest.raises(UnreadableImage) as caught:
+        load_rgb(Path("nowhere.jpg"))
+    assert explain(caught.value).endswith("bring it back, then go on with --resume")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -44,3 +46,19 @@ def test_an_error_lets_go_of_it(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(tmp_path / "x"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drive_that_numbers_its_files_anew_each_time_lets_one_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fstat, numbers = os.fstat, itertools.count(-1, -1)
+
+    def renumbered(handle: int) -> os.stat_result:
+        found = list(fstat(handle))
+        found[1] = next(numbers)
+        return os.stat_result(found)
+
+    monkeypatch.setattr("bench.locks.os.fstat", renumbered)
+    with locked(tmp_path / "x"):
+        assert (tmp_path / "x").exists()
+    assert not (tmp_path / "x").exists()

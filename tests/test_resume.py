@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from bench import single
 from bench.cli import main
+from bench.journal import Journal
+from bench.known import bytes_of
 from bench.train import engine
 
 FAST = (
@@ -251,3 +256,126 @@ def test_a_signal_ends_a_process_in_good_order(
     assert "Traceback" not in rest
     (folder,) = (path.parent for path in here.glob("results/*/run.json"))
     assert (folder / "last.pt").exists()
+
+
+# --- several devices at once -----------------------------------------------------------------
+
+FLEET = ["--devices", "2", "--threads", "2"]
+
+
+def wait_for(process: subprocess.Popen, text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    pytest.fail(f"never said {text!r}")
+
+
+@pytest.mark.slow
+def test_a_fleet_that_is_told_to_stop_goes_on_as_if_it_had_not(
+    here: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*shlex.split(line), *FLEET]
+    assert main([*words, "--results-dir", "whole/results"]) == 0
+    expected = found(here / "whole")
+    longer = [*words, "--epochs", "300", "--patience", "300"]
+    with start(longer, here) as process:
+        wait_for(process, "epoch 2/")
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(60) == 143
+    assert "stopped by SIGTERM" in rest
+    assert "Traceback" not in rest
+    assert list(here.glob("results/*/last.pt"))
+    # As many epochs as the undisturbed one: the rest of this test need not train 300.
+    shutil.rmtree(here / "results")
+    with start(words, here) as process:
+        wait_for(process, "epoch 1/")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    code = main(["run", "--resume", "--plugin", words[4]])
+    # Quick as it is, it may have ended before it was told to stop.
+    assert code == 0 or "no unfinished sweep" in capsys.readouterr().err
+    assert found(here) == expected
+
+
+def is_running(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.slow
+def test_a_killed_fleet_leaves_no_process_that_trains_on(here: Path, line: str) -> None:
+    words = [*shlex.split(line), *FLEET, "--epochs", "300", "--patience", "300"]
+    with start(words, here) as process:
+        wait_for(process, "epoch 2/")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert children
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert [child.pid for child in alive if is_running(child)] == []
+    # Nobody holds the sweep: it can be gone on with.
+    assert main(["run", "--resume", "--plugin", words[4], "--hours", "1e-6"]) == 0
+
+
+# --- a disk that is full ---------------------------------------------------------------------
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_run_whose_folder_cannot_be_made_fails_alone(
+    here: Path, line: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = single.new_run_folder
+
+    def no_room(results: Path, variant: str, *rest: Any) -> Path:
+        return full() if variant == "Tiny" else make(results, variant, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(single, "new_run_folder", no_room)
+        assert main(shlex.split(line)) == 1
+    captured = capsys.readouterr()
+    assert "failed: Tiny: OSError: [Errno 28] No space left on device: free some" in captured.err
+    assert "failed: Tiny: the reasons" in captured.out
+    assert [json.loads(p.read_text())["status"] for p in here.glob("results/*/run.json")] == [
+        "complete"
+    ]
+    assert main(["run", "--resume", "--plugin", shlex.split(line)[4]]) == 0
+    assert set(found(here)) == {"Tiny", "Tiny_CA"}
+
+
+def test_a_sweep_file_that_cannot_be_written_at_the_end_is_told_of(
+    here: Path, line: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Journal.write
+
+    def no_room(journal: Journal, folder: Path) -> None:
+        full() if journal.ended else write(journal, folder)
+
+    monkeypatch.setattr(Journal, "write", no_room)
+    assert main(shlex.split(line)) == 0
+    assert "ended, but: [Errno 28] No space left" in capsys.readouterr().err
+
+
+def test_a_full_disk_anywhere_is_a_line(here: Path, line: str, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("bench.sweep.known_runs", full)
+    assert main(shlex.split(line)) == 2
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == (
+        "error: [Errno 28] No space left on device: what is finished is kept"
+    )
+    assert "Traceback" not in err
+
+
+def test_what_a_sweep_has_on_the_disk_need_not_be_free(here: Path, line: str) -> None:
+    assert main(shlex.split(line)) == 0
+    (journal,) = here.glob("results/sweep-*.json")
+    sweep = journal.stem.removeprefix("sweep-")
+    files = [path for path in here.glob("results/*/*") if path.is_file()]
+    assert bytes_of(here / "results", sweep) == sum(path.stat().st_size for path in files)
+    assert bytes_of(here / "results", "another") == bytes_of(here / "none", sweep) == 0

@@ -348,6 +348,23 @@ def test_a_disk_too_small_for_the_checkpoints(here, photos, tiny_plugin, monkeyp
     assert "GB free and the checkpoints need" in capsys.readouterr().err
 
 
+def test_the_state_of_a_training_needs_room_too(
+    here, photos, tiny_plugin, monkeypatch, capsys
+) -> None:
+    from bench import check
+    from bench.errors import BenchError
+
+    def refuse(runs: object, config: object, checkpoint_bytes: int) -> float:
+        raise BenchError(f"bytes {checkpoint_bytes}")
+
+    monkeypatch.setattr(check, "_check_disk", refuse)
+    monkeypatch.setattr(check, "_check_variants", lambda chosen, config: [100, 40])
+    line = f"--variants Tiny,Tiny_CA --seeds 3 --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    assert run(line) == 2
+    # Three times the best weights of each; of the larger one the state twice, and new best weights.
+    assert f"bytes {3 * 140 + 7 * 100}" in capsys.readouterr().err
+
+
 def test_a_wrong_declared_count_is_recorded(here: Path, photos: Path, tiny_plugin: Path) -> None:
     text = tiny_plugin.read_text().replace(
         'use_case="Tests"', 'use_case="Tests", parameters={10: 5, 1000: 995}'

@@ -152,6 +152,7 @@ def audit(
                 on_progress(done, len(index))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    exact = set(copies.exact)
     parts = parts or {name: [i for i, p in enumerate(index.parts) if p == name] for name in PARTS}
     return Audit(
         index=index,
@@ -159,7 +160,7 @@ def audit(
         image_sizes=dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
         unreadable=tuple(sorted(unreadable)),
         duplicates=_groups(index, parts, copies.exact),
-        near=_groups(index, parts, tuple(g for g in copies.groups if g not in copies.exact)),
+        near=_groups(index, parts, tuple(g for g in copies.groups if g not in exact)),
         copies=copies,
         warnings=tuple(index.warnings if warnings is None else warnings),
     )

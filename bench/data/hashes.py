@@ -15,7 +15,14 @@ import attrs
 import numpy as np
 from PIL import Image
 
-from bench.data.images import MAX_PIXELS, ORIENTATION_TAG, UPRIGHT, UnreadableImage, load_rgb
+from bench.data.images import (
+    MAX_PIXELS,
+    ORIENTATION_TAG,
+    UPRIGHT,
+    UnreadableImage,
+    load_rgb,
+    refuse_special,
+)
 from bench.data.index import ImageIndex
 
 HASH_BITS = 64
@@ -96,6 +103,7 @@ def _hash(path: Path) -> _One:
     content, bits = np.zeros(16, np.uint8), np.zeros(HASH_BITS // 8, np.uint8)
     thumbnail = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
     try:
+        refuse_special(path)
         data = path.read_bytes()
         if data:
             content = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -79,6 +80,7 @@ def _decode(path: Path, long_side: int | None) -> tuple[Image.Image, tuple[float
     They are no whole numbers where the scale does not divide the file's.
     """
     path = Path(path)
+    refuse_special(path)
     try:
         with _quiet(), Image.open(path, formats=FORMATS) as image:
             width, height = image.size
@@ -101,6 +103,21 @@ def _decode(path: Path, long_side: int | None) -> tuple[Image.Image, tuple[float
     # struct.error, IndexError, …); every one of them means the same here.
     except Exception as error:
         raise UnreadableImage(path, _reason(path, error)) from error
+
+
+def refuse_special(path: Path) -> None:
+    """See that reading a file can come to an end: a pipe or a device need not.
+
+    Raises:
+        UnreadableImage: it is neither a regular file nor absent.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it says what is wrong
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise UnreadableImage(path, f"{kind}, not a regular file")
 
 
 def square(image: Image.Image, size: int) -> Image.Image:

@@ -176,17 +176,24 @@ def _family_seconds() -> float:
 
 _since_last = LoadMeter()
 _since_last.start()
+_found_last: float | None = None
 
 
 def others_load(seconds: float = 0.3) -> float | None:
     """Share 0..1 of the machine's CPU time that others used since the last call, or the import.
 
-    Sleeps only where that is less than ``seconds`` ago: a longer time is better evidence.
+    Where that is less than ``seconds`` ago, the answer is that of the last call: it is of a longer
+    time, which is better evidence, and ends now. Only the first call sleeps for what is missing.
     """
-    time.sleep(max(0.0, seconds - _since_last.age()))
-    found = _since_last.stop()
+    global _found_last
+    missing = seconds - _since_last.age()
+    if missing > 0:
+        if _found_last is not None:
+            return _found_last
+        time.sleep(missing)
+    _found_last = _since_last.stop()
     _since_last.start()
-    return found
+    return _found_last
 
 
 # --- versions and commit ---------------------------------------------------------------------

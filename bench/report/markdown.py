@@ -13,6 +13,8 @@ from tabulate import tabulate
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|#~!$])")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# Unicode's explicit directional embeddings, overrides and isolates (UAX #9).
+_DIRECTION = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 
@@ -39,8 +41,12 @@ class Table:
 
 
 def one_line(text: Any) -> str:
-    """Text with every run of white space and control characters made one blank."""
-    return re.sub(r"[\s\x00-\x1f\x7f\u2028\u2029]+", " ", str(text)).strip()
+    """Text with every run of white space and control characters made one blank.
+
+    Marks that turn the direction of what follows are named: they would reorder a whole row.
+    """
+    line = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(text)).strip()
+    return _DIRECTION.sub(lambda mark: f"(U+{ord(mark[0]):04X})", line)
 
 
 def escape(text: Any) -> str:

@@ -6,6 +6,7 @@ from bench.results.store import (
     latest_sweep,
     load_records,
     new_run_folder,
+    tidy,
     to_frame,
     write_record,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "latest_sweep",
     "load_records",
     "new_run_folder",
+    "tidy",
     "to_frame",
     "write_json",
     "write_record",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import tempfile
@@ -39,7 +40,8 @@ def new_run_folder(
         OSError: it cannot be made.
     """
     results_dir.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix=NEW, dir=results_dir))
+    # The sweep's id says whose it is, should a kill leave it there.
+    own = Path(tempfile.mkdtemp(prefix=f"{NEW}{record['sweep']['id']}-", dir=results_dir))
     # Others may read what is in the results folder; a temporary one is its maker's alone.
     own.chmod(results_dir.stat().st_mode & 0o777)
     try:
@@ -61,6 +63,26 @@ def new_run_folder(
         if own.exists():
             shutil.rmtree(own, ignore_errors=True)
     raise AssertionError("count() does not end")
+
+
+def tidy(results_dir: Path, sweep: str) -> None:
+    """Remove the half-made files and folders that a killed sweep has left.
+
+    Args:
+        results_dir: where its records are.
+        sweep: its id; nobody may be running it.
+    """
+    for folder in results_dir.glob(f"{NEW}{glob.escape(sweep)}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    parts = [*results_dir.glob(f".sweep-{glob.escape(sweep)}.json.*.part")]
+    for record in load_records(results_dir)[0] if results_dir.is_dir() else ():
+        if record["sweep"]["id"] == sweep:
+            folder = results_dir / record["folder"]
+            parts += [*folder.glob("*.part"), *folder.glob(".*.part")]
+            # Killed after its record was complete, before what a training goes on from was removed.
+            parts += folder.glob("last*.pt") if record["status"] == "complete" else ()
+    for path in parts:
+        path.unlink(missing_ok=True)
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -5,7 +5,9 @@ The effective batch stays what was asked for; only BatchNorm sees the smaller pa
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -23,10 +25,24 @@ class Accumulation:
     Attributes:
         parts: a power of two.
         notes: when and why it was raised, one line each.
+        shared: path whose suffixes tell processes that train at once; none: there is one process.
     """
 
     parts: int = 1
     notes: list[str] = attrs.field(factory=list)
+    shared: Path | None = None
+
+    def look(self) -> None:
+        """Take over what another process has found, before a run begins."""
+        found = self.parts
+        for path in self._told():
+            found = max(found, int(path.suffix[1:]))
+        if found > self.parts:
+            self.parts = found
+            self.notes.append(
+                f"another run did not fit in memory: each batch is trained in {found} parts "
+                "(gradient accumulation)"
+            )
 
     def run(
         self, step: Callable[..., Result], batch_size: int, *, of: str, clear: Callable[[], None]
@@ -42,14 +58,22 @@ class Accumulation:
         Raises:
             Exception: the step's own, where parts would be below two images.
         """
+        before = self.parts, len(self.notes)
         while True:
             # A last batch may be smaller.
             parts = min(self.parts, max(1, batch_size // FEWEST))
             try:
-                return step(parts=parts)
+                result = step(parts=parts)
             except Exception as error:
                 if not out_of_memory(error) or batch_size // (2 * parts) < FEWEST:
+                    # What fits in no parts says nothing of the others.
+                    self.parts = before[0]
+                    del self.notes[before[1] :]
                     raise
+            else:
+                if self.parts != before[0]:
+                    self._tell()
+                return result
             # Outside the handler: the error holds on to the tensors of the failed step.
             clear()
             self.parts *= 2
@@ -57,6 +81,18 @@ class Accumulation:
                 f"{of} did not fit in memory: each batch of {batch_size} is trained in "
                 f"{self.parts} parts (gradient accumulation), here and in all later runs"
             )
+
+    def _tell(self) -> None:
+        """A file whose suffix is the number: two processes cannot overwrite each other's."""
+        if self.shared is not None:
+            with contextlib.suppress(OSError):
+                self.shared.with_suffix(f".{self.parts}").touch()
+
+    def _told(self) -> list[Path]:
+        if self.shared is None:
+            return []
+        found = self.shared.parent.glob(f"{self.shared.name}.*")
+        return [path for path in found if path.suffix[1:].isdigit()]
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 
-def save_weights(model: nn.Module, path: Path, about: dict[str, Any]) -> None:
-    """Write ``{"model": state_dict, **about}``; an existing file is replaced in one step.
+def copied(value: Any) -> Any:
+    """Nested dicts and lists with a copy of each tensor, on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(copied, value))
+    return value
 
-    Args:
-        model: whose ``state_dict`` is kept, on the CPU.
-        path: the file.
-        about: plain values, so that ``torch.load(weights_only=True)`` can read them.
+
+def load_weights(path: Path, device: torch.device) -> dict[str, Any]:
+    """What a file of weights holds: ``model`` (name → tensor), and what it says about them.
 
     Raises:
-        OSError: it cannot be written; the previous one is as it was.
+        Exception: it cannot be read, or it is no such file: PyTorch has many errors for that.
     """
-    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    save_whole({"model": state, **about}, path)
+    found: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return found
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
@@ -52,7 +58,7 @@ def keep_candidate(candidate: Path, best: Path, epoch: int) -> None:
     """Make a better epoch's weights the best ones, where they are of that epoch.
 
     Args:
-        candidate: file that :func:`save_weights` wrote; what is of another epoch, or damaged, is
+        candidate: file of a better epoch's weights; what is of another epoch, or damaged, is
             removed: it belongs to an epoch that a kill has undone.
         best: file of the best weights.
         epoch: the best one.
@@ -67,7 +73,9 @@ def keep_candidate(candidate: Path, best: Path, epoch: int) -> None:
 
 def _epoch_of(path: Path) -> int | None:
     try:
-        return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"])
+        # Mapped: only its small values are read.
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(found["epoch"])
     except (OSError, MemoryError):
         raise
     except Exception:

@@ -20,7 +20,7 @@ from torch import nn
 from bench.config import RunConfig
 from bench.stopping import StoppedError, Stopper
 from bench.train.accumulation import Accumulation, shares
-from bench.train.checkpoint import keep_candidate, save_weights
+from bench.train.keeper import Keeper
 from bench.train.metrics import Evaluation, evaluate
 from bench.train.optim import (
     AMP_TYPES,
@@ -32,7 +32,7 @@ from bench.train.optim import (
     set_training,
 )
 from bench.train.progress import Progress
-from bench.train.state import Trained, TrainState, load_state, save_state
+from bench.train.state import Trained
 from bench.train.sums import Sums
 
 MAX_GRADIENT_NORM = 1.0
@@ -58,6 +58,7 @@ class TrainResult:
     amp: str
     steps: int
     first_batch_seconds: float
+    saving_seconds: float = 0.0
 
 
 def fit(
@@ -77,6 +78,7 @@ def fit(
     recipe: Mapping[str, Any] | None = None,
     stopper: Stopper | None = None,
     accumulation: Accumulation | None = None,
+    write_behind: bool = True,
 ) -> TrainResult:
     """Train with the recipe; the model ends with the weights of its best epoch.
 
@@ -96,15 +98,18 @@ def fit(
         progress: shows where the training is.
         best_path: file that holds the best weights so far, written at each better epoch.
         about: what the file says about its weights.
-        last_path: file of the training's state, written after each epoch; where it is there
-            already, the training goes on from it, as if it had never stopped.
+        last_path: file of the training's state, written after each epoch (while the next one
+            trains); where it is there already, the training goes on from it, as if it had never
+            stopped.
         recipe: plain values that must be the same when it goes on.
         stopper: says whether to stop before the end; the state is then in ``last_path``.
         accumulation: divides batches that do not fit in memory.
+        write_behind: write files while the next epoch trains; else each epoch waits for its own.
 
     Raises:
         DivergedError: NaN or infinity in the training loss.
         StoppedError: the stopper said so.
+        OSError: weights or state cannot be written; those of an earlier epoch stay.
         UnusableStateError: the training cannot go on from ``last_path``.
     """
     # --- recipe ---
@@ -141,92 +146,74 @@ def fit(
     trained = Trained(
         model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, device=device
     )
-    state, stopper = TrainState(), stopper or Stopper()
-    candidate = best_path.with_name(best_path.name + ".new")
-    if last_path is not None and last_path.exists():
-        state = load_state(last_path, trained, recipe or {})
-        keep_candidate(candidate, best_path, state.best_epoch)
+    keeper = Keeper(trained, best_path, about, last_path, recipe or {}, behind=write_behind)
+    state, stopper = keeper.begin(), stopper or Stopper()
+    if state.steps:
         accumulation.parts = max(accumulation.parts, state.parts)
         train.set_epoch(state.epoch, state.batches)
         # The scheduler would warn that this optimizer has done no step yet: another one has.
-        optimizer._opt_called = bool(state.steps)  # type: ignore[attr-defined]
+        optimizer._opt_called = True  # type: ignore[attr-defined]
     started = time.perf_counter() - state.seconds
 
-    while state.epoch <= config.epochs and state.waited < config.patience:
-        stopper.check(state.last_epoch_seconds)
-        epoch = state.epoch
-        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    with keeper:
+        while state.epoch <= config.epochs and state.waited < config.patience:
+            stopper.check(state.last_epoch_seconds)
+            epoch = state.epoch
+            rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
 
-        # --- one pass over the training part ---
-        set_training(model, frozen=config.freeze_backbone)
-        begin = time.perf_counter() - state.epoch_seconds
-        sums = Sums(state, device)
-        for batch in progress.batches(train, epoch, seen=state.seen):
-            images, labels = prepare(batch)
-            loss, logits = in_parts(partial(step, images, labels), len(labels))
-            state.parts = accumulation.parts
-            state.batches += 1
-            state.seen += len(labels)
-            state.steps += 1
-            sums.add(loss, logits, labels, state.batches)
-            if not state.first_batch_seconds:
-                state.first_batch_seconds = time.perf_counter() - begin
-            if stopper.number is not None and last_path is not None:
-                state.loss_sum, state.correct = sums.loss, sums.correct
-                state.diverged_at = sums.diverged_at
-                state.epoch_seconds = time.perf_counter() - begin
-                state.seconds = time.perf_counter() - started
-                save_state(last_path, state, trained, recipe or {})
-                raise StoppedError(stopper.number)
-        scheduler.step()
-        # Worker processes begin with these batches while the device still trains.
-        ahead = iter(valid)
-        train_loss = sums.loss / state.seen
-        train_seconds = time.perf_counter() - begin
-        if not math.isfinite(train_loss):
-            raise DivergedError(
-                f"the training loss is {train_loss} since step {sums.diverged_at} of epoch {epoch} "
-                f"at learning rates {rates['backbone']:.3g} (backbone) and {rates['head']:.3g} "
-                "(head)"
+            # --- one pass over the training part ---
+            set_training(model, frozen=config.freeze_backbone)
+            begin = time.perf_counter() - state.epoch_seconds
+            sums = Sums(state, device)
+            for batch in progress.batches(train, epoch, seen=state.seen):
+                images, labels = prepare(batch)
+                loss, logits = in_parts(partial(step, images, labels), len(labels))
+                state.parts = accumulation.parts
+                state.count(len(labels))
+                sums.add(loss, logits, labels, state.batches)
+                if not state.first_batch_seconds:
+                    state.first_batch_seconds = time.perf_counter() - begin
+                if stopper.number is not None and keeper.keeps_state:
+                    sums.into(state)
+                    state.epoch_seconds = time.perf_counter() - begin
+                    state.seconds = time.perf_counter() - started
+                    keeper.broken_off(state)
+                    raise StoppedError(stopper.number)
+            scheduler.step()
+            # Worker processes begin with these batches while the device still trains.
+            ahead = iter(valid)
+            train_loss = sums.loss / state.seen
+            train_seconds = time.perf_counter() - begin
+            if not math.isfinite(train_loss):
+                raise _diverged(train_loss, epoch, sums, rates)
+
+            # --- validation, best epoch ---
+            begin = time.perf_counter()
+            result = evaluate(model, ahead, device, prepare=prepare, forward=evaluating, amp=amp)
+            state.epochs.append(
+                {
+                    "epoch": epoch,
+                    "train_loss": train_loss,
+                    "train_acc": sums.correct / state.seen,
+                    "valid_loss": result.loss,
+                    "valid_acc": result.accuracy,
+                    "valid_macro_f1": result.macro_f1,
+                    "base_lr": rates["backbone"],
+                    "head_lr": rates["head"],
+                    "train_seconds": train_seconds,
+                    "valid_seconds": time.perf_counter() - begin,
+                    "images_per_s": state.seen / train_seconds,
+                }
             )
+            if state.best is None or result.macro_f1 > state.best.macro_f1:
+                state.best, state.best_epoch = result, epoch
+            state.end_epoch(time.perf_counter() - started)
+            keeper.epoch_ended(state)
+            progress.epoch_done(state.epochs[-1], state.best_epoch)
 
-        # --- validation, best epoch ---
-        begin = time.perf_counter()
-        result = evaluate(model, ahead, device, prepare=prepare, forward=evaluating, amp=amp)
-        state.epochs.append(
-            {
-                "epoch": epoch,
-                "train_loss": train_loss,
-                "train_acc": sums.correct / state.seen,
-                "valid_loss": result.loss,
-                "valid_acc": result.accuracy,
-                "valid_macro_f1": result.macro_f1,
-                "base_lr": rates["backbone"],
-                "head_lr": rates["head"],
-                "train_seconds": train_seconds,
-                "valid_seconds": time.perf_counter() - begin,
-                "images_per_s": state.seen / train_seconds,
-            }
-        )
-        if state.best is None or result.macro_f1 > state.best.macro_f1:
-            state.best, state.best_epoch = result, epoch
-            save_weights(model, candidate, {**about, "epoch": epoch, "macro_f1": result.macro_f1})
-        state.end_epoch(time.perf_counter() - started)
-        if last_path is not None:
-            save_state(last_path, state, trained, recipe or {})
-        # Not before the state names it the best one: a kill in between would leave another's.
-        keep_candidate(candidate, best_path, state.best_epoch)
-        progress.epoch_done(state.epochs[-1], state.best_epoch)
-
-    # --- the best epoch's weights ---
-    assert state.best is not None
-    saved = torch.load(best_path, map_location=device, weights_only=True)
-    if saved["epoch"] != state.best_epoch:
-        raise RuntimeError(
-            f"{best_path} is of epoch {saved['epoch']}, and the best one is {state.best_epoch}: "
-            "something else has written to this folder"
-        )
-    model.load_state_dict(saved["model"])
+        # --- the best epoch's weights ---
+        assert state.best is not None
+        model.load_state_dict(keeper.best_weights(state))
     return TrainResult(
         epochs=state.epochs,
         best_epoch=state.best_epoch,
@@ -236,6 +223,14 @@ def fit(
         amp=amp,
         steps=state.steps,
         first_batch_seconds=state.first_batch_seconds,
+        saving_seconds=state.saving_seconds,
+    )
+
+
+def _diverged(loss: float, epoch: int, sums: Sums, rates: Mapping[str, float]) -> DivergedError:
+    return DivergedError(
+        f"the training loss is {loss} since step {sums.diverged_at} of epoch {epoch} at learning "
+        f"rates {rates['backbone']:.3g} (backbone) and {rates['head']:.3g} (head)"
     )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.train.checkpoint import save_whole
 from bench.train.metrics import Evaluation
 
 FILE = "last.pt"
@@ -43,6 +42,7 @@ class TrainState:
         correct: how many of them were predicted right.
         diverged_at: the first of these batches whose loss was not finite, from 1; none: no one.
         epoch_seconds: that these batches took.
+        saving_seconds: that the training has waited for its files so far.
     """
 
     epochs: list[dict[str, float]] = attrs.field(factory=list)
@@ -58,6 +58,7 @@ class TrainState:
     correct: int = 0
     diverged_at: int | None = None
     epoch_seconds: float = 0.0
+    saving_seconds: float = 0.0
 
     @property
     def epoch(self) -> int:
@@ -75,6 +76,12 @@ class TrainState:
         if not self.epochs:
             return 0.0
         return self.epochs[-1]["train_seconds"] + self.epochs[-1]["valid_seconds"]
+
+    def count(self, images: int) -> None:
+        """One more batch, of so many images, was trained on."""
+        self.batches += 1
+        self.seen += images
+        self.steps += 1
 
     def end_epoch(self, seconds: float) -> None:
         """The epoch at hand is whole; ``seconds`` of the training are over."""
@@ -103,29 +110,30 @@ class Trained:
     device: torch.device
 
 
-def save_state(path: Path, state: TrainState, trained: Trained, about: Mapping[str, Any]) -> None:
-    """Replace ``last.pt`` in one step, once the disk has the new one.
+def capture(
+    state: TrainState,
+    trained: Trained,
+    about: Mapping[str, Any],
+    model: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What ``last.pt`` is to hold; its tensors are those that the training goes on changing.
 
     Args:
-        path: the file.
         state: how far the training is.
         trained: what it changes.
         about: plain values that must be the same when it goes on.
-
-    Raises:
-        OSError: it cannot be written; the previous one is as it was.
+        model: its weights by name, where they are not to be asked for.
     """
-    content = {
+    return {
         "version": VERSION,
         "about": dict(about),
         "state": attrs.asdict(state),
-        "model": trained.model.state_dict(),
+        "model": trained.model.state_dict() if model is None else model,
         "optimizer": trained.optimizer.state_dict(),
         "scheduler": trained.scheduler.state_dict(),
         "scaler": trained.scaler.state_dict(),
         "random": random_states(trained.device),
     }
-    save_whole(content, path)
 
 
 def load_state(path: Path, trained: Trained, about: Mapping[str, Any]) -> TrainState:

@@ -39,6 +39,11 @@ class Sums:
         self._correct += (logits.argmax(1) == labels).sum()
         self._diverged.clamp_(max=torch.where(loss.isfinite(), NEVER, step))
 
+    def into(self, state: TrainState) -> None:
+        """Put them where the epoch can be gone on with from; waits for the device."""
+        state.loss_sum, state.correct = self.loss, self.correct
+        state.diverged_at = self.diverged_at
+
     @property
     def loss(self) -> float:
         """Sum over the images; waits for the device."""

@@ -15,7 +15,8 @@ import numpy as np
 from bench.stats.accuracy import AccuracyDifference, compare_one_run, wilson
 from bench.stats.multiple import ALPHA
 from experiments.calibration import figures, seeds_and_families
-from experiments.calibration.common import Record, Row, exact, head, percent, rate
+from experiments.calibration.common import exact, head, percent, rate
+from experiments.record import Record, Row
 
 NAME = "accuracy_intervals"
 SEED = 20241

@@ -23,7 +23,8 @@ from bench.stats.timing import (
     noise_floor,
 )
 from bench.timing_process import TimingProcess, measure_together
-from experiments.calibration.common import Record, Row, head
+from experiments.calibration.common import head
+from experiments.record import Record, Row
 
 NAME = "agreement"
 MODELS = ("ResNet18", "MobileNetV3_Small")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from experiments.calibration.common import Record, Row, head
+from experiments.calibration.common import head
+from experiments.record import Record, Row
 
 if TYPE_CHECKING:
     from torch import nn

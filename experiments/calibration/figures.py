@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.results.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
 from bench.stats.accuracy import clopper_pearson
-from experiments.calibration.common import Record
+from experiments.record import Record
 
 COLOURS = (ORANGE, BLUE, GREEN)
 

@@ -16,7 +16,8 @@ from bench.plan import plan_session
 from bench.session import CONTROL, Session
 from bench.stats.multiple import holm
 from bench.stats.timing import compare_speeds, declare, noise_floor
-from experiments.calibration.common import Record, Row, head, rate
+from experiments.calibration.common import head, rate
+from experiments.record import Record, Row
 
 NAME = "repeatability"
 ROUNDS = 6

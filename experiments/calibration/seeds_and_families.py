@@ -13,7 +13,8 @@ from bench.stats.accuracy import compare_one_run, compare_runs
 from bench.stats.multiple import ALPHA, holm
 from bench.stats.timing import compare_speeds
 from experiments.calibration import machine
-from experiments.calibration.common import Record, Row, rate
+from experiments.calibration.common import rate
+from experiments.record import Record, Row
 
 SEEDS = (3, 5)
 POOL = 10

@@ -26,7 +26,8 @@ from bench.session import CONTROL, Session
 from bench.stats.multiple import holm
 from bench.stats.timing import compare_speeds, declare, noise_floor
 from experiments.calibration.blocks import BLOCKS, EXTRA_BLOCKS
-from experiments.calibration.common import Record, Row, head, rate
+from experiments.calibration.common import head, rate
+from experiments.record import Record, Row
 
 NAME = "sessions"
 RESUMES = True

@@ -15,7 +15,8 @@ import numpy as np
 from bench.stats.multiple import holm
 from bench.stats.timing import Ratio, compare_speeds, declare, locate, noise_floor
 from experiments.calibration import figures, machine
-from experiments.calibration.common import Record, Row, head, rate
+from experiments.calibration.common import head, rate
+from experiments.record import Record, Row
 
 NAME = "simulated_sessions"
 SEED = 20240

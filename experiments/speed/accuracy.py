@@ -24,8 +24,9 @@ from bench.errors import BenchError
 from bench.presets import ENVIRONMENT_PREFIX
 from bench.train.engine import fit
 from bench.train.metrics import evaluate
+from experiments.record import Record, Row, trace
 from experiments.speed import figures, ours, plain_pipeline
-from experiments.speed.common import Record, Row, head, trace
+from experiments.speed.common import head
 from experiments.speed.pictures import pictures
 
 NAME = "accuracy"

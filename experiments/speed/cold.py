@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.speed.common import Record, Row, head, speed_row, trace
+from experiments.record import Record, Row, trace
+from experiments.speed.common import head, speed_row
 from experiments.speed.pictures import pictures
 from experiments.speed.pipes import Worker
 from experiments.speed.race import OURS, SETTINGS, TIMM

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 from bench.measure.environment import others_load, usable_cores
 from bench.stats.timing import Ratio, compare_speeds
-from experiments.calibration import common
-from experiments.calibration.common import Record, Row
-
-__all__ = ["Record", "Row", "device", "head", "ratio_of", "ratio_text", "speed_row", "trace"]
+from experiments import record
+from experiments.record import Record, Row
 
 PACKAGES = ("torch", "torchvision", "timm", "opencv-python-headless", "numpy", "pillow")
 
@@ -28,30 +24,15 @@ def head(
         parameters: what was chosen, as JSON types.
         seed: of the random numbers; None where each process has its own.
     """
-    arguments = sys.argv[1:] if "speed" in sys.argv[0] else [name]
-    found = common.head(name, quick, seed, parameters, tuple(filter(_installed, PACKAGES)))
-    found["command"] = " ".join(["python -m experiments.speed", *arguments])
-    found["machine"] = {**found["machine"], "cores": usable_cores(), "load_before": others_load()}
+    found = record.head("speed", name, quick, seed, parameters, PACKAGES)
+    found["machine"] |= {"cores": usable_cores(), "load_before": others_load()}
     return found
 
 
-def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def device(record: Record) -> str:
+def device(found: Record) -> str:
     """``AMD EPYC, 2 cores, float32``: what the captions of figures say."""
-    machine = record["machine"]
+    machine = found["machine"]
     return f"{machine['cpu_model']}, {machine['cores']} cores, float32"
-
-
-def trace(line: str) -> None:
-    """Say on standard error how far an experiment is."""
-    print(line, file=sys.stderr, flush=True)
 
 
 # --- ratios ----------------------------------------------------------------------------------

@@ -139,6 +139,8 @@ def _fit(
             progress=gate,  # type: ignore[arg-type]
             best_path=Path(folder) / "best_model.pt",
             about={},
+            # Nothing may run beside the next contender.
+            write_behind=False,
             **how,
         )
 

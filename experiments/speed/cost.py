@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.record import Record, Row, trace
 from experiments.speed import figures
 from experiments.speed.commands import Done, epoch_seconds, run_bench
-from experiments.speed.common import Record, Row, head, trace
+from experiments.speed.common import head
 from experiments.speed.pictures import pictures
 
 NAME = "cost"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
-from experiments.speed.common import Record, device, ratio_of
+from experiments.record import Record
+from experiments.speed.common import device, ratio_of
 from experiments.speed.race import BEST, FIXED, FIXED_TOO, OURS, OURS_TOO, TIMM, steady
 
 COLOURS = {OURS: BLUE, OURS_TOO: BLUE, FIXED: GREY, FIXED_TOO: GREY, TIMM: ORANGE, BEST: GREEN}

@@ -25,7 +25,7 @@ from bench.measure.memory import keep_freed_memory
 from bench.presets import Resolved
 from bench.runs import Run
 from bench.setup import Setup, set_up
-from bench.single import Sweep
+from bench.shared import Sweep
 
 CLASSES = 10
 DEVICE = torch.device("cpu")

@@ -6,7 +6,8 @@ import contextlib
 from typing import Any
 
 from bench.stats.timing import locate
-from experiments.speed.common import Record, Row, head, trace
+from experiments.record import Record, Row, trace
+from experiments.speed.common import head
 from experiments.speed.pictures import pictures
 from experiments.speed.pipes import Worker
 

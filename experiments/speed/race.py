@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import json
 import random
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,8 @@ from typing import Any
 import attrs
 
 from bench.errors import BenchError
-from experiments.speed.common import trace
+from bench.results import write_json
+from experiments.record import trace
 from experiments.speed.pipes import Worker
 
 OURS, FIXED, TIMM, BEST = "ours", "fixed batch", "timm", "timm, best settings"
@@ -38,6 +41,38 @@ class Entry:
     images: int
 
 
+class Kept:
+    """What a race has so far, in a file: a process that is killed costs one repetition, not hours.
+
+    Args:
+        path: the file; none: nothing is kept.
+        record: its head says what is raced; what was kept of another race is not taken.
+    """
+
+    def __init__(self, path: Path | None, record: Mapping[str, Any]) -> None:
+        self._path = path
+        self._about = {
+            key: record[key] for key in ("experiment", "quick", "parameters", "versions")
+        }
+        # As it will be read.
+        self._about = json.loads(json.dumps(self._about))
+        self._found: dict[str, Any] = {}
+        if path is not None and path.exists():
+            content = json.loads(path.read_text("utf8"))
+            if content["about"] == self._about:
+                self._found = content["found"]
+
+    def begun(self, variant: str) -> dict[str, Any] | None:
+        """What there is of a variant."""
+        return self._found.get(variant)
+
+    def keep(self, found: Mapping[str, Any]) -> None:
+        """One more repetition of a variant is done."""
+        self._found[found["variant"]] = found
+        if self._path is not None:
+            write_json(self._path, {"about": self._about, "found": self._found})
+
+
 def race(
     entry: Entry,
     contenders: Sequence[str],
@@ -47,6 +82,7 @@ def race(
     repetitions: int,
     steady_epochs: int,
     threads: int | None,
+    kept: Kept | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Train by each contender, in fresh processes at each repetition: one sample is one process.
@@ -62,6 +98,7 @@ def race(
         repetitions: processes of each contender.
         steady_epochs: after the cold one.
         threads: of PyTorch; none: one for each core.
+        kept: where repetitions are kept, and found again; none: nowhere.
         seed: of the order.
 
     Returns:
@@ -77,16 +114,21 @@ def race(
         "data_dir": str(data_dir),
         "options": {"threads": threads},
     }
-    chance = random.Random(seed)
-    found: dict[str, Any] = {
+    found: dict[str, Any] = (kept and kept.begun(entry.variant)) or {
         **attrs.asdict(entry),
         "memory_format": "channels_last",
         "seconds": {name: [] for name in contenders},
         "faults": {name: [] for name in contenders},
         "order": [],
     }
-    for number in range(repetitions):
+    for number in range(len(found["seconds"][contenders[0]]), repetitions):
+        # A race that goes on draws the orders that it would have drawn.
+        chance = random.Random(f"{seed}-{number}")
+        # What breaks off is not in what is kept.
+        found = copy.deepcopy(found)
         _repeat(entry, contenders, job, found, steady_epochs, chance)
+        if kept is not None:
+            kept.keep(found)
         trace(f"{entry.variant}: repetition {number + 1} of {repetitions}")
     return found
 

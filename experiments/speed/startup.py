@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.costs import STEADY
+from experiments.record import Record, Row
 from experiments.speed.commands import (
     import_seconds,
     missing_imports,
     run_bench,
     time_python,
 )
-from experiments.speed.common import Record, Row, head
+from experiments.speed.common import head
 from experiments.speed.pictures import pictures
 
 NAME = "startup"

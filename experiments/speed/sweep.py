@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from experiments.record import Record, Row, trace
 from experiments.speed.commands import epoch_seconds, import_seconds, run_bench
-from experiments.speed.common import Record, Row, head, trace
+from experiments.speed.common import head
 from experiments.speed.pictures import pictures
 from experiments.speed.pipes import Worker
 from experiments.speed.race import FIXED

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -342,3 +343,18 @@ def test_real_photographs_are_the_same_coarse_and_full(rice3: Path) -> None:
             assert abs(difference.mean()) < 0.2
     assert max(apart) < 3
     assert np.mean(apart) < 1
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "make", [make_pipe, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()]
+)
+def test_what_never_comes_to_an_end_is_not_opened(tmp_path: Path, make) -> None:
+    path = tmp_path / "x.jpg"
+    make(path)
+    for read in (load_rgb, lambda one: load_square(one, 32)):
+        with pytest.raises(UnreadableImage, match="not a regular file"):
+            read(path)

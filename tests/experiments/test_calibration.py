@@ -16,10 +16,9 @@ from experiments.calibration import (
     machine,
     sessions,
     simulated_sessions,
-    table,
 )
-from experiments.calibration.__main__ import main
 from experiments.calibration.common import rate
+from experiments.calibration.table import SUITE
 
 # --- the simulated machine -------------------------------------------------------------------
 
@@ -107,7 +106,7 @@ def test_rates_carry_their_exact_interval() -> None:
 @pytest.mark.slow
 def test_quick_runs_are_recorded_and_rendered(tmp_path: Path) -> None:
     names = ["simulated_sessions", "accuracy_intervals"]
-    main([*names, "--quick", "--out", str(tmp_path)])
+    SUITE.main([*names, "--quick", "--out", str(tmp_path)])
     text = (tmp_path / "README.md").read_text(encoding="utf8")
     for name in names:
         record = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf8"))
@@ -125,7 +124,7 @@ def test_quick_runs_are_recorded_and_rendered(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_counting_names_every_remainder(tmp_path: Path) -> None:
-    assert main(["counting", "--quick", "--out", str(tmp_path)]) == 0
+    assert SUITE.main(["counting", "--quick", "--out", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "counting.json").read_text(encoding="utf8"))
     plain, hybrid = record["outcome"]
     assert (plain["bot_linear"], hybrid["bot_linear"]["feature_map"]) == (None, [512, 7, 7])
@@ -156,7 +155,7 @@ def test_a_bar_that_is_not_met_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flop_counter: float, met: bool
 ) -> None:
     (tmp_path / "counting.json").write_text(json.dumps(counted(flop_counter)), encoding="utf8")
-    assert main(["--table", "--out", str(tmp_path)]) == (0 if met else 1)
+    assert SUITE.main(["--table", "--out", str(tmp_path)]) == (0 if met else 1)
     text = (tmp_path / "README.md").read_text(encoding="utf8")
     assert ("**NO** |" in text) is not met
     assert ("Not met:" in text) is not met
@@ -198,23 +197,23 @@ def test_bars_of_simulated_sessions(
 
 
 def test_an_unknown_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["countng", "--out", str(tmp_path)]) == 2
+    assert SUITE.main(["countng", "--out", str(tmp_path)]) == 2
     assert "no experiment 'countng': choose from simulated_sessions" in capsys.readouterr().err
 
 
 def test_the_table_of_no_records(tmp_path: Path) -> None:
-    path, rows = table.render(tmp_path)
+    path, rows = SUITE.render(tmp_path)
     assert rows == []
     assert "0 of 0 bars met" in path.read_text(encoding="utf8")
 
 
 def test_experiments_without_a_record_are_named(tmp_path: Path) -> None:
-    path, _ = table.render(tmp_path)
+    path, _ = SUITE.render(tmp_path)
     assert "No record of simulated_sessions, accuracy_intervals" in path.read_text(encoding="utf8")
     committed = Path(__file__).parents[2] / "reports" / "calibration"
-    have = {record["experiment"] for record in table.load(committed)}
+    have = {record["experiment"] for record in SUITE.load(committed)}
     text = (committed / "README.md").read_text(encoding="utf8")
-    assert ("No record of" in text) == (have != set(table.EXPERIMENTS))
+    assert ("No record of" in text) == (have != set(SUITE.experiments))
 
 
 def test_sessions_go_on_where_they_were_broken_off(

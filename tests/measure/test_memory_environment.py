@@ -228,18 +228,32 @@ def test_load_stays_between_0_and_1_and_may_be_unknown(played: Machine, monkeypa
     assert meter.stop() is None
 
 
-def test_others_load_reaches_back_to_the_last_call_and_sleeps_what_is_missing(
+def test_others_load_reaches_back_to_the_last_call_and_repeats_it_soon_after(
     played: Machine, monkeypatch
 ) -> None:
     slept = []
     monkeypatch.setattr(env.time, "sleep", slept.append)
     monkeypatch.setattr(env, "_since_last", env.LoadMeter())
+    monkeypatch.setattr(env, "_found_last", None)
     env._since_last.start()
     played.now, played.user = 10.0, 8.0
     assert env.others_load() == pytest.approx(8 / 40)
     played.now = 10.1
+    assert env.others_load(0.3) == pytest.approx(8 / 40)
+    played.now = 20.0
     assert env.others_load(0.3) == 0.0
-    assert slept == [0.0, pytest.approx(0.2)]
+    assert slept == []
+
+
+def test_the_first_call_sleeps_for_what_is_missing(played: Machine, monkeypatch) -> None:
+    slept = []
+    monkeypatch.setattr(env.time, "sleep", slept.append)
+    monkeypatch.setattr(env, "_since_last", env.LoadMeter())
+    monkeypatch.setattr(env, "_found_last", None)
+    env._since_last.start()
+    played.now = 0.1
+    env.others_load(0.3)
+    assert slept == [pytest.approx(0.2)]
 
 
 def test_a_childs_work_is_this_process_own() -> None:

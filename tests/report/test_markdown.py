@@ -72,3 +72,9 @@ def test_csv_round_trip_with_raw_rows(tmp_path):
 def test_an_empty_table_says_so():
     text = section(Table("t", "Failed runs", "", ["a"], [], csv=False))
     assert text == "### Failed runs\n\nNone."
+
+
+def test_marks_that_turn_the_direction_are_named():
+    assert escape("a\u202egnp.exe\u202c") == "a(U+202E)gnp.exe(U+202C)"
+    # Letters that are written from right to left are left alone.
+    assert escape("\u0634\u0644\u062a\u0648\u0643") == "\u0634\u0644\u062a\u0648\u0643"

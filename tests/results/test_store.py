@@ -12,6 +12,7 @@ from bench.results import (
     latest_sweep,
     load_records,
     new_run_folder,
+    tidy,
     to_frame,
     write_json,
     write_record,
@@ -151,6 +152,29 @@ def test_a_folder_is_never_there_without_its_record(tmp_path: Path, monkeypatch)
     with pytest.raises(OSError, match="No space left"):
         new_run_folder(tmp_path, "ResNet18", NOON, record())
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_what_a_killed_sweep_has_half_made_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    mine, other = record(), record(sweep={"id": "another"})
+    sweep = mine["sweep"]["id"]
+    keep(tmp_path, "a", mine)
+    keep(tmp_path, "b", other)
+    for folder in ("a", "b"):
+        for name in ("last.pt.part", ".run.json.7.part", "last.pt"):
+            (tmp_path / folder / name).touch()
+    for name in (f".new-{sweep}-x1", ".new-another-x2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".run.json.7.part").touch()
+    for name in (f".sweep-{sweep}.json.7.part", ".sweep-another.json.7.part"):
+        (tmp_path / name).touch()
+    tidy(tmp_path, sweep)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {
+        "a", "a/run.json",  # it is complete: nothing goes on from it
+        "b", "b/run.json", "b/last.pt", "b/last.pt.part", "b/.run.json.7.part",
+        ".new-another-x2", ".new-another-x2/.run.json.7.part", ".sweep-another.json.7.part",
+    }  # fmt: skip
+    tidy(tmp_path / "none", sweep)
 
 
 def test_missing_folders_and_runs(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -88,9 +90,33 @@ def test_it_gives_up_where_parts_would_be_single_images() -> None:
         asked.append(parts)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
+    accumulation = Accumulation(notes=["of another one"])
     with pytest.raises(torch.OutOfMemoryError):
-        Accumulation().run(step, 8, of="Tiny", clear=lambda: None)
+        accumulation.run(step, 8, of="Tiny", clear=lambda: None)
     assert asked == [1, 2, 4]
+    # What fits in no parts must not divide the batches of those that come after it.
+    assert accumulation.parts == 1
+    assert accumulation.notes == ["of another one"]
+
+
+def test_processes_that_train_at_once_tell_each_other(tmp_path: Path) -> None:
+    def step(parts: int) -> int:
+        if parts < 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return parts
+
+    one, other = (Accumulation(shared=tmp_path / "parts") for _ in range(2))
+    other.look()
+    assert other.parts == 1
+    one.run(step, 16, of="Tiny", clear=lambda: None)
+    other.look()
+    assert other.parts == 4
+    assert other.notes == [
+        "another run did not fit in memory: each batch is trained in 4 parts (gradient "
+        "accumulation)"
+    ]
+    other.look()
+    assert len(other.notes) == 1
 
 
 def test_other_errors_are_not_about_memory() -> None:

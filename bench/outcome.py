@@ -1,0 +1,95 @@
+"""What a training leaves: in its record, and in the files that the guide promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.measure.memory import PeakMemory
+from bench.measure.throughput import device_name
+from bench.results import write_json
+from bench.results.plot import training_plot
+from bench.setup import Setup
+from bench.shared import Sweep
+from bench.train.engine import TrainResult
+
+
+def count_costs(sweep: Sweep, result: TrainResult) -> None:
+    """Training and validation; what the first batch took beyond a steady one apart."""
+    for label in ("first batch", "saving", "training", "validation"):
+        # The epochs before the run was broken off are in the result too.
+        sweep.costs.seconds.pop(label, None)
+    training, first = sum(row["train_seconds"] for row in result.epochs), 0.0
+    if result.steps > 1:
+        steady = (training - result.first_batch_seconds) / (result.steps - 1)
+        first = max(0.0, result.first_batch_seconds - steady)
+    sweep.costs.add("first batch", first)
+    sweep.costs.add("saving", result.saving_seconds)
+    sweep.costs.add("training", training - first)
+    sweep.costs.add("validation", sum(row["valid_seconds"] for row in result.epochs))
+
+
+def training_record(
+    sweep: Sweep, result: TrainResult, initial: str, memory: PeakMemory, setup: Setup
+) -> dict[str, Any]:
+    """The ``training`` of a record."""
+    config, loader, facts = sweep.config, setup.loaders["train"], setup.as_record()
+    peak = memory.peak_mb()
+    seconds = sum(row["train_seconds"] for row in result.epochs)
+    return {
+        "device": sweep.device.type,
+        "device_name": device_name(sweep.device),
+        "amp": result.amp,
+        "epochs_run": len(result.epochs),
+        "best_epoch": result.best_epoch,
+        "best_macro_f1": result.best.macro_f1,
+        "stopped_early": result.stopped_early,
+        "seconds": result.seconds,
+        "peak_memory_mb": peak,
+        "peak_memory_kind": memory.kind,
+        # Features that another variant has computed are read, not trained on: no speed of this one.
+        "images_per_s": None
+        if (facts["features"] or {}).get("train_batches_read")
+        else len(loader.dataset) * len(result.epochs) / seconds,
+        "steps_per_epoch": len(loader),
+        "attention_lr": config.head_lr if config.attention_lr == "head" else config.base_lr,
+        "initial_weights": initial,
+        "frozen_backbone": config.freeze_backbone,
+        "accumulation_parts": sweep.accumulation.parts,
+        "setup": facts,
+        "epochs": result.epochs,
+    }
+
+
+def write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> None:
+    """The files that the guide promises: metrics.json, history.json, training_plot.png."""
+    training, best = record["training"], record["validation"]
+    if training is None:
+        raise BenchError("the training left no result")
+    row = training["epochs"][training["best_epoch"] - 1]
+    fps = _guide_fps(record["timing"], sweep.device.type, sweep.config.image_size)
+    record["metrics"] = {
+        "valid_acc": best["accuracy"],
+        "valid_loss": best["loss"],
+        "train_acc": row["train_acc"],
+        "train_loss": row["train_loss"],
+        "best_epoch": training["best_epoch"],
+        "fps": fps,
+    }
+    write_json(folder / "metrics.json", record["metrics"])
+    if sweep.config.save_history:
+        write_json(folder / "history.json", training["epochs"])
+    training_plot(training["epochs"], folder / "training_plot.png", record["variant"]["name"])
+
+
+def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> float | None:
+    """Images/s of the model alone at the timing batch and the run's size, with all threads."""
+    found = [
+        case
+        for case in timing
+        if (case["device"], case["clock"], case["regime"]) == (device, "model", "throughput")
+        and case["image_size"] == image_size
+        and case["mode"] == "eager"
+    ]
+    return max(found, key=lambda case: case["threads"])["images_per_s"] if found else None

@@ -1,0 +1,65 @@
+"""What all variants of a sweep share at one seed and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+
+from bench.config import RunConfig
+from bench.costs import Costs
+from bench.data.cache import DecodedImages
+from bench.data.parts import Parts
+from bench.estimate import StepRates
+from bench.presets import Resolved
+from bench.runs import Run
+from bench.session import Timed
+from bench.stopping import Stopper
+from bench.train.accumulation import Accumulation
+from bench.train.feature_store import FeatureStore
+
+
+@attrs.frozen(kw_only=True)
+class Sweep:
+    """What all variants of a sweep share at one seed and fold.
+
+    Attributes:
+        run: seed, fold and images.
+        data: the ``data`` of the record.
+        images: their pixels.
+        timed: the timing session of the sweep, or none.
+        rates: speeds of the variants' steps, as far as they are known.
+        features: what a frozen backbone computed for other variants, or none.
+        needed_later: variants after which others of the same backbone come.
+        costs: where the seconds of the run at hand go.
+        stopper: says whether to stop before the end.
+        accumulation: divides batches that do not fit in memory, the same for all.
+    """
+
+    id: str
+    command: str
+    resolved: Resolved
+    device: torch.device
+    run: Run
+    data: dict[str, Any]
+    images: DecodedImages
+    timed: Timed | None
+    stream: Any
+    rates: Mapping[str, StepRates] = attrs.field(factory=dict)
+    features: FeatureStore | None = None
+    needed_later: frozenset[str] = frozenset()
+    costs: Costs = attrs.field(factory=Costs)
+    stopper: Stopper = attrs.field(factory=Stopper)
+    accumulation: Accumulation = attrs.field(factory=Accumulation)
+
+    @property
+    def config(self) -> RunConfig:
+        """The options, with this run's seed."""
+        return attrs.evolve(self.resolved.config, seed=self.run.seed)
+
+    @property
+    def parts(self) -> Parts:
+        """The images of this run."""
+        return self.run.parts
