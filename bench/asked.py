@@ -49,6 +49,10 @@ def asked_sweep(
             :func:`bench.journal.find`; something is asked for that the sweep was not begun with.
     """
     given = resolved_options(parsed)
+    # Before the imports, which take seconds; the index looks more closely.
+    folder = given.config.data_dir
+    if folder is not None and not folder.exists():
+        raise BenchError(f"no such data folder: {folder}: give --data-dir an existing folder")
     if parsed.resume is None:
         return chosen_variants(parsed), given, None
     from bench.journal import find, moved

@@ -16,7 +16,7 @@ from torch import nn
 import variants
 from bench.config import RunConfig
 from bench.errors import BenchError
-from variants.model import build_model
+from variants.model import AttentiveClassifier, build_model
 
 REFERENCE_CLASSES = 1000
 
@@ -111,12 +111,47 @@ def _count(
             complexity.count_parameters(attention) if isinstance(attention, nn.Module) else None
         ),
         "size_mb": complexity.size_mb(model),
-        "macs": [complexity.count_macs(model, size) for size in image_sizes],
+        "macs": [_macs(model, variant, num_classes, size) for size in image_sizes],
         "gate_resnet18_gmacs": counter_gate(),
     }
     # Last: the model gets another head.
     wide = _with_classes(model, variant, REFERENCE_CLASSES, config)
     return {**counts, "parameters_1000_classes": complexity.count_parameters(wide)}
+
+
+# Backbones counted in this process, each with the shape of its last feature map.
+_plain: dict[tuple[Any, ...], tuple[Any, torch.Size]] = {}
+
+
+def _macs(
+    model: nn.Module, variant: variants.Variant, num_classes: int, image_size: int
+) -> dict[str, Any]:
+    """As :func:`bench.measure.complexity.count_macs`.
+
+    What variants of one backbone share is counted once: the plain backbone with its head, to which
+    the attention's count on the last feature map is added. It is the count of the whole, operator
+    by operator, which the tests see to for every variant.
+    """
+    from bench.measure import complexity
+
+    if type(model) is not AttentiveClassifier:
+        return complexity.count_macs(model, image_size)
+    key = tag(variant), num_classes, image_size
+    if key not in _plain:
+        plain = AttentiveClassifier(model.backbone)
+        shapes: list[torch.Size] = []
+
+        def note(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            shapes.append(output.shape)
+            hook.remove()  # a counter that traces would find the hook's work in its trace
+
+        hook = plain.attention.register_forward_hook(note)
+        counted = complexity.count_operators(plain, (1, 3, image_size, image_size))
+        _plain[key] = counted, shapes[0]
+    counted, shape = _plain[key]
+    if len(model.attention):
+        counted += complexity.count_operators(model.attention, tuple(map(int, shape)))
+    return counted.as_macs(image_size)
 
 
 def _with_classes(

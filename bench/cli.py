@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
 from bench.parsers import EPILOG, Parser, add_training, make_parser
+from bench.spinning import sleep_soon
 
 # What a user can mend, and what no program can go on after.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -43,6 +44,7 @@ def main_single(variant: str, argv: Sequence[str] | None = None) -> int:
 def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str) -> int:
     try:
         parsed = make().parse_args(arguments)
+        sleep_soon()
         if parsed.command != "list":  # which imports none of them, and is to answer at once
             _quieten_libraries()
         from bench import commands

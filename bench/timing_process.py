@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.measure.cases import EAGER
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
+from bench.spinning import without
 
 START_S = 300.0
 ANSWER_S = 600.0
@@ -56,7 +57,7 @@ class TimingProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, **ALLOCATOR_ENVIRONMENT, "PYTHONPATH": path},
+                env={**without(os.environ), **ALLOCATOR_ENVIRONMENT, "PYTHONPATH": path},
             )
         self._say(json.dumps(job))
 

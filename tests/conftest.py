@@ -38,6 +38,9 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> 
     cache = tmp_path_factory.mktemp("cache", numbered=True)
     monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # What a command sets for its process goes with the test.
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
 
 
 @pytest.fixture

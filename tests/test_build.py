@@ -10,6 +10,7 @@ import variants
 from bench import build
 from bench.config import RunConfig
 from bench.errors import BenchError
+from variants.model import build_model
 
 
 @pytest.mark.parametrize(
@@ -58,11 +59,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from bench.measure import complexity
 
     sizes: list[int] = []
-    real = complexity.count_macs
+    real = complexity.count_operators
     monkeypatch.setattr(build, "_counted", {})
+    monkeypatch.setattr(build, "_plain", {})
     monkeypatch.setattr(build, "counter_gate", lambda: 1.8186)
     monkeypatch.setattr(
-        complexity, "count_macs", lambda model, size: sizes.append(size) or real(model, size)
+        complexity,
+        "count_operators",
+        lambda model, shape: sizes.append(shape[-1]) or real(model, shape),
     )
     return sizes
 
@@ -95,6 +99,23 @@ def test_what_a_count_depends_on_is_counted_anew(counted: list[int]) -> None:
     assert len(counted) == 5
     numbers = {(one["parameters"], one["macs"][0]["gmacs"]) for one in found}
     assert len(numbers) == 5
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_backbone_and_attention_add_up_to_the_whole(name: str, monkeypatch) -> None:
+    from bench.measure.complexity import count_macs
+
+    monkeypatch.setattr(build, "_plain", {})
+    variant = variants.get(name)
+    whole = count_macs(build_model(variant, num_classes=3), 64)
+    for _ in range(2):  # counted, and found again
+        assert build._macs(build_model(variant, num_classes=3), variant, 3, 64) == whole
+
+
+def test_the_variants_of_one_backbone_are_counted_with_it_once(counted: list[int]) -> None:
+    for attention in ((), (variants.CoordinateAttention(reduction=32),)):
+        build.count(tiny(attention=attention), 3, RunConfig(), [64])
+    assert counted == [64, 2]
 
 
 def test_a_count_that_failed_is_not_kept(counted: list[int], monkeypatch) -> None:

@@ -233,12 +233,18 @@ def _group_lines(title: str, what: str, groups: Sequence[DuplicateGroup], sign: 
         + (f" [classes: {_plain(', '.join(group.classes))}]" if len(group.classes) > 1 else "")
         for group in groups
     ]
+    parts = len(across_parts(groups))
+    mend = " (--dedup group keeps them together, where the split is made here)" if parts else ""
     return [
-        f"{title:<12} {counts['groups']} groups of {what}: {counts['files']} files, "
-        f"{counts['redundant_files']} redundant; {len(across_parts(groups))} groups across parts, "
+        f"{title:<12} {_groups_text(counts['groups'])} of {what}: {counts['files']} files, "
+        f"{counts['redundant_files']} redundant; {_groups_text(parts)} across parts{mend}, "
         f"{len(across_classes(groups))} across classes",
         *_cut(lines),
     ]
+
+
+def _groups_text(count: int) -> str:
+    return f"{count} group" if count == 1 else f"{count} groups"
 
 
 def _cut(lines: list[str]) -> list[str]:

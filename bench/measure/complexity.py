@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +30,45 @@ def size_mb(model: nn.Module) -> float:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What each counter found in one forward pass, by operator.
+
+    Attributes:
+        fvcore: multiply-adds (what fvcore calls flops).
+        flop_counter: ``FlopCounterMode``'s flops: two for a multiply-add.
+        skipped: calls that fvcore does not count.
+    """
+
+    fvcore: Counter[str]
+    flop_counter: Counter[str]
+    skipped: Counter[str]
+
+    def __add__(self, other: Counted) -> Counted:
+        """Of two models, one after the other."""
+        return Counted(
+            self.fvcore + other.fvcore,
+            self.flop_counter + other.flop_counter,
+            self.skipped + other.skipped,
+        )
+
+    def as_macs(self, image_size: int) -> dict[str, Any]:
+        """As :func:`count_macs`."""
+        matrix = sum(n for name, n in self.fvcore.items() if name in MATRIX_OPERATORS)
+        return {
+            "image_size": image_size,
+            "gmacs": self.fvcore.total() / 1e9,
+            "gmacs_flop_counter": self.flop_counter.total() / 2e9,
+            "gmacs_matrix": matrix / 1e9,
+            "fvcore_by_operator": {name: n / 1e9 for name, n in self.fvcore.items()},
+            "flop_counter_by_operator": {name: n / 2e9 for name, n in self.flop_counter.items()},
+            "uncounted_fvcore": dict(self.skipped),
+            "uncounted_flop_counter": {
+                name: n / 1e9 for name, n in self.fvcore.items() if name not in MATRIX_OPERATORS
+            },
+        }
+
+
 def count_macs(model: nn.Module, image_size: int) -> dict[str, Any]:
     """Multiply-adds of one image in eval mode, in units of 10⁹.
 
@@ -36,39 +77,40 @@ def count_macs(model: nn.Module, image_size: int) -> dict[str, Any]:
     convolution work only; ``gmacs_matrix`` is fvcore's part for the same work. What a counter
     skipped is listed with its number of calls.
 
-    The model computes one image for each counter, with one thread: so little work gains nothing
-    from more, and on a busy machine threads that wait for one another take a hundred times as long.
-
     Args:
         model: takes (1, 3, S, S) float images.
         image_size: S in pixels.
     """
+    return count_operators(model, (1, 3, image_size, image_size)).as_macs(image_size)
+
+
+def count_operators(model: nn.Module, shape: Sequence[int]) -> Counted:
+    """Count a forward pass in eval mode.
+
+    The model computes it once for each counter, with one thread: so little work gains nothing from
+    more, and on a busy machine threads that wait for one another take a hundred times as long.
+
+    Args:
+        model: takes one float tensor.
+        shape: of the tensor.
+    """
     was_training = model.training
     model.eval()
-    image = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
+    weight = next(model.parameters(), None)
+    inputs = torch.zeros(*shape, device="cpu" if weight is None else weight.device)
     try:
         with _one_thread():
             with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-                model(image)
-            by_operator, skipped = _fvcore(model, image)
+                model(inputs)
+            by_operator, skipped = _fvcore(model, inputs)
     finally:
         model.train(was_training)
-    matrix = sum(n for name, n in by_operator.items() if name in MATRIX_OPERATORS)
-    by_flop_counter = {
-        str(operator): flops / 2 for operator, flops in counter.get_flop_counts()["Global"].items()
-    }
-    return {
-        "image_size": image_size,
-        "gmacs": sum(by_operator.values()) / 1e9,
-        "gmacs_flop_counter": counter.get_total_flops() / 2e9,
-        "gmacs_matrix": matrix / 1e9,
-        "fvcore_by_operator": {name: n / 1e9 for name, n in by_operator.items()},
-        "flop_counter_by_operator": {name: n / 1e9 for name, n in by_flop_counter.items()},
-        "uncounted_fvcore": skipped,
-        "uncounted_flop_counter": {
-            name: n / 1e9 for name, n in by_operator.items() if name not in MATRIX_OPERATORS
-        },
-    }
+    flops = counter.get_flop_counts()["Global"]
+    return Counted(
+        Counter(by_operator),
+        Counter({str(operator): int(n) for operator, n in flops.items()}),
+        Counter(skipped),
+    )
 
 
 @contextmanager
@@ -99,7 +141,7 @@ class _Whole(nn.Module):
         return self.__dict__["model"].state_dict(*arguments, **keywords)
 
 
-def _fvcore(model: nn.Module, image: torch.Tensor) -> tuple[Mapping[str, float], dict[str, int]]:
+def _fvcore(model: nn.Module, image: torch.Tensor) -> tuple[dict[str, int], dict[str, int]]:
     logger = logging.getLogger("fvcore.nn.jit_analysis")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -109,7 +151,7 @@ def _fvcore(model: nn.Module, image: torch.Tensor) -> tuple[Mapping[str, float],
             analysis = FlopCountAnalysis(_Whole(model).eval(), image)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             analysis.ancestor_mode("caller")  # the same sum without a search for owners
-            by_operator = {name: float(n) for name, n in analysis.by_operator().items()}
+            by_operator = {name: int(n) for name, n in analysis.by_operator().items()}
             return by_operator, dict(analysis.unsupported_ops())
     finally:
         logger.setLevel(level)

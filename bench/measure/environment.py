@@ -19,7 +19,7 @@ import bench
 from bench.measure.gpu import gpu_state
 
 PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "pandas")
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 GOVERNORS = Path("/sys/devices/system/cpu")
 
 

@@ -155,8 +155,11 @@ def fit(
         optimizer._opt_called = True  # type: ignore[attr-defined]
     started = time.perf_counter() - state.seconds
 
+    def ended() -> bool:
+        return state.epoch > config.epochs or state.waited >= config.patience
+
     with keeper:
-        while state.epoch <= config.epochs and state.waited < config.patience:
+        while not ended():
             stopper.check(state.last_epoch_seconds)
             epoch = state.epoch
             rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
@@ -208,7 +211,7 @@ def fit(
             if state.best is None or result.macro_f1 > state.best.macro_f1:
                 state.best, state.best_epoch = result, epoch
             state.end_epoch(time.perf_counter() - started)
-            keeper.epoch_ended(state)
+            keeper.epoch_ended(state, last_one=ended())
             progress.epoch_done(state.epochs[-1], state.best_epoch)
 
         # --- the best epoch's weights ---

@@ -66,8 +66,12 @@ class Keeper:
         keep_candidate(self._candidate, self._best, state.best_epoch)
         return state
 
-    def epoch_ended(self, state: TrainState) -> None:
+    def epoch_ended(self, state: TrainState, *, last_one: bool = False) -> None:
         """Keep what the training is now.
+
+        Args:
+            state: after that epoch.
+            last_one: no other epoch comes: nothing but the best weights is of use later.
 
         Raises:
             OSError: the epoch before could not be written.
@@ -77,12 +81,13 @@ class Keeper:
         epoch, best_epoch, last = len(state.epochs), state.best_epoch, self._last
         better = best_epoch == epoch
         weights: dict[str, Any] = {}
-        if better or last is not None:
+        if better or not (last is None or last_one):
             weights = copied(self._trained.model.state_dict())
         content: dict[str, Any] = {}
         if last is not None:
-            content = copied(capture(state, self._trained, self._recipe, model={}))
-            content["model"] = weights
+            captured = capture(state, self._trained, self._recipe, tensors=not last_one)
+            content = copied({**captured, "model": None})
+            content["model"] = None if last_one else weights
         macro_f1 = state.epochs[-1]["valid_macro_f1"]
         best = {"model": weights, **self._about, "epoch": epoch, "macro_f1": macro_f1}
 

@@ -111,10 +111,7 @@ class Trained:
 
 
 def capture(
-    state: TrainState,
-    trained: Trained,
-    about: Mapping[str, Any],
-    model: Mapping[str, Any] | None = None,
+    state: TrainState, trained: Trained, about: Mapping[str, Any], *, tensors: bool = True
 ) -> dict[str, Any]:
     """What ``last.pt`` is to hold; its tensors are those that the training goes on changing.
 
@@ -122,14 +119,14 @@ def capture(
         state: how far the training is.
         trained: what it changes.
         about: plain values that must be the same when it goes on.
-        model: its weights by name, where they are not to be asked for.
+        tensors: without them a training that has had its last epoch can still be ended.
     """
     return {
         "version": VERSION,
         "about": dict(about),
         "state": attrs.asdict(state),
-        "model": trained.model.state_dict() if model is None else model,
-        "optimizer": trained.optimizer.state_dict(),
+        "model": trained.model.state_dict() if tensors else None,
+        "optimizer": trained.optimizer.state_dict() if tensors else None,
         "scheduler": trained.scheduler.state_dict(),
         "scaler": trained.scaler.state_dict(),
         "random": random_states(trained.device),
@@ -150,8 +147,9 @@ def load_state(path: Path, trained: Trained, about: Mapping[str, Any]) -> TrainS
     """
     content = _read(path)
     check_about(content["about"], about)
-    trained.model.load_state_dict(content["model"])
-    trained.optimizer.load_state_dict(content["optimizer"])
+    if content["model"] is not None:
+        trained.model.load_state_dict(content["model"])
+        trained.optimizer.load_state_dict(content["optimizer"])
     trained.scheduler.load_state_dict(content["scheduler"])
     trained.scaler.load_state_dict(content["scaler"])
     set_random_states(content["random"], trained.device)

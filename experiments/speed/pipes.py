@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench import spinning
 from bench.errors import BenchError
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
 from bench.presets import ENVIRONMENT_PREFIX
@@ -29,12 +30,13 @@ def environment(*, cache: Path | None = None, allocator: bool = False) -> dict[s
 
     Args:
         cache: folder of the harness' cache, for one that begins empty.
-        allocator: give it the allocator's settings from the start.
+        allocator: give it the allocator's settings from the start, and the threads'.
     """
     found = {
         name: value
         for name, value in os.environ.items()
-        if name not in ALLOCATOR_ENVIRONMENT and not name.startswith(ENVIRONMENT_PREFIX)
+        if name not in (*ALLOCATOR_ENVIRONMENT, spinning.NAME)
+        and not name.startswith(ENVIRONMENT_PREFIX)
     }
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), found.get("PYTHONPATH", "")]))
     kept = os.environ.get(ENVIRONMENT_PREFIX + "CACHE_DIR")
@@ -42,6 +44,7 @@ def environment(*, cache: Path | None = None, allocator: bool = False) -> dict[s
         found[ENVIRONMENT_PREFIX + "CACHE_DIR"] = str(cache or kept)
     if allocator:
         found.update(ALLOCATOR_ENVIRONMENT)
+        found[spinning.NAME] = spinning.COUNT
     return found
 
 

@@ -26,7 +26,7 @@ IMAGE_SIZE = 64
 BATCH_SIZE = 32
 EPOCHS = 3
 # Steps and forwards of one measurement of a fixed batch, after as many that warm up.
-STEPS, FORWARDS = 12, 6
+STEPS, FORWARDS = 25, 6
 MOST = 1.08
 
 

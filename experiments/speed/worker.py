@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from bench import spinning
 from experiments.speed.channel import Channel
 
 CONTENDERS = {
@@ -28,6 +29,9 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job = json.loads(sys.stdin.readline())
     module, name = CONTENDERS[job["kind"]]
+    if module == "contenders":
+        # As the harness does, before PyTorch is imported.
+        spinning.sleep_soon()
     # Imported now, so that nobody waits for the libraries of a job that does not exist.
     contender = getattr(importlib.import_module(f"experiments.speed.{module}"), name)
     contender(job, Channel(sys.stdin, answers))

@@ -123,7 +123,7 @@ def test_text_says_it_all(messy: ImageIndex) -> None:
     assert "8×6 (6), 20×10 (1)" in text
     assert "1.67 (largest class / smallest)" in text
     assert "  b/broken.jpg: not an image of a known format" in lines
-    assert "1 groups of identical files: 3 files, 2 redundant" in text
+    assert "1 group of identical files: 3 files, 2 redundant" in text
     assert "aa/000.png = aa/copy.png = b/copy.png" in text
     table = [line for line in lines if line.split()[:1] in (["class"], ["aa"], ["b"], ["total"])]
     assert [line.split() for line in table] == [
@@ -162,7 +162,7 @@ def test_near_copies_are_shown_on_their_own(messy: ImageIndex) -> None:
     assert [group.paths for group in found.near] == [("b/000.png", "b/large.png")]
     assert found.near[0].parts == ("fold 1", "fold 2")
     text = found.render_text()
-    assert "1 groups of images that look the same (within 8 bits): 2 files, 1 redundant" in text
+    assert "1 group of images that look the same (within 8 bits): 2 files, 1 redundant" in text
     assert "  b/000.png ~ b/large.png [parts: fold 1, fold 2]" in text.splitlines()
     assert "warning      mind\\nthis" in text.splitlines()
     got = found.as_dict()

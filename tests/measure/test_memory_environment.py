@@ -125,6 +125,7 @@ def test_the_environment_tells_machine_threads_and_command(monkeypatch) -> None:
     assert found["load_before"] == 0.25
     assert found["thread_settings"] == {
         "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": None, "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": None,
     }  # fmt: skip
     assert len(found["machine"]) == 8
     assert platform.node() not in found["machine"]

@@ -92,6 +92,21 @@ def test_each_epoch_is_kept_and_the_best_ones_weights(training: Training) -> Non
     assert again.model.weight[0, 0] == 3
 
 
+def test_after_the_last_epoch_the_best_weights_are_enough(training: Training) -> None:
+    with training.keeper() as keeper:
+        keeper.epoch_ended(training.epoch(best=True))
+
+        keeper.epoch_ended(training.epoch(best=False), last_one=True)
+    content = torch.load(training.last, weights_only=True)
+    assert content["model"] is content["optimizer"] is None
+
+    again = Training(training.best.parent)
+    with again.keeper() as keeper:
+        state = keeper.begin()
+        assert len(state.epochs) == 2
+        assert float(keeper.best_weights(state)["weight"][0, 0]) == 1
+
+
 def fail(content: Any, file: Any) -> None:
     raise OSError(28, "No space left on device")
 

@@ -1,0 +1,60 @@
+"""Threads sleep soon in the harness' own processes, and wait as usual in those that are timed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import spinning
+from bench.cli import main
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (spinning.NAME, "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_it_is_set_and_taken_out_again() -> None:
+    spinning.sleep_soon()
+    assert os.environ[spinning.NAME] == spinning.COUNT
+    assert spinning.NAME not in spinning.without(os.environ)
+    assert set(spinning.without(os.environ)) == set(os.environ) - {spinning.NAME}
+
+
+@pytest.mark.parametrize(("name", "value"), [(spinning.NAME, "7"), ("OMP_WAIT_POLICY", "active")])
+def test_what_the_user_has_set_stays(monkeypatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    spinning.sleep_soon()
+    assert dict(os.environ) == spinning.without(os.environ) == before
+
+
+def test_every_command_sets_it() -> None:
+    assert main(["list"]) == 0
+    assert os.environ[spinning.NAME] == spinning.COUNT
+
+
+def test_it_is_set_before_pytorch_is_there() -> None:
+    code = (
+        "import sys\n"
+        "from bench import cli, spinning\n"
+        "assert 'torch' not in sys.modules\n"
+        "spinning.sleep_soon = cli.sleep_soon = lambda: print('torch' in sys.modules)\n"
+        "cli.main(['count', '--variants', 'MobileNetV3_Small'])\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("False", "True")
