@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: smoke test lint format benchmark calibration speed faults
+.PHONY: smoke test lint format benchmark calibration speed faults lock audit
 
 # Set up and run the main job on the built-in data: every variant, then the report.
 smoke: $(VENV)/.installed
@@ -10,20 +10,20 @@ smoke: $(VENV)/.installed
 	$(BIN)/python -m bench report
 
 # Set up and run the tests.
-test: $(VENV)/.tested
+test: $(VENV)/.installed
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
-lint: $(VENV)/.developed
+lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.developed
+format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(VENV)/.tested
+benchmark: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-autosave
 
 # Measure the harness itself; needs a quiet machine and about two hours on two cores.
@@ -38,8 +38,20 @@ speed: $(VENV)/.installed
 faults: $(VENV)/.installed
 	$(BIN)/python -m experiments.faults
 
-$(VENV)/.installed $(VENV)/.tested $(VENV)/.developed: pyproject.toml constraints.txt
+# Every file is checked against its hash; nothing else is downloaded.
+$(VENV)/.installed: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable \
-		'.$(if $(findstring .tested,$@),[test])$(if $(findstring .developed,$@),[dev])'
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# After a change of constraints.txt; needs uv.
+lock:
+	uv pip compile constraints.txt --no-deps --universal --generate-hashes --python-version 3.11 \
+		--no-annotate --no-header --output-file requirements.lock
+	sed -i '1i # The versions of constraints.txt with the hashes of their files; made by: make lock' \
+		requirements.lock
+
+# Known vulnerabilities of what is locked; needs pip-audit and a network.
+audit:
+	pip-audit --requirement requirements.lock --disable-pip

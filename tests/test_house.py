@@ -47,9 +47,22 @@ def test_a_wheel_with_its_data_files_runs_outside_the_repository(tmp_path: Path)
     assert (target / "bin" / "paddy-bench").exists()
 
 
+def pins_of(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().lower().splitlines()
+    pairs = (line.split(" ")[0].split("==") for line in lines if line and line[0] not in "# ")
+    return {package.replace("_", "-"): version for package, version in pairs}
+
+
+def test_the_lock_has_a_hash_for_each_pin() -> None:
+    assert pins_of("requirements.lock") == pins_of("constraints.txt")
+    text = (ROOT / "requirements.lock").read_text()
+    for pin in text.split("\n")[1:]:
+        assert pin.startswith("    --hash=sha256:") or pin.endswith(" \\") or not pin, pin
+    assert "://" not in text
+
+
 def test_constraints_pin_what_is_needed() -> None:
-    lines = (ROOT / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
-    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pins = pins_of("constraints.txt")
     assert pins["torch"] == "2.14.1"
     assert pins["torchvision"] == "0.29.1"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
