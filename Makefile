@@ -45,11 +45,12 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# After a change of constraints.txt; needs uv.
+# After a change of pyproject.toml or constraints.txt; needs uv.
 lock:
-	uv pip compile constraints.txt --no-deps --universal --generate-hashes --python-version 3.11 \
-		--no-annotate --no-header --output-file requirements.lock
-	sed -i '1i # The versions of constraints.txt with the hashes of their files; made by: make lock' \
+	uv pip compile pyproject.toml --extra dev --constraint constraints.txt --universal \
+		--generate-hashes --python-version 3.11 --no-annotate --no-header \
+		--output-file requirements.lock
+	sed -i "1i # What pyproject.toml's dev extra needs, with the hashes of the files; made by: make lock" \
 		requirements.lock
 
 # Known vulnerabilities of what is locked; needs pip-audit and a network.

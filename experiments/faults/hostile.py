@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import os
 import random
 import re
@@ -209,14 +210,21 @@ ROLES = ("class", "file", "cell", "group")
 
 def _names(folder: Path, count: int) -> Iterator[dict[str, Any]]:
     chance = random.Random(SEED + 1)
-    for number in range(count):
+    made_so_far = 0
+    for number in itertools.count():
+        if made_so_far == count:
+            return
         role = ROLES[number % len(ROLES)]
         text = TEXTS[number // len(ROLES) % len(TEXTS)]
         if number // len(ROLES) >= len(TEXTS):
             text = "".join(chance.sample(text, len(text))) + chance.choice(TEXTS)[:20]
         place = folder / f"name-{number}"
         made = _named(place / "data", role, text, chance)
-        yield {"text": text, "role": role, "made": made, **_through(place, folder / "small.py")}
+        made_so_far += made
+        if made:
+            yield {"text": text, "role": role, "made": True, **_through(place, folder / "small.py")}
+        else:
+            yield {"text": text, "role": role, "made": False}
 
 
 def _clean(place: Path) -> None:

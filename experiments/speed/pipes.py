@@ -30,7 +30,7 @@ def environment(*, cache: Path | None = None, allocator: bool = False) -> dict[s
 
     Args:
         cache: folder of the harness' cache, for one that begins empty.
-        allocator: give it the allocator's settings from the start, and the threads'.
+        allocator: give it the allocator's settings from the start.
     """
     found = {
         name: value
@@ -44,7 +44,6 @@ def environment(*, cache: Path | None = None, allocator: bool = False) -> dict[s
         found[ENVIRONMENT_PREFIX + "CACHE_DIR"] = str(cache or kept)
     if allocator:
         found.update(ALLOCATOR_ENVIRONMENT)
-        found[spinning.NAME] = spinning.COUNT
     return found
 
 

@@ -1,9 +1,8 @@
 """Training epochs of ours, of timm's procedure and of the bare step, in turn on the same files.
 
 timm's procedure is timed with its defaults (contiguous format, default allocator) and with its best
-settings (channels-last, allocator and waiting of threads set by the environment), and these beside
-ours in the same environment. Otherwise ours and the fixed batch run as the harness runs: they are
-given none and set both themselves. The
+settings (channels-last, allocator set by the environment), and these beside ours in the same
+environment. Otherwise ours and the fixed batch run as the harness runs: they are given none. The
 first epoch of ours hashes the files, builds the cache and measures the memory format; it is shown
 apart from the steady ones.
 """
