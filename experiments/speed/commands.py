@@ -134,8 +134,8 @@ def children_of(pid: int) -> list[int]:
 
 # --- imports ---------------------------------------------------------------------------------
 
-# All that a run without timing imports (:func:`missing_imports`), without collecting garbage, which
-# would make them slower than a run's; what is not installed is passed over.
+# All that a run without timing imports (:func:`missing_imports`), without collecting garbage during
+# or after it, which would make them slower than a run's; what is not installed is passed over.
 IMPORTS = """
 import contextlib, gc, importlib
 gc.disable()
@@ -146,6 +146,7 @@ for name in (
 ):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
+gc.freeze()
 """
 
 
