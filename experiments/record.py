@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import attrs
+
+from bench.measure.environment import cpu_model
 
 Record = Mapping[str, Any]
 
@@ -67,17 +68,6 @@ def head(
         },
         "parameters": dict(parameters),
     }
-
-
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown CPU"
 
 
 def trace(line: str) -> None:

@@ -21,6 +21,7 @@ from bench.cli import main
 from bench.journal import Journal
 from bench.known import bytes_of
 from bench.train import engine
+from bench.train.keeper import Keeper
 
 FAST = (
     "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
@@ -97,7 +98,12 @@ def test_a_stopped_sweep_goes_on_as_if_it_had_not(
     assert "not finished (broken off, or still training: run --resume goes on)" in (
         report.read_text()
     )
+    # What a kill in the middle of a write would have left.
+    (sweep,) = here.glob("results/sweep-*.json")
+    half_made = here / "results" / f".new-{sweep.stem.removeprefix('sweep-')}-x"
+    half_made.mkdir()
     assert main(["run", "--resume", "--plugin", plugin]) == 0
+    assert not half_made.exists()
     assert found(here) == expected
     (journal,) = here.glob("results/sweep-*.json")
     assert json.loads(journal.read_text())["ended"] is not None
@@ -338,6 +344,16 @@ def test_a_run_whose_folder_cannot_be_made_fails_alone(
     ]
     assert main(["run", "--resume", "--plugin", shlex.split(line)[4]]) == 0
     assert set(found(here)) == {"Tiny", "Tiny_CA"}
+
+
+def test_a_signal_does_not_hide_a_full_disk(
+    here: Path, line: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(monkeypatch, 3)
+    monkeypatch.setattr(Keeper, "broken_off", full)
+    assert main(shlex.split(line)) == 143
+    err = capsys.readouterr().err
+    assert "failed: Tiny_CA: OSError: [Errno 28] No space left on device: free some" in err
 
 
 def test_a_sweep_file_that_cannot_be_written_at_the_end_is_told_of(

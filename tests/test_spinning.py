@@ -11,6 +11,7 @@ import pytest
 
 from bench import spinning
 from bench.cli import main
+from bench.timing_process import TimingProcess
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +59,18 @@ def test_it_is_set_before_pytorch_is_there() -> None:
     )
     lines = done.stdout.splitlines()
     assert (lines[0], lines[-1]) == ("False", "True")
+
+
+def test_processes_that_are_timed_wait_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, str]] = []
+    real = subprocess.Popen
+
+    def start(command: list[str], *, env: dict[str, str], **how: object) -> subprocess.Popen:
+        given.append(env)
+        return real([sys.executable, "-c", ""], env=env, **how)
+
+    spinning.sleep_soon()
+    monkeypatch.setattr("bench.timing_process.subprocess.Popen", start)
+    TimingProcess({"cases": []}).close()
+    assert spinning.NAME not in given[0]
+    assert given[0]["MALLOC_MMAP_MAX_"] == "0"

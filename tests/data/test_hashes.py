@@ -142,3 +142,13 @@ def test_progress_and_interruption(root: Path, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         hash_images(index, cache=tmp_path / "cache", on_progress=stop)
+
+
+def test_what_never_comes_to_an_end_is_not_read(root: Path) -> None:
+    os.mkfifo(root / "a" / "pipe.jpg")
+    (root / "a" / "zeros.jpg").symlink_to("/dev/zero")
+    names = load_index(Location(root, "class-folders")).paths
+    found = look(root, None)
+    for name in ("a/pipe.jpg", "a/zeros.jpg"):
+        assert not found.contents[names.index(name)].any()
+        assert not found.decoded[names.index(name)]

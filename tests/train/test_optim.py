@@ -8,9 +8,16 @@ import torch
 from torch import nn
 
 import variants
+from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.train import optim
-from bench.train.optim import choose_amp, freeze_backbone, parameter_groups, set_training
+from bench.train.optim import (
+    choose_amp,
+    freeze_backbone,
+    make_optimizer,
+    parameter_groups,
+    set_training,
+)
 from variants.model import AttentiveClassifier, build_model
 
 
@@ -34,6 +41,15 @@ def test_three_groups_with_their_rates_and_decays(model) -> None:
     assert list(groups) == ["backbone", "no_decay", "head"]
     found = {name: (group["lr"], group["weight_decay"]) for name, group in groups.items()}
     assert found == {"backbone": (1e-5, 0.1), "no_decay": (1e-5, 0.0), "head": (1e-3, 0.1)}
+
+
+def test_the_optimizer_has_the_configs_rates(model) -> None:
+    config = RunConfig(base_lr=2e-5, head_lr=3e-3, weight_decay=0.2)
+    found = {
+        group["name"]: (group["lr"], group["weight_decay"])
+        for group in make_optimizer(model, config).param_groups
+    }
+    assert found == {"backbone": (2e-5, 0.2), "no_decay": (2e-5, 0.0), "head": (3e-3, 0.2)}
 
 
 def test_every_parameter_is_in_one_group_where_it_belongs(model) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from bench.config import RunConfig
 from bench.stopping import StoppedError, Stopper
+from bench.train import engine
 from bench.train.engine import TrainResult, fit
 from bench.train.progress import Progress
 from bench.train.state import (
@@ -103,6 +105,36 @@ def test_stopped_at_any_step_it_ends_as_it_would_have(tmp_path: Path, at: int) -
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     assert {path.name for path in (tmp_path / "parted").iterdir()} == {"best_model.pt", "last.pt"}
+
+
+class KilledError(Exception):
+    """The process is gone: nothing else is written."""
+
+
+@pytest.mark.parametrize("at", [BATCHES, 2 * BATCHES + 1, EPOCHS * BATCHES - 1])
+def test_killed_it_goes_on_from_its_last_whole_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    model, expected = train(tmp_path / "whole")
+    step, count = engine.training_step, itertools.count()
+
+    def killed(*args: Any, **keywords: Any) -> Any:
+        if next(count) == at:
+            raise KilledError
+        return step(*args, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "training_step", killed)
+        with pytest.raises(KilledError):
+            train(tmp_path / "killed")
+    kept = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)
+    assert len(kept["state"]["epochs"]) == at // BATCHES
+    again, found = train(tmp_path / "killed")
+    assert without_times(found) == without_times(expected)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
 
 
 def test_stopped_twice_it_ends_as_it_would_have(tmp_path: Path) -> None:
