@@ -79,7 +79,7 @@ def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = 
     if sweep is not None:
         path = _file(results_dir, sweep)
         if Path(sweep).name != sweep or not path.is_file():
-            known = ", ".join(sorted(_id(one) for one in _files(results_dir))) or "none"
+            known = ", ".join(sorted(map(_id, filter(_unfinished, _files(results_dir))))) or "none"
             raise BenchError(
                 f"no sweep {sweep!r} in {results_dir}: those that can be gone on with are {known}"
             )
@@ -180,6 +180,13 @@ def _files(results_dir: Path) -> list[Path]:
 
 def _id(path: Path) -> str:
     return path.stem.removeprefix("sweep-")
+
+
+def _unfinished(path: Path) -> bool:
+    try:
+        return _read(path).ended is None
+    except BenchError:
+        return False
 
 
 def _read(path: Path) -> Journal:

@@ -111,6 +111,9 @@ def test_a_stopped_sweep_goes_on_as_if_it_had_not(
     assert sorted(map(len, resumed)) == [0, 1]
     assert main(["run", "--resume", "--plugin", plugin]) == 2
     assert "no unfinished sweep in results" in capsys.readouterr().err
+    # One that has ended is not offered.
+    assert main(["run", "--resume", "another", "--plugin", plugin]) == 2
+    assert "can be gone on with are none" in capsys.readouterr().err
 
 
 def test_time_that_is_over_ends_well_and_goes_on_later(here: Path, line: str, capsys) -> None:
@@ -169,7 +172,9 @@ def test_a_sweep_that_cannot_be_found_or_trusted_is_refused(here: Path, line: st
         (["--resume", "../evil"], "no sweep '../evil' in results"),
     ):
         assert main(["run", *words, *plugin]) == 2
-        assert message in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert message in err
+        assert f"can be gone on with are {journal.stem.removeprefix('sweep-')}\n" in err
     text = journal.read_text()
     for damaged in (text.replace('"epochs": 3', '"epochs": 4'), text[: len(text) // 2], ""):
         journal.write_text(damaged)
