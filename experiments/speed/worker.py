@@ -8,7 +8,6 @@ import os
 import sys
 
 from bench import spinning
-from experiments.speed.channel import Channel
 
 CONTENDERS = {
     "ours": ("contenders", "train"),
@@ -32,7 +31,10 @@ def main() -> None:
     if module == "contenders":
         # As the harness does, before PyTorch is imported.
         spinning.sleep_soon()
-    # Imported now, so that nobody waits for the libraries of a job that does not exist.
+    # Imported now, so that nobody waits for the libraries of a job that does not exist; and not
+    # before, since the channel imports PyTorch too.
+    from experiments.speed.channel import Channel
+
     contender = getattr(importlib.import_module(f"experiments.speed.{module}"), name)
     contender(job, Channel(sys.stdin, answers))
 

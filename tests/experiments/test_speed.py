@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -150,6 +152,24 @@ def test_a_process_that_ends_says_why() -> None:
         pytest.raises(BenchError, match=said),
     ):
         worker.ready()
+
+
+def test_a_process_of_ours_sets_its_threads_before_pytorch_is_there() -> None:
+    code = (
+        "import sys\n"
+        "from experiments.speed import worker\n"
+        "def stop(): sys.exit('torch' in sys.modules)\n"
+        "worker.spinning.sleep_soon = stop\n"
+        "worker.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input='{"kind": "ours"}\n',
+        cwd=pipes.ROOT,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0
 
 
 def test_environment_has_only_what_is_asked_for(
