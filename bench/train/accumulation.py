@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 import torch
+from torch import nn
 
 Result = TypeVar("Result")
 # BatchNorm cannot train on one image.
@@ -93,6 +94,40 @@ class Accumulation:
             return []
         found = self.shared.parent.glob(f"{self.shared.name}.*")
         return [path for path in found if path.suffix[1:].isdigit()]
+
+
+class Buffers:
+    """Buffers as they were before a step: the running statistics of BatchNorm.
+
+    A step that fails for want of memory has moved some of them, and would move them once more when
+    it is tried again. Those of frozen modules stay as they are anyway.
+
+    Args:
+        model: on its device, in its memory format, with what is frozen frozen.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: nn.Module) -> None:
+        # Only tensors of one type are copied by one kernel.
+        groups: dict[Any, list[torch.Tensor]] = {}
+        for module in model.modules():
+            own = list(module.parameters(recurse=False))
+            if not own or any(parameter.requires_grad for parameter in own):
+                for buffer in module.buffers(recurse=False):
+                    groups.setdefault((buffer.device, buffer.dtype), []).append(buffer)
+        self._pairs = [(group, [one.clone() for one in group]) for group in groups.values()]
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """As they are now; a few kernels on a GPU, without waiting for it."""
+        for now, kept in self._pairs:
+            torch._foreach_copy_(kept, now)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """As they were kept."""
+        for now, kept in self._pairs:
+            torch._foreach_copy_(now, kept)
 
 
 def out_of_memory(error: BaseException) -> bool:

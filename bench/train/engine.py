@@ -19,7 +19,7 @@ from torch import nn
 
 from bench.config import RunConfig
 from bench.stopping import StoppedError, Stopper
-from bench.train.accumulation import Accumulation, shares
+from bench.train.accumulation import Accumulation, Buffers, shares
 from bench.train.keeper import Keeper
 from bench.train.metrics import Evaluation, evaluate
 from bench.train.optim import (
@@ -124,11 +124,13 @@ def fit(
     criterion = nn.CrossEntropyLoss(weight=class_weights(train, config.class_weights, device))
 
     accumulation = accumulation or Accumulation()
-    in_parts = partial(
-        accumulation.run,
-        of=str(about.get("variant")),
-        clear=partial(clear_memory, optimizer, device),
-    )
+    buffers = Buffers(model)
+
+    def clear() -> None:
+        buffers.restore()
+        clear_memory(optimizer, device)
+
+    in_parts = partial(accumulation.run, of=str(about.get("variant")), clear=clear)
 
     # A model compiled for training steps is not used to evaluate: it would be compiled once more.
     forward, evaluating = forward or model, evaluating or model
@@ -170,6 +172,7 @@ def fit(
             sums = Sums(state, device)
             for batch in progress.batches(train, epoch, seen=state.seen):
                 images, labels = prepare(batch)
+                buffers.keep()
                 loss, logits = in_parts(partial(step, images, labels), len(labels))
                 state.parts = accumulation.parts
                 state.count(len(labels))

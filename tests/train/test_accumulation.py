@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.config import RunConfig
-from bench.train.accumulation import Accumulation, out_of_memory, shares
+from bench.train.accumulation import Accumulation, Buffers, out_of_memory, shares
 from bench.train.engine import training_step
 from bench.train.optim import make_optimizer
 
@@ -125,3 +125,29 @@ def test_other_errors_are_not_about_memory() -> None:
     assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"))
     assert not out_of_memory(RuntimeError("shape mismatch"))
     assert not out_of_memory(ValueError("not enough memory"))
+
+
+def test_buffers_are_put_back() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False), nn.BatchNorm2d(4)
+    )
+    model[3].requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    buffers = Buffers(model)
+    images = torch.randn(8, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    model(images)
+    buffers.restore()
+    for name, value in model.state_dict().items():
+        # What is frozen does not move in a training, and is not copied at each step.
+        if not name.startswith("3."):
+            assert torch.equal(value, before[name]), name
+    assert int(model[3].num_batches_tracked) == 1
+    model(images)
+    buffers.keep()
+    kept = model[2].running_mean.clone()
+    assert not torch.equal(kept, before["2.running_mean"])
+    model(images)
+    buffers.restore()
+    assert torch.equal(model[2].running_mean, kept)
+    assert int(model[1].num_batches_tracked) == 1
+    Buffers(nn.Linear(2, 2)).restore()

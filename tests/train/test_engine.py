@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import RunConfig
 from bench.train import engine
+from bench.train.accumulation import Accumulation
 from bench.train.engine import DivergedError, class_weights, fit, make_optimizer, training_step
 from bench.train.metrics import Evaluation
 from bench.train.progress import Progress, clock
@@ -265,7 +266,30 @@ def test_a_pipe_gets_one_plain_line_for_each_epoch(tmp_path: Path) -> None:
     assert lines[0].startswith("Linear  epoch 1/2  loss ")
     assert "images/s" in lines[0]
     assert "left" in lines[0]
+    assert "sweep" not in lines[0]
+    assert "(best so far)" in lines[0]
     assert "\r" not in stream.getvalue()
+
+
+def test_the_line_of_an_epoch_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("bench.train.progress.time.perf_counter", lambda: now[0])
+    stream = io.StringIO()
+    progress = Progress("Tiny", 5, stream, expected_s=50.0, later_s=600.0)
+    row = dict.fromkeys(
+        ("train_loss", "valid_loss", "train_acc", "valid_acc", "valid_macro_f1", "images_per_s"),
+        0.5,
+    )
+    # It was broken off after epoch 2, and takes twice as long as was expected.
+    for epoch, best in ((3, 3), (4, 3), (5, 5)):
+        now[0] += 20
+        progress.epoch_done({"epoch": epoch, **row}, best)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].endswith("0:40 left, sweep 20:40")
+    assert lines[1].endswith("0:20 left, sweep 20:20")
+    assert lines[2].endswith("0:00 left, sweep 20:00")
+    assert ["(best so far)" in line for line in lines] == [True, False, True]
+    assert "(best 3)" in lines[1]
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
@@ -285,6 +309,31 @@ def test_clock(seconds: float, text: str) -> None:
 
 
 # --- the step ----------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_tried_again_counts_its_batch_once(tmp_path: Path) -> None:
+    models = []
+    for fails, parts in ((True, 1), (False, 2)):
+        model, calls = Linear(), []
+        model.drop = nn.Identity()
+
+        def forward(images: torch.Tensor, model=model, calls=calls, fails=fails) -> torch.Tensor:
+            logits = model(images)
+            calls.append(len(images))
+            if fails and len(calls) == 1:
+                # After BatchNorm has seen it.
+                raise torch.OutOfMemoryError
+            return logits
+
+        more = {"accumulation": Accumulation(parts), "forward": forward}
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        train(folder, model, epochs=1, more=more)
+        models.append(model)
+        assert calls[fails:] == [4] * 6
+    assert int(models[0].norm.num_batches_tracked) == 6
+    for name, tensor in models[0].state_dict().items():
+        assert torch.equal(tensor, models[1].state_dict()[name]), name
 
 
 class NoReading(TorchDispatchMode):
