@@ -33,6 +33,8 @@ class Sweep:
         rates: speeds of the variants' steps, as far as they are known.
         features: what a frozen backbone computed for other variants, or none.
         needed_later: variants after which others of the same backbone come.
+        expected_s: what the run at hand was expected to take, in seconds.
+        later_s: what the runs after it are expected to take.
         costs: where the seconds of the run at hand go.
         stopper: says whether to stop before the end.
         accumulation: divides batches that do not fit in memory, the same for all.
@@ -50,6 +52,8 @@ class Sweep:
     rates: Mapping[str, StepRates] = attrs.field(factory=dict)
     features: FeatureStore | None = None
     needed_later: frozenset[str] = frozenset()
+    expected_s: float = 0.0
+    later_s: float = 0.0
     costs: Costs = attrs.field(factory=Costs)
     stopper: Stopper = attrs.field(factory=Stopper)
     accumulation: Accumulation = attrs.field(factory=Accumulation)

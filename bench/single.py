@@ -160,7 +160,13 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
         prepare=setup.prepare,
         forward=setup.forward,
         evaluating=setup.evaluating,
-        progress=Progress(variant.name, config.epochs, sweep.stream),
+        progress=Progress(
+            variant.name,
+            config.epochs,
+            sweep.stream,
+            expected_s=sweep.expected_s,
+            later_s=sweep.later_s,
+        ),
         best_path=folder / BEST,
         about={
             "variant": variant.name,

@@ -163,12 +163,14 @@ def _carry_out(
         parts = Accumulation(known.most_parts, shared=folder / "parts")
         shared = attrs.evolve(shared, accumulation=parts)
         epochs = {item.variant: item.epoch_s for item in checked.estimates}
+        minutes = {item.variant: item.minutes / len(checked.runs) for item in checked.estimates}
         planned = [
             Planned(
                 sweep,
                 variant,
                 _label(sweep.run, checked.runs),
                 epoch_s=epochs.get(variant.name, 0.0),
+                expected_s=60 * minutes.get(variant.name, 0.0),
                 **known.of(variant.name, sweep.run),
             )
             for sweep in [_of_run(shared, run, images) for run in checked.runs]

@@ -24,6 +24,7 @@ class Planned:
         variant: what is trained.
         label: tells it apart from other runs of the variant, for people.
         epoch_s: how long its first epoch is expected to take.
+        expected_s: how long all of it is.
         begun: folder and record of the run where it was broken off.
         ended: the same where it has ended already.
     """
@@ -32,6 +33,7 @@ class Planned:
     variant: variants.Variant
     label: str
     epoch_s: float = 0.0
+    expected_s: float = 0.0
     begun: Outcome | None = None
     ended: Outcome | None = None
 
@@ -71,7 +73,8 @@ def train_in_turn(
         ]
         again = any(later.backbone == one.backbone for later in rest)
         needed = frozenset([one.variant.name]) if again else frozenset()
-        here = attrs.evolve(one.sweep, needed_later=needed)
+        left = sum(later.expected_s for later in planned[number + 1 :] if later.ended is None)
+        here = attrs.evolve(one.sweep, needed_later=needed, expected_s=one.expected_s, later_s=left)
         outcome = run_variant(here, one.variant, one.begun)
         outcomes.append(outcome)
         done(number, outcome)

@@ -17,13 +17,25 @@ class Progress:
         title: what stands before each line, such as the variant's name.
         epochs: epochs planned.
         stream: where to write; a terminal gets bars.
+        expected_s: what this training was expected to take; 0: nobody knows.
+        later_s: what the sweep is expected to take after it.
     """
 
-    def __init__(self, title: str, epochs: int, stream: Any = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        epochs: int,
+        stream: Any = None,
+        *,
+        expected_s: float = 0.0,
+        later_s: float = 0.0,
+    ) -> None:
         self.title = title
         self.epochs = epochs
         self.stream = stream if stream is not None else sys.stderr
+        self.expected_s, self.later_s = expected_s, later_s
         self.started = time.perf_counter()
+        self._first: int | None = None
 
     def batches(self, loader: Any, epoch: int, seen: int = 0) -> Iterator[Any]:
         """The loader's batches, shown with images/s and time left.
@@ -49,17 +61,28 @@ class Progress:
     def epoch_done(self, row: dict[str, float], best_epoch: int) -> None:
         """One line about an epoch that ended."""
         done = int(row["epoch"])
-        left = (time.perf_counter() - self.started) / done * (self.epochs - done)
-        mark = " *" if best_epoch == done else ""
+        # A training that goes on has done its first epochs elsewhere.
+        self._first = done if self._first is None else self._first
+        epoch_s = (time.perf_counter() - self.started) / (done - self._first + 1)
+        left = epoch_s * (self.epochs - done)
+        best = "best so far" if best_epoch == done else f"best {best_epoch}"
+        time_left = f"{clock(left)} left{self._of_sweep(left, epoch_s)}"
         print(
             f"{self.title}  epoch {done}/{self.epochs}"
             f"  loss {row['train_loss']:.4f}/{row['valid_loss']:.4f}"
             f"  acc {row['train_acc']:.3f}/{row['valid_acc']:.3f}"
-            f"  F1 {row['valid_macro_f1']:.3f}{mark}"
-            f"  {row['images_per_s']:.1f} images/s  {clock(left)} left",
+            f"  F1 {row['valid_macro_f1']:.3f} ({best})"
+            f"  {row['images_per_s']:.1f} images/s  {time_left}",
             file=self.stream,
             flush=True,
         )
+
+    def _of_sweep(self, left: float, epoch_s: float) -> str:
+        """Time left of the sweep, where its later runs are off their estimates as this one is."""
+        if not self.later_s or not self.expected_s:
+            return ""
+        factor = epoch_s * self.epochs / self.expected_s
+        return f", sweep {clock(left + factor * self.later_s)}"
 
 
 def clock(seconds: float) -> str:
