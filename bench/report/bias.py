@@ -10,6 +10,7 @@ from bench.report.gates import Accuracy, Record, part_accuracy, pooled_accuracy
 from bench.report.markdown import Table
 from bench.report.seeds import runs_of, seed_of
 from bench.report.selection import Selection, caption, data_note, seed_note
+from bench.stats.accuracy import difference_of_shares
 
 MEANING = (
     "The best epoch is chosen on the validation part, so its accuracy flatters; the test part is "
@@ -111,15 +112,9 @@ def _difference(valid: Sequence[Accuracy], test: Sequence[Accuracy]) -> str:
 
 
 def newcombe(one: Accuracy, two: Accuracy) -> tuple[float, float]:
-    """95 % interval of a difference of two accuracies on different images (Newcombe 1998).
-
-    Method 10 of Statistics in Medicine 17:873, from the two Wilson intervals; fractions −1..1.
-    """
-    from statsmodels.stats.proportion import confint_proportions_2indep
-
+    """95 % interval of a difference of two accuracies on different images, as fractions −1..1."""
     counts = [(round(a.share * (a.total or 0)), a.total or 0) for a in (one, two)]
-    low, high = confint_proportions_2indep(*counts[0], *counts[1], method="newcomb")
-    return float(low), float(high)
+    return difference_of_shares(*counts)
 
 
 def _raw_row(pair: Seed) -> list[Any]:

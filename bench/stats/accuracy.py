@@ -35,6 +35,20 @@ def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[f
     return float(bounds.low), float(bounds.high)
 
 
+def difference_of_shares(one: tuple[int, int], other: tuple[int, int]) -> tuple[float, float]:
+    """95 % interval of one share minus another, of different images, as fractions −1..1.
+
+    Newcombe's hybrid score interval (1998, Statistics in Medicine 17:873, method 10).
+
+    Args:
+        one, other: (images classified correctly, images), at least one image each.
+    """
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    low, high = confint_proportions_2indep(*one, *other, compare="diff", method="newcomb")
+    return float(low), float(high)
+
+
 # A hundred variants make 4,950 pairs, most of them with counts that were seen before.
 @functools.lru_cache(maxsize=4096)
 def mcnemar(only_one: int, only_other: int) -> float:

@@ -63,7 +63,7 @@ def test_failures_and_problems_are_named(sweep, make_failed, tmp_path):
 def test_synthetic_data_is_named_under_every_figure(make_record, tmp_path):
     text = render([make_record(synthetic=True)], tmp_path, title="t").read_text("utf8")
     figures = text.split("](figures/")[1:]
-    assert len(figures) == 4
+    assert len(figures) == 5
     for after in figures:
         assert "SYNTHETIC" in after.split("\n\n")[1]
 
@@ -71,7 +71,7 @@ def test_synthetic_data_is_named_under_every_figure(make_record, tmp_path):
 def test_a_report_without_a_complete_run(make_failed, tmp_path):
     records = [make_failed("ResNet18", "RuntimeError", "x")]
     text = render(records, tmp_path, title="t").read_text("utf8")
-    assert text.count("n/a (no valid complete run has") == 4
+    assert text.count("n/a (no valid complete run has") == 5
     assert list((tmp_path / "figures").iterdir()) == []
 
 
