@@ -21,7 +21,7 @@ def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
     Raises:
         BenchError: an unknown name, or a plugin that fails.
     """
-    _load_plugins(parsed)
+    load_plugins(parsed)
     try:
         return variants.select(parsed.variants or ["all"])
     except variants.VariantError as error:
@@ -60,7 +60,7 @@ def asked_sweep(
     # Plugins run only where they are named now: a file of results must not run code.
     names = [one.name for one in chosen_variants(parsed)] if parsed.variants else None
     if names is None:
-        _load_plugins(parsed)
+        load_plugins(parsed)
     journal = find(given.config.results_dir, parsed.resume or None, names)
     missing = [name for name in journal.variants if name not in variants.names()]
     if missing:
@@ -73,7 +73,12 @@ def asked_sweep(
     return [variants.get(name) for name in journal.variants], resolved, journal
 
 
-def _load_plugins(parsed: Namespace) -> None:
+def load_plugins(parsed: Namespace) -> None:
+    """Run the files of ``--plugin``.
+
+    Raises:
+        BenchError: one fails to import or registers a taken name.
+    """
     try:
         for path in parsed.plugin:
             variants.load_plugin(path)

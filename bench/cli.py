@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
-from bench.parsers import EPILOG, Parser, add_training, make_parser
+from bench.parsers import add_training, make_parser
+from bench.parsing import EPILOG, Parser
 from bench.spinning import sleep_soon
 
 # What a user can mend, and what no program can go on after.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import listing, rendering
+from bench import deploying, listing, rendering
 from bench.asked import (
     asked_classes,
     asked_sweep,
@@ -219,6 +219,9 @@ COMMANDS: dict[str, Callable[[Namespace, str], int]] = {
     "check": check,
     "report": rendering.report,
     "compare": rendering.compare,
+    "predict": deploying.predict,
+    "evaluate": deploying.evaluate,
+    "export": deploying.export,
     "list": listing.list_,
     "count": listing.count,
     "time": time,

@@ -5,85 +5,18 @@ A command's options are declared when that command is asked for; what they need 
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
-from bench import ENVIRONMENT_PREFIX, __version__
-from bench.errors import BenchError
+from bench import __version__
 from bench.flags import add_options
+from bench.inference_flags import fill_evaluate, fill_export, fill_predict
+from bench.parsing import EPILOG, Parser, add_json, add_plugin, add_preset, add_selection
 
-EPILOG = f"""\
-Precedence of an option: flag > environment ({ENVIRONMENT_PREFIX}BATCH_SIZE=32) > preset > default.
-Exit code: 0 done; 1 a variant failed, the others are done; 2 a mistake in what was asked;
-130, 143 stopped by Ctrl-C or SIGTERM (--resume goes on).
-"""
-SELECTION_HELP = (
-    "names (any case), globs ('EfficientNetV2_S_*') and the groups all and baselines; "
-    "comma-separated or repeated (default: all)"
-)
-PLUGIN_HELP = (
-    "Python file that registers variants; its code RUNS WITH YOUR RIGHTS, so name only files "
-    "that you trust; may be repeated"
-)
 TIMING_OPTIONS = (
     "image_size", "reduction", "device", "threads", "rounds", "time_budget", "clocks",
     "modes", "timing_batch", "timing_amp", "channels_last", "seed", "freeze_backbone",
     "attention_lr", "data_dir", "synthetic_images", "results_dir",
 )  # fmt: skip
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, like every other mistake's.
-
-    Args:
-        fill: gives the parser its arguments once it is to parse something.
-    """
-
-    def __init__(
-        self, *arguments: Any, fill: Callable[[Parser], None] | None = None, **keywords: Any
-    ) -> None:
-        keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        keywords["allow_abbrev"] = False  # an abbreviation would break when an option is added
-        super().__init__(*arguments, **keywords)
-        self._fill = fill
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Fill the parser, then parse."""
-        fill, self._fill = self._fill, None
-        if fill is not None:
-            fill(self)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        raise BenchError(f"{message}: see {self.prog} --help")
-
-
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """``--variants`` and ``--plugin``."""
-    parser.add_argument(
-        "--variants", action="append", default=None, metavar="NAMES", help=SELECTION_HELP
-    )
-    add_plugin(parser)
-
-
-def add_plugin(parser: argparse.ArgumentParser) -> None:
-    """``--plugin``."""
-    parser.add_argument(
-        "--plugin", action="append", default=[], type=Path, metavar="FILE", help=PLUGIN_HELP
-    )
-
-
-def add_preset(parser: argparse.ArgumentParser) -> None:
-    """``--preset``."""
-    from bench.presets import preset_names
-
-    names = ", ".join(preset_names())
-    parser.add_argument(
-        "--preset", metavar="NAME", help=f"{names} ('python -m bench list --presets' explains them)"
-    )
 
 
 def _fill_run(parser: Parser) -> None:
@@ -128,6 +61,12 @@ def _fill_report(parser: Parser) -> None:
     parser.add_argument(
         "--max-size-mb", metavar="X", help="recommend the best within this model size"
     )
+    parser.add_argument(
+        "--no-pictures",
+        dest="pictures",
+        action="store_false",
+        help="leave the thumbnails of misclassified images out of report.html",
+    )
     add_options(parser, ["results_dir", "reports_dir"])
 
 
@@ -141,6 +80,7 @@ def _fill_compare(parser: Parser) -> None:
     )
     _add_records(parser)
     add_options(parser, ["results_dir"])
+    add_json(parser)
 
 
 def _add_records(parser: Parser) -> None:
@@ -153,21 +93,21 @@ def _add_records(parser: Parser) -> None:
 def _fill_list(parser: Parser) -> None:
     add_plugin(parser)
     parser.add_argument("--presets", action="store_true", help="show the presets instead")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _fill_count(parser: Parser) -> None:
     add_selection(parser)
     _add_classes(parser)
     add_options(parser, ["image_size", "reduction"])
-    _add_json(parser)
+    add_json(parser)
 
 
 def _fill_time(parser: Parser) -> None:
     add_selection(parser)
     _add_classes(parser)
     add_options(parser, TIMING_OPTIONS)
-    _add_json(parser)
+    add_json(parser)
 
 
 def _add_classes(parser: Parser) -> None:
@@ -183,11 +123,7 @@ def _fill_data(parser: Parser) -> None:
         ["data_dir", "valid_fraction", "test_fraction", "folds", "dedup", "seed",
          "synthetic_images"],
     )  # fmt: skip
-    _add_json(parser)
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    add_json(parser)
 
 
 # What gives the parser its arguments, what it does, and an example.
@@ -211,6 +147,21 @@ COMMANDS = {
         _fill_compare,
         "compare variants of a sweep: accuracy, size, speed, and which differences are real",
         "python -m bench compare EfficientNetV2_S EfficientNetV2_S_CA",
+    ),
+    "predict": (
+        fill_predict,
+        "predict images with a trained run, or the mean of several, into a CSV file",
+        "python -m bench predict ResNet18_01_06_2025_1200 test_images --out submission.csv",
+    ),
+    "evaluate": (
+        fill_evaluate,
+        "evaluate a trained run on labelled images from elsewhere: does it transfer?",
+        "python -m bench evaluate ResNet18_01_06_2025_1200 --data-dir other_photos",
+    ),
+    "export": (
+        fill_export,
+        "write a trained run's model as ONNX, TorchScript or .pt2, with its transform inside",
+        "python -m bench export ResNet18_01_06_2025_1200 --format onnx",
     ),
     "list": (
         _fill_list,

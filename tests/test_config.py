@@ -116,7 +116,7 @@ def test_a_presets_command_and_its_options_agree(name: str) -> None:
     import shlex
 
     from bench.flags import add_options, flags_of
-    from bench.parsers import Parser
+    from bench.parsing import Parser
 
     parser = Parser()
     add_options(parser)

@@ -217,14 +217,15 @@ def load_index(location: Location) -> ImageIndex:
 
 def _with_text_names(found: Found) -> list[Entry]:
     """The entries whose names are text that a record can hold; the others are warned of."""
-    kept = [entry for entry in found.entries if _is_text(entry.path)]
+    kept = [entry for entry in found.entries if is_text(entry.path)]
     for entry in found.entries:
-        if not _is_text(entry.path):
+        if not is_text(entry.path):
             found.warnings.append(f"file name is not UTF-8, not used: {os.fsencode(entry.path)!r}")
     return kept
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Whether a file name is UTF-8, so that a record or a table can hold it."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -62,7 +62,7 @@ def read_split_folders(root: Path) -> Found:
     parts = _part_folders(root)
     if "train" not in parts:
         beside = [name for names in parts.values() for name in names]
-        raise BenchError(f"{root} has no train/ beside {_listed(beside)}: add it")
+        raise BenchError(f"{root} has no train/ beside {listed(beside)}: add it")
     known: set[str] = set()
     for part in ("train", "valid", "test"):
         for name in parts.get(part, ())[:1]:
@@ -81,10 +81,10 @@ def read_split_folders(root: Path) -> Found:
             if labels:
                 _warn_of_loose(found, folder)
             if labels and known - here:
-                found.warnings.append(f"{folder} has no images of {_listed(known - here)}")
+                found.warnings.append(f"{folder} has no images of {listed(known - here)}")
     other = [name for name in subfolders(root) if name.lower() not in PART_NAMES]
     if other:
-        found.warnings.append(f"folders beside train in {root}, not used: {_listed(other)}")
+        found.warnings.append(f"folders beside train in {root}, not used: {listed(other)}")
     return found
 
 
@@ -112,7 +112,7 @@ def _class_folder(root: Path, name: str, part: str | None) -> list[Entry]:
 def _refuse_unknown_classes(where: str, labels: set[str], known: set[str]) -> None:
     if labels - known:
         raise BenchError(
-            f"{where} holds the class {_listed(labels - known)}, which train lacks: "
+            f"{where} holds the class {listed(labels - known)}, which train lacks: "
             f"add it to train or remove it"
         )
 
@@ -218,7 +218,7 @@ def _check_parts(table: Path, found: Found) -> None:
     unused = set(found.classes or ()) - {entry.label for entry in found.entries}
     if unused:
         raise BenchError(
-            f"label2id.json names {_listed(unused)}, of which {table} has no image: remove it there"
+            f"label2id.json names {listed(unused)}, of which {table} has no image: remove it there"
         )
 
 
@@ -233,7 +233,7 @@ def _file_size(path: str) -> int | None:
 def _refuse_missing(table: Path, missing: list[str]) -> None:
     if missing:
         raise BenchError(
-            f"{table} names {len(missing)} file(s) that are not there ({_listed(missing)}): "
+            f"{table} names {len(missing)} file(s) that are not there ({listed(missing)}): "
             f"add them or remove the rows"
         )
 
@@ -244,7 +244,8 @@ def _warn_of_repeats(found: Found, table: Path, counts: Iterable[int]) -> None:
         found.warnings.append(f"{repeated} repeated row(s) in {table}: used once")
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """The first three of some names, quoted."""
     # Quoted by repr: a name from a folder or a table may hold line breaks.
     ordered = sorted(names)
     return ", ".join(map(repr, ordered[:3])) + (", …" if len(ordered) > 3 else "")

@@ -107,7 +107,7 @@ def load_records(
         BenchError: no such folder, or a named run is not there.
     """
     if runs:
-        folders = [_named_run(results_dir, run) for run in runs]
+        folders = [run_folder(results_dir, run) for run in runs]
     elif results_dir.is_dir():
         folders = sorted(
             path.parent
@@ -121,21 +121,40 @@ def load_records(
         )
     records, problems = [], []
     for folder in folders:
-        path = folder / RECORD
         try:
-            record = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            problems.append(f"{path} cannot be read ({type(error).__name__}): it is left out")
-            continue
-        problem = problem_of(record)
-        if problem is None:
-            records.append({**record, "folder": folder.name})
-        else:
-            problems.append(f"{path} {problem}; it is left out")
+            records.append(read_record(folder))
+        except UnreadableRecord as error:
+            problems.append(f"{error}; it is left out")
     return sorted(records, key=lambda record: (record["started"], record["folder"])), problems
 
 
-def _named_run(results_dir: Path, run: str) -> Path:
+class UnreadableRecord(ValueError):
+    """Which record cannot be read, why, and the mend."""
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run's folder, with its ``folder``.
+
+    Raises:
+        UnreadableRecord: it cannot be read, is damaged, or of another version.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableRecord(f"{path} cannot be read ({type(error).__name__})") from error
+    problem = problem_of(record)
+    if problem is not None:
+        raise UnreadableRecord(f"{path} {problem}")
+    return {**record, "folder": folder.name}
+
+
+def run_folder(results_dir: Path, run: str) -> Path:
+    """The folder of a run that is named by its name in ``results_dir`` or by a path.
+
+    Raises:
+        BenchError: it is not there.
+    """
     for folder in (results_dir / run, Path(run)):
         if (folder / RECORD).is_file():
             return folder

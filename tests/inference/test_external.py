@@ -1,0 +1,191 @@
+"""``evaluate``: classes by name, shares that can be counted by hand, and does it transfer?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.inference.external import match_classes, transfer
+from bench.results.sealed import read_sealed
+from bench.stats.accuracy import difference_of_shares
+from tests.inference.conftest import Trained
+
+OURS = ("bacterial_leaf_blight", "blast", "normal")
+
+
+def test_names_that_differ_in_case_and_blanks_only_are_the_same() -> None:
+    found = match_classes(["Bacterial Leaf-Blight", "blast", "NORMAL"], OURS)
+    assert found == {
+        "Bacterial Leaf-Blight": "bacterial_leaf_blight", "blast": "blast", "NORMAL": "normal"
+    }  # fmt: skip
+
+
+def test_mappings_rename_merge_and_leave_out() -> None:
+    found = match_classes(
+        ["Healthy", "neck blast", "blast", "weeds"],
+        OURS,
+        ["Healthy=normal", "neck blast=blast", "weeds="],
+    )
+    assert found == {"Healthy": "normal", "neck blast": "blast", "blast": "blast", "weeds": ""}
+
+
+def test_what_is_given_goes_before_names() -> None:
+    assert match_classes(["blast", "normal"], OURS, ["blast=normal"])["blast"] == "normal"
+
+
+def test_names_with_equals_signs() -> None:
+    assert match_classes(["a=b", "normal"], ("=c", "normal"), ["a=b==c"])["a=b"] == "=c"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "given", "said"),
+    [
+        (["blast", "brown spot"], [], "knows no class 'brown spot'.*--map 'brown spot="),
+        (["blast"], ["blast=rust"], "must be THEIRS=OURS"),
+        (["blast"], ["rust=blast"], "must be THEIRS=OURS"),
+        (["blast"], ["blast=normal", "blast="], "names 'blast' twice"),
+        (["blast"], ["blast"], "must be THEIRS=OURS"),
+        (["blast", "normal"], ["blast=", "normal="], "every class is left out"),
+    ],
+)
+def test_classes_without_a_counterpart(theirs: list[str], given: list[str], said: str) -> None:
+    with pytest.raises(BenchError, match=said):
+        match_classes(theirs, OURS, given)
+
+
+def test_two_of_ours_that_look_alike_are_not_guessed() -> None:
+    with pytest.raises(BenchError, match="knows no class 'Leaf Spot'"):
+        match_classes(["Leaf Spot", "blast"], ("leaf_spot", "leaf-spot", "blast"))
+    assert match_classes(["leaf-spot"], ("leaf_spot", "leaf-spot"))["leaf-spot"] == "leaf-spot"
+
+
+def test_the_interval_of_a_difference_of_shares() -> None:
+    """Newcombe (1998), table II, first contrast, method 10: 56/70 − 48/80."""
+    low, high = difference_of_shares((56, 70), (48, 80))
+    assert (low, high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ((0.01, 0.2), "better than on its own images"),
+        ((-0.2, -0.01), "worse than on its own images"),
+        ((-0.2, 0.0), "no difference could be shown"),
+        ((0.0, 0.2), "no difference could be shown"),
+    ],
+)
+def test_whether_it_transfers(bounds: tuple[float, float], said: str) -> None:
+    assert said in transfer({"difference": 0.05, "difference_interval": bounds})
+
+
+def written(trained: Trained) -> dict:
+    paths = sorted(trained.results.glob("external-*.json"))
+    assert len(paths) == 1
+    found = read_sealed(paths[0])
+    paths[0].unlink()
+    return found
+
+
+def test_an_external_set_with_other_names(
+    use, trained: Trained, make_photos: Callable[..., Path], capsys
+) -> None:
+    other = make_photos({"Blast": 6, "Tungro": 5, "healthy": 4})
+    maps = ["--map", "healthy=normal", "--map", "Tungro="]
+    assert use("evaluate", trained.tiny, "--data-dir", other, *maps) == 0
+    out, err = capsys.readouterr()
+    record = written(trained)
+    assert record["mapping"] == {"Blast": "blast", "Tungro": "", "healthy": "normal"}
+    assert record["images"] == 10
+    assert record["labels"] == [0] * 6 + [2] * 4
+    assert record["ids"][6:] == [f"healthy/00{number}.png" for number in range(4)]
+    hits = sum(a == b for a, b in zip(record["labels"], record["predictions"], strict=True))
+    assert (record["correct"], record["accuracy"]) == (hits, hits / 10)
+    assert record["interval"][0] <= record["accuracy"] <= record["interval"][1]
+    assert record["environment"]["command"].startswith(f"python -m bench evaluate {trained.tiny}")
+    known = json.loads((trained.results / trained.tiny / "run.json").read_text())
+    own = record["own"]
+    pairs = zip(known["test"]["labels"], known["test"]["predictions"], strict=True)
+    same = [a == b for a, b in pairs if a != 1]
+    assert (own["part"], own["images"], own["correct"]) == ("test", len(same), sum(same))
+    assert own["difference"] == pytest.approx(hits / 10 - sum(same) / len(same))
+    assert "'Blast' is 'blast', 'Tungro' is left out, 'healthy' is 'normal'" in out
+    assert f"accuracy  {hits / 10:.3f} (" in out
+    assert "transfer  " in out
+    assert "images    10 of 15" in out
+    assert err == ""
+
+
+def test_the_runs_own_folder_is_warned_of(use, trained: Trained, capsys) -> None:
+    assert use("evaluate", trained.tiny, "--data-dir", trained.photos, "--json") == 0
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert "was trained on images of this very folder" in err
+    assert record["warnings"]
+    kept = written(trained)
+    assert kept["accuracy"] == record["accuracy"]
+    known = json.loads((trained.results / trained.tiny / "run.json").read_text())["test"]
+    found = dict(zip(record["ids"], record["predictions"], strict=True))
+    assert [found[name] for name in known["ids"]] == known["predictions"]
+
+
+def test_an_ensemble_and_unreadable_images(
+    use, trained: Trained, make_photos: Callable[..., Path], capsys
+) -> None:
+    other = make_photos({"blast": 3, "hispa": 3, "normal": 3})
+    (other / "hispa" / "001.png").write_bytes(b"")
+    line = ["--runs", trained.tiny, trained.tiny_ca, "--data-dir", other, "--tta", "flip"]
+    assert use("evaluate", *line) == 1
+    out, err = capsys.readouterr()
+    record = written(trained)
+    assert record["runs"] == [trained.tiny, trained.tiny_ca]
+    assert record["own"] is None
+    assert record["views"] == "flip"
+    assert record["images"] == 8
+    assert record["unreadable"] == {"hispa/001.png": "the file is empty"}
+    assert "hispa/001.png" not in record["ids"]
+    assert "'hispa/001.png' (the file is empty)" in err
+    assert "own test" not in out
+
+
+def test_other_views_are_not_compared_with_the_records(use, trained: Trained, capsys) -> None:
+    assert use("evaluate", trained.tiny, "--data-dir", trained.photos, "--tta", "d4") == 0
+    assert written(trained)["own"] is None
+    assert "transfer" not in capsys.readouterr().out
+
+
+def test_a_run_by_its_path_and_results_elsewhere(use, trained: Trained) -> None:
+    run = trained.results / trained.tiny
+    line = [run, "--data-dir", trained.photos, "--results-dir", "new"]
+    assert use("evaluate", *line) == 0
+    (path,) = Path("new").iterdir()
+    assert read_sealed(path)["runs"] == [trained.tiny]
+    assert read_sealed(path)["environment"]["load_after"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("RUN", "--data-dir is missing"),
+        ("RUN --data-dir nowhere", "no such data folder: nowhere"),
+        ("RUN --data-dir OTHER", "knows no class 'rust'"),
+        ("RUN --data-dir OTHER --map rust", "must be THEIRS=OURS"),
+        ("--data-dir OTHER", "give RUN"),
+        ("RUN RUN --data-dir OTHER", "give RUN"),
+        ("RUN --data-dir OTHER --runs RUN", "give no RUN beside --runs"),
+        ("unknown --data-dir OTHER", "no run 'unknown'"),
+    ],
+)
+def test_mistakes_are_one_line(
+    use, trained: Trained, make_photos: Callable[..., Path], capsys, arguments: str, said: str
+) -> None:
+    known = {"RUN": trained.tiny, "OTHER": str(make_photos({"blast": 2, "rust": 2}))}
+    assert use("evaluate", *(known.get(word, word) for word in arguments.split())) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+    assert list(trained.results.glob("external-*")) == []
