@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import variants
-from bench.asked import resolved_options
+from bench.asked import print_json, resolved_options
 from bench.errors import BenchError
 
 
@@ -18,7 +20,7 @@ def report(parsed: Namespace, command_line: str) -> int:
     from bench.report import render
     from bench.report.claims_file import load_claims_file
 
-    records, problems, sweep = _records(config.results_dir, parsed.runs, parsed.sweep)
+    records, problems, sweep = records_of(config.results_dir, parsed.runs, parsed.sweep)
     own = []
     if parsed.claims is not None:
         own = load_claims_file(parsed.claims, _known_variants(records))
@@ -36,25 +38,34 @@ def report(parsed: Namespace, command_line: str) -> int:
         own_claims=own,
         max_latency_ms=_positive(parsed.max_latency_ms, "--max-latency-ms"),
         max_size_mb=_positive(parsed.max_size_mb, "--max-size-mb"),
+        pictures=_pictures(records) if parsed.pictures else None,
     )
     print(path)
+    print(f"to look at: {path.with_name('report.html')}", file=sys.stderr)
     return 0
 
 
 def compare(parsed: Namespace, command_line: str) -> int:
     """Compare variants of a sweep in the terminal; imports no PyTorch."""
     config = resolved_options(parsed).config
-    from bench.report.comparing import compare_text
+    from bench.report.comparing import compare_rows, compare_text
 
-    records, _, _ = _records(config.results_dir, parsed.runs, parsed.sweep)
-    print(compare_text(records, parsed.names))
+    records, _, _ = records_of(config.results_dir, parsed.runs, parsed.sweep)
+    if parsed.json:
+        print_json(compare_rows(records, parsed.names))
+    else:
+        print(compare_text(records, parsed.names))
     return 0
 
 
-def _records(
+def records_of(
     results_dir: Path, runs: list[str], sweep: str | None
 ) -> tuple[list[dict[str, Any]], list[str], str | None]:
-    """Records of the named runs, of a sweep or of the latest one; problems; the sweep's id."""
+    """Records of the named runs, of a sweep or of the latest one; problems; the sweep's id.
+
+    Raises:
+        BenchError: there are none.
+    """
     from bench.results import latest_sweep, load_records
 
     records, problems = load_records(results_dir, runs)
@@ -73,6 +84,35 @@ def _records(
     if not records:
         raise BenchError(f"no sweep {chosen!r} in {results_dir}: {', '.join(known)}")
     return records, problems, chosen
+
+
+def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
+    """Gives images of runs: from their data folders, the synthetic ones drawn anew."""
+    from bench.report.thumbnails import open_picture
+
+    seeds: dict[Any, set[Any]] = {}
+    for record in records:
+        seeds.setdefault(record["sweep"].get("id"), set()).add(record["config"].get("seed"))
+
+    def of(record: Any, name: str) -> Any:
+        data, config = record["data"], record["config"]
+        folder = config.get("data_dir") if data.get("synthetic") else data.get("root")
+        if folder is not None:
+            return open_picture(Path(str(folder)), name)
+        if data.get("root") != "built-in synthetic set":
+            return None
+        known = seeds[record["sweep"].get("id")]
+        # All seeds of a sweep share the images of its first one, which must be among them.
+        if len(known) < (config.get("seeds") or 1) or not all(type(one) is int for one in known):
+            return None
+        from bench.data.synthetic import CLASSES, draw_image
+
+        found = re.fullmatch(r"([a-z_]+)/([0-9]{1,9})\.jpg", name)
+        if found is None or found[1] not in CLASSES or min(known) < 0:
+            return None
+        return draw_image(CLASSES.index(found[1]), int(found[2]), min(known))
+
+    return of
 
 
 def _known_variants(records: list[dict[str, Any]]) -> list[str]:

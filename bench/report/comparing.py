@@ -1,10 +1,12 @@
-"""The text of ``bench compare``: variants against the first one named, or against baselines."""
+"""What ``bench compare`` says: variants against the first one named, or against baselines."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
+import attrs
 from tabulate import tabulate
 
 from bench.errors import BenchError
@@ -18,8 +20,23 @@ from bench.report.sentences import sentence
 from bench.report.speeds import sessions_of
 
 
-def compare_text(records: Sequence[Record], names: Sequence[str]) -> str:
-    """What is known of the differences between variants, as aligned text.
+@attrs.frozen
+class Compared:
+    """What was asked to be compared.
+
+    Attributes:
+        pairs: variants, each with what it is compared with.
+        selection: the runs of these variants.
+        title: first words of the tables' titles.
+    """
+
+    pairs: list[Pair]
+    selection: Selection
+    title: str
+
+
+def compare_runs(records: Sequence[Record], names: Sequence[str]) -> Compared:
+    """Compare variants of some records.
 
     Args:
         records: of runs; the latest complete ones of each variant count.
@@ -45,9 +62,38 @@ def compare_text(records: Sequence[Record], names: Sequence[str]) -> str:
     for pair in pairs:
         _check_data(pair)
     title = f"Against {listed[0][1]}" if names else "Each variant against its baseline"
-    tables = tables_of(pairs, selection, title)[1:]
-    blocks = ["\n".join(sentence(pair) for pair in pairs), *map(_text, tables)]
+    return Compared(pairs, selection, title)
+
+
+def compare_text(records: Sequence[Record], names: Sequence[str]) -> str:
+    """What is known of the differences between variants, as aligned text.
+
+    Args and Raises as :func:`compare_runs`.
+    """
+    found = compare_runs(records, names)
+    tables = tables_of(found.pairs, found.selection, found.title)[1:]
+    blocks = ["\n".join(sentence(pair) for pair in found.pairs), *map(_text, tables)]
     return "\n\n".join(blocks) + "\n"
+
+
+def compare_rows(
+    records: Sequence[Record], names: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The same unrounded: a row for each pair in ``accuracy``, for each pair and case in ``speed``.
+
+    Args and Raises as :func:`compare_runs`. Differences of accuracy are fractions, ratios of speed
+    are the variant's ÷ the other's.
+    """
+    found = compare_runs(records, names)
+    accuracy, speed = tables_of(found.pairs, found.selection, found.title)[1:]
+    return {"accuracy": _rows(accuracy), "speed": _rows(speed)}
+
+
+def _rows(table: Table) -> list[dict[str, Any]]:
+    if table.raw is None:
+        return []
+    headers, rows = table.raw
+    return [dict(zip(headers, row, strict=True)) for row in rows]
 
 
 def _text(table: Table) -> str:

@@ -1,0 +1,223 @@
+"""The same from Python, for notebooks: run a sweep, load records as a table, compare variants."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import variants as registry
+from bench.config import options as declared
+from bench.config import parse_value
+from bench.errors import BenchError
+from bench.presets import resolve
+from bench.spinning import sleep_soon
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PATHS = str | Path
+
+
+def run(
+    variants: str | Sequence[str] = "all",
+    *,
+    preset: str | None = None,
+    plugins: Sequence[PATHS] = (),
+    stream: TextIO | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Check, time and train variants as ``python -m bench run`` does; a record for each run.
+
+    A variant that fails is a record whose ``status`` is ``failed``, with its ``error``; the others
+    go on. Interrupted, what is finished is kept (``python -m bench run --resume`` goes on). In a
+    script it must stand under ``if __name__ == "__main__":``, since processes are started.
+
+    Args:
+        variants: names, globs and groups, comma-separated or as a list.
+        preset: name of a preset.
+        plugins: Python files that register variants; their code runs with your rights.
+        stream: where progress goes; none: standard error.
+        options: as the flags of ``python -m bench run --help``, with underscores: ``data_dir``,
+            ``epochs``, ``batch_size``, …
+
+    Returns:
+        What is in each ``run.json``, with ``folder``, the path of the run. Where ``hours`` were
+        over first, those that have begun.
+
+    Raises:
+        BenchError: a mistake in what was asked, in one line; nothing was trained.
+        KeyboardInterrupt: interrupted.
+    """
+    begin = time.monotonic()
+    sleep_soon()
+    chosen = _chosen(variants, plugins)
+    resolved = resolve(_values(options), preset=preset)
+    from bench.check import check
+    from bench.stopping import StoppedError, Stopper
+    from bench.sweep import run_sweep
+
+    out = stream or sys.stderr
+    checked = check(chosen, resolved.config)
+    print("\n".join(checked.lines), file=out)
+    hours = resolved.config.hours
+    before = _sweeps(resolved.config.results_dir)
+    stopper = Stopper(None if hours is None else begin + 3600 * hours)
+    with stopper.listening():
+        try:
+            outcome = run_sweep(
+                chosen,
+                resolved,
+                checked,
+                command=_command(variants, preset, plugins, options),
+                plugins=[Path(path) for path in plugins],
+                stream=out,
+                stopper=stopper,
+            )
+        except StoppedError as stopped:
+            if stopped.number is not None:
+                raise KeyboardInterrupt("stopped: what is finished is kept") from stopped
+            print(
+                f"hours={hours:g} are over: what is finished is kept; go on with: "
+                f"{_resume(resolved.config.results_dir, plugins)}",
+                file=out,
+            )
+            return _new_records(resolved.config.results_dir, before)
+    return [{**record, "folder": str(folder)} for folder, record in outcome.runs]
+
+
+def load(
+    results_dir: PATHS = "results", *, sweep: str | None = None, runs: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A tidy table: one row for each run, oldest first, units in the columns' names.
+
+    Args:
+        results_dir: holds one folder for each run.
+        sweep: only this sweep's runs.
+        runs: only these, by folder name or path.
+
+    Raises:
+        BenchError: no such folder, run or sweep, or no readable record.
+    """
+    from bench.results import load_records, to_frame
+
+    records, problems = load_records(Path(results_dir), [str(one) for one in runs])
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    if sweep is not None:
+        known = sorted({record["sweep"]["id"] for record in records})
+        records = [record for record in records if record["sweep"]["id"] == sweep]
+        if not records:
+            raise BenchError(f"no sweep {sweep!r} in {results_dir}: {', '.join(known)}")
+    if not records:
+        raise BenchError(f"no readable records in {results_dir}: run something first")
+    return to_frame(records)
+
+
+def compare(
+    *names: str,
+    results_dir: PATHS = "results",
+    sweep: str | None = None,
+    runs: Sequence[str] = (),
+    what: str = "accuracy",
+) -> pd.DataFrame:
+    """Variants against the first one named, or each against its baseline, as a table.
+
+    Args:
+        names: of variants; none: each variant with its baseline.
+        results_dir: holds one folder for each run.
+        sweep: which sweep; none: the latest.
+        runs: these runs instead of a sweep.
+        what: ``accuracy`` (a row for each pair: difference as a fraction, its 95 % interval, p
+            values, verdict, differences in size and work) or ``speed`` (a row for each pair and
+            timed case: ratio, its interval, verdict).
+
+    Raises:
+        BenchError: as ``python -m bench compare``.
+    """
+    if what not in ("accuracy", "speed"):
+        raise BenchError(f"what={what!r} must be 'accuracy' or 'speed'")
+    import pandas as pd
+
+    from bench.rendering import records_of
+    from bench.report.comparing import compare_rows
+
+    records, _, _ = records_of(Path(results_dir), [str(one) for one in runs], sweep)
+    return pd.DataFrame(compare_rows(records, names)[what])
+
+
+def _sweeps(results_dir: Path) -> set[str]:
+    """Ids of the sweeps that have a record."""
+    from bench.results import load_records
+
+    if not results_dir.is_dir():
+        return set()
+    return {record["sweep"]["id"] for record in load_records(results_dir)[0]}
+
+
+def _new_records(results_dir: Path, before: set[str]) -> list[dict[str, Any]]:
+    """Records of sweeps that were not there before."""
+    from bench.results import load_records
+
+    return [
+        {**record, "folder": str(results_dir / record["folder"])}
+        for record in load_records(results_dir)[0]
+        if record["sweep"]["id"] not in before
+    ]
+
+
+def _resume(results_dir: Path, plugins: Sequence[PATHS]) -> str:
+    words = ["python", "-m", "bench", "run", "--resume", "--results-dir", str(results_dir)]
+    for path in plugins:
+        words += ["--plugin", str(path)]
+    return shlex.join(words)
+
+
+# --- what was asked for ----------------------------------------------------------------------
+
+
+def _chosen(names: str | Sequence[str], plugins: Sequence[PATHS]) -> list[Any]:
+    try:
+        for path in plugins:
+            registry.load_plugin(Path(path))
+        return registry.select([names] if isinstance(names, str) else list(names))
+    except registry.VariantError as error:
+        raise BenchError(str(error)) from error
+
+
+def _values(options: dict[str, Any]) -> dict[str, Any]:
+    """The options' values, with paths and quantities as texts read as on the command line."""
+    known = {field.name: field for field in declared()}
+    found = {}
+    for name, value in options.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise BenchError(f"unknown option {name!r}: {hint}see python -m bench run --help")
+        kind = known[name].metadata["kind"]
+        if isinstance(value, str) and kind is not str:
+            value = parse_value(name, value, name)
+        found[name] = value
+    return found
+
+
+def _command(
+    names: str | Sequence[str],
+    preset: str | None,
+    plugins: Sequence[PATHS],
+    options: dict[str, Any],
+) -> str:
+    """The call as it stands in records."""
+    arguments = [repr(names)]
+    if preset is not None:
+        arguments.append(f"preset={preset!r}")
+    if plugins:
+        arguments.append(f"plugins={[str(path) for path in plugins]!r}")
+    arguments += [f"{name}={str(value) if isinstance(value, Path) else value!r}"
+                  for name, value in options.items()]  # fmt: skip
+    return f"bench.run({', '.join(arguments)})"
