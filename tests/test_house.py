@@ -45,6 +45,8 @@ def test_a_wheel_with_its_data_files_runs_outside_the_repository(tmp_path: Path)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
     assert (target / "bin" / "paddy-bench").exists()
+    for name in ("report.html.j2", "report.css", "report.js"):
+        assert (target / "bench" / "report" / "templates" / name).exists()
 
 
 def pins_of(name: str) -> dict[str, str]:

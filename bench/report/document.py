@@ -1,20 +1,18 @@
-"""A report from records alone: ``report.md``, its tables as CSV and its figures."""
+"""A report from records alone: ``report.md``, ``report.html``, tables as CSV and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from bench.errors import BenchError
-from bench.report import confusion, figures, scatter, seeds
 from bench.report.bias import bias_table
 from bench.report.claimed import Claim
 from bench.report.claims import load_claims
 from bench.report.expected import presets_table
-from bench.report.gates import Record
 from bench.report.header import (
     class_tables,
     failures_table,
@@ -24,22 +22,19 @@ from bench.report.header import (
 )
 from bench.report.leaks import copies_table, leak_table
 from bench.report.markdown import Table, escape, section, write_csv
+from bench.report.mistakes import mistakes_tables
 from bench.report.modetable import mode_tables
 from bench.report.overview import overview_tables
+from bench.report.page import write_page
 from bench.report.pairtable import pair_tables
+from bench.report.pictured import draw_figures
 from bench.report.ranking import ranking_table
 from bench.report.recommend import recommendations
-from bench.report.selection import (
-    Selection,
-    caption,
-    data_note,
-    run_note,
-    timing_note,
-    variant_of,
-)
+from bench.report.selection import Selection
 from bench.report.speedtable import speed_tables
 from bench.report.spread import spread_table
 from bench.report.tables import guide_table, parameter_tables, published_table
+from bench.report.thumbnails import Pictures
 from bench.report.verdicts import verdict_table
 
 READING = (
@@ -49,17 +44,6 @@ READING = (
     "`undertrained (…)`: the accuracy says nothing about the model. A figure of another device "
     "than the documented one is no verdict on it; the ratio between two models may be compared."
 )
-
-
-@attrs.frozen
-class Figure:
-    """A picture to draw to a path, or the reason that stands where there is nothing to draw."""
-
-    name: str
-    title: str
-    caption: str
-    absent: str
-    draw: Callable[[Path], Path | None]
 
 
 @attrs.frozen
@@ -79,17 +63,19 @@ def render(
     own_claims: Sequence[Claim] = (),
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
+    pictures: Pictures | None = None,
 ) -> Path:
     """Write the report of some runs.
 
     Args:
         records: run records (schema "paddy-bench/run", version 2), complete and failed ones.
-        out_dir: folder to write ``report.md``, ``tables/`` and ``figures/`` into.
+        out_dir: folder to write ``report.md``, ``report.html``, ``tables/`` and ``figures/`` into.
         title: first heading.
         problems: one line for each record that could not be read.
         own_claims: the user's claims, judged after the guide's.
         max_latency_ms, max_size_mb: budgets of the recommendations (latency at batch 1; MB = 10⁶
             bytes), or none.
+        pictures: gives images of runs for the page's worst mistakes; none: it shows none.
 
     Returns:
         Path of ``report.md``.
@@ -106,9 +92,18 @@ def render(
             folder.mkdir(parents=True, exist_ok=True)
         for table in (table for chapter in chapters for table in chapter.tables if table.csv):
             write_csv(table, out_dir / "tables")
-        pictures = _pictures(selection, out_dir / "figures")
+        drawn = draw_figures(selection, out_dir / "figures")
         path = out_dir / "report.md"
-        path.write_text(_document(selection, chapters, pictures, title, problems), encoding="utf8")
+        path.write_text(_document(selection, chapters, drawn, title, problems), encoding="utf8")
+        write_page(
+            selection,
+            chapters,
+            out_dir,
+            title=title,
+            reading=READING,
+            problems=problems,
+            pictures=pictures,
+        )
     except OSError as error:
         raise BenchError(
             f"cannot write the report to {out_dir}: {error.strerror}: choose another --reports-dir"
@@ -131,6 +126,7 @@ def all_tables(
         Chapter("Runs", tuple(overview_tables(selection))),
         Chapter("What to choose", (recommendations(selection, **budget), ranking_table(selection))),
         Chapter("What attention costs and gains", tuple(pair_tables(selection))),
+        Chapter("Where they are wrong", tuple(mistakes_tables(selection))),
         Chapter("Speed", (*speed_tables(selection), *mode_tables(selection))),
         Chapter("Claims", (verdict_table(selection, claims, own_claims),)),
         Chapter("The guide's tables", (*guide, presets_table(selection))),
@@ -165,65 +161,3 @@ def _document(
             blocks += pictures.values()
     blocks.append(problem_list(problems))
     return "\n\n".join(blocks) + "\n"
-
-
-def _pictures(selection: Selection, folder: Path) -> dict[str, str]:
-    """Draw the figures; the Markdown of each by name."""
-    done: dict[str, str] = {}
-    for figure in _figures(selection):
-        path = figure.draw(folder / f"{figure.name}.png")
-        text = f"### {figure.title}\n\n"
-        if path is None:
-            text += f"n/a ({figure.absent})"
-        else:
-            text += f"![{escape(figure.title)}](figures/{path.name})\n\n{escape(figure.caption)}"
-        done[figure.name] = text
-    return done
-
-
-def _figures(selection: Selection) -> list[Figure]:
-    shown = selection.shown()
-    note = caption(data_note(shown), run_note(selection))
-
-    def runs_of(variant: str) -> list[Record]:
-        return seeds.runs_of(selection, variant)
-
-    left_out = len(shown) - figures.MOST_PANELS
-    others = any(len(runs_of(variant_of(record))) > 1 for record in shown)
-    best = "The dotted line marks the best epoch by validation macro-F1."
-    pale = "Pale lines: the other seeds and folds." if others else ""
-    more = f"The first {figures.MOST_PANELS} of {len(shown)} variants are drawn." * (left_out > 0)
-    return [
-        Figure(
-            "accuracy-throughput",
-            "Accuracy over throughput",
-            caption(
-                note,
-                scatter.bars_note(selection),
-                timing_note(shown),
-            ),
-            "no valid complete run has both an accuracy and a timing at 224 pixels",
-            lambda path: scatter.accuracy_vs_throughput(selection, path),
-        ),
-        Figure(
-            "training-accuracy",
-            "Training curves: accuracy and macro-F1",
-            caption(note, best, pale, more),
-            "no valid complete run has training epochs",
-            lambda path: figures.training_curves(shown, path, "accuracy", runs_of),
-        ),
-        Figure(
-            "training-loss",
-            "Training curves: loss",
-            caption(note, best, pale, more),
-            "no valid complete run has training epochs",
-            lambda path: figures.training_curves(shown, path, "loss", runs_of),
-        ),
-        Figure(
-            "confusion-matrices",
-            "Confusion matrices",
-            caption(note, "Numbers: images; colour: share of the true class (row).", more),
-            "no valid complete run has predictions",
-            lambda path: confusion.confusion_matrices(shown, path),
-        ),
-    ]

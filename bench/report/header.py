@@ -27,10 +27,23 @@ PARTS = ("train", "valid", "test")
 def header(selection: Selection) -> str:
     """The list that opens a report: sweep, date, machine, versions, data, seeds, commands."""
     records = selection.records
+    commands = commands_of(records)
+    lines = [f"- **{name}:** {escape(text)}" for name, text in header_items(selection)]
+    if any((record.get("data") or {}).get("synthetic") for record in records):
+        warning = "**SYNTHETIC data: drawn by a program, not photographs of plants.**"
+        lines = [warning, "", *lines]
+    if commands:
+        listed = "\n".join(one_line(command) for command in commands)
+        lines += [f"- **Command{'s' if len(commands) > 1 else ''}:**", "", fence(listed)]
+    return "\n".join(lines)
+
+
+def header_items(selection: Selection) -> list[tuple[str, str]]:
+    """Sweep, date, runs, preset, machine, versions, data and seeds, each as name and text."""
+    records = selection.records
     sweeps = distinct((record.get("sweep") or {}).get("id") for record in records)
     presets = distinct((record.get("sweep") or {}).get("preset") for record in records)
-    commands = _commands(records)
-    items = [
+    return [
         ("Sweep", ", ".join(map(str, sweeps)) or "not recorded"),
         ("Date", _dates(records)),
         ("Runs", f"{len(selection.complete())} complete, {len(selection.failed())} failed"),
@@ -43,17 +56,9 @@ def header(selection: Selection) -> str:
         ("Seeds", seed_note(records)),
         *([("Several", selection.labels.legend)] if selection.labels.legend else []),
     ]
-    lines = [f"- **{name}:** {escape(text)}" for name, text in items]
-    if any((record.get("data") or {}).get("synthetic") for record in records):
-        warning = "**SYNTHETIC data: drawn by a program, not photographs of plants.**"
-        lines = [warning, "", *lines]
-    if commands:
-        listed = "\n".join(one_line(command) for command in commands)
-        lines += [f"- **Command{'s' if len(commands) > 1 else ''}:**", "", fence(listed)]
-    return "\n".join(lines)
 
 
-def _commands(records: Sequence[Record]) -> list[str]:
+def commands_of(records: Sequence[Record]) -> list[str]:
     """The command lines, one for each sweep; the environment's where the sweep has none."""
     return distinct(
         (record.get("sweep") or {}).get("command")
