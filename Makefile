@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: smoke test lint format benchmark calibration speed faults lock audit
+.PHONY: smoke test lint format docs benchmark calibration speed faults lock audit
 
 # Set up and run the main job on the built-in data: every variant, then the report.
 smoke: $(VENV)/.installed
@@ -22,6 +22,10 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The page of every option, from their definition.
+docs: $(VENV)/.installed
+	$(BIN)/python -m bench.reference > docs/reference.md
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-autosave

@@ -40,11 +40,15 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **keywords)
         self._fill = fill
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Fill the parser, then parse."""
+    def complete(self) -> None:
+        """Give the parser its arguments, where it does not have them yet."""
         fill, self._fill = self._fill, None
         if fill is not None:
             fill(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Complete the parser, then parse."""
+        self.complete()
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

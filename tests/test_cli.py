@@ -106,6 +106,13 @@ def test_the_projects_commands_parse() -> None:
         "run --variants all --seeds 3 --dedup group --time-budget 1h",
         "check --preset quick",
         "data --data-dir x --json",
+        "compare --json",
+        "predict A test_images --out s.csv",
+        "predict test_images --out s.csv --runs A B --tta d4 --probabilities p.csv",
+        "predict --out s.csv --template t.csv A test_images --batch-size 8 --plugin a.py",
+        "evaluate A --data-dir x --map 'a b=c' --map d= --json",
+        "export A --format torchscript --out m.pt",
+        "report --no-pictures",
     ):
         words = shlex.split(line)
         assert make_parser().parse_args(words).command == words[0]
@@ -118,7 +125,7 @@ def test_booleans_can_be_switched_off_and_options_unset() -> None:
     assert flags_of(parsed) == {"pretrained": False, "pin_memory": False, "train_limit": None}
 
 
-@pytest.mark.parametrize("command", ["", "run", "report", "list", "count", "time", "check", "data"])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*shlex.split(command), "--help"])

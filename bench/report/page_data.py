@@ -107,7 +107,7 @@ def _axes(selection: Selection) -> list[tuple[str, str, Axis]]:
     session = largest_session(selection)
     for number, case in enumerate(main_cases(session) if session else ()):
         assert session is not None
-        label = f"{case.where()} ms an image: {case.label()}"
+        label = f"ms an image: {case.label()}"
         found.append((f"ms{number}", label, _timed_axis(session, case)))
     counted = (
         ("gmacs", f"GMACs at {GUIDE_PIXELS} pixels", _gmacs),

@@ -58,6 +58,9 @@ AGAINST = (
     (OURS, TIMM, "ours ÷ timm's procedure, its defaults"),
     (OURS_TOO, BEST, "ours ÷ timm's procedure, its best settings, both in its environment"),
     (OURS, BEST, "ours as it comes ÷ timm's procedure, its best settings"),
+    # What no handling of data can pass.
+    (FIXED, TIMM, "the fixed batch ÷ timm's procedure, its defaults"),
+    (FIXED, BEST, "the fixed batch ÷ timm's procedure, its best settings"),
     (FIXED, FIXED_TOO, "the fixed batch ÷ itself (A/A)"),
 )
 

@@ -296,10 +296,11 @@ def test_bars_of_training(timm: float, best: float, met: list[bool]) -> None:
         ours=1.0, ours_too=1.0, fixed=0.96, fixed_too=0.96, timm=timm, timm_best=best,
     )  # fmt: skip
     rows = training.rows(record_of([one], image_size=224))
-    assert [row.met for row in rows] == [*met, None, None]
+    assert [row.met for row in rows] == [*met, None, None, None, None]
     assert rows[1].found.startswith(f"{timm:.3f} ({timm:.3f}–{timm:.3f}, 6 rounds)")
     assert [row.required for row in rows[:3]] == ["at least 0.95", "at least 1.8", "at least 1.4"]
-    assert rows[4].found.startswith("1.000 (")
+    assert rows[6].found.startswith("1.000 (")
+    assert rows[5].found.startswith(f"{best / 0.96:.3f} (")
 
 
 def test_an_attention_variant_has_the_limit_as_its_only_bar() -> None:
@@ -308,7 +309,7 @@ def test_an_attention_variant_has_the_limit_as_its_only_bar() -> None:
         ours=1.0, ours_too=1.0, fixed=0.94, fixed_too=1, timm=1, timm_best=1,
     )  # fmt: skip
     rows = training.rows(record_of([one], image_size=224))
-    assert [row.met for row in rows] == [False, None, None, None, None]
+    assert [row.met for row in rows] == [False, *[None] * 6]
 
 
 def test_training_by_epoch() -> None:

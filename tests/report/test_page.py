@@ -61,7 +61,7 @@ def test_the_pages_data_are_those_of_the_records(records, tmp_path):
         assert one["costs"]["minutes"]["value"] == record["training"]["seconds"] / 60
         timed = {entry["regime"]: entry for entry in record["timing"] if entry["clock"] == "model"}
         for axis in data["axes"]:
-            if not axis["label"].startswith("CPU ms"):
+            if not axis["label"].startswith("ms an image: CPU"):
                 continue
             entry = timed["latency" if "batch 1," in axis["label"] else "throughput"]
             cost = one["costs"][axis["key"]]

@@ -44,6 +44,16 @@
       arrayminus: points.map((one) => one[direction].value - one[direction].low),
     };
   };
+  // Whole labels at 1, 2 and 5: the chart's own are the digits alone.
+  const logarithmic = (values) => {
+    const known = values.filter((value) => value > 0);
+    const lowest = Math.floor(Math.log10(Math.min(...known)));
+    const ticks = [];
+    for (let power = lowest; power <= Math.log10(Math.max(...known)) + 1; power += 1) {
+      [1, 2, 5].forEach((digit) => ticks.push(digit * 10 ** power));
+    }
+    return known.length ? { type: "log", tickvals: ticks, ticktext: ticks.map(number) } : { type: "log" };
+  };
   const drawScatter = () => {
     if (!byId("scatter")) return;
     const axis = data.axes.find((one) => one.key === byId("axis").value);
@@ -66,8 +76,9 @@
       x: front.map((one) => one.x.value), y: front.map((one) => one.y.value),
       line: { dash: "dot", width: 1.5, color: "#808080" },
     });
+    const values = points.map((one) => one.x.value);
     draw("scatter", traces, {
-      xaxis: { title: { text: plain(axis.label) }, type: byId("log").checked ? "log" : "linear" },
+      xaxis: { title: { text: plain(axis.label) }, ...(byId("log").checked ? logarithmic(values) : { type: "linear" }) },
       yaxis: { title: { text: "accuracy (%)" } },
       legend: { orientation: "h", y: -0.25 }, showlegend: true,
     });

@@ -1,0 +1,117 @@
+"""The documentation: its commands run, its links lead somewhere, its reference is up to date."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.flags import flags_of
+from bench.parsers import make_parser
+from bench.presets import resolve
+from bench.reference import reference
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    text = page.read_text("utf8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """(page, command line) of every ``python -m bench`` in the pages."""
+    for page in PAGES:
+        for block in [*blocks(page, "bash"), *blocks(page, "python"), *blocks(page, "text")]:
+            for line in block.splitlines():
+                found = re.match(r"!?python -m bench (.+?)(?:\s+#.*)?$", line.strip())
+                if found and page.name != "reference.md":
+                    yield page.name, found[1]
+
+
+@pytest.mark.parametrize(("page", "line"), list(commands()))
+def test_every_command_line_of_the_documentation_is_understood(page: str, line: str) -> None:
+    parsed = make_parser().parse_args(shlex.split(line))
+    resolve(flags_of(parsed), preset=getattr(parsed, "preset", None))
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len({page for page, _ in commands()}) >= 3
+    assert len(list(commands())) > 25
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_reference_is_that_of_the_options() -> None:
+    assert (ROOT / "docs" / "reference.md").read_text("utf8") == reference(), "run: make docs"
+
+
+def test_the_reference_has_every_option() -> None:
+    text = reference()
+    for word in ("--epochs N", "--tta none\\|flip\\|d4", "`RUN IMAGES`", "**kaggle**"):
+        assert word in text
+    assert "==SUPPRESS==" not in text
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    """Line by line as it stands there, on drawn photographs."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    # A link would lose the environment that the interpreter belongs to.
+    (tools / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (tools / "python").chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "PADDY_BENCH_EPOCHS": "1",
+    }
+    draw = "python -m bench data --write my_photos --synthetic-images 120"
+    script = "\n".join([draw, *blocks(ROOT / "docs" / "tutorial.md", "bash")])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script.replace("--rounds 6", "--rounds 2")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (report,) = tmp_path.glob("reports/*/report.html")
+    assert "SYNTHETIC" in report.read_text("utf8")
+    assert "data:image/jpeg" in report.read_text("utf8")
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 121
+    assert (tmp_path / "resnet18.pt").stat().st_size > 1e7
+
+
+def test_the_variant_of_the_how_to_is_one(tmp_path: Path, registry: None) -> None:
+    import variants
+
+    (code,) = blocks(ROOT / "docs" / "how-to.md", "python")
+    path = tmp_path / "my_variants.py"
+    path.write_text(code)
+    variants.load_plugin(path)
+    assert variants.get("ResNet34_CA").baseline == "ResNet18"
+
+
+def test_the_claims_of_the_how_to_can_be_read(tmp_path: Path) -> None:
+    from bench.report.claims_file import load_claims_file
+
+    (text,) = blocks(ROOT / "docs" / "how-to.md", "toml")
+    path = tmp_path / "my_claims.toml"
+    path.write_text(text)
+    (claim,) = load_claims_file(path, ["MobileNetV3_Small", "ResNet18"])
+    assert claim.against == "ResNet18"
