@@ -18,7 +18,7 @@ from bench.presets import resolve
 from bench.reference import reference
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "README.vi.md", *(ROOT / "docs").glob("*.md")])
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -41,6 +41,19 @@ def commands() -> Iterator[tuple[str, str]]:
 def test_every_command_line_of_the_documentation_is_understood(page: str, line: str) -> None:
     parsed = make_parser().parse_args(shlex.split(line))
     resolve(flags_of(parsed), preset=getattr(parsed, "preset", None))
+
+
+def test_the_vietnamese_page_has_the_code_of_the_english_one() -> None:
+    fenced = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    english, vietnamese = (
+        fenced.findall((ROOT / name).read_text("utf8")) for name in ("README.md", "README.vi.md")
+    )
+    assert english == vietnamese
+    rows = re.compile(r"^\| `([a-z]+)` \|", re.MULTILINE)
+    named, theirs = (
+        rows.findall((ROOT / name).read_text("utf8")) for name in ("README.md", "README.vi.md")
+    )
+    assert named == theirs
 
 
 def test_there_are_commands_to_check() -> None:
