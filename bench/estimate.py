@@ -17,7 +17,7 @@ import variants
 from bench import build
 from bench.config import RunConfig
 from bench.data.parts import Parts
-from bench.measure.environment import usable_cores
+from bench.measure.environment import LoadMeter, usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.measure.throughput import device_name
 from bench.plan import Rate
@@ -30,14 +30,21 @@ FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 # Channels-last is left only for a gain beyond what the machine's noise pretends.
 LEAST_GAIN = 0.05
 # What is kept between sweeps, and part of its keys: a new number for a new way of measuring.
-KIND, VERSION = "estimates", 2
+KIND, VERSION = "estimates", 3
+# Above this share of the machine that others use, what is measured is of no use later.
+MUCH_LOAD = 0.1
 
 
 @attrs.frozen
 class StepRates:
-    """Seconds for one image in a training step and in a forward pass, by memory format."""
+    """Seconds for one image in a training step and in a forward pass, by memory format.
+
+    Attributes:
+        load: share of the machine that others used meanwhile, 0..1, where it was much.
+    """
 
     by_format: dict[str, Rate]
+    load: float | None = None
 
     @property
     def fastest(self) -> str:
@@ -68,13 +75,16 @@ def measure_rates(
     Three steps of each backbone and format are timed, or what an earlier check of the same machine
     found: variants of one backbone share a measurement (attention on the last feature map adds a
     few percent). Backbones are measured until :data:`BUDGET_S` seconds are over; a variant that
-    cannot be built or whose turn does not come is missing.
+    cannot be built or whose turn does not come is missing. What was measured beside other programs
+    is measured anew the next time.
     """
     keep_freed_memory()
     torch.set_num_threads(config.threads or usable_cores())
     known = recall(KIND)
     new: dict[str, Any] = {}
     deadline = time.perf_counter() + BUDGET_S
+    meter, measured = LoadMeter(), []
+    meter.start()
     rates: dict[str, StepRates] = {}
     for variant in chosen:
         key = _key(variant, config, device)
@@ -87,8 +97,16 @@ def measure_rates(
         if found:
             pairs = {name: (found[name][0], found[name][1]) for name in FORMATS}
             rates[variant.name] = StepRates(pairs)
-    remember(KIND, new)
-    return rates
+            if key in new:
+                measured.append(variant.name)
+    load = meter.stop() or 0.0
+    if load <= MUCH_LOAD:
+        remember(KIND, new)
+        return rates
+    return {
+        name: attrs.evolve(found, load=load) if name in measured else found
+        for name, found in rates.items()
+    }
 
 
 def estimate(
@@ -109,6 +127,9 @@ def estimate(
         epoch = train_s * train + valid_s * valid
         seconds = config.epochs * epoch + valid_s * test
         note = "" if variant.name in known else " (not measured: as the slowest of the others)"
+        load = rates[variant.name].load if variant.name in rates else None
+        if load is not None:
+            note = f" (measured while others used {100 * load:.0f} % of the machine)"
         out.append(Estimate(variant.name, seconds / 60, epoch / len(runs), note))
     return out
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bench.shared import Sweep
 
 GOES_ON = "as when the training began"
+# Pixels a side below which a picture is ready before a thread has taken it over.
+SMALL = 100
 # What a step takes where nobody measured it.
 UNKNOWN_IMAGES_PER_S = {"cpu": 10.0, "cuda": 1000.0}
 
@@ -101,7 +103,7 @@ def set_up(
             # The test part is read once: starting processes for it would cost more than they save.
             num_workers=0 if part == "test" else workers,
             device=device,
-            threads=torch.get_num_threads(),
+            threads=torch.get_num_threads() if config.image_size >= SMALL else 1,
         )
         for part, dataset in datasets.items()
     }

@@ -671,7 +671,9 @@ def test_an_estimate_is_measured_once_and_then_cached(
         calls.append(variant.name)
         return {"channels_last": [0.5, 0.25], "contiguous": [0.6, 0.3]}
 
+    load = [0.0]
     monkeypatch.setattr(module, "_measure", measure)
+    monkeypatch.setattr(module.LoadMeter, "stop", lambda meter: load[0])
     for _ in range(2):
         rates = module.measure_rates(chosen, config, parts.num_classes, device)
         assert {name: one.rate("auto") for name, one in rates.items()} == {
@@ -685,6 +687,37 @@ def test_an_estimate_is_measured_once_and_then_cached(
         epoch = 0.5 * used["train"] + 0.25 * used["valid"]
         assert [item.epoch_s for item in found] == pytest.approx([epoch] * 2)
     assert calls == ["Tiny"]
+
+
+def test_what_is_measured_on_a_busy_machine_says_so_and_is_forgotten(
+    photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    import variants
+    from bench import estimate as module
+    from bench.config import RunConfig
+    from bench.data.parts import find_parts
+
+    variants.load_plugin(tiny_plugin)
+    chosen = variants.select(["Tiny", "Tiny_CA"])
+    config = RunConfig(data_dir=photos, image_size=32, batch_size=4)
+    calls: list[str] = []
+
+    def measure(variant, *_):
+        calls.append(variant.name)
+        return {"channels_last": [0.5, 0.25], "contiguous": [0.6, 0.3]}
+
+    monkeypatch.setattr(module, "_measure", measure)
+    parts, notes = find_parts(config), []
+    for load in (0.4, 0.05, 0.4):
+        monkeypatch.setattr(module.LoadMeter, "stop", lambda meter, load=load: load)
+        rates = module.measure_rates(chosen, config, 3, torch.device("cpu"))
+        notes.append({item.note for item in module.estimate(chosen, config, [parts], rates)})
+    # The third time nothing is measured: what is known was measured in quiet.
+    assert calls == ["Tiny", "Tiny"]
+    busy = " (measured while others used 40 % of the machine)"
+    assert notes == [{busy}, {""}, {""}]
 
 
 def test_both_memory_formats_are_measured(photos, tiny_plugin, registry) -> None:
