@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -216,7 +217,11 @@ def test_fixed_batches() -> None:
 
 def test_anonymous_memory_grows_with_what_is_held() -> None:
     before = commands.anonymous_mb(os.getpid())
-    held = np.ones(50_000_000, dtype=np.uint8)
+    # Not from the heap, which may hold as much that earlier tests have freed.
+    held = np.frombuffer(
+        mmap.mmap(-1, 50_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=np.uint8
+    )
+    held[:] = 1
     after = commands.anonymous_mb(os.getpid())
     assert before is not None
     assert after is not None
