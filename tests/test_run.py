@@ -52,6 +52,8 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
     assert "Tiny_CA" in out
     assert "next: python -m bench report" in out
     assert "epoch 2/2" in err
+    ends = [line for line in err.splitlines() if "  epoch " in line]
+    assert [", sweep " in line for line in ends] == [True, True, False, False]
     folders = sorted(path for path in (here / "results").iterdir() if path.is_dir())
     assert [re.sub(r"\d", "0", f.name) for f in folders] == [
         "Tiny_00_00_0000_0000",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.inference.external import match_classes, transfer
+from bench.inference.external import _own, match_classes, transfer
 from bench.results.sealed import read_sealed
 from bench.stats.accuracy import difference_of_shares
 from tests.inference.conftest import Trained
@@ -189,3 +189,12 @@ def test_mistakes_are_one_line(
     assert said in err
     assert err.count("\n") == 1
     assert list(trained.results.glob("external-*")) == []
+
+
+def test_the_difference_is_the_external_accuracy_minus_the_own() -> None:
+    record = {"test": {"labels": [0, 0, 1, 1, 2], "predictions": [0, 0, 0, 0, 2]}}
+    found = _own(record, {0, 1}, hits=1, images=4)
+    assert found is not None
+    assert (found["accuracy"], found["difference"]) == (0.5, -0.25)
+    low, high = found["difference_interval"]
+    assert low < -0.25 < high

@@ -336,6 +336,21 @@ def test_a_step_that_is_tried_again_counts_its_batch_once(tmp_path: Path) -> Non
         assert torch.equal(tensor, models[1].state_dict()[name]), name
 
 
+def test_what_a_later_step_puts_back_is_what_the_steps_before_it_left(tmp_path: Path) -> None:
+    model, calls = Linear(), []
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        logits = model(images)
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError
+        return logits
+
+    train(tmp_path, model, epochs=1, more={"accumulation": Accumulation(), "forward": forward})
+    assert calls == [8, 8, 4, 4, 4, 4]
+    assert int(model.norm.num_batches_tracked) == 5
+
+
 class NoReading(TorchDispatchMode):
     """Fails where a tensor's value is read on the host, which would wait for a GPU."""
 
