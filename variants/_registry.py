@@ -22,7 +22,11 @@ class VariantError(Exception):
 
 
 class AttentionSpec(Protocol):
-    """What stands in ``Variant.attention``: data until ``build`` is called."""
+    """What stands in ``Variant.attention``: data until ``build`` is called.
+
+    A spec may also have ``attention_map(block, x)``: the block's (B, C, H, W) input → (B, H, W) of
+    what ``explain`` shows of it.
+    """
 
     def build(self, channels: int) -> Any:
         """The ``torch.nn.Module``: (B, C, H, W) → (B, C, H, W)."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -37,6 +38,25 @@ class CoordinateAttention:
     def describe(self) -> str:
         """A few words for tables."""
         return f"CA, reduction {self.reduction}"
+
+    def attention_map(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) input of the block → (B, H, W): what its two gates leave of each position.
+
+        The mean over channels of the product of the gates along height and width (eq. 9), 0..1.
+        """
+        gates: list[torch.Tensor] = []
+        convs: Any = (block.conv_h, block.conv_w)
+        handles = [
+            conv.register_forward_hook(lambda _, __, out: gates.append(block.gate(out)))  # type: ignore[operator]
+            for conv in convs
+        ]
+        try:
+            block(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        along_height, along_width = gates
+        return (along_height * along_width).mean(1)
 
 
 @dataclass(frozen=True)
@@ -83,3 +103,13 @@ class BoTLinear:
     def describe(self) -> str:
         """A few words for tables."""
         return f"BoTLinear, {self.heads} heads"
+
+    def attention_map(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) input of the block → (B, H, W): how much attention each position receives.
+
+        The mean over heads and querying positions, times H·W: 1 everywhere were it uniform.
+        """
+        own: Any = block
+        weights = own.attention.weights(own.act(own.reduce(x)))
+        height, width = x.shape[-2:]
+        return weights.mean((1, 2)).unflatten(1, (height, width)) * (height * width)

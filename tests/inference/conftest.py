@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -32,14 +33,13 @@ class Trained:
     tiny_ca: str
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """Tiny and Tiny_CA, trained for two epochs on three classes."""
+@contextlib.contextmanager
+def training(root: Path, names: str, options: str) -> Iterator[Trained]:
+    """Tiny variants, trained on three classes in an empty folder that goes with the block."""
     from variants import _registry
 
     _registry.load()
     before = dict(_registry._variants), dict(_registry._modules)
-    root = tmp_path_factory.mktemp("trained")
     plugin = root / "tiny_variants.py"
     plugin.write_text(TINY_PLUGIN)
     photos = write_photos(root / "photos", COUNTS)
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
             patch.setenv("HF_HUB_OFFLINE", "1")
             patch.setenv("GOMP_SPINCOUNT", "")
             patch.chdir(root)
-            line = f"--variants Tiny,Tiny_CA --plugin {plugin} --data-dir {photos} {OPTIONS}"
+            line = f"--variants {names} --plugin {plugin} --data-dir {photos} {options}"
             assert main(["run", *line.split()]) == 0
     finally:
         for known, kept in zip((_registry._variants, _registry._modules), before, strict=True):
@@ -59,9 +59,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
             known.update(kept)
         for name in [name for name in sys.modules if name.startswith("paddy_bench_plugin_")]:
             del sys.modules[name]
-    tiny, tiny_ca = sorted(path.name for path in (root / "results").iterdir() if path.is_dir())
-    yield Trained(root / "results", photos, plugin, tiny, tiny_ca)
+    runs = sorted(path.name for path in (root / "results").iterdir() if path.is_dir())
+    yield Trained(root / "results", photos, plugin, runs[0], runs[-1])
     shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Tiny and Tiny_CA, trained for two epochs on three classes."""
+    with training(tmp_path_factory.mktemp("trained"), "Tiny,Tiny_CA", OPTIONS) as found:
+        yield found
 
 
 @pytest.fixture

@@ -50,15 +50,31 @@ class LinearAttention2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, d, H, W) → (B, d, H, W)."""
+        query, key = self._queries_and_keys(x)
+        value = self.value(x).reshape(query.shape)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        out = _attend(query.to(exact), key.to(exact), value.to(exact))
+        return out.to(value.dtype).reshape(x.shape)
+
+    def weights(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, d, H, W) → (B, heads, N, N) float32, N = H·W: what each position (row) attends to.
+
+        Rows sum to 1. The forward pass never holds this matrix; it is for looking at.
+        """
+        query, key = (found.float() for found in self._queries_and_keys(x))
+        query, key = _feature_map(query, (-2,)), _feature_map(key, (-2, -1))
+        products = query.transpose(-1, -2) @ key
+        return products / products.sum(-1, keepdim=True).clamp_min(torch.finfo(query.dtype).tiny)
+
+    def _queries_and_keys(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, heads, d / heads, N) each, before the feature map."""
         batch, channels, height, width = x.shape
         position = self.position(x)
         shape = (batch, self.heads, channels // self.heads, height * width)
-        query = (self.query(x) + position).reshape(shape)
-        key = (self.key(x) + position).reshape(shape)
-        value = self.value(x).reshape(shape)
-        exact = torch.promote_types(x.dtype, torch.float32)
-        out = _attend(query.to(exact), key.to(exact), value.to(exact))
-        return out.to(value.dtype).reshape(batch, channels, height, width)
+        return (
+            (self.query(x) + position).reshape(shape),
+            (self.key(x) + position).reshape(shape),
+        )
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
