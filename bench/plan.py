@@ -22,7 +22,7 @@ PROCESS_START_S = 8.0
 TYPICAL_SPREAD = 0.04
 UNKNOWN_RATE = (0.5, 0.1)
 # Seconds before a mode can be timed, the mean of ten rounds: only the first compiles and exports.
-PREPARATION_S = {"compiled": 20.0, "onnxruntime": 3.0, "openvino": 3.0}
+PREPARATION_S = {"compiled": 20.0, "onnxruntime": 3.0, "onnxruntime-int8": 6.0, "openvino": 3.0}
 
 Rate = tuple[float, float]
 

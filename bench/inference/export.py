@@ -27,7 +27,10 @@ TOLERANCE = 1e-4
 # The first batch is that of the export; a free batch size takes the others too.
 BATCHES = (2, 1, 5)
 ABOUT = "paddy_bench.json"
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "exported": ".pt2"}
+SUFFIXES = {
+    "onnx": ".onnx", "onnx-int8": ".int8.onnx", "torchscript": ".torchscript.pt",
+    "exported": ".pt2",
+}  # fmt: skip
 
 Outputs = Callable[[torch.Tensor], torch.Tensor]
 # What reads the file again, as another program would.
@@ -80,7 +83,7 @@ def require_format(form: str) -> None:
     Raises:
         BenchError: it is not; which extra has it.
     """
-    needed = ("onnx", "onnxscript", "onnxruntime") if form == "onnx" else ()
+    needed = ("onnx", "onnxscript", "onnxruntime") if form.startswith("onnx") else ()
     absent = [name for name in needed if find_spec(name) is None]
     if absent:
         raise BenchError(
@@ -93,7 +96,7 @@ def export(saved: SavedModel, form: str, path: Path) -> ExportedFile:
 
     Args:
         saved: on the CPU.
-        form: of :data:`SUFFIXES`.
+        form: of :data:`WRITERS`.
         path: of the file.
 
     Raises:
@@ -141,6 +144,17 @@ def _compare(model: nn.Module, read: Outputs, size: int) -> tuple[float, float]:
     return float(torch.stack(differences).max()), float(torch.stack(sizes).max())
 
 
+def with_metadata(content: bytes, saved: SavedModel) -> bytes:
+    """An ONNX file with :func:`describe_transform` in its metadata."""
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    for name, value in describe_transform(saved).items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        model.metadata_props.add(key=name, value=text)
+    return model.SerializeToString()
+
+
 # --- formats ---------------------------------------------------------------------------------
 
 
@@ -148,11 +162,8 @@ def _onnx(model: nn.Module, saved: SavedModel) -> tuple[bytes, Load]:
     import onnx
     import onnxruntime
 
-    content = onnx.load_model_from_string(export_onnx(model, saved.image_size).onnx)
-    for name, value in describe_transform(saved).items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        content.metadata_props.add(key=name, value=text)
-    onnx.checker.check_model(content)
+    content = with_metadata(export_onnx(model, saved.image_size).onnx, saved)
+    onnx.checker.check_model(onnx.load_model_from_string(content))
 
     def load(path: Path) -> Outputs:
         session = onnxruntime.InferenceSession(
@@ -163,7 +174,7 @@ def _onnx(model: nn.Module, saved: SavedModel) -> tuple[bytes, Load]:
             np.array(session.run(None, {name: images.numpy()})[0])
         )
 
-    return content.SerializeToString(), load
+    return content, load
 
 
 def _torchscript(model: nn.Module, saved: SavedModel) -> tuple[bytes, Load]:

@@ -13,7 +13,7 @@ REFERENCE_SIZE = 224
 LATENCY, THROUGHPUT = "latency", "throughput"
 EAGER, CHANNELS_LAST = "eager", "channels-last"
 # They run an exported copy, which has a layout of its own.
-EXPORTED = ("onnxruntime", "openvino")
+EXPORTED = ("onnxruntime", "onnxruntime-int8", "openvino")
 INSIDE = {
     "model": "model only",
     "copy": "copy of the batch to the GPU, model",

@@ -63,6 +63,7 @@ def export_onnx(model: nn.Module, image_size: int) -> Exported:
     facts = {
         "export_s": time.perf_counter() - begin,
         "opset": opsets.get("", opsets.get("ai.onnx")),
+        "size_mb": len(exported) / 1e6,
         "versions": {"torch": str(torch.__version__), **versions},
     }
     return Exported(exported, facts)

@@ -14,6 +14,7 @@ import attrs
 import torch
 from torch import nn
 
+from bench.config import INEXACT_MODES
 from bench.errors import BenchError
 from bench.measure.cases import CHANNELS_LAST, EAGER, Case
 from bench.measure.exported import (
@@ -26,12 +27,14 @@ from bench.measure.exported import (
     shared_export,
 )
 from bench.measure.folding import fold
+from bench.measure.quantised import shared_quantised
 
 PACKAGES = {
     "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "onnxruntime-int8": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),
 }
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+EXTRAS = {"onnxruntime": "onnx", "onnxruntime-int8": "onnx", "openvino": "openvino"}
 # Largest difference of the outputs to the eager model's, relative to the largest of these.
 TOLERANCES = {"folded": 1e-4}
 TOLERANCE = 1e-3
@@ -47,9 +50,9 @@ class Prepared:
 
     Attributes:
         step: does the work of one step.
-        facts: the ``mode_facts`` of a record: ``compile_s``, ``export_s`` and ``load_s`` (seconds),
-            ``max_difference`` and ``max_relative_difference`` of the outputs, ``versions``, and
-            what a mode adds.
+        facts: the ``mode_facts`` of a record: ``compile_s``, ``export_s``, ``quantise_s`` and
+            ``load_s`` (seconds), ``max_difference`` and ``max_relative_difference`` of the outputs,
+            ``versions``, and what a mode adds.
     """
 
     step: Step
@@ -95,6 +98,8 @@ class Modes:
     def prepare(self, case: Case, images: torch.Tensor, forward: Forward) -> Prepared:
         """A step of the case's mode, whose outputs are those of the eager model.
 
+        A quantised model's are not compared: it has not seen the images that it is for.
+
         Args:
             images: (B, 3, S, S) on the case's device, contiguous.
             forward: a forward pass of a module, in inference mode and the case's precision.
@@ -112,7 +117,10 @@ class Modes:
             own = copy.deepcopy(self.model).to(memory_format=form)  # type: ignore[call-overload]
             step = _in_torch(own, case, functools.partial(forward, own, images), facts)
             read = _as_it_is
-        facts |= compare(expected, read(step()), tolerance_of(case))
+        if case.mode in INEXACT_MODES:
+            step()
+        else:
+            facts |= compare(expected, read(step()), tolerance_of(case))
         return Prepared(step, facts)
 
     def _exported(
@@ -123,10 +131,13 @@ class Modes:
             raise ModeFailed("exported in float32, not timed with mixed precision")
         if case.mode == "openvino" and case.device != "cpu":
             raise ModeFailed("OpenVINO is timed on the CPU only")
-        if case.mode == "onnxruntime":
+        if case.mode in INEXACT_MODES and case.device != "cpu":
+            raise ModeFailed("quantised models are timed on the CPU only")
+        if case.mode != "openvino":
             check_onnxruntime(case)
-        exported = shared_export(self.model, images.shape[-1], self.exports)
-        run = in_onnxruntime if case.mode == "onnxruntime" else in_openvino
+        shared = shared_quantised if case.mode in INEXACT_MODES else shared_export
+        exported = shared(self.model, images.shape[-1], self.exports)
+        run = in_openvino if case.mode == "openvino" else in_onnxruntime
         return run(exported, case, images, facts)
 
 

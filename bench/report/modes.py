@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from bench.config import MODES
+from bench.config import INEXACT_MODES, MODES
 from bench.report.markdown import one_line
 from bench.report.selection import distinct
 from bench.report.speeds import TimingSession, no_floor
@@ -155,8 +155,11 @@ class ModeTimings:
         return [] if self.floor() is None else enough
 
     def best(self, variant: str) -> list[str]:
-        """The modes that no other mode of the variant is declared faster than."""
-        ranked = self._ranked(variant)
+        """The modes that no other mode of the variant is declared faster than.
+
+        Of those that compute what the variant computes.
+        """
+        ranked = [mode for mode in self._ranked(variant) if mode not in INEXACT_MODES]
         if len(ranked) < 2:
             return []
         ranks = shared_ranks(

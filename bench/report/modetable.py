@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from bench.config import INEXACT_MODES
 from bench.report.markdown import Table, one_line
 from bench.report.modes import Entry, ModeTimings, Setting, settings_of
 from bench.report.selection import Selection, caption, distinct
@@ -26,13 +27,15 @@ from bench.report.values import significant
 from bench.stats.timing import LEAST_DIFFERENCE, Location, locate
 
 REGIMES = ("throughput", "latency")
-SECONDS = {"compile_s": "compiled", "export_s": "exported", "load_s": "loaded"}
+SECONDS = {
+    "compile_s": "compiled", "export_s": "exported", "quantise_s": "quantised", "load_s": "loaded",
+}  # fmt: skip
 RAW = (
     "session", "machine", "variant", "mode", "regime",
     *(field.name for field in attrs.fields(Setting)), "batch_size", "memory_format",
     "rounds", "seconds_per_step", "seconds_low", "seconds_high", "ratio_to_eager", "ratio_low",
     "ratio_high", "p_value", "verdict", "best", "noise_floor", "comparisons", *SECONDS,
-    "max_difference", "max_relative_difference", "error",
+    "max_difference", "max_relative_difference", "size_mb", "error",
 )  # fmt: skip
 
 
@@ -138,7 +141,7 @@ def _raw(
         ratio and ratio.ratio, ratio and ratio.low, ratio and ratio.high, ratio and ratio.p_value,
         timings.verdict(name, mode), mode in timings.best(name), timings.floor(mode),
         timings.comparisons, *(facts.get(key) for key in SECONDS), facts.get("max_difference"),
-        facts.get("max_relative_difference"), entry.get("mode_error"),
+        facts.get("max_relative_difference"), facts.get("size_mb"), entry.get("mode_error"),
     )  # fmt: skip
     return dict(zip(RAW, values, strict=True))
 
@@ -172,6 +175,10 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
         "Outputs are compared with eager's before timing: largest difference ÷ largest output. "
         "Seconds before the first image are the longest of all processes: compiled code comes "
         "from a cache where it was compiled before, and an export is made once for all processes.",
+        "onnxruntime-int8 is quantised: its outputs are another model's, so it is not compared for "
+        "them, is never marked best, and its accuracy stands in the table of deployment."
+        if any(mode_of(entry) in INEXACT_MODES for entry in entries)
+        else "",
         *_packages(entries),
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import BenchError
+from bench.results.quantised import read_quantised
 from bench.results.schema import problem_of
 from bench.results.sealed import write_sealed
 
@@ -133,7 +134,7 @@ class UnreadableRecord(ValueError):
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a run's folder, with its ``folder``.
+    """The record of a run's folder, with its ``folder``, and what lies beside it (``quantised``).
 
     Raises:
         UnreadableRecord: it cannot be read, is damaged, or of another version.
@@ -146,7 +147,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     problem = problem_of(record)
     if problem is not None:
         raise UnreadableRecord(f"{path} {problem}")
-    return {**record, "folder": folder.name}
+    quantised = read_quantised(folder)
+    beside = {} if quantised is None else {"quantised": quantised}
+    return {**record, "folder": folder.name, **beside}
 
 
 def run_folder(results_dir: Path, run: str) -> Path:

@@ -17,7 +17,7 @@ from bench.data.images import load_square
 from bench.data.transforms import level_table
 from bench.errors import BenchError
 from bench.inference import export as exporting
-from bench.inference.export import ABOUT, SUFFIXES, export, require_format
+from bench.inference.export import ABOUT, SUFFIXES, WRITERS, export, require_format
 from bench.inference.saved import SavedModel
 from tests.inference.conftest import Trained
 
@@ -42,7 +42,7 @@ def read(path: Path):
     return json.loads(extra[ABOUT]), lambda images: model(torch.from_numpy(images)).detach().numpy()
 
 
-@pytest.mark.parametrize("form", list(SUFFIXES))
+@pytest.mark.parametrize("form", list(WRITERS))
 def test_a_file_alone_is_enough_to_predict(use, trained: Trained, capsys, form: str) -> None:
     """Another program that knows nothing but the file gets the predictions of the record."""
     out = Path(f"model{SUFFIXES[form]}")
@@ -101,7 +101,7 @@ def test_every_backbone_and_attention_as_onnx(tmp_path: Path, name: str) -> None
     assert found.size_mb == pytest.approx((tmp_path / "model.onnx").stat().st_size / 1e6)
 
 
-@pytest.mark.parametrize("form", list(SUFFIXES))
+@pytest.mark.parametrize("form", list(WRITERS))
 def test_attention_that_keeps_positions_between_calls(tmp_path: Path, form: str) -> None:
     hybrid = variants.Variant(
         name="Tiny_Hybrid",
@@ -169,7 +169,7 @@ def test_a_run_without_checkpoint(use, trained: Trained, capsys) -> None:
         ("RUN --format coreml", "--format"),
         ("RUN --out no/m.onnx", "there is no folder no"),
         ("", "RUN"),
-        ("RUN RUN", "unrecognized arguments"),
+        ("RUN RUN", "is named twice"),
     ],
 )
 def test_mistakes_are_one_line(use, trained: Trained, capsys, arguments: str, said: str) -> None:

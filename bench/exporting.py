@@ -1,0 +1,94 @@
+"""The command that writes trained runs to files for other programs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.asked import load_plugins, resolved_options
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.config import RunConfig
+    from bench.inference.saved import SavedModel
+
+INT8 = "onnx-int8"
+
+
+def export(parsed: Namespace, command_line: str) -> int:
+    """Write the models of runs to files, one after the other."""
+    config = resolved_options(parsed).config
+    if parsed.out is not None and len(parsed.names) > 1:
+        raise BenchError("--out names one file: give one RUN, or leave it out")
+    twice = [run for run in parsed.names if parsed.names.count(run) > 1]
+    if twice:
+        raise BenchError(f"{twice[0]} is named twice: name each run once")
+    from bench.inference.newfile import refuse_existing
+
+    refuse_existing(parsed.out, "--out")
+    load_plugins(parsed)
+    import torch
+
+    from bench.inference.export import SUFFIXES, describe_transform, require_format
+    from bench.inference.saved import load_saved
+
+    require_format(parsed.format)
+    for run in parsed.names:
+        saved = load_saved(config.results_dir, run, torch.device("cpu"))
+        path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
+        refuse_existing(path, "--out")
+        if parsed.format == INT8:
+            _quantised(saved, path, config, command_line)
+        else:
+            _exported(saved, path, parsed.format)
+        about = describe_transform(saved)
+        print(f"input     {about['input']}")
+        print(f"output    {about['output']}")
+        print("inside    classes and transform: see the README on how to read them")
+    return 0
+
+
+def _exported(saved: SavedModel, path: Path, form: str) -> None:
+    from bench.inference.export import export as export_model
+
+    written = export_model(saved, form, path)
+    print(f"file      {written.path} ({written.size_mb:.1f} MB, {form})")
+    print(f"checked   largest difference to PyTorch's logits {written.max_difference:.1e} "
+          f"(largest logit {written.largest:.3g})")  # fmt: skip
+
+
+def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: str) -> None:
+    """Quantise, and keep what it costs in accuracy for the report."""
+    import torch
+
+    from bench.deploying import progress
+    from bench.inference.int8 import accuracies, export_int8
+    from bench.inference.newfile import refuse_existing
+    from bench.inference.own_images import images_of
+    from bench.measure.environment import environment, others_load
+    from bench.measure.memory import keep_freed_memory
+    from bench.record import now
+    from bench.results.quantised import FILE, SCHEMA, VERSION
+    from bench.results.sealed import write_sealed
+
+    kept = saved.folder / FILE
+    refuse_existing(kept, "the record of an earlier int8 export,")
+    index = images_of(saved, config.data_dir)
+    size = len((saved.record.get("test") or saved.record.get("validation") or {}).get("ids") or ())
+    with progress(size) as advance:
+        found = export_int8(saved, path, index, on_progress=advance)
+    about: dict[str, Any] = environment(
+        torch.device("cpu"), keep_freed_memory(), command=command_line
+    )
+    about["load_after"] = others_load()
+    heading = {"schema": SCHEMA, "schema_version": VERSION, "finished": now()}
+    write_sealed(kept, {**heading, "environment": about, **found})
+    exact, small = accuracies(found)
+    images = len(found["labels"])
+    print(f"file      {path} ({found['size_mb']:.1f} MB, {INT8}; "
+          f"{found['size_float32_mb']:.1f} MB as float32)")  # fmt: skip
+    print(f"checked   accuracy {small:.3f} as int8, {exact:.3f} as float32 "
+          f"({found['part']} part, {images} images)")  # fmt: skip
+    print(f"made      {found['method']}; {found['calibration_images']} training images")
+    print(f"record    {kept} (python -m bench report shows it beside the speeds)")

@@ -1,0 +1,297 @@
+"""The table of deployment: float32 and int8 in ONNX Runtime, with size, speed and accuracy lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import attrs
+
+from bench.report.gates import Record, invalid_reason
+from bench.report.markdown import Table, one_line
+from bench.report.modes import ModeTimings, Setting, settings_of
+from bench.report.pairtable import p_text
+from bench.report.selection import Selection, caption, distinct, variant_of
+from bench.report.speeds import TimingSession, sessions_of
+from bench.report.speedtable import machine
+from bench.report.timed import EAGER, latency_text, ratio_text
+from bench.report.values import significant
+from bench.stats import timing
+from bench.stats.accuracy import AccuracyDifference, compare_one_run
+from bench.stats.multiple import ALPHA, holm, shared_ranks
+from bench.stats.timing import FEWEST_ROUNDS, locate
+
+FLOAT, INT8 = "onnxruntime", "onnxruntime-int8"
+HEADERS = (
+    "Variant", "PyTorch (ms)", "ONNX Runtime (ms)", "int8 (ms)", "Rank, int8 latency",
+    "int8 ÷ float32, batch 1", "Verdict", "int8 ÷ float32, larger batch", "Verdict (larger batch)",
+    "float32 (MB)", "int8 (MB)", "Accuracy, float32 (%)", "Accuracy, int8 (%)",
+    "int8 − float32 (points), 95 % interval", "p, Holm", "Verdict (accuracy)",
+)  # fmt: skip
+RAW = (
+    "session", "variant", "image_size", "threads", "eager_s", "float32_s", "int8_s", "rank",
+    "ratio_latency", "ratio_latency_low", "ratio_latency_high", "ratio_throughput",
+    "ratio_throughput_low", "ratio_throughput_high", "float32_mb", "int8_mb", "part", "images",
+    "accuracy_float32", "accuracy_int8", "difference", "low", "high", "p_value", "p_holm",
+    "calibration_images",
+)  # fmt: skip
+
+
+def deployment_tables(selection: Selection) -> list[Table]:
+    """One for each session and setting of a CPU in which ONNX Runtime was timed.
+
+    Without a session, one of the accuracies alone; none where there is neither.
+    """
+    lost = _lost(selection)
+    timed = [
+        (session, setting)
+        for session in sessions_of(selection)
+        for setting in settings_of(session)
+        if setting.device == "cpu" and _has_onnx(session, setting)
+    ]
+    tables = [
+        _table(session, setting, lost, number if len(timed) > 1 else None)
+        for number, (session, setting) in enumerate(timed, start=1)
+    ]
+    if tables or not lost:
+        return tables
+    return [_table(None, None, lost, None)]
+
+
+def _has_onnx(session: TimingSession, setting: Setting) -> bool:
+    found = ModeTimings.of(session, setting, "latency")
+    return any(mode in (FLOAT, INT8) for _, mode in found.entries)
+
+
+# --- accuracy lost ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Lost:
+    """What int8 does to a run's accuracy.
+
+    Attributes:
+        about: the run's ``quantised``.
+        float32, int8: accuracies 0..1.
+        found: int8 against float32, on the same images.
+        p_adjusted: corrected for all variants of the report.
+    """
+
+    about: Mapping[str, Any]
+    float32: float
+    int8: float
+    found: AccuracyDifference
+    p_adjusted: float
+
+    @property
+    def verdict(self) -> str:
+        """``worse``, ``better``, or that nothing could be shown."""
+        if self.p_adjusted >= ALPHA:
+            return "~ no loss shown"
+        return "worse" if self.found.difference < 0 else "better"
+
+
+def _lost(selection: Selection) -> dict[str, Lost]:
+    """By variant, of the run that stands for it."""
+    known = {}
+    for record in selection.shown():
+        about = record.get("quantised")
+        if isinstance(about, dict) and invalid_reason(record) is None and _fits(record, about):
+            known[variant_of(record)] = about
+    pairs = {name: _hits(about) for name, about in known.items()}
+    found = {name: compare_one_run(small, exact) for name, (exact, small) in pairs.items()}
+    adjusted = holm([one.p_value for one in found.values()])
+    return {
+        name: Lost(known[name], _share(pairs[name][0]), _share(pairs[name][1]), one, p or 0.0)
+        for (name, one), p in zip(found.items(), adjusted, strict=True)
+    }
+
+
+def _fits(record: Record, about: Mapping[str, Any]) -> bool:
+    """Whether it is of this very run: a copied file says nothing of another."""
+    data = record.get("data") or {}
+    return about.get("variant") == (record.get("variant") or {}).get("name") and about.get(
+        "fingerprint"
+    ) == data.get("fingerprint")
+
+
+def _hits(about: Mapping[str, Any]) -> tuple[dict[str, bool], dict[str, bool]]:
+    def of(kind: str) -> dict[str, bool]:
+        rows = zip(about["ids"], about["labels"], about[f"predictions_{kind}"], strict=True)
+        return {str(name): label == guess for name, label, guess in rows}
+
+    return of("float32"), of("int8")
+
+
+def _share(hits: Mapping[str, bool]) -> float:
+    return sum(hits.values()) / len(hits)
+
+
+# --- table -----------------------------------------------------------------------------------
+
+
+def _table(
+    session: TimingSession | None,
+    setting: Setting | None,
+    lost: Mapping[str, Lost],
+    number: int | None,
+) -> Table:
+    found: dict[str, ModeTimings] = {}
+    if session is not None and setting is not None:
+        found = {
+            regime: ModeTimings.of(session, setting, regime) for regime in ("latency", "throughput")
+        }
+    ranks = _ranks(found.get("latency"))
+    timed = found["latency"].session.records if found else {}
+    names = distinct([*timed, *lost])
+    raw = [_raw(session, setting, found, ranks, lost.get(name), name) for name in names]
+    rows = [_row(found, ranks, lost.get(name), name) for name in names]
+    title = "Deployment: ONNX Runtime in float32 and int8"
+    if setting is not None:
+        title += f", CPU, {setting.image_size} pixels, threads: {setting.threads}"
+    if number is not None and session is not None:
+        title += f" (session {one_line(session.id)})"
+    return Table(
+        "deployment" if number is None else f"deployment-{number}",
+        title,
+        _caption(session, found, lost),
+        HEADERS,
+        rows,
+        (RAW, [[row[key] for key in RAW] for row in raw]),
+    )
+
+
+def _ranks(timings: ModeTimings | None) -> dict[str, int]:
+    """Of the variants as int8, by latency; ties share a rank."""
+    if timings is None or (floor := timings.floor(INT8)) is None:
+        return {}
+    rounds = {name: timings.rounds(name, INT8) for name, mode in timings.entries if mode == INT8}
+    enough = [name for name, found in rounds.items() if len(found) >= FEWEST_ROUNDS]
+    pairs = list(combinations(enough, 2))
+    ratios = [timing.compare_speeds(rounds[one], rounds[two]) for one, two in pairs]
+    adjusted = holm([ratio.p_value if ratio else None for ratio in ratios])
+    faster = set()
+    for (one, two), ratio, p_value in zip(pairs, ratios, adjusted, strict=True):
+        verdict = timing.declare(ratio, floor, p_value)
+        if verdict in ("faster", "slower"):
+            faster.add((one, two) if verdict == "faster" else (two, one))
+    return shared_ranks(enough, lambda one, two: (one, two) in faster)
+
+
+def _row(
+    found: Mapping[str, ModeTimings], ranks: Mapping[str, int], lost: Lost | None, name: str
+) -> list[str]:
+    cells = [name]
+    for mode in (EAGER, FLOAT, INT8):
+        cells.append(_latency(found.get("latency"), name, mode))
+    cells.append(str(ranks[name]) if name in ranks else "n/a")
+    for regime in ("latency", "throughput"):
+        cells += _ratio(found.get(regime), name)
+    sizes = _sizes(found, lost, name)
+    cells += ["n/a" if size is None else significant(size) for size in sizes]
+    if lost is None:
+        return [*cells, *["n/a (not exported as int8)"] * 2, "n/a", "n/a", "n/a"]
+    one = lost.found
+    return [
+        *cells,
+        f"{100 * lost.float32:.1f}",
+        f"{100 * lost.int8:.1f}",
+        f"{100 * one.difference:+.1f} [{100 * one.low:+.1f} to {100 * one.high:+.1f}]",
+        p_text(lost.p_adjusted),
+        lost.verdict,
+    ]
+
+
+def _latency(timings: ModeTimings | None, name: str, mode: str) -> str:
+    if timings is None:
+        return "n/a (not timed)"
+    rounds = timings.rounds(name, mode)
+    if rounds:
+        return latency_text(locate(list(rounds.values())))
+    verdict = timings.verdict(name, mode)
+    return verdict if verdict.startswith("n/a") else "n/a (not timed)"
+
+
+def _ratio(timings: ModeTimings | None, name: str) -> list[str]:
+    if timings is None:
+        return ["n/a", "n/a"]
+    ratio = timings.ratio(name, INT8, FLOAT)
+    if ratio is None:
+        return ["n/a", "n/a"]
+    verdict = timings.verdicts.get((name, INT8, FLOAT), "undecided")
+    return [ratio_text(ratio), "~ tie" if verdict == "tie" else verdict]
+
+
+def _sizes(
+    found: Mapping[str, ModeTimings], lost: Lost | None, name: str
+) -> tuple[float | None, float | None]:
+    """Of the two files in MB: of the run's own where it was exported, else of the timed ones."""
+    if lost is not None:
+        return lost.about.get("size_float32_mb"), lost.about.get("size_mb")
+    sizes: list[float | None] = []
+    for mode in (FLOAT, INT8):
+        entries = [timings.entries.get((name, mode)) or {} for timings in found.values()]
+        known = [(entry.get("mode_facts") or {}).get("size_mb") for entry in entries]
+        sizes.append(next((size for size in known if size is not None), None))
+    return sizes[0], sizes[1]
+
+
+def _raw(
+    session: TimingSession | None,
+    setting: Setting | None,
+    found: Mapping[str, ModeTimings],
+    ranks: Mapping[str, int],
+    lost: Lost | None,
+    name: str,
+) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(RAW)
+    row |= {"session": session and session.id, "variant": name, "rank": ranks.get(name)}
+    row |= {"image_size": setting and setting.image_size, "threads": setting and setting.threads}
+    for regime, timings in found.items():
+        ratio = timings.ratio(name, INT8, FLOAT)
+        for key in ("ratio", "low", "high"):
+            column = f"ratio_{regime}" + ("" if key == "ratio" else f"_{key}")
+            row[column] = getattr(ratio, key, None)
+    if "latency" in found:
+        for mode, key in ((EAGER, "eager_s"), (FLOAT, "float32_s"), (INT8, "int8_s")):
+            rounds = found["latency"].rounds(name, mode)
+            row[key] = locate(list(rounds.values())).median if rounds else None
+    row["float32_mb"], row["int8_mb"] = _sizes(found, lost, name)
+    if lost is not None:
+        one = lost.found
+        row |= {
+            "part": lost.about.get("part"), "images": one.images,
+            "accuracy_float32": lost.float32, "accuracy_int8": lost.int8,
+            "difference": one.difference, "low": one.low, "high": one.high,
+            "p_value": one.p_value, "p_holm": lost.p_adjusted,
+            "calibration_images": lost.about.get("calibration_images"),
+        }  # fmt: skip
+    return row
+
+
+def _caption(
+    session: TimingSession | None,
+    found: Mapping[str, ModeTimings],
+    lost: Mapping[str, Lost],
+) -> str:
+    floor = found["latency"].floor(INT8) if found else None
+    parts = distinct(str(one.about.get("part")) for one in lost.values())
+    calibrated = distinct(str(one.about.get("calibration_images")) for one in lost.values())
+    methods = distinct(one_line(one.about.get("method")) for one in lost.values())
+    return caption(
+        f"Machine: {machine(session)}." if session is not None else "Nothing was timed here.",
+        "Speeds: one session, every mode in the same process of a round; latency at batch 1; above "
+        "1 int8 is faster. Verdicts and rank as in the tables of modes"
+        + (f" (noise floor {100 * floor:.1f} %)." if floor is not None else ".")
+        if session is not None
+        else "",
+        f"Accuracy: of the run's exported files on its {' or '.join(parts)} part, both by ONNX "
+        f"Runtime on the same images; {'; '.join(methods)}; calibrated on {' or '.join(calibrated)}"
+        f" training images. p is corrected after Holm for {len(lost)} "
+        f"variant{'' if len(lost) == 1 else 's'}."
+        if lost
+        else "No run was exported as int8 (python -m bench export RUN --format onnx-int8): what it "
+        "costs in accuracy is not known.",
+        "Sizes: of the ONNX files, MB = 10⁶ bytes.",
+    )
