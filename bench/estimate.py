@@ -16,6 +16,7 @@ from torch import nn
 import variants
 from bench import build
 from bench.config import RunConfig
+from bench.data.growth import Growth
 from bench.data.parts import Parts
 from bench.measure.environment import LoadMeter, usable_cores
 from bench.measure.memory import keep_freed_memory
@@ -115,16 +116,21 @@ def estimate(
     runs: Sequence[Parts],
     rates: Mapping[str, StepRates],
 ) -> list[Estimate]:
-    """Time of each variant on the images of all its runs; without a rate, the slowest one's."""
+    """Time of each variant on the images of all its runs; without a rate, the slowest one's.
+
+    Images that grow take their share of the pixels; an epoch's time is then the mean.
+    """
     known = {name: found.rate(config.tune) for name, found in rates.items()}
     slowest = max(known.values(), default=(0.0, 0.0))
     train = sum(len(parts.used.train) for parts in runs)
     valid = sum(len(parts.used.valid) for parts in runs)
     test = sum(len(parts.used.test) for parts in runs)
+    growth = Growth.of(config)
+    area = 1.0 if growth is None else growth.area
     out = []
     for variant in chosen:
         train_s, valid_s = known.get(variant.name, slowest)
-        epoch = train_s * train + valid_s * valid
+        epoch = area * train_s * train + valid_s * valid
         seconds = config.epochs * epoch + valid_s * test
         note = "" if variant.name in known else " (not measured: as the slowest of the others)"
         load = rates[variant.name].load if variant.name in rates else None

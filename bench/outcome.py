@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bench.data.growth import Growth
 from bench.errors import BenchError
 from bench.measure.memory import PeakMemory
 from bench.measure.throughput import device_name
@@ -35,7 +36,7 @@ def training_record(
 ) -> dict[str, Any]:
     """The ``training`` of a record."""
     config, loader, facts = sweep.config, setup.loaders["train"], setup.as_record()
-    peak = memory.peak_mb()
+    peak, growth = memory.peak_mb(), Growth.of(config)
     seconds = sum(row["train_seconds"] for row in result.epochs)
     return {
         "device": sweep.device.type,
@@ -49,13 +50,15 @@ def training_record(
         "peak_memory_mb": peak,
         "peak_memory_kind": memory.kind,
         # Features that another variant has computed are read, not trained on: no speed of this one.
+        # Nor is that of images that grow.
         "images_per_s": None
-        if (facts["features"] or {}).get("train_batches_read")
+        if (facts["features"] or {}).get("train_batches_read") or growth is not None
         else len(loader.dataset) * len(result.epochs) / seconds,
         "steps_per_epoch": len(loader),
         "attention_lr": config.head_lr if config.attention_lr == "head" else config.base_lr,
         "initial_weights": initial,
         "frozen_backbone": config.freeze_backbone,
+        "growth": None if growth is None else growth.as_record(),
         "accumulation_parts": sweep.accumulation.parts,
         "setup": facts,
         "epochs": result.epochs,

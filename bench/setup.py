@@ -15,6 +15,7 @@ from torch import nn
 import variants
 from bench.data.dataset import Batch, ImageDataset
 from bench.data.device import finish
+from bench.data.growth import Growth
 from bench.data.loaders import make_loader
 from bench.data.workers import choose_workers, measure_pipeline
 from bench.estimate import FORMATS
@@ -104,6 +105,7 @@ def set_up(
             num_workers=0 if part == "test" else workers,
             device=device,
             threads=torch.get_num_threads() if config.image_size >= SMALL else 1,
+            growth=Growth.of(config) if part == "train" else None,
         )
         for part, dataset in datasets.items()
     }
@@ -149,6 +151,8 @@ def set_up(
     if before is not None:
         forward = forward_as_before(model, before["forward"], config.batch_size)
         facts["forward"] = {"chosen": before["forward"], "tried": [], "reason": GOES_ON}
+    elif config.progressive:
+        facts["forward"]["reason"] = "--progressive: the size of the images changes"
     elif config.tune == "auto":
         batch = datasets["train"].batch(
             np.arange(config.batch_size), on_gpu=device.type == "cuda", pinned=device.type == "cuda"

@@ -11,6 +11,7 @@ import torch
 
 from bench.data.augment import finish_image
 from bench.data.cache import DecodedImages
+from bench.data.growth import shrink
 from bench.data.transforms import level_table
 
 
@@ -63,6 +64,7 @@ class ImageDataset:
         self,
         places: np.ndarray,
         draws: np.ndarray | None = None,
+        size: int | None = None,
         *,
         on_gpu: bool = False,
         pinned: bool = False,
@@ -74,11 +76,14 @@ class ImageDataset:
         Args:
             places: (B,) int64, their numbers in this dataset.
             draws: (B, 8), how each is augmented; none: it is not.
+            size: pixels a side to shrink them to before that; none: as they are.
             on_gpu: leave augmenting and normalising to the GPU.
             pinned: in page-locked memory.
             pool: threads that read them, ``share`` images at a time; none: this one.
         """
-        size, rows = self.images.image_size, [self.rows[place] for place in places]
+        rows = [self.rows[place] for place in places]
+        whole = self.images.image_size
+        size = size or whole
         dtype = torch.uint8 if on_gpu else torch.float32
         images = torch.empty((len(rows), size, size, 3), dtype=dtype, pin_memory=pinned)
         out = images.numpy()
@@ -86,6 +91,8 @@ class ImageDataset:
         def fill(start: int, stop: int) -> None:
             for number in range(start, min(stop, len(rows))):
                 pixels = self.images.read(rows[number])
+                if size != whole:
+                    pixels = shrink(pixels, size)
                 if on_gpu:
                     out[number] = pixels
                 else:

@@ -17,13 +17,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.dataset import Batch, ImageDataset
+from bench.data.growth import Growth, weaken
 from bench.data.transforms import draw_epoch, shuffled
 
 # A batch takes seconds at most; a network drive that has gone away answers never.
 TIMEOUT_S = 300.0
 
-# Places of a batch's images in the dataset, and the draws of each.
-Item = tuple[np.ndarray, np.ndarray | None]
+# Places of a batch's images in the dataset, the draws of each, and their size where it is not the
+# dataset's.
+Item = tuple[np.ndarray, np.ndarray | None, int | None]
 
 
 @attrs.frozen(kw_only=True)
@@ -35,12 +37,14 @@ class Schedule:
         batch_size: B; the last batch may be smaller, in training larger by one.
         seed: of order and augmentation.
         train: shuffle and augment.
+        growth: of size and augmentation from epoch to epoch, in training.
     """
 
     length: int
     batch_size: int
     seed: int
     train: bool
+    growth: Growth | None = None
 
     def __len__(self) -> int:
         """Batches of an epoch.
@@ -54,14 +58,18 @@ class Schedule:
 
     def items(self, epoch: int) -> list[Item]:
         """Each batch of an epoch: in training in a new order with new draws."""
+        size = None
         if self.train:
             order = shuffled(self.length, self.seed, epoch)
             draws = draw_epoch(self.length, self.seed, epoch)
+            if self.growth is not None:
+                stage = self.growth.stage(epoch)
+                draws, size = weaken(draws, stage.strength), stage.image_size
         else:
             order, draws = np.arange(self.length), None
         edges = [*(number * self.batch_size for number in range(len(self))), self.length]
         batches = [order[start:stop] for start, stop in pairwise(edges)]
-        return [(places, None if draws is None else draws[places]) for places in batches]
+        return [(places, None if draws is None else draws[places], size) for places in batches]
 
 
 class Loader:
@@ -117,10 +125,11 @@ class Loader:
         return iter(self._processes)
 
     def _prepare(self, items: list[Item]) -> Iterator[Batch]:
-        for places, draws in items:
+        for places, draws, size in items:
             yield self.dataset.batch(
                 places,
                 draws,
+                size,
                 on_gpu=self._on_gpu,
                 pinned=self._on_gpu,
                 pool=self._pool,
@@ -173,9 +182,12 @@ def make_loader(
     num_workers: int,
     device: torch.device,
     threads: int,
+    growth: Growth | None = None,
 ) -> Loader:
     """A loader of batches for a device; ``Args`` as :class:`Schedule` and :class:`Loader`."""
-    schedule = Schedule(length=len(dataset), batch_size=batch_size, seed=seed, train=train)
+    schedule = Schedule(
+        length=len(dataset), batch_size=batch_size, seed=seed, train=train, growth=growth
+    )
     return Loader(
         dataset,
         schedule,

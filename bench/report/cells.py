@@ -97,6 +97,8 @@ def train_images_per_s(record: Record) -> Value:
     speed, setup = training.get("images_per_s"), training.get("setup") or {}
     if (setup.get("features") or {}).get("train_batches_read"):
         return missing("read features that another variant had computed")
+    if config.get("progressive"):
+        return missing("the images grew: --progressive")
     if speed is None:
         return missing("training speed not recorded")
     keys = ("batch_size", "image_size", "freeze_backbone")

@@ -18,8 +18,10 @@ import torch
 from torch import nn
 
 from bench.config import RunConfig
+from bench.data.growth import Growth
 from bench.stopping import StoppedError, Stopper
 from bench.train.accumulation import Accumulation, Buffers, shares
+from bench.train.dropout import Dropout
 from bench.train.keeper import Keeper
 from bench.train.metrics import Evaluation, evaluate
 from bench.train.optim import (
@@ -87,7 +89,8 @@ def fit(
 
     Args:
         model: on ``device``, (B, 3, S, S) → (B, classes) logits.
-        train: batches to learn from; ``dataset`` has labels, ``num_classes`` and a length.
+        train: batches to learn from; ``dataset`` has labels, ``num_classes`` and a length. With
+            ``config.progressive`` their images grow.
         valid: batches to choose the epoch by.
         config: the recipe.
         device: where to train.
@@ -130,6 +133,8 @@ def fit(
         buffers.restore()
         clear_memory(optimizer, device)
 
+    growth, dropout = Growth.of(config), Dropout(model)
+
     in_parts = partial(accumulation.run, of=str(about.get("variant")), clear=clear)
 
     # A model compiled for training steps is not used to evaluate: it would be compiled once more.
@@ -158,7 +163,8 @@ def fit(
     started = time.perf_counter() - state.seconds
 
     def ended() -> bool:
-        return state.epoch > config.epochs or state.waited >= config.patience
+        grown = growth is None or growth.may_stop(state.epoch, config.patience)
+        return state.epoch > config.epochs or (grown and state.waited >= config.patience)
 
     with keeper:
         while not ended():
@@ -168,6 +174,8 @@ def fit(
 
             # --- one pass over the training part ---
             set_training(model, frozen=config.freeze_backbone)
+            if growth is not None:
+                dropout.scale(growth.stage(epoch).strength)
             begin = time.perf_counter() - state.epoch_seconds
             sums = Sums(state, device)
             for batch in progress.batches(train, epoch, seen=state.seen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -19,6 +19,7 @@ class Progress:
         stream: where to write; a terminal gets bars.
         expected_s: what this training was expected to take; 0: nobody knows.
         later_s: what the sweep is expected to take after it.
+        on_epoch: told of each epoch's row too.
     """
 
     def __init__(
@@ -29,13 +30,16 @@ class Progress:
         *,
         expected_s: float = 0.0,
         later_s: float = 0.0,
+        on_epoch: Callable[[dict[str, float]], object] = lambda row: None,
     ) -> None:
         self.title = title
         self.epochs = epochs
         self.stream = stream if stream is not None else sys.stderr
         self.expected_s, self.later_s = expected_s, later_s
         self.started = time.perf_counter()
+        self._on_epoch = on_epoch
         self._first: int | None = None
+        self._best, self._begun = "", -1.0
 
     def batches(self, loader: Any, epoch: int, seen: int = 0) -> Iterator[Any]:
         """The loader's batches, shown with images/s and time left.
@@ -45,6 +49,8 @@ class Progress:
             epoch: its number, from 1.
             seen: images of the epoch that were trained on before the training was broken off.
         """
+        if self._begun < 0:
+            self._begun = epoch - 1 + seen / len(loader.dataset)
         with tqdm(
             total=len(loader.dataset),
             initial=seen,
@@ -57,15 +63,28 @@ class Progress:
             for batch in loader:
                 yield batch
                 bar.update(len(batch[1]))
+                if not bar.disable:
+                    self._show(bar, epoch, len(loader.dataset))
+
+    def _show(self, bar: Any, epoch: int, images: int) -> None:
+        """Best so far, and what is left of the variant and of the sweep, behind the bar."""
+        at = epoch - 1 + bar.n / images
+        epoch_s = (time.perf_counter() - self.started) / (at - self._begun)
+        left = epoch_s * (self.epochs - at)
+        text = f"{self._best}{clock(left)} left{self._of_sweep(left, epoch_s)}"
+        bar.set_postfix_str(text, refresh=False)
 
     def epoch_done(self, row: dict[str, float], best_epoch: int) -> None:
         """One line about an epoch that ended."""
+        self._on_epoch(row)
         done = int(row["epoch"])
         # A training that goes on has done its first epochs elsewhere.
         self._first = done if self._first is None else self._first
         epoch_s = (time.perf_counter() - self.started) / (done - self._first + 1)
         left = epoch_s * (self.epochs - done)
         best = "best so far" if best_epoch == done else f"best {best_epoch}"
+        if best_epoch == done:
+            self._best = f"best F1 {row['valid_macro_f1']:.3f}, "
         time_left = f"{clock(left)} left{self._of_sweep(left, epoch_s)}"
         print(
             f"{self.title}  epoch {done}/{self.epochs}"

@@ -58,19 +58,19 @@ def test_a_last_batch_of_one_joins_the_one_before(length, batch, sizes) -> None:
     schedule = Schedule(length=length, batch_size=batch, seed=0, train=True)
     items = schedule.items(1)
     if batch > 1:
-        assert [len(places) for places, _ in items] == sizes
+        assert [len(places) for places, _, _ in items] == sizes
         assert len(schedule) == len(sizes)
-    assert sorted(place for places, _ in items for place in places) == list(range(length))
+    assert sorted(place for places, _, _ in items for place in places) == list(range(length))
 
 
 def test_validation_keeps_order_and_size() -> None:
     schedule = Schedule(length=9, batch_size=4, seed=0, train=False)
-    assert [places.tolist() for places, _ in schedule.items(1)] == [
+    assert [places.tolist() for places, _, _ in schedule.items(1)] == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
         [8],
     ]
-    assert all(draws is None for _, draws in schedule.items(1))
+    assert all(draws is None for _, draws, _ in schedule.items(1))
     assert len(schedule) == 3
 
 
@@ -92,7 +92,7 @@ def test_what_is_drawn_for_an_image_hangs_on_seed_and_epoch_alone() -> None:
     expected = draw_epoch(20, 4, 2)
     for batch_size in (3, 20):
         items = Schedule(length=20, batch_size=batch_size, seed=4, train=True).items(2)
-        for places, draws in items:
+        for places, draws, _ in items:
             assert np.array_equal(draws, expected[places])
 
 
@@ -114,7 +114,7 @@ def test_a_batch_for_a_cpu_is_finished(dataset: ImageDataset) -> None:
 def test_training_images_are_augmented_with_the_epochs_draws(
     dataset: ImageDataset, images: DecodedImages
 ) -> None:
-    (places, draws), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
+    (places, draws, _), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
     batch = next(iter(loader(dataset)))
     for got, place, own in zip(batch.images, places, draws, strict=True):
         expected = reference.to_tensor(reference.augmented(images.read(place), own))
@@ -187,7 +187,7 @@ def test_the_global_generators_are_left_alone(dataset, workers: int) -> None:
 
 def test_a_batch_for_a_gpu_keeps_pixels_and_draws(dataset, images) -> None:
     """As a worker process reads it; page-locked memory needs a GPU."""
-    (places, draws), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
+    (places, draws, _), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
     batch = dataset.batch(places, draws, on_gpu=True)
     assert batch.images.dtype == torch.uint8
     assert batch.images.shape == (8, 32, 32, 3)

@@ -136,6 +136,26 @@ def test_early_stopping_counts_epochs_without_a_better_macro_f1(tmp_path, monkey
     assert result.stopped_early
 
 
+def test_a_progressive_training_grows_its_dropout_and_waits_for_its_last_stage(
+    tmp_path, monkeypatch
+) -> None:
+    """No early stop while the images still grow, and then only after the patience."""
+    planted([0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4], monkeypatch)
+    rates = []
+    step = engine.training_step
+
+    def spy(model, *arguments, **keywords):
+        rates.append(round(model.drop.p, 4))
+        return step(model, *arguments, **keywords)
+
+    monkeypatch.setattr(engine, "training_step", spy)
+    _, result = train(tmp_path, epochs=8, patience=1, progressive=True)
+    assert len(result.epochs) == 7
+    assert result.stopped_early
+    thirds = [round(0.2 * share, 4) for share in (1 / 3, 5 / 9, 7 / 9, 1)]
+    assert rates[::3] == [*(rate for rate in thirds[:3] for _ in range(2)), thirds[3]]
+
+
 def test_patience_starts_anew_at_each_better_epoch(tmp_path, monkeypatch) -> None:
     planted([0.1, 0.0, 0.2, 0.1, 0.3], monkeypatch)
     _, result = train(tmp_path, epochs=5, patience=2)
@@ -301,6 +321,39 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     train(tmp_path, epochs=1, stream=stream)
     assert "Linear 1/1:" in stream.getvalue()
     assert "image/s" in stream.getvalue() or "24/24" in stream.getvalue()
+
+
+def test_the_bar_tells_the_best_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    class Batches(list):
+        dataset = range(20)
+
+    now, shown = [100.0], []
+    monkeypatch.setattr("bench.train.progress.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(
+        "bench.train.progress.tqdm.set_postfix_str",
+        lambda bar, text, refresh: shown.append(text),
+    )
+    progress = Progress("Tiny", 5, Terminal(), expected_s=50.0, later_s=600.0)
+    row = dict.fromkeys(
+        ("train_loss", "valid_loss", "train_acc", "valid_acc", "valid_macro_f1", "images_per_s"),
+        0.5,
+    )
+    # It was broken off in the middle of epoch 3, and takes twice as long as was expected.
+    half = (None, range(10))
+    for _ in progress.batches(Batches([half]), 3, seen=10):
+        now[0] += 10
+    progress.epoch_done({"epoch": 3, **row}, 3)
+    for _ in progress.batches(Batches([half, half]), 4):
+        now[0] += 10
+    assert shown == [
+        "0:40 left, sweep 20:40",
+        "best F1 0.500, 0:30 left, sweep 20:30",
+        "best F1 0.500, 0:20 left, sweep 20:20",
+    ]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (75.4, "1:15"), (3700, "1:01:40")])

@@ -1,0 +1,228 @@
+"""Progressive learning against plain training: time to the plain run's accuracy, in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from bench.report.gates import Record, invalid_reason
+from bench.report.machines import machine_of
+from bench.report.markdown import Table, one_line
+from bench.report.matching import settings
+from bench.report.seeds import fold_of, seed_of
+from bench.report.selection import Selection, caption, data_note, distinct, seconds_of, variant_of
+from bench.report.timed import counted
+from bench.report.values import significant
+from bench.stats.ratios import FEWEST_PAIRS, MeanRatio, mean_ratio
+
+HEADERS = (
+    "Variant", "Pairs", "Plain: best accuracy (%)", "Progressive: best accuracy (%)",
+    "Δ (points), range", "Reached the plain best", "Time to it, progressive ÷ plain, 95 % interval",
+    "Verdict", "Whole training, progressive ÷ plain", "Training time of the plain (s)",
+)  # fmt: skip
+RAW = (
+    "variant", "seed", "fold", "plain_run", "progressive_run", "target_accuracy",
+    "plain_best", "progressive_best", "plain_seconds_to_target", "progressive_seconds_to_target",
+    "plain_seconds", "progressive_seconds",
+)  # fmt: skip
+
+
+@attrs.frozen(eq=False)
+class Pair:
+    """A plain and a progressive training of one variant, alike in all else.
+
+    Attributes:
+        plain, progressive: the records.
+    """
+
+    plain: Record
+    progressive: Record
+
+    @property
+    def target(self) -> float:
+        """The plain training's best validation accuracy, 0..1."""
+        return best_accuracy(self.plain)
+
+    @property
+    def to_target(self) -> tuple[float, float | None]:
+        """Seconds until each had reached the target first; None: the progressive never did."""
+        plain = seconds_until(self.plain, self.target)
+        assert plain is not None
+        return plain, seconds_until(self.progressive, self.target)
+
+
+def progressive_tables(selection: Selection, others: Sequence[Record] = ()) -> list[Table]:
+    """A table where there is a progressive run; none else.
+
+    Args:
+        selection: of the report.
+        others: records that may be the other half of a pair, of other sweeps too.
+    """
+    own = [r for r in selection.complete() if r.get("training") and selection.invalid(r) is None]
+    known = {id(record) for record in own}
+    mine = {_key(record) for record in own}
+    more = [r for r in others if id(r) not in known and _usable(r) and _key(r) in mine]
+    runs = [*own, *more]
+    if not any(is_progressive(record) for record in runs):
+        return []
+    return [_table(find_pairs(runs), runs)]
+
+
+def is_progressive(record: Record) -> bool:
+    """Whether a run's images grew."""
+    return bool((record.get("config") or {}).get("progressive"))
+
+
+def find_pairs(records: Sequence[Record]) -> list[Pair]:
+    """Of runs that differ in nothing but ``--progressive`` the latest two, in order."""
+    halves: dict[Any, dict[bool, Record]] = {}
+    for record in sorted(records, key=seconds_of):
+        halves.setdefault(_key(record), {})[is_progressive(record)] = record
+    return [Pair(both[False], both[True]) for both in halves.values() if len(both) == 2]
+
+
+def _usable(record: Record) -> bool:
+    return (
+        record.get("status") == "complete"
+        and bool((record.get("training") or {}).get("epochs"))
+        and invalid_reason(record) is None
+    )
+
+
+def _key(record: Record) -> Any:
+    """Equal for runs that may be a pair."""
+    training, data = record.get("training") or {}, record.get("data") or {}
+    alike = tuple(pair for pair in settings(record) if pair[0] != "--progressive")
+    threads = (record.get("environment") or {}).get("threads")
+    return (
+        variant_of(record), (record.get("variant") or {}).get("version"), seed_of(record),
+        fold_of(record), data.get("fingerprint"), (record.get("config") or {}).get("image_size"),
+        alike, machine_of(record), training.get("device_name"), threads,
+    )  # fmt: skip
+
+
+def best_accuracy(record: Record) -> float:
+    """The best validation accuracy of any epoch, 0..1."""
+    return max(float(row["valid_acc"]) for row in record["training"]["epochs"])
+
+
+def seconds_until(record: Record, accuracy: float) -> float | None:
+    """Seconds of training and validation until an epoch had that accuracy; None: never."""
+    seconds = 0.0
+    for row in record["training"]["epochs"]:
+        seconds += row["train_seconds"] + row["valid_seconds"]
+        if row["valid_acc"] >= accuracy:
+            return seconds
+    return None
+
+
+def seconds_in_all(record: Record) -> float:
+    """Seconds of training and validation of all epochs."""
+    return sum(row["train_seconds"] + row["valid_seconds"] for row in record["training"]["epochs"])
+
+
+# --- table -----------------------------------------------------------------------------------
+
+
+def _table(pairs: Sequence[Pair], runs: Sequence[Record]) -> Table:
+    by_variant: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_variant.setdefault(variant_of(pair.plain), []).append(pair)
+    alone = distinct(variant_of(run) for run in runs if is_progressive(run))
+    rows = [_row(name, by_variant[name]) for name in by_variant]
+    rows += [_lonely(name) for name in alone if name not in by_variant]
+    records = [half for pair in pairs for half in (pair.plain, pair.progressive)]
+    text = caption(
+        data_note(records or runs),
+        "A pair: the same variant, seed, fold, images, machine and recipe, with and without "
+        "--progressive. Validation is at full size in both. Time: training and validation up to "
+        "the end of the first epoch whose validation accuracy is at least the best that the plain "
+        "run ever had, so a lucky best of the plain run counts against the progressive one.",
+        f"The ratio of times is a geometric mean over pairs, with Student's interval from "
+        f"{FEWEST_PAIRS} pairs on; faster or slower where that leaves 1 out, else ~ tie. It is "
+        "given only where every progressive run got there.",
+        _stages(runs),
+    )
+    return Table(
+        "progressive", "Progressive learning: time to accuracy", text, HEADERS, rows,
+        (RAW, [_raw(pair) for pair in pairs]), csv=bool(rows),
+    )  # fmt: skip
+
+
+def _stages(runs: Sequence[Record]) -> str:
+    texts = distinct(
+        ", ".join(f"{stage['image_size']} from epoch {stage['first']}" for stage in growth)
+        for run in runs
+        if (growth := run["training"].get("growth"))
+    )
+    return f"Pixels: {'; '.join(map(one_line, texts))}." if texts else ""
+
+
+def _row(name: str, pairs: Sequence[Pair]) -> list[str]:
+    plain = [100 * pair.target for pair in pairs]
+    grown = [100 * best_accuracy(pair.progressive) for pair in pairs]
+    differences = [two - one for one, two in zip(plain, grown, strict=True)]
+    times = [pair.to_target for pair in pairs]
+    ratios = [two / one for one, two in times if two is not None]
+    whole = mean_ratio(
+        [seconds_in_all(pair.progressive) / seconds_in_all(pair.plain) for pair in pairs]
+    )
+    mean = mean_ratio(ratios) if len(ratios) == len(pairs) else None
+    return [
+        name,
+        str(len(pairs)),
+        f"{_mean(plain):.1f}",
+        f"{_mean(grown):.1f}",
+        f"{_mean(differences):+.1f} ({min(differences):+.1f} to {max(differences):+.1f})",
+        f"{len(ratios)} of {len(pairs)}",
+        "n/a (not all reached it)" if mean is None else ratio_cell(mean),
+        "not reached" if mean is None else verdict_of(mean),
+        "n/a" if whole is None else ratio_cell(whole),
+        significant(_mean([seconds_in_all(pair.plain) for pair in pairs])),
+    ]
+
+
+def _lonely(name: str) -> list[str]:
+    reason = "n/a (no plain run of the same seed, images, machine and recipe)"
+    return [name, "0", reason, *["n/a"] * (len(HEADERS) - 3)]
+
+
+def ratio_cell(found: MeanRatio) -> str:
+    """``0.61 [0.55–0.68]``."""
+    if found.low is None or found.high is None:
+        return f"{found.ratio:.2f} (no interval: {counted(found.pairs, 'pair')})"
+    return f"{found.ratio:.2f} [{found.low:.2f}–{found.high:.2f}]"
+
+
+def verdict_of(found: MeanRatio) -> str:
+    """``faster``, ``slower``, ``~ tie``, or that there are too few pairs."""
+    if found.verdict == "undecided":
+        return f"undecided: {counted(found.pairs, 'pair')}, an interval needs {FEWEST_PAIRS}"
+    return {"below 1": "faster", "above 1": "slower", "tie": "~ tie"}[found.verdict]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _raw(pair: Pair) -> list[Any]:
+    plain, grown = pair.plain, pair.progressive
+    fold = fold_of(plain)
+    to_plain, to_grown = pair.to_target
+    values: Mapping[str, Any] = {
+        "variant": variant_of(plain),
+        "seed": seed_of(plain),
+        "fold": fold and fold[0],
+        "plain_run": plain.get("folder"),
+        "progressive_run": grown.get("folder"),
+        "target_accuracy": pair.target,
+        "plain_best": best_accuracy(plain),
+        "progressive_best": best_accuracy(grown),
+        "plain_seconds_to_target": to_plain,
+        "progressive_seconds_to_target": to_grown,
+        "plain_seconds": seconds_in_all(plain),
+        "progressive_seconds": seconds_in_all(grown),
+    }
+    return [values[key] for key in RAW]
