@@ -147,7 +147,7 @@ def compare(
     from bench.rendering import records_of
     from bench.report.comparing import compare_rows
 
-    records, _, _ = records_of(Path(results_dir), [str(one) for one in runs], sweep)
+    records, *_ = records_of(Path(results_dir), [str(one) for one in runs], sweep)
     return pd.DataFrame(compare_rows(records, names)[what])
 
 

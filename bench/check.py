@@ -25,6 +25,7 @@ from bench.measure.modes import require_packages
 from bench.measure.throughput import device_name
 from bench.plan import Plan, plan_session
 from bench.runs import Run, all_positions, find_runs
+from bench.trackers import require_tracker
 from bench.train import weights
 from bench.train.optim import choose_amp
 
@@ -74,6 +75,7 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig, already_bytes: 
         BenchError: the first thing that would make the sweep fail.
     """
     begin = time.perf_counter()
+    require_tracker(config)
     if config.timing:
         require_packages(config.mode_names, config.clock_names)
     device = choose_device(config.device)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import deploying, listing, rendering
+from bench import deploying, explaining, exporting, listing, rendering
 from bench.asked import (
     asked_classes,
     asked_sweep,
@@ -221,7 +221,8 @@ COMMANDS: dict[str, Callable[[Namespace, str], int]] = {
     "compare": rendering.compare,
     "predict": deploying.predict,
     "evaluate": deploying.evaluate,
-    "export": deploying.export,
+    "explain": explaining.explain,
+    "export": exporting.export,
     "list": listing.list_,
     "count": listing.count,
     "time": time,

@@ -16,11 +16,15 @@ from bench.declare import PARSERS, Bytes, Seconds, option
 from bench.errors import BenchError
 
 CLOCKS = ("model", "copy", "pipeline", "train")
-MODES = ("eager", "channels-last", "folded", "compiled", "onnxruntime", "openvino")
+MODES = (
+    "eager", "channels-last", "folded", "compiled", "onnxruntime", "onnxruntime-int8", "openvino",
+)  # fmt: skip
+# What they compute is another model's, near to the one that was trained.
+INEXACT_MODES = ("onnxruntime-int8",)
 # Options that change no result: a sweep may go on elsewhere, in another folder, until later.
 MOVABLE = (
     "data_dir", "device", "devices", "num_workers", "pin_memory", "cache", "cache_limit", "hours",
-    "save_history", "results_dir", "reports_dir",
+    "save_history", "tracker", "results_dir", "reports_dir",
 )  # fmt: skip
 _AT_LEAST_1 = validators.ge(1)
 _RATE = validators.and_(validators.gt(0), validators.le(10))
@@ -109,6 +113,13 @@ class RunConfig:
         "epochs without a better validation macro-F1 before stopping early",
         section="training",
         check=_AT_LEAST_1,
+    )
+    progressive: bool = option(
+        bool,
+        False,
+        "progressive learning (EfficientNetV2, section 4): images, augmentation and dropout grow "
+        "in four stages up to the recipe's; validation is at full size throughout",
+        section="training",
     )
     class_weights: str = option(
         str,
@@ -292,7 +303,8 @@ class RunConfig:
         str,
         "eager",
         "how models are run while timing inference, comma-separated: eager, channels-last, folded "
-        "(batch norm folded into convolutions), compiled (torch.compile), onnxruntime, openvino",
+        "(batch norm folded into convolutions), compiled (torch.compile), onnxruntime, "
+        "onnxruntime-int8 (statically quantised), openvino",
         section="measuring",
     )
     timing_batch: int = option(
@@ -317,6 +329,14 @@ class RunConfig:
     save_history: bool = option(
         bool, False, "also write history.json, the training curves", section="output"
     )
+    tracker: str = option(
+        str,
+        "none",
+        "also tell TensorBoard (events in each run's folder) or MLflow (mlflow.db in "
+        "--results-dir, or the server that MLFLOW_TRACKING_URI names) of every run",
+        section="output",
+        choices=("none", "tensorboard", "mlflow"),
+    )
     results_dir: Path = option(
         Path, Path("results"), "where the records of runs go", section="output"
     )
@@ -327,6 +347,11 @@ class RunConfig:
             raise ValueError(
                 f"'valid_fraction' and 'test_fraction' leave nothing to train on: "
                 f"{self.valid_fraction} + {self.test_fraction}"
+            )
+        if self.progressive and self.freeze_backbone:
+            raise ValueError(
+                "'progressive' and 'freeze_backbone' exclude each other: a frozen backbone's "
+                "features are those of one image size"
             )
         if self.seed + self.seeds > 2**31:
             raise ValueError(f"'seed' and 'seeds' pass the largest seed, {2**31 - 1}")

@@ -43,7 +43,7 @@ def predict(parsed: Namespace, command_line: str) -> int:
 
     models, how = _ready(runs, parsed, config)
     begin = time.perf_counter()
-    with _progress(len(asked.paths)) as advance:
+    with progress(len(asked.paths)) as advance:
         predicted = predict_all(models, asked.paths, **how, on_progress=advance)
     seconds = time.perf_counter() - begin
     written = write_submission(parsed.out, asked, predicted)
@@ -96,7 +96,7 @@ def evaluate(parsed: Namespace, command_line: str) -> int:
     mapping = match_classes(index.classes, models[0].classes, parsed.map)
     warnings = [*index.warnings, *_seen_before(models, index)]
     mapped = sum(bool(mapping[index.classes[label]]) for label in index.labels)
-    with _progress(mapped) as advance:
+    with progress(mapped) as advance:
         found = evaluate_external(models, index, mapping, **how, on_progress=advance)
     when = now()
     record = {
@@ -132,36 +132,6 @@ def _row(one: dict[str, Any]) -> dict[str, Any]:
 
 def _share(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
-
-
-def export(parsed: Namespace, command_line: str) -> int:
-    """Write a run's model to a file for other programs."""
-    (run,), _ = _asked_runs(parsed, 0, "")
-    config = resolved_options(parsed).config
-    from bench.inference.newfile import refuse_existing
-
-    if parsed.out is not None:
-        refuse_existing(parsed.out, "--out")
-    load_plugins(parsed)
-    import torch
-
-    from bench.inference.export import SUFFIXES, describe_transform, require_format
-    from bench.inference.export import export as export_model
-    from bench.inference.saved import load_saved
-
-    require_format(parsed.format)
-    saved = load_saved(config.results_dir, run, torch.device("cpu"))
-    path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
-    refuse_existing(path, "--out")
-    written = export_model(saved, parsed.format, path)
-    about = describe_transform(saved)
-    print(f"file      {written.path} ({written.size_mb:.1f} MB, {parsed.format})")
-    print(f"checked   largest difference to PyTorch's logits {written.max_difference:.1e} "
-          f"(largest logit {written.largest:.3g})")  # fmt: skip
-    print(f"input     {about['input']}")
-    print(f"output    {about['output']}")
-    print("inside    classes and transform: see the README on how to read them")
-    return 0
 
 
 # --- what they share -------------------------------------------------------------------------
@@ -215,7 +185,8 @@ def _ready(
 
 
 @contextmanager
-def _progress(images: int) -> Iterator[Any]:
+def progress(images: int) -> Iterator[Any]:
+    """A bar over images on a terminal, nothing elsewhere; gives what advances it."""
     from tqdm import tqdm
 
     hidden = not sys.stderr.isatty()

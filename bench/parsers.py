@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import __version__
 from bench.flags import add_options
-from bench.inference_flags import fill_evaluate, fill_export, fill_predict
+from bench.inference_flags import fill_evaluate, fill_explain, fill_export, fill_predict
 from bench.parsing import EPILOG, Parser, add_json, add_plugin, add_preset, add_selection
 
 TIMING_OPTIONS = (
@@ -157,6 +157,11 @@ COMMANDS = {
         fill_evaluate,
         "evaluate a trained run on labelled images from elsewhere: does it transfer?",
         "python -m bench evaluate ResNet18_01_06_2025_1200 --data-dir other_photos",
+    ),
+    "explain": (
+        fill_explain,
+        "show what a trained run looks at: Grad-CAM and attention of right and wrong images",
+        "python -m bench explain ResNet18_01_06_2025_1200",
     ),
     "export": (
         fill_export,

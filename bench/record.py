@@ -63,6 +63,7 @@ def new_record(
         "test": None,
         "costs": {},
         "resumed": [],
+        "tracker": None,
         "warnings": [],
     }
 
@@ -89,6 +90,7 @@ def go_on(old: Mapping[str, Any], new: Mapping[str, Any], *, continued: bool) ->
     return {
         **new,
         **{key: old[key] for key in kept},
+        "tracker": old.get("tracker"),
         "resumed": [*old["resumed"], again],
         "warnings": warnings,
     }

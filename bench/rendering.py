@@ -20,7 +20,7 @@ def report(parsed: Namespace, command_line: str) -> int:
     from bench.report import render
     from bench.report.claims_file import load_claims_file
 
-    records, problems, sweep = records_of(config.results_dir, parsed.runs, parsed.sweep)
+    records, problems, sweep, others = records_of(config.results_dir, parsed.runs, parsed.sweep)
     own = []
     if parsed.claims is not None:
         own = load_claims_file(parsed.claims, _known_variants(records))
@@ -39,6 +39,7 @@ def report(parsed: Namespace, command_line: str) -> int:
         max_latency_ms=_positive(parsed.max_latency_ms, "--max-latency-ms"),
         max_size_mb=_positive(parsed.max_size_mb, "--max-size-mb"),
         pictures=_pictures(records) if parsed.pictures else None,
+        others=others,
     )
     print(path)
     print(f"to look at: {path.with_name('report.html')}", file=sys.stderr)
@@ -50,7 +51,7 @@ def compare(parsed: Namespace, command_line: str) -> int:
     config = resolved_options(parsed).config
     from bench.report.comparing import compare_rows, compare_text
 
-    records, _, _ = records_of(config.results_dir, parsed.runs, parsed.sweep)
+    records, *_ = records_of(config.results_dir, parsed.runs, parsed.sweep)
     if parsed.json:
         print_json(compare_rows(records, parsed.names))
     else:
@@ -60,8 +61,8 @@ def compare(parsed: Namespace, command_line: str) -> int:
 
 def records_of(
     results_dir: Path, runs: list[str], sweep: str | None
-) -> tuple[list[dict[str, Any]], list[str], str | None]:
-    """Records of the named runs, of a sweep or of the latest one; problems; the sweep's id.
+) -> tuple[list[dict[str, Any]], list[str], str | None, list[dict[str, Any]]]:
+    """Records of the named runs, of a sweep or of the latest one; problems; the sweep's id; others.
 
     Raises:
         BenchError: there are none.
@@ -77,13 +78,14 @@ def records_of(
             "(python -m bench run --preset smoke)"
         )
     if runs:
-        return records, problems, None
+        return records, problems, None, []
     chosen = sweep or latest_sweep(records)
     known = sorted({record["sweep"]["id"] for record in records})
+    others = [record for record in records if record["sweep"]["id"] != chosen]
     records = [record for record in records if record["sweep"]["id"] == chosen]
     if not records:
         raise BenchError(f"no sweep {chosen!r} in {results_dir}: {', '.join(known)}")
-    return records, problems, chosen
+    return records, problems, chosen, others
 
 
 def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:

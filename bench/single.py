@@ -24,6 +24,7 @@ from bench.results import new_run_folder, write_record
 from bench.setup import set_up
 from bench.shared import Sweep
 from bench.stopping import StoppedError
+from bench.trackers import Tracking
 from bench.train.engine import fit
 from bench.train.metrics import evaluate
 from bench.train.optim import choose_amp
@@ -71,25 +72,29 @@ def run_variant(
     except OSError as error:
         _fail(record, error)
         return folder, record
+    tracking = Tracking(config, folder, record)
     try:
         time_into(record, variant.name, sweep.timed)
         with sweep.costs.of("counting"):
             count_into(record, variant, sweep.parts.num_classes, config)
-        _train(sweep, variant, folder, record)
+        _train(sweep, variant, folder, record, tracking)
         with sweep.costs.of("figures and files"):
             write_guide_files(sweep, folder, record)
         record["status"] = "complete"
     except StoppedError:
+        tracking.end()
         _note_costs(sweep, record)
         _leave(folder, record)
         raise
     except Exception as error:
         if sweep.stopper.number is not None and not isinstance(error, OSError):
             # A signal to all processes ends those that load images first.
+            tracking.end()
             _note_costs(sweep, record)
             _leave(folder, record)
             raise StoppedError(sweep.stopper.number) from error
         _fail(record, error)
+    tracking.end()
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
     _note_costs(sweep, record)
@@ -137,7 +142,13 @@ def _note_costs(sweep: Sweep, record: dict[str, Any]) -> None:
 # --- the stages ------------------------------------------------------------------------------
 
 
-def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[str, Any]) -> None:
+def _train(
+    sweep: Sweep,
+    variant: variants.Variant,
+    folder: Path,
+    record: dict[str, Any],
+    tracking: Tracking,
+) -> None:
     config, parts, device = sweep.config, sweep.parts, sweep.device
     with sweep.costs.of("building"):
         model, initial = build.build(variant, parts.num_classes, config)
@@ -166,6 +177,7 @@ def _train(sweep: Sweep, variant: variants.Variant, folder: Path, record: dict[s
             sweep.stream,
             expected_s=sweep.expected_s,
             later_s=sweep.later_s,
+            on_epoch=tracking.epoch,
         ),
         best_path=folder / BEST,
         about={

@@ -12,6 +12,7 @@ from bench.errors import BenchError
 from bench.report.bias import bias_table
 from bench.report.claimed import Claim
 from bench.report.claims import load_claims
+from bench.report.deployment import deployment_tables
 from bench.report.expected import presets_table
 from bench.report.header import (
     class_tables,
@@ -28,6 +29,7 @@ from bench.report.overview import overview_tables
 from bench.report.page import write_page
 from bench.report.pairtable import pair_tables
 from bench.report.pictured import draw_figures
+from bench.report.progressive import progressive_tables
 from bench.report.ranking import ranking_table
 from bench.report.recommend import recommendations
 from bench.report.selection import Selection
@@ -64,6 +66,7 @@ def render(
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
     pictures: Pictures | None = None,
+    others: Sequence[dict[str, Any]] = (),
 ) -> Path:
     """Write the report of some runs.
 
@@ -76,6 +79,7 @@ def render(
         max_latency_ms, max_size_mb: budgets of the recommendations (latency at batch 1; MB = 10⁶
             bytes), or none.
         pictures: gives images of runs for the page's worst mistakes; none: it shows none.
+        others: records of other sweeps, in which plain and progressive runs find their pairs.
 
     Returns:
         Path of ``report.md``.
@@ -85,7 +89,11 @@ def render(
     """
     selection = Selection(records)
     chapters = all_tables(
-        selection, own_claims, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb
+        selection,
+        own_claims,
+        max_latency_ms=max_latency_ms,
+        max_size_mb=max_size_mb,
+        others=others,
     )
     try:
         for folder in (out_dir, out_dir / "tables", out_dir / "figures"):
@@ -117,17 +125,20 @@ def all_tables(
     *,
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
+    others: Sequence[dict[str, Any]] = (),
 ) -> list[Chapter]:
     """Every table of the report, in its order."""
     claims = load_claims()
     guide = tuple(guide_table(table, selection, claims) for table in claims.tables)
     budget = {"max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb}
-    return [
+    chapters = [
         Chapter("Runs", tuple(overview_tables(selection))),
         Chapter("What to choose", (recommendations(selection, **budget), ranking_table(selection))),
         Chapter("What attention costs and gains", tuple(pair_tables(selection))),
+        Chapter("Progressive learning", tuple(progressive_tables(selection, others))),
         Chapter("Where they are wrong", tuple(mistakes_tables(selection))),
         Chapter("Speed", (*speed_tables(selection), *mode_tables(selection))),
+        Chapter("Deployment", tuple(deployment_tables(selection))),
         Chapter("Claims", (verdict_table(selection, claims, own_claims),)),
         Chapter("The guide's tables", (*guide, presets_table(selection))),
         Chapter("Published elsewhere, not measured here", (published_table(claims),)),
@@ -144,6 +155,7 @@ def all_tables(
         Chapter("Data", tuple(class_tables(selection))),
         Chapter("Failures and warnings", (failures_table(selection), warnings_table(selection))),
     ]
+    return [chapter for chapter in chapters if chapter.tables]
 
 
 def _document(

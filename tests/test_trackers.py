@@ -1,0 +1,253 @@
+"""Trackers are told what the record says, go on with it, and never cost a training."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import trackers
+from bench.cli import main
+from bench.config import RunConfig
+from bench.errors import BenchError
+from bench.trackers import SCALARS, Tracking, require_tracker, results_of
+
+FAST = (
+    "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
+    "--no-timing --threads 1 --tune off"
+)
+TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
+MLFLOW = importlib.util.find_spec("mlflow") is not None
+needs_tensorboard = pytest.mark.skipif(not TENSORBOARD, reason="tensorboard is not installed")
+needs_mlflow = pytest.mark.skipif(not MLFLOW, reason="mlflow is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture
+def line(photos: Path, tiny_plugin: Path) -> str:
+    return f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+
+
+def only_run(here: Path) -> tuple[Path, dict[str, Any]]:
+    (path,) = here.glob("results/*/run.json")
+    return path.parent, json.loads(path.read_text())
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    from bench.train import engine
+
+    original, count = engine.training_step, 0
+
+    def spy(*args: Any, **keywords: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*args, **keywords)
+
+    monkeypatch.setattr(engine, "training_step", spy)
+
+
+# --- TensorBoard -----------------------------------------------------------------------------
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard itself reads from a folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return {
+        tag: [(event.step, event.value) for event in found.Scalars(tag)]
+        for tag in found.Tags()["scalars"]
+    }
+
+
+def same_as_record(found: dict[str, list[tuple[int, float]]], record: dict[str, Any]) -> None:
+    for column, title in SCALARS.items():
+        expected = [(row["epoch"], row[column]) for row in record["training"]["epochs"]]
+        assert [step for step, _ in found[title]] == [step for step, _ in expected]
+        assert [value for _, value in found[title]] == pytest.approx(
+            [value for _, value in expected], rel=1e-6
+        )
+
+
+@needs_tensorboard
+def test_tensorboard_reads_the_records_curves(here: Path, line: str) -> None:
+    assert main([*shlex.split(line), "--tracker", "tensorboard"]) == 0
+    folder, record = only_run(here)
+    assert record["tracker"] == {
+        "name": "tensorboard", "store": "the run's folder", "id": None,
+    }  # fmt: skip
+    found = scalars(folder)
+    same_as_record(found, record)
+    assert found["test/accuracy"][0][1] == pytest.approx(record["test"]["accuracy"])
+    assert record["warnings"] == []
+
+
+@needs_tensorboard
+def test_a_run_that_goes_on_has_each_epoch_once(here: Path, line: str, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        assert main([*shlex.split(line), "--tracker", "tensorboard"]) == 143
+    assert main(["run", "--resume", "--plugin", shlex.split(line)[4]]) == 0
+    folder, record = only_run(here)
+    same_as_record(scalars(folder), record)
+
+
+# --- MLflow ----------------------------------------------------------------------------------
+
+
+@needs_mlflow
+def test_mlflow_has_the_records_curves_and_options(here: Path, line: str) -> None:
+    from mlflow import MlflowClient
+
+    assert main([*shlex.split(line), "--tracker", "mlflow"]) == 0
+    folder, record = only_run(here)
+    assert record["tracker"]["store"] == "mlflow.db in --results-dir"
+    client = MlflowClient(f"sqlite:///{here / 'results' / 'mlflow.db'}")
+    run = client.get_run(record["tracker"]["id"])
+    assert run.info.run_name == folder.name
+    assert run.info.status == "FINISHED"
+    assert run.data.params["head_lr"] == "0.01"
+    assert run.data.params["variant"] == "Tiny"
+    found = {
+        title: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, title)]
+        for title in SCALARS.values()
+    }
+    same_as_record(found, record)
+    assert run.data.metrics["test/accuracy"] == pytest.approx(record["test"]["accuracy"])
+
+
+@needs_mlflow
+def test_mlflows_run_goes_on_with_the_training(here: Path, line: str, monkeypatch) -> None:
+    from mlflow import MlflowClient
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        assert main([*shlex.split(line), "--tracker", "mlflow"]) == 143
+    _, record = only_run(here)
+    client = MlflowClient(f"sqlite:///{here / 'results' / 'mlflow.db'}")
+    begun = record["tracker"]["id"]
+    assert client.get_run(begun).info.status == "KILLED"
+    assert main(["run", "--resume", "--plugin", shlex.split(line)[4]]) == 0
+    _, record = only_run(here)
+    assert record["tracker"]["id"] == begun
+    assert client.get_run(begun).info.status == "FINISHED"
+    history = client.get_metric_history(begun, "loss/train")
+    assert sorted(metric.step for metric in history) == [1, 2, 3]
+
+
+@needs_mlflow
+def test_a_server_that_does_not_answer_is_one_line(here: Path, line: str, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9/base?token=secret")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert main([*shlex.split(line), "--tracker", "mlflow"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--tracker mlflow: http://127.0.0.1:9/base does not answer" in err
+    assert "MLFLOW_TRACKING_URI" in err
+    assert not list(here.glob("results/*/run.json"))
+
+
+# --- neither ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_a_missing_package_is_named_with_its_extra(here, line, capsys, monkeypatch, name) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(trackers, "find_spec", lambda p: None if p == name else find(p))
+    assert main([*shlex.split(line), "--tracker", name]) == 2
+    err = capsys.readouterr().err
+    assert err == (
+        f"error: --tracker {name} needs the package {name}: pip install 'paddy-bench[{name}]'\n"
+    )
+    assert not list(here.iterdir())
+
+
+class Failing:
+    """Fails when it is told for the second time."""
+
+    def __init__(self, *_: object) -> None:
+        self.told: list[int] = []
+
+    def epoch(self, row: dict[str, float]) -> None:
+        self.told.append(int(row["epoch"]))
+        if len(self.told) == 2:
+            raise ConnectionError("the server\nhas gone")
+
+    def end(self, status: str, metrics: dict[str, float]) -> None:
+        raise AssertionError("it was given up")
+
+    def as_record(self) -> dict[str, Any]:
+        return {"name": "mlflow", "store": "planted", "id": "1"}
+
+
+def test_a_tracker_that_fails_is_given_up_and_the_training_goes_on(
+    here: Path, line: str, monkeypatch
+) -> None:
+    made = []
+
+    def make(*arguments: Any) -> Failing:
+        made.append(Failing(*arguments))
+        return made[-1]
+
+    monkeypatch.setitem(trackers.TRACKERS, "mlflow", make)
+    monkeypatch.setattr("bench.check.require_tracker", lambda config: None)
+    assert main([*shlex.split(line), "--tracker", "mlflow"]) == 0
+    _, record = only_run(here)
+    assert record["status"] == "complete"
+    assert len(record["training"]["epochs"]) == 3
+    assert made[0].told == [1, 2]
+    assert record["warnings"] == [
+        "--tracker mlflow failed and is told no more: the server has gone"
+    ]
+
+
+def test_a_tracker_that_cannot_begin_costs_nothing_either(tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OSError("no room")
+
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", refuse)
+    record: dict[str, Any] = {"warnings": [], "status": "complete", "tracker": None}
+    tracking = Tracking(RunConfig(tracker="tensorboard"), tmp_path, record)
+    tracking.epoch({"epoch": 1})
+    tracking.end()
+    assert record["tracker"] is None
+    assert record["warnings"] == ["--tracker tensorboard failed and is told no more: no room"]
+
+
+def test_without_a_tracker_nothing_is_imported_or_told(tmp_path: Path) -> None:
+    record: dict[str, Any] = {"warnings": [], "status": "complete"}
+    tracking = Tracking(RunConfig(), tmp_path, record)
+    tracking.epoch({"epoch": 1})
+    tracking.end()
+    require_tracker(RunConfig())
+    assert record == {"warnings": [], "status": "complete"}
+
+
+def test_an_unknown_tracker_is_refused() -> None:
+    with pytest.raises((ValueError, BenchError), match="tracker"):
+        RunConfig(tracker="wandb")
+
+
+def test_results_of_a_failed_run_are_what_there_is() -> None:
+    assert results_of({"training": None, "metrics": None}) == {}
+    found = results_of({"test": {"accuracy": 0.5, "macro_f1": None}, "counts": {"parameters": 7}})
+    assert found == {"test/accuracy": 0.5, "parameters": 7.0}
