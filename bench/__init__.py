@@ -7,6 +7,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 ENVIRONMENT_PREFIX = "PADDY_BENCH_"
+# Of reports; each but the first has a catalogue in bench/report/languages.
+LANGUAGES = ("en", "vi")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import __version__
+from bench import LANGUAGES, __version__
 from bench.flags import add_options
 from bench.inference_flags import fill_evaluate, fill_explain, fill_export, fill_predict
 from bench.parsing import EPILOG, Parser, add_json, add_plugin, add_preset, add_selection
@@ -66,6 +66,13 @@ def _fill_report(parser: Parser) -> None:
         dest="pictures",
         action="store_false",
         help="leave the thumbnails of misclassified images out of report.html",
+    )
+    parser.add_argument(
+        "--lang",
+        choices=LANGUAGES,
+        default="en",
+        help="language of report.md and report.html; CSV files and figures are English (default: "
+        "en)",
     )
     add_options(parser, ["results_dir", "reports_dir"])
 

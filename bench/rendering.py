@@ -40,6 +40,7 @@ def report(parsed: Namespace, command_line: str) -> int:
         max_size_mb=_positive(parsed.max_size_mb, "--max-size-mb"),
         pictures=_pictures(records) if parsed.pictures else None,
         others=others,
+        lang=parsed.lang,
     )
     print(path)
     print(f"to look at: {path.with_name('report.html')}", file=sys.stderr)

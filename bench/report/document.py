@@ -21,6 +21,7 @@ from bench.report.header import (
     problem_list,
     warnings_table,
 )
+from bench.report.language import ENGLISH, Language, language
 from bench.report.leaks import copies_table, leak_table
 from bench.report.markdown import Table, escape, section, write_csv
 from bench.report.mistakes import mistakes_tables
@@ -67,6 +68,7 @@ def render(
     max_size_mb: float | None = None,
     pictures: Pictures | None = None,
     others: Sequence[dict[str, Any]] = (),
+    lang: str = ENGLISH,
 ) -> Path:
     """Write the report of some runs.
 
@@ -80,6 +82,7 @@ def render(
             bytes), or none.
         pictures: gives images of runs for the page's worst mistakes; none: it shows none.
         others: records of other sweeps, in which plain and progressive runs find their pairs.
+        lang: of :data:`bench.LANGUAGES`; CSV files and figures are English in any.
 
     Returns:
         Path of ``report.md``.
@@ -87,7 +90,7 @@ def render(
     Raises:
         BenchError: the folder cannot be written.
     """
-    selection = Selection(records)
+    selection, translate = Selection(records), language(lang)
     chapters = all_tables(
         selection,
         own_claims,
@@ -100,9 +103,11 @@ def render(
             folder.mkdir(parents=True, exist_ok=True)
         for table in (table for chapter in chapters for table in chapter.tables if table.csv):
             write_csv(table, out_dir / "tables")
-        drawn = draw_figures(selection, out_dir / "figures")
+        drawn = draw_figures(selection, out_dir / "figures", translate)
         path = out_dir / "report.md"
-        path.write_text(_document(selection, chapters, drawn, title, problems), encoding="utf8")
+        path.write_text(
+            _document(selection, chapters, drawn, title, problems, translate), encoding="utf8"
+        )
         write_page(
             selection,
             chapters,
@@ -111,6 +116,7 @@ def render(
             reading=READING,
             problems=problems,
             pictures=pictures,
+            translate=translate,
         )
     except OSError as error:
         raise BenchError(
@@ -158,18 +164,33 @@ def all_tables(
     return [chapter for chapter in chapters if chapter.tables]
 
 
+def in_language(table: Table, translate: Language) -> Table:
+    """A table as it is shown in a language."""
+    return attrs.evolve(
+        table,
+        title=translate(table.title),
+        caption=translate(table.caption),
+        headers=[translate(header) for header in table.headers],
+        rows=[[translate(cell) for cell in row] for row in table.rows],
+    )
+
+
 def _document(
     selection: Selection,
     chapters: Sequence[Chapter],
     pictures: Mapping[str, str],
     title: str,
     problems: Sequence[str],
+    translate: Language,
 ) -> str:
-    blocks = [f"# {escape(title)}", header(selection), READING]
+    blocks = [f"# {escape(title)}", header(selection, translate), translate(READING)]
     for chapter in chapters:
-        blocks.append(f"## {chapter.title}")
-        blocks += [section(table) for table in chapter.tables]
+        blocks.append(f"## {translate(chapter.title)}")
+        blocks += [
+            section(in_language(table, translate), none=translate("None."))
+            for table in chapter.tables
+        ]
         if chapter.title == "Runs":
             blocks += pictures.values()
-    blocks.append(problem_list(problems))
+    blocks.append(problem_list(problems, translate))
     return "\n\n".join(blocks) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.report.gates import Record
 from bench.report.machines import machine_lines
@@ -24,17 +24,21 @@ VERSIONS = (
 PARTS = ("train", "valid", "test")
 
 
-def header(selection: Selection) -> str:
+def header(selection: Selection, translate: Callable[[str], str] = str) -> str:
     """The list that opens a report: sweep, date, machine, versions, data, seeds, commands."""
     records = selection.records
     commands = commands_of(records)
-    lines = [f"- **{name}:** {escape(text)}" for name, text in header_items(selection)]
+    lines = [
+        f"- **{translate(name)}:** {escape(translate(text))}"
+        for name, text in header_items(selection)
+    ]
     if any((record.get("data") or {}).get("synthetic") for record in records):
-        warning = "**SYNTHETIC data: drawn by a program, not photographs of plants.**"
-        lines = [warning, "", *lines]
+        warning = "SYNTHETIC data: drawn by a program, not photographs of plants."
+        lines = [f"**{translate(warning)}**", "", *lines]
     if commands:
         listed = "\n".join(one_line(command) for command in commands)
-        lines += [f"- **Command{'s' if len(commands) > 1 else ''}:**", "", fence(listed)]
+        name = translate("Commands" if len(commands) > 1 else "Command")
+        lines += [f"- **{name}:**", "", fence(listed)]
     return "\n".join(lines)
 
 
@@ -184,7 +188,7 @@ def warnings_table(selection: Selection) -> Table:
     return Table("warnings", "Warnings", text, headers, rows, csv=bool(rows))
 
 
-def problem_list(problems: Sequence[str]) -> str:
+def problem_list(problems: Sequence[str], translate: Callable[[str], str] = str) -> str:
     """Records that could not be read, one line each."""
-    lines = [f"- {escape(problem)}" for problem in problems] or ["None."]
-    return "\n".join(["### Records that could not be read", "", *lines])
+    lines = [f"- {escape(problem)}" for problem in problems] or [translate("None.")]
+    return "\n".join([f"### {translate('Records that could not be read')}", "", *lines])

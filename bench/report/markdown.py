@@ -76,13 +76,13 @@ def pipe_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def section(table: Table, level: int = 3) -> str:
-    """Heading, caption, table and the address of its CSV."""
+def section(table: Table, level: int = 3, none: str = "None.") -> str:
+    """Heading, caption, table (``none`` where it has no rows) and the address of its CSV."""
     parts = [f"{'#' * level} {escape(table.title)}", escape(table.caption)]
     if table.rows:
         parts.append(pipe_table(table.headers, table.rows))
     else:
-        parts.append("None.")
+        parts.append(none)
     if table.csv:
         parts.append(f"[{table.id}.csv](tables/{table.id}.csv)")
     return "\n\n".join(part for part in parts if part)

@@ -12,6 +12,7 @@ import attrs
 
 from bench.report.gates import Record
 from bench.report.header import commands_of, header_items
+from bench.report.language import ENGLISH, Language, language
 from bench.report.markdown import Table, one_line
 from bench.report.page_data import page_data
 from bench.report.selection import Selection, data_note
@@ -46,6 +47,7 @@ def write_page(
     reading: str,
     problems: Sequence[str] = (),
     pictures: Pictures | None = None,
+    translate: Language | None = None,
 ) -> Path:
     """Write ``report.html``: one file that needs no network.
 
@@ -57,6 +59,7 @@ def write_page(
         reading: how the figures are to be read.
         problems: one line for each record that could not be read.
         pictures: gives images of runs, for the worst mistakes; none: no pictures.
+        translate: the language; none: English.
 
     Raises:
         OSError: it cannot be written.
@@ -72,20 +75,34 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    translate = translate or language(ENGLISH)
     data = page_data(selection)
+    for axis in data["axes"]:
+        axis["label"] = translate(axis["label"])
+    data["words"] = translate.script
     shown = selection.shown()
     text = environment.get_template("report.html.j2").render(
         title=one_line(title),
         synthetic="SYNTHETIC" in data_note(selection.records),
-        reading=reading.replace("`", ""),
-        items=[(name, one_line(text)) for name, text in header_items(selection)],
+        lang=translate.name,
+        t=translate,
+        reading=translate(reading).replace("`", ""),
+        items=[
+            (translate(name), one_line(translate(text)))
+            for name, text in header_items(selection)
+        ],
         commands=[one_line(command) for command in commands_of(selection.records)],
-        columns=_columns(data),
-        rows=[_row(one, data) for one in data["variants"]],
+        columns=[translate(column) for column in _columns(data)],
+        rows=[
+            [attrs.evolve(cell, text=translate(cell.text)) for cell in _row(one, data)]
+            for one in data["variants"]
+        ],
         data=data,
-        mistakes=_mistakes(shown, pictures),
-        chapters=[(chapter.title, [_table(table) for table in chapter.tables])
-                  for chapter in chapters],
+        mistakes=_mistakes(shown, pictures, translate),
+        chapters=[
+            (translate(chapter.title), [_table(table, translate) for table in chapter.tables])
+            for chapter in chapters
+        ],
         problems=[one_line(problem) for problem in problems],
         style=(TEMPLATES / "report.css").read_text(encoding="utf8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf8"),
@@ -139,13 +156,15 @@ def _cost_cell(cost: dict[str, Any] | None) -> Cell:
 # --- the other tables ------------------------------------------------------------------------
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: Table, translate: Language) -> dict[str, Any]:
     return {
         "id": table.id,
-        "title": one_line(table.title),
-        "caption": one_line(table.caption),
-        "headers": [one_line(header) for header in table.headers],
-        "rows": [[Cell(one_line(cell), number_in(cell)) for cell in row] for row in table.rows],
+        "title": one_line(translate(table.title)),
+        "caption": one_line(translate(table.caption)),
+        "headers": [one_line(translate(header)) for header in table.headers],
+        "rows": [
+            [Cell(one_line(translate(cell)), number_in(cell)) for cell in row] for row in table.rows
+        ],
     }
 
 
@@ -158,13 +177,15 @@ def number_in(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _mistakes(runs: Sequence[Record], pictures: Pictures | None) -> dict[str, Any]:
+def _mistakes(
+    runs: Sequence[Record], pictures: Pictures | None, translate: Language
+) -> dict[str, Any]:
     """Pictures of the worst mistakes; what stands there where there are none."""
     if pictures is None:
-        return {"shown": [], "absent": "Pictures were left out (--no-pictures)."}
+        return {"shown": [], "absent": translate("Pictures were left out (--no-pictures).")}
     found = worst_mistakes(runs)
     if not found:
-        return {"shown": [], "absent": "No mistake is on record."}
+        return {"shown": [], "absent": translate("No mistake is on record.")}
     shown = [
         {
             "picture": address,
@@ -178,4 +199,4 @@ def _mistakes(runs: Sequence[Record], pictures: Pictures | None) -> dict[str, An
         for one in found
         if (address := thumbnail(one, pictures)) is not None
     ]
-    return {"shown": shown, "absent": GONE}
+    return {"shown": shown, "absent": translate(GONE)}

@@ -32,16 +32,20 @@ class Figure:
     draw: Callable[[Path], Path | None]
 
 
-def draw_figures(selection: Selection, folder: Path) -> dict[str, str]:
+def draw_figures(
+    selection: Selection, folder: Path, translate: Callable[[str], str] = str
+) -> dict[str, str]:
     """Draw the figures; the Markdown of each by name."""
     done: dict[str, str] = {}
     for figure in _figures(selection):
         path = figure.draw(folder / f"{figure.name}.png")
-        text = f"### {figure.title}\n\n"
+        title = translate(figure.title)
+        text = f"### {title}\n\n"
         if path is None:
-            text += f"n/a ({figure.absent})"
+            text += translate(f"n/a ({figure.absent})")
         else:
-            text += f"![{escape(figure.title)}](figures/{path.name})\n\n{escape(figure.caption)}"
+            shown = escape(translate(figure.caption))
+            text += f"![{escape(title)}](figures/{path.name})\n\n{shown}"
         done[figure.name] = text
     return done
 

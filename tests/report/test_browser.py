@@ -211,3 +211,20 @@ def test_a_phone_scrolls_in_one_direction_only(browser, report: Path) -> None:
     assert width <= PHONE["width"]
     assert opened.said == []
     opened.page.context.close()
+
+
+def test_in_vietnamese_the_script_speaks_it_too(browser, records, tmp_path: Path) -> None:
+    render(records, tmp_path, title="ba mươi", lang="vi")
+    opened = Opened(browser, tmp_path / "report.html")
+    page = opened.page
+    page.locator("#filter").fill("resnet")
+    assert page.locator("#filter-count").inner_text() == "hiện 2 trên 10"
+    assert "trên biên Pareto" in page.locator("#scatter-text").inner_text()
+    assert "epoch tốt nhất" in page.locator("#curve-text").inner_text()
+    assert "Nhầm nhiều nhất" in page.locator("#matrix-text").inner_text()
+    opened.head(1).click()
+    found = opened.column(1)
+    assert found == sorted(found)
+    page.screenshot(path=tmp_path / "vi.png", full_page=True)
+    assert opened.said == []
+    page.context.close()

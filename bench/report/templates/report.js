@@ -1,6 +1,8 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
+  // What is said in the report's language, with {0}, {1}, … filled in.
+  const t = (text, ...values) => (data.words[text] ?? text).replace(/\{(\d)\}/g, (_, place) => values[place]);
   const byId = (id) => document.getElementById(id);
   // Told apart without colour too (colours: Okabe and Ito).
   const COLOURS = ["#1f7ec2", "#d55e00", "#00946c", "#c46a9b", "#a87f00", "#2f8fc4", "#9467bd", "#a0685c", "#4f8a10", "#e7298a"];
@@ -68,26 +70,26 @@
         symbol: markerOf(one.name) + (one.y.undertrained ? "-open" : ""),
       },
       customdata: [[plain(one.name), plain(axis.label), one.x.text]],
-      hovertemplate: "%{customdata[0]}<br>accuracy %{y:.1f} %<br>%{customdata[1]}: %{customdata[2]}<extra></extra>",
+      hovertemplate: `%{customdata[0]}<br>${t("accuracy")} %{y:.1f} %<br>%{customdata[1]}: %{customdata[2]}<extra></extra>`,
     }));
     const front = points.filter((one) => axis.front.includes(one.name)).sort((a, b) => a.x.value - b.x.value);
     traces.unshift({
-      type: "scatter", mode: "lines", name: "Pareto front", hoverinfo: "skip",
+      type: "scatter", mode: "lines", name: t("Pareto front"), hoverinfo: "skip",
       x: front.map((one) => one.x.value), y: front.map((one) => one.y.value),
       line: { dash: "dot", width: 1.5, color: "#808080" },
     });
     const values = points.map((one) => one.x.value);
     draw("scatter", traces, {
       xaxis: { title: { text: plain(axis.label) }, ...(byId("log").checked ? logarithmic(values) : { type: "linear" }) },
-      yaxis: { title: { text: "accuracy (%)" } },
+      yaxis: { title: { text: t("accuracy (%)") } },
       legend: { orientation: "h", y: -0.25 }, showlegend: true,
     });
-    const what = `Accuracy over ${axis.label}: ${points.length} variants`;
+    const what = t("Accuracy over {0}: {1} variants", axis.label, points.length);
     const apart = points.filter((one) => one.apart).map((one) => one.name);
     byId("scatter-text").textContent = (front.length
-      ? `${what}; on the Pareto front: ${front.map((one) => one.name).join(", ")}.`
-      : `${what}; no Pareto front (no accuracies that may be compared).`)
-      + (apart.length ? ` Not compared with the others (other data or settings, or undertrained): ${apart.join(", ")}.` : "");
+      ? what + t("; on the Pareto front: {0}.", front.map((one) => one.name).join(", "))
+      : what + t("; no Pareto front (no accuracies that may be compared)."))
+      + (apart.length ? t(" Not compared with the others (other data or settings, or undertrained): {0}.", apart.join(", ")) : "");
   };
 
   // --- training curves ----------------------------------------------------------------------
@@ -102,17 +104,17 @@
     }));
     const longest = Math.max(1, ...chosen.map((one) => one.epoch[one.epoch.length - 1] ?? 1));
     draw("curve-chart", traces, {
-      xaxis: { title: { text: "epoch" }, tick0: 0, dtick: Math.max(1, Math.ceil(longest / 12)) }, yaxis: { title: { text: label } },
+      xaxis: { title: { text: t("epoch") }, tick0: 0, dtick: Math.max(1, Math.ceil(longest / 12)) }, yaxis: { title: { text: label } },
       legend: { orientation: "h", y: -0.25 }, showlegend: true,
     });
     byId("curve-text").textContent = chosen
       .map((one) => {
         const known = one[key].filter((value) => value !== null);
         if (!known.length) return `${one.name}: n/a`;
-        const best = one.best === null ? "" : ` (best epoch ${one.best})`;
-        return `${one.name}: ${number(known[known.length - 1])} after ${one.epoch.length} epochs${best}`;
+        const best = one.best === null ? "" : t(" (best epoch {0})", one.best);
+        return t("{0}: {1} after {2} epochs{3}", one.name, number(known[known.length - 1]), one.epoch.length, best);
       })
-      .join("; ") || "No variant is chosen.";
+      .join("; ") || t("No variant is chosen.");
   };
 
   // --- confusion ----------------------------------------------------------------------------
@@ -120,10 +122,10 @@
     if (!byId("matrix-chart")) return;
     const one = data.confusion[byId("matrix").value];
     byId("matrix-chart").hidden = one.counts === null;
-    const worst = one.worst.map((pair) => `${pair.true} taken for ${pair.predicted}: ${pair.images} of ${pair.of}`);
-    byId("matrix-text").textContent = `${one.name}, ${one.part} part. `
-      + (worst.length ? `Most confused: ${worst.join("; ")}.` : "No mistake.")
-      + (one.counts === null ? ` A matrix of ${one.classes.length} classes is not drawn.` : "");
+    const worst = one.worst.map((pair) => t("{0} taken for {1}: {2} of {3}", pair.true, pair.predicted, pair.images, pair.of));
+    byId("matrix-text").textContent = t("{0}, {1} part. ", one.name, one.part)
+      + (worst.length ? t("Most confused: {0}.", worst.join("; ")) : t("No mistake."))
+      + (one.counts === null ? t(" A matrix of {0} classes is not drawn.", one.classes.length) : "");
     if (one.counts === null) return;
     const shares = one.counts.map((row) => {
       const all = row.reduce((sum, count) => sum + count, 0);
@@ -136,10 +138,10 @@
       type: "heatmap", z: shares, x: places, y: places, zmin: 0, zmax: 1, colorscale: [[0, "#f2f4f7"], [1, "#0b4f9e"]],
       text: one.counts.map((row) => row.map((count) => (count ? String(count) : ""))),
       texttemplate: few ? "%{text}" : "", customdata: one.counts,
-      hovertemplate: "true %{y}<br>predicted %{x}<br>%{customdata} images<extra></extra>", showscale: false,
+      hovertemplate: `${t("true {0}", "%{y}")}<br>${t("predicted {0}", "%{x}")}<br>${t("{0} images", "%{customdata}")}<extra></extra>`, showscale: false,
     }], {
-      xaxis: { title: { text: "predicted class" }, tickvals: places, ticktext: labels, tickangle: -45 },
-      yaxis: { title: { text: "true class" }, tickvals: places, ticktext: labels, autorange: "reversed" },
+      xaxis: { title: { text: t("predicted class") }, tickvals: places, ticktext: labels, tickangle: -45 },
+      yaxis: { title: { text: t("true class") }, tickvals: places, ticktext: labels, autorange: "reversed" },
     });
   };
 
@@ -183,7 +185,7 @@
     const rows = [...byId("compare-table").tBodies[0].rows];
     rows.forEach((row) => { row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted); });
     const shown = rows.filter((row) => !row.hidden).length;
-    byId("filter-count").textContent = wanted ? `${shown} of ${rows.length} shown` : "";
+    byId("filter-count").textContent = wanted ? t("{0} of {1} shown", shown, rows.length) : "";
   };
 
   // --- what a reader can do -------------------------------------------------------------------

@@ -1,0 +1,183 @@
+"""A report in another language says the same: no word of ours is in English, no number moves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import LANGUAGES
+from bench.report import render
+from bench.report.document import READING, all_tables, in_language
+from bench.report.language import CATALOGUES, Language, Phrase, language
+from bench.report.selection import Selection
+from tests.report.conftest import VARIANTS, build_record
+from tests.report.sessions import set_predictions, timed_in_modes, timed_together
+from tests.report.test_deployment import quantised
+from tests.report.test_progressive import curve
+
+TEMPLATES = CATALOGUES.parent / "templates"
+SECONDS = {name: 1 / values[3] for name, values in VARIANTS.items()}
+# Words that no name, command or unit is made of.
+ENGLISH = re.compile(
+    r"(?<![\w'\"-])(the|of|with|and|are|is|each|from|by|not|which|where|than|its|same|only|was|"
+    r"images|rounds|threads|classes|seeds|documented|measured|accuracy|interval)(?![\w'\"-])",
+    re.IGNORECASE,
+)
+
+
+def sweeps() -> dict[str, list]:
+    found = timed_together(build_record, SECONDS)
+    for place, record in enumerate(found):
+        set_predictions(record, [n % 10 < 9 - place % 4 for n in range(100)])
+    modes = {"channels-last": 1.1, "onnxruntime": 1.5, "onnxruntime-int8": 3.0}
+    deployed = timed_in_modes(build_record, SECONDS, modes)
+    method = "static, uint8 activations, int8 weights for each channel, "
+    method += "ranges of minimum and maximum"
+    deployed[0]["quantised"] = quantised(deployed[0], [True] * 9, [True] * 9, method=method)
+    several = [
+        build_record(name, seed=seed, minute=10 * seed + place)
+        for place, name in enumerate(list(VARIANTS)[:4])
+        for seed in range(3)
+    ]
+    failed = build_record("ResNet18_Hybrid", status="failed", training=None)
+    failed["error"] = {"type": "RuntimeError", "message": "boom", "traceback": "x"}
+    grown = []
+    for seed in range(3):
+        for progressive in (False, True):
+            record = build_record("ResNet18", seed=seed, minute=seed + 10 * progressive)
+            record["config"]["progressive"] = progressive
+            record["training"]["epochs"] = curve([0.5, 0.8], 5 if progressive else 10)
+            if progressive:
+                record["training"]["growth"] = [{"first": 1, "image_size": 32, "strength": 0.3}]
+            grown.append(record)
+    return {
+        "timed": found,
+        "modes": deployed,
+        "one round": [build_record(name) for name in VARIANTS],
+        "seeds": several,
+        "synthetic": [build_record("ResNet18", synthetic=True), build_record("Plugin")],
+        "failed": [failed, build_record("ResNet18")],
+        "progressive": grown,
+    }
+
+
+SWEEPS = sweeps()
+
+
+def test_every_language_has_a_catalogue() -> None:
+    assert set(LANGUAGES) == {"en", *(path.stem for path in CATALOGUES.glob("*.toml"))}
+    with pytest.raises(KeyError):
+        language("xx")
+
+
+@pytest.mark.parametrize("name", list(SWEEPS))
+def test_headings_and_captions_have_no_english_left(name: str) -> None:
+    """Of what documents say (sources in quotes, file names) nothing is asked."""
+    vietnamese = language("vi")
+    left = []
+    for chapter in all_tables(Selection(SWEEPS[name])):
+        texts = [chapter.title]
+        for table in chapter.tables:
+            texts += [table.title, table.caption, *table.headers]
+        for text in texts:
+            shown = vietnamese(text)
+            if found := ENGLISH.search(re.sub(r"python -m bench[^)]*|'[^']*'", "", shown)):
+                left.append(f"{found[0]!r} in {shown!r}")
+    assert left == []
+
+
+@pytest.mark.parametrize("name", list(SWEEPS))
+def test_numbers_and_names_are_the_same(name: str) -> None:
+    vietnamese = language("vi")
+    number = re.compile(r"\d[\d.,]*\d|\d")
+    for chapter in all_tables(Selection(SWEEPS[name])):
+        for table in chapter.tables:
+            shown = in_language(table, vietnamese)
+            assert len(shown.rows) == len(table.rows)
+            pairs = zip(
+                [table.title, table.caption, *table.headers, *(c for r in table.rows for c in r)],
+                [shown.title, shown.caption, *shown.headers, *(c for r in shown.rows for c in r)],
+                strict=True,
+            )
+            for one, other in pairs:
+                assert sorted(number.findall(one)) == sorted(number.findall(other)), (one, other)
+                for variant in VARIANTS:
+                    assert one.count(variant) == other.count(variant), (one, other)
+
+
+def test_the_page_is_in_that_language(tmp_path: Path) -> None:
+    path = render(SWEEPS["timed"], tmp_path / "vi", title="mine", lang="vi")
+    page = path.with_name("report.html").read_text("utf8")
+    text = path.read_text("utf8")
+    assert '<html lang="vi">' in page
+    assert "Nên chọn gì" in text
+    assert "Nên chọn gì" in page
+    assert language("vi")(READING)[:40] in text
+    visible = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
+    for word in ("Skip to", "Filter variants", "Training curves", "Click a heading"):
+        assert word not in visible
+    data = re.search(r'id="data">(.*?)</script>', page)
+    assert data is not None
+    assert json.loads(data[1])["words"]["No mistake."] == "Không sai."
+    english = render(SWEEPS["timed"], tmp_path / "en", title="mine").with_name("report.html")
+    assert '<html lang="en">' in english.read_text("utf8")
+    # Files for programs are the same in any language.
+    for table in (tmp_path / "en" / "tables").iterdir():
+        assert (tmp_path / "vi" / "tables" / table.name).read_bytes() == table.read_bytes()
+
+
+def test_sorting_goes_by_the_numbers_of_the_english_cells(tmp_path: Path) -> None:
+    pages = []
+    for lang in LANGUAGES:
+        path = render(SWEEPS["timed"], tmp_path / lang, title="mine", lang=lang)
+        page = path.with_name("report.html").read_text("utf8")
+        pages.append(re.findall(r'data-sort="([^"]*)"', page))
+    assert pages[0] == pages[1]
+    assert len(pages[0]) > 100
+
+
+def test_what_the_template_and_the_script_say_is_in_the_catalogue() -> None:
+    vietnamese = language("vi")
+    template = (TEMPLATES / "report.html.j2").read_text("utf8")
+    said = re.findall(r't\("((?:[^"\\]|\\.)*)"\)', template)
+    assert len(said) > 25
+    assert [text for text in said if vietnamese(text) == text] == []
+    script = (TEMPLATES / "report.js").read_text("utf8")
+    told = set(re.findall(r'\bt\("((?:[^"\\]|\\.)*)"', script))
+    assert told == set(vietnamese.script)
+    for text, instead in vietnamese.script.items():
+        assert sorted(re.findall(r"\{\d\}", text)) == sorted(re.findall(r"\{\d\}", instead))
+
+
+def test_english_is_the_text_itself() -> None:
+    assert language("en")("n/a (not timed)") == "n/a (not timed)"
+    assert language("en").script == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "instead", "given", "expected"),
+    [
+        ("{} rounds", "{} vòng", "after 10 rounds and 2 rounds", "after 10 vòng and 2 vòng"),
+        ("Measured on {}.", "Đo trên {}.", "Measured on v2.1.", "Đo trên v2.1."),
+        ("Measured on {}.", "Đo trên {}.", "Measured on v2.1. More.", "Đo trên v2.1. More."),
+        ("{} of {}", "{} trên {}", "no match here", "no match here"),
+        ("round", "vòng", "around rounds round", "around rounds vòng"),
+    ],
+)
+def test_a_phrase_is_found_as_words(text: str, instead: str, given: str, expected: str) -> None:
+    assert Phrase.of(text, instead).put(given) == expected
+
+
+def test_a_translation_without_its_wildcards_is_refused() -> None:
+    with pytest.raises(ValueError, match="wildcards differ"):
+        Phrase.of("{} of {}", "{} trên")
+
+
+def test_longer_phrases_go_first() -> None:
+    found = Language("xx", phrases=language("vi").phrases)
+    lengths = [len(phrase.anchor) for phrase in found.phrases]
+    assert lengths[0] > lengths[-1]
+    assert found("n/a (not timed in this case)") == "n/a (không đo trong trường hợp này)"
