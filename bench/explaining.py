@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FILE = "explained.png"
 MOST_IMAGES = 100
 # Of a panel and of a row, in letters: what the sheet has room for.
-PANEL, LINE = 28, 90
+PANEL, LINE = 28, 66
 
 
 def explain(parsed: Namespace, command_line: str) -> int:
@@ -73,12 +73,12 @@ def explain(parsed: Namespace, command_line: str) -> int:
 # --- what is shown ---------------------------------------------------------------------------
 
 
-def _title(saved: SavedModel) -> str:
+def _title(saved: SavedModel) -> list[str]:
     synthetic = " (SYNTHETIC data)" if saved.record["data"].get("synthetic") else ""
-    return (
-        f"{saved.name}: validation images{synthetic}\n"
-        "Grad-CAM of the last feature map; every map is scaled to its own maximum"
-    )
+    return [
+        f"{saved.name}: validation images{synthetic}",
+        "Grad-CAM of the last feature map; every map is scaled to its own maximum",
+    ]
 
 
 def _sections(saved: SavedModel, found: list[Explained]) -> list[tuple[str, list[Any]]]:

@@ -23,14 +23,13 @@ def images_of(saved: SavedModel, given: Path | None) -> ImageIndex:
         BenchError: they are not there, or are others.
     """
     data, config = saved.record["data"], saved.record["config"]
-    if given is not None:
-        wanted = build({"data_dir": given})
-    elif data.get("root") == "built-in synthetic set":
+    # A synthetic set that was written to a folder is in no other place of the record.
+    where = given or (config.get("data_dir") if data.get("synthetic") else data.get("root"))
+    if where is not None:
+        wanted = build({"data_dir": Path(str(where))})
+    else:
         images = config["synthetic_images"]
         wanted = build({"synthetic_images": images, "seed": _first_seed(saved)})
-    else:
-        own = config.get("data_dir") if data.get("synthetic") else data.get("root")
-        wanted = build({"data_dir": Path(str(own))})
     try:
         # No data/ of the folder that the command runs in is meant.
         index = find_index(wanted, cwd=saved.folder)

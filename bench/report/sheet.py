@@ -10,8 +10,11 @@ import attrs
 
 from bench.results.plot import new_figure, plain, save
 
-SIDE = 1.75
-GAP, NOTE, HEADING, TITLE = 0.08, 0.32, 0.42, 0.85
+# Inches.
+SIDE, GAP = 1.75, 0.08
+NOTE, HEADING, LINE = 0.4, 0.42, 0.2
+# Panels beside each other, at most.
+ACROSS = 8
 
 
 @attrs.frozen(eq=False)
@@ -38,39 +41,45 @@ class Row:
 
 
 def contact_sheet(
-    title: str, sections: Sequence[tuple[str, Sequence[Row]]], path: Path
+    title: Sequence[str], sections: Sequence[tuple[str, Sequence[Row]]], path: Path
 ) -> Path | None:
     """Draw the sections below each other; none where there is nothing to draw.
 
     Args:
-        title: of the sheet, a line or two.
-        sections: heading and rows of each.
+        title: lines of the sheet's title.
+        sections: heading and rows of each; short rows stand beside each other.
         path: of the PNG.
     """
     sections = [(heading, rows) for heading, rows in sections if rows]
     if not sections:
         return None
-    columns = max(len(row.panels) for _, rows in sections for row in rows)
-    # Narrow sheets have room for their titles too.
-    width = max(columns * (SIDE + GAP) + GAP, 5.6)
-    each = NOTE + 0.2 + SIDE + GAP
-    height = TITLE + sum(HEADING + each * len(rows) for _, rows in sections)
+    panels = max(len(row.panels) for _, rows in sections for row in rows)
+    beside = max(1, ACROSS // panels)
+    each_width, each_height = panels * (SIDE + GAP) + 2 * GAP, NOTE + SIDE + GAP
+    lines = [-(-len(rows) // beside) for _, rows in sections]
+    head = LINE * len(title) + 2 * GAP
+    width = beside * each_width + GAP
+    height = head + sum(HEADING + each_height * count for count in lines)
     figure = new_figure(width, height, place_panels=True)
-    figure.text(GAP / width, 1 - 0.12 / height, plain(title), fontsize=11, va="top")
-    top = height - TITLE
-    for heading, rows in sections:
-        figure.text(
-            GAP / width, (top - 0.1) / height, plain(heading), fontsize=10, va="top", weight="bold"
-        )
+
+    def write(text: str, left: float, top: float, **how: Any) -> None:
+        figure.text(left / width, top / height, plain(text), va="top", **how)
+
+    for number, line in enumerate(title):
+        write(line, GAP, height - GAP - number * LINE, fontsize=10)
+    top = height - head
+    for (heading, rows), count in zip(sections, lines, strict=True):
+        write(heading, GAP, top - 0.1, fontsize=10, weight="bold")
         top -= HEADING
-        for row in rows:
-            figure.text(GAP / width, (top - 0.04) / height, plain(row.note), fontsize=8, va="top")
-            bottom = top - NOTE - 0.2 - SIDE
+        for number, row in enumerate(rows):
+            left = GAP + number % beside * each_width
+            bottom = top - (number // beside) * each_height - NOTE - SIDE
+            write(row.note, left, bottom + SIDE + NOTE - 0.04, fontsize=8)
             for place, panel in enumerate(row.panels):
-                left = GAP + place * (SIDE + GAP)
-                box = (left / width, bottom / height, SIDE / width, SIDE / height)
-                _draw(figure.add_axes(box), panel)
-            top -= each
+                box = (left + place * (SIDE + GAP), bottom, SIDE, SIDE)
+                scaled = [size / (width, height)[axis % 2] for axis, size in enumerate(box)]
+                _draw(figure.add_axes(scaled), panel)
+        top -= each_height * count
     return save(figure, path)
 
 

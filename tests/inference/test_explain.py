@@ -14,6 +14,7 @@ from torch import nn
 
 import variants
 from bench import build
+from bench.cli import main
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.inference.explain import Chosen, choose, explain, last_feature_map
@@ -243,7 +244,7 @@ def test_the_sheet_shows_the_images(tmp_path: Path) -> None:
 
 
 def test_an_empty_sheet_is_not_drawn(tmp_path: Path) -> None:
-    assert contact_sheet("title", [("first", [])], tmp_path / "s.png") is None
+    assert contact_sheet(["title"], [("first", [])], tmp_path / "s.png") is None
     assert not (tmp_path / "s.png").exists()
 
 
@@ -369,3 +370,23 @@ def test_a_run_without_a_checkpoint_is_refused(use, trained: Trained, capsys) ->
         assert "has no best_model.pt" in capsys.readouterr().err
     finally:
         kept.rename(path)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_synthetic_images_are_found_again(
+    written: bool, use, trained: Trained, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """Drawn anew with the first seed of the sweep, or read from the folder they were written to."""
+    line = f"run --variants Tiny --plugin {trained.plugin} {OPTIONS.replace('size 32', 'size 64')}"
+    options = [*line.split(), "--synthetic-images", "60", "--seed", "3", "--seeds", "2"]
+    options += ["--epochs", "1"]
+    if written:
+        assert main(["data", "--write", "drawn", "--synthetic-images", "60", "--seed", "3"]) == 0
+        options += ["--data-dir", "drawn"]
+    assert main(options) == 0
+    runs = sorted(Path("results").glob("Tiny_*"))
+    assert len(runs) == 2
+    for place, run in enumerate(runs):
+        line = ["explain", run.name, "--images", "2", "--out", f"{place}.png"]
+        assert main([*line, "--plugin", str(trained.plugin), "--device", "cpu"]) == 0
+        assert "predicted otherwise" not in capsys.readouterr().err
