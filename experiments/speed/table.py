@@ -14,6 +14,7 @@ EXPERIMENTS = (
     "startup",
     "memory",
     "accuracy",
+    "progressive",
     "cost",
 )
 INTRODUCTION = """\

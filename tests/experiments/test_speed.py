@@ -38,6 +38,7 @@ from experiments.speed import (
     pipes,
     plain_pipeline,
     probe,
+    progressive,
     startup,
     sweep,
     training,
@@ -521,3 +522,36 @@ def test_an_unknown_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_figures_name_the_device() -> None:
     assert common.device({"machine": MACHINE}) == "planted CPU, 2 cores, float32"
+
+
+@pytest.mark.slow
+def test_a_quick_pair_of_plain_and_progressive_training(tmp_path: Path, drawn: list[int]) -> None:
+    SUITE.main(["progressive", "--quick", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "progressive.json").read_text(encoding="utf8"))
+    ((pair,),) = record["outcome"].values()
+    assert len(pair["plain"]["epochs"]) == len(pair["progressive"]["epochs"]) == 2
+    assert pair["plain"]["growth"] is None
+    assert [stage["image_size"] for stage in pair["progressive"]["growth"]] == [32, 64]
+    assert "reached in" in (tmp_path / "README.md").read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize(
+    ("second", "reach", "met"), [(5.0, 0.8, True), (7.6, 0.8, False), (5.0, 0.79, False)]
+)
+def test_bars_of_progressive_learning(second: float, reach: float, met: bool) -> None:
+    def training(accuracy: float, seconds: float) -> dict:
+        row = {"train_seconds": seconds - 1, "valid_seconds": 1.0, "valid_acc": accuracy}
+        return {"epochs": [row], "growth": None, "test_accuracy": 0.5}
+
+    outcome = {
+        "V": [
+            {"seed": 0, "plain": training(0.8, 10.0), "progressive": training(0.8, second)},
+            {"seed": 1, "plain": training(0.8, 10.0), "progressive": training(reach, second)},
+        ]
+    }
+    parameters = {"images": 1, "image_size": 64, "batch_size": 2, "epochs": 1}
+    bar, whole, difference = progressive.rows(record_of(outcome, **parameters))
+    assert bar.met is met
+    assert ("reached in 2 of 2" in bar.found) is (reach == 0.8)
+    assert whole.met is difference.met is None
+    assert whole.found.startswith(f"{second / 10:.2f}")
