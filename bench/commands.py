@@ -66,7 +66,8 @@ def run(parsed: Namespace, command_line: str) -> int:
             )
         except (StoppedError, SignalError) as stopped:
             return _stopped(stopped.number, parsed, resolved.config)
-    print(text_table([_summary(folder, record) for folder, record in outcome.runs]))
+    several = resolved.config.seeds > 1 or resolved.config.folds is not None
+    print(text_table([_summary(folder, record, several) for folder, record in outcome.runs]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
     costs.include(outcome.costs.seconds)
     print(costs.line())
@@ -93,6 +94,7 @@ def _stopped(number: int | None, parsed: Namespace, config: Any) -> int:
     plugins = "".join(f" --plugin {shlex.quote(str(path))}" for path in parsed.plugin)
     again = f"{script} --resume{_results_flag(config.results_dir)}{plugins}"
     if number is None:
+        again += f" --hours {config.hours:g}"
         print(f"--hours {config.hours:g} are over: what is finished is kept; go on with: {again}")
         print(f"next: python -m bench report{_results_flag(config.results_dir)}")
         return 0
@@ -101,8 +103,12 @@ def _stopped(number: int | None, parsed: Namespace, config: Any) -> int:
     return 128 + number
 
 
-def _summary(folder: Path, record: dict[str, Any]) -> dict[str, str]:
+def _summary(folder: Path, record: dict[str, Any], several: bool) -> dict[str, str]:
     row = {"variant": record["variant"]["name"]}
+    if several:
+        row["seed"] = str(record["config"]["seed"])
+        fold = record["data"]["fold"]
+        row |= {"fold": f"{fold['number']}/{fold['of']}"} if fold else {}
     if record["error"]:
         text = f"failed: {record['error']['type']}: {record['error']['message']}"
         return {**row, "valid acc": text[:60], "folder": str(folder)}

@@ -397,6 +397,12 @@ def options() -> tuple[Any, ...]:
     return attrs.fields(RunConfig)
 
 
+def config_default(name: str) -> Any:
+    """The default of an option, as records have it."""
+    value = getattr(attrs.fields(RunConfig), name).default
+    return str(value) if isinstance(value, Path) else value
+
+
 def flag_of(name: str) -> str:
     """The command-line flag of an option: ``batch_size`` → ``--batch-size``."""
     return "--" + name.replace("_", "-")

@@ -43,11 +43,13 @@ def explain(parsed: Namespace, command_line: str) -> int:
     path = parsed.out or saved.folder / FILE
     refuse_existing(path, "--out")
     chosen = choose(saved.record, parsed.images)
-    root = images_of(saved, config.data_dir).root
+    index = images_of(saved, config.data_dir)
     with progress(len(chosen)) as advance:
-        found, unreadable = explain_all(saved, chosen, root, device=device, on_progress=advance)
+        found, unreadable = explain_all(saved, chosen, index, device=device, on_progress=advance)
     if not found:
-        raise BenchError(f"none of the {len(chosen)} images in {root} can be read: see the folder")
+        raise BenchError(
+            f"none of the {len(chosen)} images in {index.root} can be read: see the folder"
+        )
     with new_file(path) as part:
         # matplotlib tells the format by the name.
         drawn = part.with_name(f"{part.name}.png")

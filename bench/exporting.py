@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ def export(parsed: Namespace, command_line: str) -> int:
     from bench.inference.saved import load_saved
 
     require_format(parsed.format)
+    if parsed.out is None:
+        _refuse_any(config, parsed.names, SUFFIXES[parsed.format], int8=parsed.format == INT8)
     for run in parsed.names:
         saved = load_saved(config.results_dir, run, torch.device("cpu"))
         path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
@@ -47,6 +50,27 @@ def export(parsed: Namespace, command_line: str) -> int:
         print(f"output    {about['output']}")
         print("inside    classes and transform: see the README on how to read them")
     return 0
+
+
+def _refuse_any(config: RunConfig, runs: Sequence[str], suffix: str, *, int8: bool) -> None:
+    """See that no file of any run is in the way, before the first is written.
+
+    Raises:
+        BenchError: one is, or there is no such run.
+    """
+    from bench.inference.newfile import refuse_existing
+    from bench.results.quantised import FILE
+    from bench.results.store import UnreadableRecord, read_record, run_folder
+
+    for run in runs:
+        folder = run_folder(config.results_dir, run).resolve()
+        try:
+            name = Path(str(read_record(folder)["variant"].get("name"))).name
+        except UnreadableRecord as error:
+            raise BenchError(f"{error} (or name another run)") from error
+        refuse_existing(folder / f"{name}{suffix}", "--out")
+        if int8:
+            refuse_existing(folder / FILE, "the record of an earlier int8 export,")
 
 
 def _exported(saved: SavedModel, path: Path, form: str) -> None:
@@ -83,12 +107,20 @@ def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: s
     )
     about["load_after"] = others_load()
     heading = {"schema": SCHEMA, "schema_version": VERSION, "finished": now()}
-    write_sealed(kept, {**heading, "environment": about, **found})
+    try:
+        write_sealed(kept, {**heading, "environment": about, **found})
+    except OSError:
+        # A file without its record would stand in the way of the next attempt.
+        path.unlink(missing_ok=True)
+        raise
     exact, small = accuracies(found)
     images = len(found["labels"])
     print(f"file      {path} ({found['size_mb']:.1f} MB, {INT8}; "
           f"{found['size_float32_mb']:.1f} MB as float32)")  # fmt: skip
     print(f"checked   accuracy {small:.3f} as int8, {exact:.3f} as float32 "
           f"({found['part']} part, {images} images)")  # fmt: skip
-    print(f"made      {found['method']}; {found['calibration_images']} training images")
+    print(
+        f"made      {found['method']}; calibrated on {found['calibration_images']} images of no "
+        "held-out part"
+    )
     print(f"record    {kept} (python -m bench report shows it beside the speeds)")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def add_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = None) -> None:
-    """Give a parser the options of :mod:`bench.config`, all or the named ones, by section."""
+def add_options(
+    parser: argparse.ArgumentParser,
+    names: Sequence[str] | None = None,
+    helps: Mapping[str, str] | None = None,
+) -> None:
+    """Give a parser the options of :mod:`bench.config`, all or the named ones, by section.
+
+    Args:
+        parser: of a command.
+        names: of options; none: all.
+        helps: what an option means to this command, where that is not what it means to a training.
+    """
     from bench.config import flag_of, options
     from bench.declare import Bytes, Seconds
 
@@ -23,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = N
         group = groups.get(section) or parser.add_argument_group(f"{section} options")
         groups[section] = group
         shown = "none" if field.default is None else field.default
-        text = f"{meta['help']} (default: {_shown(shown)})".replace("%", "%%")
+        text = f"{meta['help']} (default: {_shown(shown)})"
+        text = (helps or {}).get(field.name, text).replace("%", "%%")
         common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
         if meta["kind"] is bool:
             common["action"] = argparse.BooleanOptionalAction

@@ -7,6 +7,10 @@ from pathlib import Path
 from bench.flags import add_options
 from bench.parsing import Parser, add_json, add_plugin
 
+# The options that these commands share with training mean something else to them.
+DEVICE = "where to compute (default: auto, a GPU where there is one)"
+FOLDER = "where the run's images are now (default: where they were when it was trained)"
+
 
 def fill_predict(parser: Parser) -> None:
     """Give the parser of ``predict`` its arguments."""
@@ -38,7 +42,7 @@ def fill_predict(parser: Parser) -> None:
         help="also write the probability of every class to this CSV file",
     )
     _add_inference(parser)
-    add_options(parser, ["device", "results_dir"])
+    add_options(parser, ["device", "results_dir"], {"device": DEVICE})
 
 
 def fill_evaluate(parser: Parser) -> None:
@@ -62,7 +66,11 @@ def fill_evaluate(parser: Parser) -> None:
         "repeated; names that differ in case, blanks, _ and - only need none",
     )
     _add_inference(parser)
-    add_options(parser, ["data_dir", "device", "results_dir"])
+    add_options(
+        parser,
+        ["data_dir", "device", "results_dir"],
+        {"data_dir": "folder of labelled images to evaluate on (required)", "device": DEVICE},
+    )
     add_json(parser)
 
 
@@ -79,7 +87,8 @@ def fill_explain(parser: Parser) -> None:
         type=int,
         default=12,
         metavar="N",
-        help="validation images to show, half of them wrong where there are so many (default: 12)",
+        help="validation images to show, 2 to 100, half of them wrong where there are so many "
+        "(default: 12)",
     )
     parser.add_argument(
         "--out",
@@ -88,7 +97,11 @@ def fill_explain(parser: Parser) -> None:
         help="the PNG file to write (default: explained.png in the run's folder)",
     )
     add_plugin(parser)
-    add_options(parser, ["data_dir", "device", "results_dir"])
+    add_options(
+        parser,
+        ["data_dir", "device", "results_dir"],
+        {"data_dir": FOLDER, "device": DEVICE},
+    )
 
 
 def fill_export(parser: Parser) -> None:
@@ -113,7 +126,7 @@ def fill_export(parser: Parser) -> None:
         help="the file to write (default: named after the variant, in the run's folder)",
     )
     add_plugin(parser)
-    add_options(parser, ["data_dir", "results_dir"])
+    add_options(parser, ["data_dir", "results_dir"], {"data_dir": f"for onnx-int8: {FOLDER}"})
 
 
 def _add_inference(parser: Parser) -> None:

@@ -118,7 +118,13 @@ def _fill_time(parser: Parser) -> None:
 
 
 def _add_classes(parser: Parser) -> None:
-    parser.add_argument("--classes", type=int, default=10, metavar="N", help="(default: 10)")
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=10,
+        metavar="N",
+        help="outputs of the models (default: 10)",
+    )
 
 
 def _fill_data(parser: Parser) -> None:

@@ -13,7 +13,7 @@ import torch
 
 import variants
 from bench import build
-from bench.config import MOVABLE
+from bench.config import MOVABLE, RunConfig
 from bench.costs import Costs
 from bench.failures import explain
 from bench.measure.environment import others_load
@@ -72,7 +72,7 @@ def run_variant(
     except OSError as error:
         _fail(record, error)
         return folder, record
-    tracking = Tracking(config, folder, record)
+    tracking = Tracking(record)
     try:
         time_into(record, variant.name, sweep.timed)
         with sweep.costs.of("counting"):
@@ -157,6 +157,7 @@ def _train(
     last = folder / LAST
     recipe = _recipe(sweep, variant)
     before = _before(last, recipe, record)
+    _track(tracking, config, folder, record)
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
     sweep.accumulation.look()
@@ -214,6 +215,13 @@ def _train(
         record["test"] = on_test.as_record([names[p] for p in parts.used.test])
 
 
+def _track(tracking: Tracking, config: RunConfig, folder: Path, record: dict[str, Any]) -> None:
+    """Begin to tell the tracker; the record on disk says of what, should the process be killed."""
+    tracking.begin(config, folder)
+    if record["tracker"] is not None:
+        write_record(folder, record)
+
+
 def _before(last: Path, recipe: dict[str, Any], record: dict[str, Any]) -> dict[str, Any] | None:
     """What was chosen when the training began that now goes on; none: it begins.
 
@@ -228,6 +236,7 @@ def _before(last: Path, recipe: dict[str, Any], record: dict[str, Any]) -> dict[
     except UnusableStateError as error:
         record["warnings"].append(f"{LAST} could not be gone on from: {error}: trained anew")
         record["environment"] = record["resumed"][-1]["environment"]
+        record["tracker"] = None  # what it was told is of another training
         last.replace(last.with_name(UNUSED))
         for name in (BEST, f"{BEST}.new"):
             last.with_name(name).unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from bench.scratch import scratch_folder
 from bench.session import Session, Timed
 from bench.shared import Sweep
 from bench.stopping import Stopper
+from bench.trackers import open_store
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
 from bench.turns import Outcome as Trained
@@ -120,6 +121,7 @@ def run_sweep(
             ) from error
         except OSError as error:
             raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
+        open_store(config)
         return _carry_out(
             journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads
         )

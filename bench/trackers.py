@@ -6,6 +6,9 @@ A tracker that fails is given up with a warning; the training goes on.
 from __future__ import annotations
 
 import os
+import queue
+import re
+import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +36,13 @@ SCALARS = {
 URI = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 DATABASE = "mlflow.db"
+CLIENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+# How long the end of a run waits for its tracker.
+PATIENCE_S = 60.0
 DEFAULT_EXPERIMENT = "paddy-bench"
 
 
@@ -50,72 +60,116 @@ class Tracker(Protocol):
 
 
 def require_tracker(config: RunConfig) -> None:
-    """See that the tracker is installed, and that its store is there before processes meet in it.
+    """See that the tracker is installed.
 
     Raises:
-        BenchError: it is not installed, or its store does not answer.
+        BenchError: it is not.
     """
     package = PACKAGES.get(config.tracker)
-    if package is None:
-        return
-    if find_spec(package) is None:
+    if package is not None and find_spec(package) is None:
         raise BenchError(
             f"--tracker {config.tracker} needs the package {package}: "
             f"pip install 'paddy-bench[{config.tracker}]'"
         )
-    if config.tracker == "mlflow":
-        try:
-            config.results_dir.mkdir(parents=True, exist_ok=True)
-            _experiment(_client(config))
-        except Exception as error:
-            raise BenchError(
-                f"--tracker mlflow: {_shown(config)} does not answer ({explain(error)[:200]}): "
-                f"correct {URI}, or leave it out for a local file"
-            ) from error
+
+
+def open_store(config: RunConfig) -> None:
+    """Make the tracker's store before processes meet in it.
+
+    Raises:
+        BenchError: it does not answer.
+    """
+    if config.tracker != "mlflow":
+        return
+    try:
+        config.results_dir.mkdir(parents=True, exist_ok=True)
+        _experiment(_client(config))
+    except Exception as error:
+        raise BenchError(
+            f"--tracker mlflow: {_shown(config)} does not answer ({_said(error)}): correct {URI}, "
+            "or leave it out for a local file"
+        ) from error
 
 
 class Tracking:
     """A tracker of one run, or none, whose failures are noted and not raised.
 
+    What it is told of epochs goes through a thread of its own: a server that is slow or gone away
+    takes no time of the training.
+
     Args:
-        config: the run's options.
-        folder: of the run.
-        record: as it was begun; where it names a tracker's run already, that one goes on. It is
-            told which run it has, and is warned where the tracker fails.
+        record: of the run. It is told which of the tracker's runs is its own, and is warned where
+            the tracker fails.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, record: dict[str, Any]) -> None:
         self._record = record
-        self._name = config.tracker
         self._tracker: Tracker | None = None
-        if config.tracker != "none":
-            self._safely(lambda: self._begin(config, folder, record))
+        self._name = ""
+        self._told: queue.Queue[Callable[[Tracker], object] | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._failure = ""
 
-    def _begin(self, config: RunConfig, folder: Path, record: dict[str, Any]) -> None:
-        self._tracker = TRACKERS[config.tracker](config, folder, record)
-        record["tracker"] = self._tracker.as_record()
+    def begin(self, config: RunConfig, folder: Path) -> None:
+        """Begin a run of the tracker, or go on with the one that the record names.
+
+        Args:
+            config: the run's options.
+            folder: of the run.
+        """
+        self._name = config.tracker
+        if config.tracker == "none":
+            return
+        try:
+            self._tracker = TRACKERS[config.tracker](config, folder, self._record)
+            self._record["tracker"] = self._tracker.as_record()
+        except Exception as error:
+            self._tracker, self._failure = None, _said(error)
+            self._warn()
+            return
+        # It must not keep the program from its end.
+        self._thread = threading.Thread(target=self._tell, args=[self._tracker], daemon=True)
+        self._thread.start()
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch ended."""
-        tracker = self._tracker
-        if tracker is not None:
-            self._safely(lambda: tracker.epoch(row))
+        if self._thread is not None:
+            kept = dict(row)
+            self._told.put(lambda tracker: tracker.epoch(kept))
 
     def end(self) -> None:
         """The run ended, or was broken off: the record says which."""
-        tracker, status, found = self._tracker, self._record["status"], results_of(self._record)
-        if tracker is not None:
-            self._safely(lambda: tracker.end(status, found))
-            self._tracker = None
+        if self._thread is None:
+            return
+        status, found = self._record["status"], results_of(self._record)
+        self._told.put(lambda tracker: tracker.end(status, found))
+        self._told.put(None)
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            self._failure = self._failure or f"it did not answer within {PATIENCE_S:g} s"
+        self._thread = None
+        self._warn()
 
-    def _safely(self, do: Callable[[], object]) -> None:
-        try:
-            do()
-        except Exception as error:
-            self._tracker = None
+    def _tell(self, tracker: Tracker) -> None:
+        while (say := self._told.get()) is not None:
+            if not self._failure:
+                try:
+                    say(tracker)
+                except Exception as error:
+                    self._failure = _said(error)
+
+    def _warn(self) -> None:
+        if self._failure:
             self._record["warnings"].append(
-                f"--tracker {self._name} failed and is told no more: {explain(error)[:200]}"
+                f"--tracker {self._name} failed and was told no more: {self._failure}"
             )
+
+
+def _said(error: Exception) -> str:
+    """An error in a few words, without the secrets of addresses in it."""
+    text = re.sub(r"//[^/@\s]*@", "//", explain(error))
+    text = re.sub(r"[?#][^\s'\"),]*", "", text)
+    return f"{type(error).__name__}: {text}"[:200]
 
 
 def results_of(record: Mapping[str, Any]) -> dict[str, float]:
@@ -150,7 +204,9 @@ class TensorBoard:
     """Scalars and hyperparameters in the run's own folder: ``tensorboard --logdir results``."""
 
     def __init__(self, config: RunConfig, folder: Path, record: Mapping[str, Any]) -> None:
-        self._folder = folder
+        from torch.utils import tensorboard
+
+        self._make, self._folder = tensorboard.SummaryWriter, folder
         self._writer: Any = None
         self._params = {
             name: value if isinstance(value, (int, float, bool)) else str(value)
@@ -160,16 +216,16 @@ class TensorBoard:
     def epoch(self, row: Mapping[str, float]) -> None:
         """A scalar of each column."""
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
             # Where a run goes on, what was told of this epoch and later ones is of no account.
-            self._writer = SummaryWriter(str(self._folder), purge_step=int(row["epoch"]))
+            self._writer = self._make(str(self._folder), purge_step=int(row["epoch"]))
         for name, title in SCALARS.items():
             self._writer.add_scalar(title, row[name], int(row["epoch"]))
         self._writer.flush()
 
     def end(self, status: str, metrics: Mapping[str, float]) -> None:
         """Hyperparameters with the run's results, once it is complete."""
+        if self._writer is None and status == "complete":
+            self._writer = self._make(str(self._folder))  # it was broken off after its last epoch
         if self._writer is None:
             return
         if status == "complete":
@@ -193,12 +249,17 @@ def _shown(config: RunConfig) -> str:
     address = os.environ.get(URI)
     if not address:
         return f"{DATABASE} in --results-dir"
-    found = urlsplit(address)
+    try:
+        found = urlsplit(address)
+    except ValueError:
+        return f"what {URI} names"
     return urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _client(config: RunConfig) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A run is not to wait for minutes, where its user does not say so.
+    for name, value in CLIENT.items():
+        os.environ.setdefault(name, value)
     import logging
 
     from mlflow import MlflowClient
@@ -223,11 +284,17 @@ class MLflow:
         from mlflow.entities import Param
 
         self._client, self._where = _client(config), _shown(config)
+        self._last = 0
         known = record.get("tracker") or {}
         if known.get("name") == "mlflow" and known.get("store") == self._where:
-            self._id = known["id"]
-            self._client.update_run(self._id, status="RUNNING")
-            return
+            try:
+                self._client.update_run(known["id"], status="RUNNING")
+                told = self._client.get_metric_history(known["id"], SCALARS["train_loss"])
+            except Exception:
+                told = None  # it is no longer there: another one begins
+            if told is not None:
+                self._id, self._last = known["id"], max((one.step for one in told), default=0)
+                return
         tags = {
             "paddy_bench.run": folder.name,
             "paddy_bench.sweep": record["sweep"]["id"],
@@ -239,7 +306,9 @@ class MLflow:
         self._client.log_batch(self._id, params=params)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """A metric of each column, the epoch as its step."""
+        """A metric of each column, the epoch as its step; what was told already is not repeated."""
+        if int(row["epoch"]) <= self._last:
+            return
         found = {title: row[name] for name, title in SCALARS.items()}
         self._log(found, int(row["epoch"]))
 

@@ -190,9 +190,9 @@ def test_only_the_training_part_is_augmented(here, photos, tiny_plugin, monkeypa
     seen: dict[int, set[bool]] = {}
     original = ImageDataset.batch
 
-    def spy(self, places, draws=None, **options):
+    def spy(self, places, draws=None, size=None, **options):
         seen.setdefault(len(self), set()).add(draws is not None)
-        return original(self, places, draws, **options)
+        return original(self, places, draws, size, **options)
 
     monkeypatch.setattr(ImageDataset, "batch", spy)
     line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"

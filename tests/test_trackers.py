@@ -7,6 +7,8 @@ import json
 import os
 import shlex
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from bench import trackers
 from bench.cli import main
 from bench.config import RunConfig
 from bench.errors import BenchError
-from bench.trackers import SCALARS, Tracking, require_tracker, results_of
+from bench.trackers import SCALARS, Tracking, open_store, require_tracker, results_of
 
 FAST = (
     "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
@@ -159,11 +161,34 @@ def test_a_server_that_does_not_answer_is_one_line(here: Path, line: str, capsys
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9/base?token=secret")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert main([*shlex.split(line), "--tracker", "mlflow"]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert err.startswith("error: ")
     assert "--tracker mlflow: http://127.0.0.1:9/base does not answer" in err
     assert "MLFLOW_TRACKING_URI" in err
+    assert "secret" not in err
     assert not list(here.glob("results/*/run.json"))
+
+
+@needs_mlflow
+def test_a_killed_run_goes_on_with_its_own(here: Path, line: str, monkeypatch) -> None:
+    """The record on disk names MLflow's run before anything is trained."""
+    from bench.train import engine
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "training_step", kill)
+        with pytest.raises(Killed):
+            main([*shlex.split(line), "--tracker", "mlflow"])
+    _, record = only_run(here)
+    assert record["status"] == "running"
+    begun = record["tracker"]["id"]
+    assert main(["run", "--resume", "--plugin", shlex.split(line)[4]]) == 0
+    assert only_run(here)[1]["tracker"]["id"] == begun
 
 
 # --- neither ---------------------------------------------------------------------------------
@@ -216,7 +241,7 @@ def test_a_tracker_that_fails_is_given_up_and_the_training_goes_on(
     assert len(record["training"]["epochs"]) == 3
     assert made[0].told == [1, 2]
     assert record["warnings"] == [
-        "--tracker mlflow failed and is told no more: the server has gone"
+        "--tracker mlflow failed and was told no more: ConnectionError: the server has gone"
     ]
 
 
@@ -226,20 +251,80 @@ def test_a_tracker_that_cannot_begin_costs_nothing_either(tmp_path: Path, monkey
 
     monkeypatch.setitem(trackers.TRACKERS, "tensorboard", refuse)
     record: dict[str, Any] = {"warnings": [], "status": "complete", "tracker": None}
-    tracking = Tracking(RunConfig(tracker="tensorboard"), tmp_path, record)
+    tracking = Tracking(record)
+    tracking.begin(RunConfig(tracker="tensorboard"), tmp_path)
     tracking.epoch({"epoch": 1})
     tracking.end()
     assert record["tracker"] is None
-    assert record["warnings"] == ["--tracker tensorboard failed and is told no more: no room"]
+    assert record["warnings"] == [
+        "--tracker tensorboard failed and was told no more: OSError: no room"
+    ]
+
+
+def test_a_slow_tracker_takes_no_time_of_the_training(tmp_path: Path, monkeypatch) -> None:
+    released = threading.Event()
+    told = []
+
+    class Slow(Failing):
+        def epoch(self, row: dict[str, float]) -> None:
+            released.wait(20)
+            told.append(row["epoch"])
+
+        def end(self, status: str, metrics: dict[str, float]) -> None:
+            told.append(status)
+
+    monkeypatch.setitem(trackers.TRACKERS, "mlflow", Slow)
+    record: dict[str, Any] = {"warnings": [], "status": "complete", "tracker": None}
+    tracking = Tracking(record)
+    tracking.begin(RunConfig(tracker="mlflow"), tmp_path)
+    begin = time.perf_counter()
+    for epoch in (1, 2):
+        tracking.epoch({"epoch": epoch})
+    assert time.perf_counter() - begin < 1
+    assert told == []
+    released.set()
+    tracking.end()
+    assert told == [1, 2, "complete"]
+    assert record["warnings"] == []
+
+
+def test_one_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:
+    released = threading.Event()
+
+    class Stuck(Failing):
+        def epoch(self, row: dict[str, float]) -> None:
+            released.wait(20)
+
+    monkeypatch.setitem(trackers.TRACKERS, "mlflow", Stuck)
+    monkeypatch.setattr(trackers, "PATIENCE_S", 0.2)
+    record: dict[str, Any] = {"warnings": [], "status": "complete", "tracker": None}
+    tracking = Tracking(record)
+    tracking.begin(RunConfig(tracker="mlflow"), tmp_path)
+    tracking.epoch({"epoch": 1})
+    tracking.end()
+    released.set()
+    (warning,) = record["warnings"]
+    assert "did not answer within 0.2 s" in warning
 
 
 def test_without_a_tracker_nothing_is_imported_or_told(tmp_path: Path) -> None:
     record: dict[str, Any] = {"warnings": [], "status": "complete"}
-    tracking = Tracking(RunConfig(), tmp_path, record)
+    tracking = Tracking(record)
+    tracking.begin(RunConfig(), tmp_path)
     tracking.epoch({"epoch": 1})
     tracking.end()
     require_tracker(RunConfig())
+    open_store(RunConfig())
     assert record == {"warnings": [], "status": "complete"}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("address", ["http://user:secret@host/p?token=secret", "http://[bad"])
+def test_a_store_is_shown_without_its_secrets(address: str, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert "secret" not in trackers._shown(RunConfig())
+    error = ConnectionError(f"request to {address} failed: Max retries (url: /x?token=secret)")
+    assert "secret" not in trackers._said(error)
 
 
 def test_an_unknown_tracker_is_refused() -> None:

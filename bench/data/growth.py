@@ -81,6 +81,12 @@ class Growth:
         sizes = [self.stage(epoch).image_size for epoch in range(1, self.epochs + 1)]
         return float(np.mean([(size / largest) ** 2 for size in sizes]))
 
+    def ratio(self, epoch: int) -> float:
+        """Pixels of an image in an epoch ÷ in the one before."""
+        if epoch == 1:
+            return 1.0
+        return (self.stage(epoch).image_size / self.stage(epoch - 1).image_size) ** 2
+
     def may_stop(self, epoch: int, patience: int) -> bool:
         """Whether a training may stop early before an epoch: only in the last stage.
 

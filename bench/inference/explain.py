@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,10 +14,12 @@ from torch import nn
 
 from bench.data.augment import finish_image
 from bench.data.images import UnreadableImage, load_square
+from bench.data.index import ImageIndex
 from bench.data.transforms import level_table
 from bench.errors import BenchError
 from bench.inference.saved import SavedModel
 from bench.train.accumulation import out_of_memory
+from variants.model import AttentiveClassifier
 
 # Images at once: gradients of all layers are held.
 BATCH = 8
@@ -86,7 +87,16 @@ def choose(record: Mapping[str, Any], images: int) -> list[Chosen]:
             "the run's record has no predictions of its validation images: train the variant "
             "again, or name another run"
         )
-    found = [Chosen(*row) for row in zip(*columns, strict=True)]
+    known = range(len(record["data"]["classes"]))
+    rows = list(zip(*columns, strict=True))
+    for name, truth, guess, share in rows:
+        sound = isinstance(name, str) and truth in known and guess in known
+        if not sound or type(share) is not float or not 0 <= share <= 1.0001:
+            raise BenchError(
+                "the run's record says of its validation images what no training writes: train "
+                "the variant again, or name another run"
+            )
+    found = [Chosen(*row) for row in rows]
     surest = sorted(found, key=lambda one: (-one.confidence, one.id))
     wrong = [one for one in surest if not one.right]
     right = _in_turn([one for one in surest if one.right])
@@ -109,7 +119,7 @@ def _in_turn(chosen: Sequence[Chosen]) -> list[Chosen]:
 def explain(
     saved: SavedModel,
     chosen: Sequence[Chosen],
-    root: Path,
+    index: ImageIndex,
     *,
     device: torch.device,
     on_progress: Callable[[int], object] = lambda images: None,
@@ -122,7 +132,7 @@ def explain(
     Args:
         saved: on ``device``.
         chosen: the images.
-        root: the data folder.
+        index: of the run's images; those that are not in it are not read.
         device: where the model is.
         on_progress: called with the images of each batch that is done.
 
@@ -132,7 +142,7 @@ def explain(
     Raises:
         BenchError: the model has no feature map with positions, or too little memory.
     """
-    readable, unreadable = _read(chosen, root, saved.image_size)
+    readable, unreadable = _read(chosen, index, saved.image_size)
     found: list[Explained] = []
     layer: nn.Module | None = None
     table = level_table(saved.mean, saved.std)
@@ -157,12 +167,16 @@ def explain(
 
 
 def _read(
-    chosen: Sequence[Chosen], root: Path, size: int
+    chosen: Sequence[Chosen], index: ImageIndex, size: int
 ) -> tuple[list[tuple[Chosen, np.ndarray]], dict[str, str]]:
     readable, unreadable = [], {}
+    known = set(index.paths)
     for one in chosen:
+        if one.id not in known:
+            unreadable[one.id] = "it is none of the data folder's images"
+            continue
         try:
-            readable.append((one, load_square(root / one.id, size)))
+            readable.append((one, load_square(index.root / one.id, size)))
         except UnreadableImage as error:
             unreadable[one.id] = error.reason
     return readable, unreadable
@@ -245,12 +259,12 @@ def last_feature_map(model: nn.Module, images: torch.Tensor, name: str) -> nn.Mo
     finally:
         for handle in handles:
             handle.remove()
-    own = getattr(model, "attention", None)
+    own = model.attention if isinstance(model, AttentiveClassifier) else None
     behind_attention = [one for one in outputs if one[0] is own]
     for place, (module, shape) in reversed(list(enumerate(behind_attention or outputs))):
         if len(shape) == 4 and shape[2] * shape[3] > 1:
             tokens = not behind_attention and any(len(one) == 3 for _, one in outputs[place:])
-            if not tokens:
+            if not tokens and not _channels_behind(model):
                 return module
             break
     size = images.shape[-1]
@@ -260,15 +274,21 @@ def last_feature_map(model: nn.Module, images: torch.Tensor, name: str) -> nn.Mo
     )
 
 
+def _channels_behind(model: nn.Module) -> bool:
+    """Whether a timm model's feature maps are (B, H, W, C)."""
+    return any("NHWC" in str(getattr(one, "output_fmt", "")) for one in model.modules())
+
+
 def _blocks(saved: SavedModel) -> list[tuple[str, Any, nn.Module]]:
     """Title, spec and module of each attention block whose spec has a map."""
     modules = getattr(saved.model, "attention", None)
     specs = saved.variant.attention
     if not isinstance(modules, nn.Sequential) or len(modules) != len(specs):
         return []
+    names = [type(spec).__name__ for spec in specs]
     return [
-        (type(spec).__name__, spec, module)
-        for spec, module in zip(specs, modules, strict=True)
+        (name if names.count(name) == 1 else f"{name} {place}", spec, module)
+        for place, (name, spec, module) in enumerate(zip(names, specs, modules, strict=True), 1)
         if hasattr(spec, "attention_map")
     ]
 

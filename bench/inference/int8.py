@@ -23,9 +23,7 @@ from bench.measure.quantised import quantise
 
 CALIBRATION_IMAGES = 256
 BATCH = 16
-METHOD = (
-    "static, uint8 activations and int8 weights for each channel, ranges by minimum and maximum"
-)
+METHOD = "static, uint8 activations, int8 weights for each channel, ranges of minimum and maximum"
 
 
 def export_int8(
@@ -58,6 +56,11 @@ def export_int8(
         raise BenchError(
             f"the record of {saved.name} has no predictions of a {part} part, and what int8 costs "
             "is told by one: train the variant again, or name another run"
+        )
+    if not set(ids) <= set(index.paths):
+        raise BenchError(
+            f"the record of {saved.name} names images that are not in {index.root}: train the "
+            "variant again, or name another run"
         )
     calibration = _calibration(saved, index)
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.config import build
-from bench.data.index import ImageIndex
-from bench.data.parts import find_index
+from bench.data.index import ImageIndex, find_data, load_index
+from bench.data.parts import cache_folder
+from bench.data.synthetic import cached_synthetic
 from bench.errors import BenchError
 from bench.inference.saved import SavedModel
-from bench.results import load_records
+from bench.results.sealed import read_sealed
 
 
 def images_of(saved: SavedModel, given: Path | None) -> ImageIndex:
@@ -25,14 +25,15 @@ def images_of(saved: SavedModel, given: Path | None) -> ImageIndex:
     data, config = saved.record["data"], saved.record["config"]
     # A synthetic set that was written to a folder is in no other place of the record.
     where = given or (config.get("data_dir") if data.get("synthetic") else data.get("root"))
-    if where is not None:
-        wanted = build({"data_dir": Path(str(where))})
-    else:
-        images = config["synthetic_images"]
-        wanted = build({"synthetic_images": images, "seed": _first_seed(saved)})
     try:
-        # No data/ of the folder that the command runs in is meant.
-        index = find_index(wanted, cwd=saved.folder)
+        if where is None:
+            images, seed = config["synthetic_images"], _first_seed(saved)
+            folder = cached_synthetic(cache_folder(), images, seed)
+        else:
+            folder = Path(str(where))
+        location = find_data(folder, cwd=saved.folder)
+        assert location is not None
+        index = load_index(location)
     except BenchError as error:
         raise BenchError(
             f"the images of {saved.name} are not where they were: {error} (--data-dir names "
@@ -47,12 +48,12 @@ def images_of(saved: SavedModel, given: Path | None) -> ImageIndex:
 
 
 def _first_seed(saved: SavedModel) -> int:
-    """The seed that the images of a run's sweep were drawn with: the first of its runs."""
-    own = saved.record
-    records, _ = load_records(saved.folder.parent)
-    seeds = [
-        record["config"]["seed"]
-        for record in records
-        if record["sweep"].get("id") == own["sweep"].get("id")
-    ]
-    return min([*seeds, own["config"]["seed"]])
+    """The seed that the images of a run's sweep were drawn with: the one it was asked for."""
+    own = saved.record["config"]["seed"]
+    sweep = str(saved.record["sweep"].get("id"))
+    try:
+        asked = read_sealed(saved.folder.parent / f"sweep-{Path(sweep).name}.json")
+        found = asked["config"]["seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return int(own)
+    return found if type(found) is int else int(own)

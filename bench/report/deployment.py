@@ -8,15 +8,16 @@ from typing import Any
 
 import attrs
 
-from bench.report.gates import Record, invalid_reason
+from bench.report.gates import Record
 from bench.report.markdown import Table, one_line
 from bench.report.modes import ModeTimings, Setting, settings_of
 from bench.report.pairtable import p_text
-from bench.report.selection import Selection, caption, distinct, variant_of
+from bench.report.selection import Selection, caption, distinct, seconds_of, variant_of
 from bench.report.speeds import TimingSession, sessions_of
 from bench.report.speedtable import machine
 from bench.report.timed import EAGER, latency_text, ratio_text
 from bench.report.values import significant
+from bench.results.quantised import is_size
 from bench.stats import timing
 from bench.stats.accuracy import AccuracyDifference, compare_one_run
 from bench.stats.multiple import ALPHA, holm, shared_ranks
@@ -93,11 +94,11 @@ class Lost:
 
 
 def _lost(selection: Selection) -> dict[str, Lost]:
-    """By variant, of the run that stands for it."""
+    """By variant, of its latest run that was exported."""
     known = {}
-    for record in selection.shown():
+    for record in sorted(selection.complete(), key=seconds_of):
         about = record.get("quantised")
-        if isinstance(about, dict) and invalid_reason(record) is None and _fits(record, about):
+        if isinstance(about, dict) and selection.invalid(record) is None and _fits(record, about):
             known[variant_of(record)] = about
     pairs = {name: _hits(about) for name, about in known.items()}
     found = {name: compare_one_run(small, exact) for name, (exact, small) in pairs.items()}
@@ -110,10 +111,16 @@ def _lost(selection: Selection) -> dict[str, Lost]:
 
 def _fits(record: Record, about: Mapping[str, Any]) -> bool:
     """Whether it is of this very run: a copied file says nothing of another."""
-    data = record.get("data") or {}
-    return about.get("variant") == (record.get("variant") or {}).get("name") and about.get(
-        "fingerprint"
-    ) == data.get("fingerprint")
+    part = record.get(str(about.get("part"))) or {}
+    known = dict(zip(part.get("ids") or [], part.get("labels") or [], strict=False))
+    return (
+        about.get("variant") == (record.get("variant") or {}).get("name")
+        and about.get("fingerprint") == (record.get("data") or {}).get("fingerprint")
+        and all(
+            known.get(name) == label
+            for name, label in zip(about["ids"], about["labels"], strict=True)
+        )
+    )
 
 
 def _hits(about: Mapping[str, Any]) -> tuple[dict[str, bool], dict[str, bool]]:
@@ -233,7 +240,7 @@ def _sizes(
     for mode in (FLOAT, INT8):
         entries = [timings.entries.get((name, mode)) or {} for timings in found.values()]
         known = [(entry.get("mode_facts") or {}).get("size_mb") for entry in entries]
-        sizes.append(next((size for size in known if size is not None), None))
+        sizes.append(next((size for size in known if is_size(size)), None))
     return sizes[0], sizes[1]
 
 
@@ -275,7 +282,11 @@ def _caption(
     found: Mapping[str, ModeTimings],
     lost: Mapping[str, Lost],
 ) -> str:
-    floor = found["latency"].floor(INT8) if found else None
+    floors = [
+        f"{100 * floor:.1f} % ({regime})"
+        for regime, timings in found.items()
+        if (floor := timings.floor(INT8, FLOAT)) is not None
+    ]
     parts = distinct(str(one.about.get("part")) for one in lost.values())
     calibrated = distinct(str(one.about.get("calibration_images")) for one in lost.values())
     methods = distinct(one_line(one.about.get("method")) for one in lost.values())
@@ -283,12 +294,12 @@ def _caption(
         f"Machine: {machine(session)}." if session is not None else "Nothing was timed here.",
         "Speeds: one session, every mode in the same process of a round; latency at batch 1; above "
         "1 int8 is faster. Verdicts and rank as in the tables of modes"
-        + (f" (noise floor {100 * floor:.1f} %)." if floor is not None else ".")
+        + (f" (noise floor {' and '.join(floors)})." if floors else ".")
         if session is not None
         else "",
         f"Accuracy: of the run's exported files on its {' or '.join(parts)} part, both by ONNX "
         f"Runtime on the same images; {'; '.join(methods)}; calibrated on {' or '.join(calibrated)}"
-        f" training images. p is corrected after Holm for {len(lost)} "
+        f" images of no held-out part. p is corrected after Holm for {len(lost)} "
         f"variant{'' if len(lost) == 1 else 's'}."
         if lost
         else "No run was exported as int8 (python -m bench export RUN --format onnx-int8): what it "

@@ -171,7 +171,10 @@ def in_language(table: Table, translate: Language) -> Table:
         title=translate(table.title),
         caption=translate(table.caption),
         headers=[translate(header) for header in table.headers],
-        rows=[[translate(cell) for cell in row] for row in table.rows],
+        rows=[
+            [translate.cell(header, cell) for header, cell in zip(table.headers, row, strict=True)]
+            for row in table.rows
+        ],
     )
 
 

@@ -82,7 +82,10 @@ def _run_of(preset: Preset, selection: Selection) -> Record | Value:
 def changed_options(preset: Mapping[str, Any], record: Record) -> list[str]:
     """Flags of the preset's options that a run had other values for."""
     config = record.get("config") or {}
-    return [flag_of(name) for name, value in preset.items() if config.get(name, value) != value]
+    changed = [name for name, value in preset.items() if config.get(name, value) != value]
+    # It has no part in any preset, and changes what a training takes.
+    changed += ["progressive"] if config.get("progressive") else []
+    return [flag_of(name) for name in changed]
 
 
 def _measured(record: Record, key: str) -> Value:

@@ -64,7 +64,8 @@ def settings(record: Record) -> list[tuple[str, str]]:
     """What the training of two runs must share: all options but seeds, paths and measuring."""
     config, training = record.get("config") or {}, record.get("training") or {}
     found = [
-        (flag_of(field.name), one_line(config.get(field.name)))
+        # Records from before there was an option did what its default does.
+        (flag_of(field.name), one_line(config.get(field.name, field.default)))
         for field in options()
         if field.metadata["section"] in ("model", "training", "data")
         and field.metadata["kind"].__name__ != "Path"

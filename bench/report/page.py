@@ -94,7 +94,10 @@ def write_page(
         commands=[one_line(command) for command in commands_of(selection.records)],
         columns=[translate(column) for column in _columns(data)],
         rows=[
-            [attrs.evolve(cell, text=translate(cell.text)) for cell in _row(one, data)]
+            [
+                attrs.evolve(cell, text=translate.cell(column, cell.text))
+                for column, cell in zip(_columns(data), _row(one, data), strict=True)
+            ]
             for one in data["variants"]
         ],
         data=data,
@@ -163,7 +166,11 @@ def _table(table: Table, translate: Language) -> dict[str, Any]:
         "caption": one_line(translate(table.caption)),
         "headers": [one_line(translate(header)) for header in table.headers],
         "rows": [
-            [Cell(one_line(translate(cell)), number_in(cell)) for cell in row] for row in table.rows
+            [
+                Cell(one_line(translate.cell(header, cell)), number_in(cell))
+                for header, cell in zip(table.headers, row, strict=True)
+            ]
+            for row in table.rows
         ],
     }
 

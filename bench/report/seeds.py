@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from bench.config import MOVABLE
+from bench.config import MOVABLE, options
 from bench.report.gates import (
     COLLAPSED,
     Accuracy,
@@ -47,7 +47,8 @@ def runs_of(selection: Selection, variant: str) -> list[Record]:
 def _settings(record: Record) -> tuple[Any, ...]:
     # A sweep that went on elsewhere has other folders and devices, and is the same sweep.
     changing = ("seed", *MOVABLE)
-    config = {k: v for k, v in (record.get("config") or {}).items() if k not in changing}
+    known = {field.name: field.default for field in options()} | (record.get("config") or {})
+    config = {k: v for k, v in known.items() if k not in changing}
     data = (record.get("data") or {}).get("fingerprint")
     return (record.get("sweep") or {}).get("id"), config, data
 

@@ -142,12 +142,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableRecord(f"{path} cannot be read ({type(error).__name__})") from error
     problem = problem_of(record)
     if problem is not None:
         raise UnreadableRecord(f"{path} {problem}")
     quantised = read_quantised(folder)
+    # What a record itself says of it has been checked by nobody.
+    record.pop("quantised", None)
     beside = {} if quantised is None else {"quantised": quantised}
     return {**record, "folder": folder.name, **beside}
 

@@ -19,25 +19,18 @@ class MeanRatio:
         ratio: above 0.
         low, high: 95 % interval; None below :data:`FEWEST_PAIRS` ratios.
         pairs: how many.
+        p_value: of a ratio of 1; None where there is no interval.
     """
 
     ratio: float
     low: float | None
     high: float | None
     pairs: int
-
-    @property
-    def verdict(self) -> str:
-        """``below 1``, ``above 1``, ``tie``, or ``undecided`` without an interval."""
-        if self.low is None or self.high is None:
-            return "undecided"
-        if self.high < 1:
-            return "below 1"
-        return "above 1" if self.low > 1 else "tie"
+    p_value: float | None = None
 
 
 def mean_ratio(ratios: Sequence[float]) -> MeanRatio | None:
-    """Student's interval of the mean logarithm; None of nothing.
+    """Student's interval and test of the mean logarithm; None of nothing.
 
     Args:
         ratios: positive, one for each pair.
@@ -51,5 +44,12 @@ def mean_ratio(ratios: Sequence[float]) -> MeanRatio | None:
     from scipy import stats
 
     quantile = float(stats.t.ppf(0.975, len(logs) - 1))
-    half = quantile * statistics.stdev(logs) / math.sqrt(len(logs))
-    return MeanRatio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    half = quantile * error
+    if error > 0:
+        p_value = 2 * float(stats.t.sf(abs(mean) / error, len(logs) - 1))
+    else:
+        p_value = float(mean == 0)
+    return MeanRatio(
+        math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs), p_value
+    )

@@ -34,6 +34,8 @@ class Dropout:
 
 
 def _rate(module: nn.Module, name: str) -> object:
+    if isinstance(getattr(type(module), name, None), property):
+        return None  # computed from what is scaled itself, or fixed
     # Other modules have a ``p`` that means something else (a norm's exponent, a pooling's).
     if name == "p" and not isinstance(module, nn.modules.dropout._DropoutNd):
         return None

@@ -168,8 +168,9 @@ def fit(
 
     with keeper:
         while not ended():
-            stopper.check(state.last_epoch_seconds)
             epoch = state.epoch
+            larger = 1.0 if growth is None else growth.ratio(epoch)
+            stopper.check(larger * state.last_epoch_seconds)
             rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
 
             # --- one pass over the training part ---

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.config import config_default
 from bench.train.metrics import Evaluation
 
 FILE = "last.pt"
@@ -165,8 +166,13 @@ def check_about(kept: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         UnusableStateError: it is not.
     """
     for key, value in about.items():
-        if kept.get(key) != value:
-            raise UnusableStateError(f"its {key} is {kept.get(key)!r}, not {value!r}")
+        known = kept.get(key)
+        if key == "options" and isinstance(known, Mapping):
+            # An option that there was not when it began has the value that does what was done.
+            defaults = {name: config_default(name) for name in value}
+            known = {**defaults, **known}
+        if known != value:
+            raise UnusableStateError(f"its {key} is {known!r}, not {value!r}")
 
 
 def about_of(path: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +56,11 @@ def saved_model(model: nn.Module, folder: Path, variant: str, size: int) -> Save
     )
 
 
+def index_of(root: Path) -> Any:
+    """What is asked of an index."""
+    return SimpleNamespace(root=root, paths=tuple(path.name for path in root.iterdir()))
+
+
 def painted(folder: Path, size: int = 16) -> Path:
     """Red at the left, green in the lower right quarter."""
     pixels = np.zeros((size, size, 3), np.uint8)
@@ -71,7 +78,9 @@ def test_grad_cam_of_a_channel_is_where_that_channel_is(tmp_path: Path) -> None:
     painted(tmp_path)
     saved = saved_model(Channels(), tmp_path, "ResNet18", 16)
     # Twice as much red as green: red is predicted, green is claimed to be the truth.
-    (found,), unreadable = explain(saved, [Chosen("painted.png", 1, 0, 0.9)], tmp_path, device=CPU)
+    (found,), unreadable = explain(
+        saved, [Chosen("painted.png", 1, 0, 0.9)], index_of(tmp_path), device=CPU
+    )
     assert unreadable == {}
     assert found.guess == 0
     red, green = found.of_guess, found.of_truth
@@ -89,7 +98,7 @@ def test_grad_cam_of_a_channel_is_where_that_channel_is(tmp_path: Path) -> None:
 def test_right_images_have_one_grad_cam(tmp_path: Path) -> None:
     painted(tmp_path)
     saved = saved_model(Channels(), tmp_path, "ResNet18", 16)
-    (found,), _ = explain(saved, [Chosen("painted.png", 0, 0, 0.9)], tmp_path, device=CPU)
+    (found,), _ = explain(saved, [Chosen("painted.png", 0, 0, 0.9)], index_of(tmp_path), device=CPU)
     assert found.of_truth is None
 
 
@@ -97,7 +106,7 @@ def test_nothing_for_a_class_is_a_map_of_zeros(tmp_path: Path) -> None:
     """Not a division by nothing."""
     painted(tmp_path)
     saved = saved_model(Channels(), tmp_path, "ResNet18", 16)
-    (found,), _ = explain(saved, [Chosen("painted.png", 2, 0, 0.9)], tmp_path, device=CPU)
+    (found,), _ = explain(saved, [Chosen("painted.png", 2, 0, 0.9)], index_of(tmp_path), device=CPU)
     assert found.of_truth is not None
     assert not found.of_truth.any()
 
@@ -145,7 +154,7 @@ def test_every_kind_of_variant_can_be_explained(name, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, _ = build.build(name, 3, RunConfig())
     saved = saved_model(model, tmp_path, name.name, 64)
-    (found,), _ = explain(saved, [Chosen("painted.png", 1, 0, 0.9)], tmp_path, device=CPU)
+    (found,), _ = explain(saved, [Chosen("painted.png", 1, 0, 0.9)], index_of(tmp_path), device=CPU)
     shown = {"CoordinateAttention", "BoTLinear"} & {type(one).__name__ for one in name.attention}
     assert set(found.attention) == shown
     for heat in (found.of_guess, *found.attention.values()):
@@ -161,6 +170,7 @@ def test_every_kind_of_variant_can_be_explained(name, tmp_path: Path) -> None:
 def recorded(rows: list[tuple[str, int, int, float]]) -> dict:
     ids, labels, predictions, confidences = (list(column) for column in zip(*rows, strict=True))
     return {
+        "data": {"classes": ["no", "yes"]},
         "validation": {
             "ids": ids, "labels": labels, "predictions": predictions, "confidences": confidences,
         }
@@ -191,6 +201,28 @@ def test_a_record_without_predictions_is_refused() -> None:
             choose(record, 4)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [("a", 0, 2, 0.5), ("a", -1, 0, 0.5), (7, 0, 0, 0.5), ("a", 0, 0, None), ("a", 0, 0, 1.5),
+     ("a", "0", 0, 0.5)],
+)  # fmt: skip
+def test_a_hostile_record_is_refused(row: tuple) -> None:
+    with pytest.raises(BenchError, match="what no training writes"):
+        choose(recorded([row, ("b", 0, 0, 0.5)]), 4)
+
+
+def test_images_outside_of_the_folder_are_not_read(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    painted(tmp_path)
+    painted(inside)
+    saved = saved_model(Channels(), tmp_path, "ResNet18", 16)
+    asked = [Chosen(name, 0, 0, 0.9) for name in ("../painted.png", str(tmp_path / "painted.png"))]
+    found, unreadable = explain(saved, asked, index_of(inside), device=CPU)
+    assert found == []
+    assert len(unreadable) == 2
+
+
 # --- feature maps ----------------------------------------------------------------------------
 
 
@@ -209,6 +241,14 @@ def test_what_has_no_positions_is_refused() -> None:
     for model in (flat, Tokens()):
         with pytest.raises(BenchError, match="Own has no feature map with positions"):
             last_feature_map(model.eval(), torch.zeros(1, 3, 8, 8), "Own")
+
+
+def test_maps_with_channels_behind_are_refused() -> None:
+    """Grad-CAM would average over a side of the image."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model.output_fmt = "NHWC"
+    with pytest.raises(BenchError, match="no feature map with positions"):
+        last_feature_map(model, torch.zeros(1, 3, 8, 8), "Own")
 
 
 def test_the_last_map_before_the_pooling_is_found() -> None:

@@ -8,7 +8,7 @@ from bench.report.deployment import FLOAT, HEADERS, INT8, RAW, deployment_tables
 from bench.report.modes import ModeTimings, Setting
 from bench.report.selection import Selection
 from bench.report.speeds import TimingSession
-from tests.report.sessions import timed_in_modes, timed_together
+from tests.report.sessions import set_predictions, timed_in_modes, timed_together
 
 SPEEDS = {"ResNet18": 0.010, "MobileNetV3_Small": 0.004, "EfficientNet_Lite0_CA": 0.008}
 GAINS = {FLOAT: 1.5, INT8: 3.0}
@@ -31,6 +31,17 @@ def quantised(record, exact: list[bool], small: list[bool], **more) -> dict:
         "predictions_int8": [0 if hit else 1 for hit in small],
         **more,
     }
+
+
+def as_run(record, exact: list[bool], small: list[bool], **more) -> None:
+    """Give a record a test part and its ``quantised``."""
+    set_predictions(record, exact)
+    part, guesses = record["test"], []
+    for label, hit in zip(part["labels"], small, strict=True):
+        guesses.append(label if hit else (label + 1) % len(record["data"]["classes"]))
+    own = {"ids": part["ids"], "labels": part["labels"], "predictions_int8": guesses}
+    own["predictions_float32"] = part["predictions"]
+    record["quantised"] = {**quantised(record, exact, small), **own, **more}
 
 
 def row_of(table, variant: str) -> dict[str, str]:
@@ -77,8 +88,8 @@ def test_an_int8_model_that_is_no_faster_ties(make_record):
 def test_losses_are_corrected_for_their_number(make_record):
     records = timed_in_modes(make_record, SPEEDS, GAINS)
     worse = [True] * 80 + [False] * 20
-    records[0]["quantised"] = quantised(records[0], [True] * 100, worse)
-    records[1]["quantised"] = quantised(records[1], [True] * 100, [True] * 99 + [False])
+    as_run(records[0], [True] * 100, worse)
+    as_run(records[1], [True] * 100, [True] * 99 + [False])
     (table,) = deployment_tables(Selection(records))
     lost, kept = row_of(table, "ResNet18"), row_of(table, "MobileNetV3_Small")
     assert lost["Accuracy, float32 (%)"] == "100.0"
@@ -93,20 +104,29 @@ def test_losses_are_corrected_for_their_number(make_record):
     assert raw["low"] < -0.2 < raw["high"]
     assert raw["p_holm"] == pytest.approx(2 * raw["p_value"])
     assert "corrected after Holm for 2 variants" in table.caption
-    assert "256 training images" in table.caption
+    assert "256 images of no held-out part" in table.caption
 
 
 def test_a_better_one_is_called_better(make_record):
     records = timed_in_modes(make_record, SPEEDS, GAINS)
-    records[0]["quantised"] = quantised(records[0], [False] * 20, [True] * 20)
+    as_run(records[0], [False] * 20, [True] * 20)
     (table,) = deployment_tables(Selection(records))
     assert row_of(table, "ResNet18")["Verdict (accuracy)"] == "better"
 
 
-@pytest.mark.parametrize("wrong", [{"fingerprint": "other"}, {"variant": "MobileNetV3_Small"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fingerprint": "other"},
+        {"variant": "MobileNetV3_Small"},
+        {"part": "validation"},
+        {"labels": [1] * 9},
+        {"ids": [f"elsewhere/{n}.jpg" for n in range(9)]},
+    ],
+)
 def test_a_file_of_another_run_is_passed_over(make_record, wrong):
     records = timed_in_modes(make_record, SPEEDS, GAINS)
-    records[0]["quantised"] = quantised(records[0], [True] * 9, [True] * 9, **wrong)
+    as_run(records[0], [True] * 9, [True] * 9, **wrong)
     (table,) = deployment_tables(Selection(records))
     assert row_of(table, "ResNet18")["Accuracy, int8 (%)"] == "n/a (not exported as int8)"
 
@@ -114,7 +134,7 @@ def test_a_file_of_another_run_is_passed_over(make_record, wrong):
 def test_without_timings_the_accuracies_stand_alone(make_record):
     records = timed_together(make_record, SPEEDS)
     assert deployment_tables(Selection(records)) == []
-    records[0]["quantised"] = quantised(records[0], [True] * 9, [True] * 9)
+    as_run(records[0], [True] * 9, [True] * 9)
     (table,) = deployment_tables(Selection(records))
     row = row_of(table, "ResNet18")
     assert row["int8 (ms)"] == "n/a (not timed)"
@@ -140,3 +160,23 @@ def test_int8_is_never_the_best_mode(make_record):
     found = ModeTimings.of(session, Setting("cpu", 224, 2, "float32"), "latency")
     assert found.best("ResNet18") == [FLOAT]
     assert found.verdict("ResNet18", INT8) == "faster"
+
+
+def test_of_several_seeds_the_one_that_was_exported_counts(make_record):
+    runs = [make_record("ResNet18", seed=seed, minute=seed) for seed in range(3)]
+    for run in runs:
+        set_predictions(run, [True] * 20)
+    as_run(runs[1], [True] * 20, [True] * 19 + [False])
+    (table,) = deployment_tables(Selection(runs))
+    assert row_of(table, "ResNet18")["Accuracy, int8 (%)"] == "95.0"
+
+
+@pytest.mark.parametrize("size", ["huge", [1], {}, float("nan"), -1, 10**400, True])
+def test_hostile_sizes_of_timed_files_are_not_shown(make_record, size):
+    records = timed_in_modes(make_record, SPEEDS, GAINS)
+    for record in records:
+        for entry in record["timing"]:
+            if entry["mode"] != "eager":
+                entry["mode_facts"] = {**entry["mode_facts"], "size_mb": size}
+    (table,) = deployment_tables(Selection(records))
+    assert row_of(table, "ResNet18")["int8 (MB)"] == "n/a"

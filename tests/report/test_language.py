@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from bench import LANGUAGES
+from bench.inference.int8 import METHOD
 from bench.report import render
 from bench.report.document import READING, all_tables, in_language
 from bench.report.language import CATALOGUES, Language, Phrase, language
 from bench.report.selection import Selection
 from tests.report.conftest import VARIANTS, build_record
 from tests.report.sessions import set_predictions, timed_in_modes, timed_together
-from tests.report.test_deployment import quantised
+from tests.report.test_deployment import as_run
 from tests.report.test_progressive import curve
 
 TEMPLATES = CATALOGUES.parent / "templates"
@@ -34,9 +36,7 @@ def sweeps() -> dict[str, list]:
         set_predictions(record, [n % 10 < 9 - place % 4 for n in range(100)])
     modes = {"channels-last": 1.1, "onnxruntime": 1.5, "onnxruntime-int8": 3.0}
     deployed = timed_in_modes(build_record, SECONDS, modes)
-    method = "static, uint8 activations, int8 weights for each channel, "
-    method += "ranges of minimum and maximum"
-    deployed[0]["quantised"] = quantised(deployed[0], [True] * 9, [True] * 9, method=method)
+    as_run(deployed[0], [True] * 9, [True] * 9, method=METHOD)
     several = [
         build_record(name, seed=seed, minute=10 * seed + place)
         for place, name in enumerate(list(VARIANTS)[:4])
@@ -82,9 +82,11 @@ def test_headings_and_captions_have_no_english_left(name: str) -> None:
         texts = [chapter.title]
         for table in chapter.tables:
             texts += [table.title, table.caption, *table.headers]
+            if table.id in ("recommendations", "pairs"):
+                texts += [cell for row in table.rows for cell in row]
         for text in texts:
             shown = vietnamese(text)
-            if found := ENGLISH.search(re.sub(r"python -m bench[^)]*|'[^']*'", "", shown)):
+            if found := ENGLISH.search(re.sub(r"python -m bench[^)]*|'[^']*'|images/s", "", shown)):
                 left.append(f"{found[0]!r} in {shown!r}")
     assert left == []
 
@@ -165,6 +167,12 @@ def test_english_is_the_text_itself() -> None:
         ("Measured on {}.", "Đo trên {}.", "Measured on v2.1. More.", "Đo trên v2.1. More."),
         ("{} of {}", "{} trên {}", "no match here", "no match here"),
         ("round", "vòng", "around rounds round", "around rounds vòng"),
+        (
+            "undecided: {} needs {}",
+            "chưa: {} cần {}",
+            "undecided: a b needs 10 c",
+            "chưa: a b cần 10 c",
+        ),
     ],
 )
 def test_a_phrase_is_found_as_words(text: str, instead: str, given: str, expected: str) -> None:
@@ -176,8 +184,34 @@ def test_a_translation_without_its_wildcards_is_refused() -> None:
         Phrase.of("{} of {}", "{} trên")
 
 
+def test_names_stay_what_they_are() -> None:
+    vietnamese = language("vi")
+    for name in ("control", "none of these", "Data", "photo 12 pixels.jpg"):
+        assert vietnamese.cell("Class", name) == name
+        assert vietnamese.cell("Variant", name) == name
+    assert vietnamese.cell("Verdict", "control") == "đối chứng"
+    assert vietnamese.cell("Class", "n/a (not timed)") == "n/a (không đo)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " classes, " + "; " * 50_000,
+        " pixels, mixed precision Training images/s: " + ", batch , " * 2000,
+        "Training images/s: " * 1000,
+        "Data: " * 3000,
+        "a" * 100_000,
+    ],
+)
+def test_no_text_takes_long(text: str) -> None:
+    begin = time.perf_counter()
+    for part in (text, text[:19_000]):
+        language("vi")(part)
+    assert time.perf_counter() - begin < 2
+
+
 def test_longer_phrases_go_first() -> None:
     found = Language("xx", phrases=language("vi").phrases)
-    lengths = [len(phrase.anchor) for phrase in found.phrases]
-    assert lengths[0] > lengths[-1]
+    lengths = [sum(map(len, phrase.parts)) for phrase in found.phrases]
+    assert lengths[0] > 10 * lengths[-1]
     assert found("n/a (not timed in this case)") == "n/a (không đo trong trường hợp này)"

@@ -103,7 +103,7 @@ def test_the_other_half_may_be_of_another_sweep(make):
 def test_without_its_half_a_run_says_so(make):
     row = row_of(progressive_tables(Selection([make(0, True, [0.8], 5)]))[0])
     assert row["Pairs"] == "0"
-    assert "no plain run of the same seed" in row["Plain: best accuracy (%)"]
+    assert "no usable plain run of the same seed" in row["Plain: best accuracy (%)"]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,71 @@ def test_the_interval_is_students_of_the_logarithms():
     assert found is not None
     assert found.ratio == pytest.approx(0.5943922)
     assert (found.low, found.high) == pytest.approx((0.3911651, 0.9032045), rel=1e-5)
-    assert found.verdict == "below 1"
+    # scipy.stats.ttest_1samp of the logarithms.
+    assert found.p_value == pytest.approx(0.0332123, rel=1e-4)
     assert mean_ratio([]) is None
-    assert mean_ratio([2.0, 2.0]).verdict == "undecided"
+    assert mean_ratio([2.0, 2.0]).p_value is None
+    assert (mean_ratio([2.0] * 3).p_value, mean_ratio([1.0] * 3).p_value) == (0, 1)
+
+
+def test_the_reports_own_runs_come_before_later_ones_elsewhere(make):
+    own = [make(0, False, [0.5], 10), make(0, True, [0.8], 5)]
+    later = make(0, False, [0.6], 10)
+    later["started"] = "2026-11-25T18:00:00+00:00"
+    (pair,) = find_pairs(own, [later])
+    assert pair.plain is own[0]
+    # Two strangers are no pair of this report.
+    assert find_pairs([], own) == []
+
+
+def test_undertrained_runs_say_nothing(make):
+    """A collapsed plain run's best is reached at once."""
+    plain, grown = make(0, False, [0.1], 10), make(0, True, [0.8], 5)
+    part = plain["validation"]
+    part["predictions"] = [0] * len(part["labels"])
+    part["accuracy"] = part["labels"].count(0) / len(part["labels"])
+    (table,) = progressive_tables(Selection([plain, grown]))
+    assert row_of(table)["Pairs"] == "0"
+    assert "Left out as invalid or undertrained: 1." in table.caption
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda r: r["training"].update(epochs=[]),
+        lambda r: r["training"].update(epochs="many"),
+        lambda r: r["training"]["epochs"][0].update(valid_acc=None),
+        lambda r: r["training"]["epochs"][0].update(train_seconds=0),
+        lambda r: r["training"]["epochs"][0].update(valid_acc=float("nan")),
+        lambda r: r["training"].update(growth="32"),
+        lambda r: r["training"].update(growth=[7]),
+        lambda r: r["config"].update(seed=[1]),
+        lambda r: r["data"].update(fold={"of": 3}),
+        lambda r: r.update(config=None),
+        lambda r: r.update(training=7),
+    ],
+)
+def test_hostile_records_elsewhere_do_not_break_a_report(make, break_it):
+    own, other = make(0, True, [0.8], 5), make(0, False, [0.8], 10)
+    break_it(other)
+    assert progressive_tables(Selection([own]), [other])
+    plain = make(0, False, [0.8], 10)
+    assert progressive_tables(Selection([plain]), [other]) in (
+        [],
+        progressive_tables(Selection([plain]), []),
+    )
+
+
+def test_verdicts_are_corrected_for_the_number_of_variants(make):
+    """Ratios whose p is 0.033 alone, and above 0.05 with a second variant."""
+    runs = []
+    for name in ("ResNet18", "MobileNetV3_Small"):
+        for seed, share in enumerate((0.5, 0.6, 0.7)):
+            for progressive in (False, True):
+                record = make(seed, progressive, [0.8], 100 * share if progressive else 100)
+                record["variant"] = {**record["variant"], "name": name}
+                runs.append(record)
+    (alone,) = progressive_tables(Selection(runs[:6]))
+    assert [row[HEADERS.index("Verdict")] for row in alone.rows] == ["faster"]
+    (both,) = progressive_tables(Selection(runs))
+    assert [row[HEADERS.index("Verdict")] for row in both.rows] == ["~ tie", "~ tie"]
