@@ -2,7 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: smoke test lint format docs benchmark calibration speed faults lock audit
+.PHONY: install smoke test lint format docs benchmark calibration speed faults lock audit
+
+install: $(VENV)/.installed
 
 # Set up and run the main job on the built-in data: every variant, then the report.
 smoke: $(VENV)/.installed

@@ -120,7 +120,8 @@ def test_the_variant_of_the_how_to_is_one(tmp_path: Path, registry: None) -> Non
     path = tmp_path / "my_variants.py"
     path.write_text(code)
     variants.load_plugin(path)
-    assert variants.get("ResNet34_CA").baseline == "ResNet18"
+    assert variants.get("ResNet34_CA").baseline == "ResNet34"
+    assert variants.get("ResNet34").attention == ()
 
 
 def test_the_claims_of_the_how_to_can_be_read(tmp_path: Path) -> None:
