@@ -121,3 +121,8 @@ def test_a_gpu_gets_small_images_too(dataset: ImageDataset) -> None:
 def test_validation_does_not_grow() -> None:
     schedule = Schedule(length=9, batch_size=4, seed=0, train=False, growth=growth(4))
     assert all(size is None for _, _, size in schedule.items(1))
+
+
+def test_an_epoch_of_a_new_stage_takes_longer_than_the_one_before() -> None:
+    found = growth(epochs=4, image_size=64)
+    assert [found.ratio(epoch) for epoch in (1, 2, 3, 4)] == [1, 1, 4, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.matching import accuracy_pair, adjusted
+from bench.report.matching import accuracy_pair, adjusted, settings
 from bench.report.runsets import run_set
 from bench.report.selection import Selection
 from tests.report.sessions import set_predictions, timing_only
@@ -163,3 +163,12 @@ def test_the_latest_run_of_a_seed_counts(make_record):
     found = run_set(Selection([new, old]), ONE)
     assert list(found.runs) == [(0, None)]
     assert found.first is new
+
+
+def test_records_from_before_an_option_did_what_its_default_does(make_record):
+    old, new = make_record("ResNet18"), make_record("MobileNetV3_Small")
+    new["config"]["progressive"] = False
+    old["config"].pop("progressive", None)
+    assert settings(old) == settings(new)
+    new["config"]["progressive"] = True
+    assert settings(old) != settings(new)

@@ -22,6 +22,7 @@ from bench.train.state import (
     TrainState,
     UnusableStateError,
     about_of,
+    check_about,
     load_state,
     random_states,
     set_random_states,
@@ -272,3 +273,18 @@ def test_a_state_counts_from_its_epochs() -> None:
 def test_a_file_that_is_away_is_not_damaged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_state(tmp_path / "none.pt", None, {})  # type: ignore[arg-type]
+
+
+def test_an_option_that_there_was_not_has_its_default() -> None:
+    """A sweep that an older version began goes on where the option changes nothing."""
+    now = {"options": {"epochs": 3, "progressive": False}}
+    check_about({"options": {"epochs": 3}}, now)
+    for kept, about in (
+        ({"options": {"epochs": 3}}, {"options": {"epochs": 3, "progressive": True}}),
+        ({"options": {"epochs": 4}}, now),
+        ({"options": {"epochs": 3, "gone": 1}}, now),
+        ({"options": "hostile"}, now),
+        ({}, now),
+    ):
+        with pytest.raises(UnusableStateError):
+            check_about(kept, about)
