@@ -99,6 +99,9 @@ def test_tensorboard_reads_the_records_curves(here: Path, line: str) -> None:
     }  # fmt: skip
     found = scalars(folder)
     same_as_record(found, record)
+    first = record["training"]["epochs"][0]
+    for title, column in (("loss/train", "train_loss"), ("macro_f1/valid", "valid_macro_f1")):
+        assert found[title][0][1] == pytest.approx(first[column], rel=1e-6)
     assert found["test/accuracy"][0][1] == pytest.approx(record["test"]["accuracy"])
     assert record["warnings"] == []
 

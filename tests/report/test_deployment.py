@@ -65,6 +65,8 @@ def test_speeds_and_ranks_are_those_that_were_planted(make_record):
         assert raw["float32_s"] == pytest.approx(seconds / 1.5, rel=0.05)
         assert raw["int8_s"] == pytest.approx(seconds / 3, rel=0.05)
         assert raw["ratio_latency_low"] < 2 < raw["ratio_latency_high"]
+        for column in ("int8 ÷ float32, batch 1", "int8 ÷ float32, larger batch"):
+            assert float(row[column].split()[0]) == pytest.approx(2, rel=0.05)
         assert row["Verdict"] == "faster"
         assert row["Accuracy, int8 (%)"] == "n/a (not exported as int8)"
     ranks = {name: row_of(table, name)["Rank, int8 latency"] for name in SPEEDS}
