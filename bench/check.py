@@ -28,6 +28,7 @@ from bench.runs import Run, all_positions, find_runs
 from bench.trackers import require_tracker
 from bench.train import weights
 from bench.train.optim import choose_amp
+from bench.train.team import Team
 
 BYTES_PER_WEIGHT = 4
 # While it trains: its state (weights and two moments) as it is and as it is written anew, and a
@@ -63,13 +64,19 @@ class Checked:
     estimating_s: float
 
 
-def check(chosen: Sequence[variants.Variant], config: RunConfig, already_bytes: int = 0) -> Checked:
+def check(
+    chosen: Sequence[variants.Variant],
+    config: RunConfig,
+    already_bytes: int = 0,
+    team: Team | None = None,
+) -> Checked:
     """Check variants, device, weights, data, folders and disk, in this order.
 
     Args:
         chosen: the variants.
         config: the options.
         already_bytes: what the sweep has on the disk of its results already.
+        team: the processes that train each model together; none: this one.
 
     Raises:
         BenchError: the first thing that would make the sweep fail.
@@ -79,9 +86,21 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig, already_bytes: 
     if config.timing:
         require_packages(config.mode_names, config.clock_names)
     device = choose_device(config.device)
-    devices = choose_devices(config.devices, device)
-    for one in devices:
-        probe(torch.device(one))
+    together = 1 if team is None else team.size
+    if together > 1 and config.executor != "local":
+        raise BenchError(
+            f"--executor {config.executor} sends trainings elsewhere, and torchrun started "
+            f"{together} processes for one: leave one of them out"
+        )
+    if together > 1 and config.devices is not None:
+        raise BenchError(
+            f"--devices {config.devices} trains several models at once, and torchrun started "
+            f"{together} processes for one model: leave one of them out"
+        )
+    devices = _find_devices(config, device, together)
+    if config.executor == "local":
+        for one in devices:
+            probe(torch.device(one))
     amp = choose_amp(config.amp, device)
     sizes = _check_variants(chosen, config)
     initial = _check_weights(chosen, config)
@@ -104,7 +123,8 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig, already_bytes: 
         [
             f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
             f"device    {device.type}: {device_name(device)}, mixed precision {amp}"
-            + (f"; {len(devices)} at once" if len(devices) > 1 else ""),
+            + (f"; {len(devices)} at once" if len(devices) > 1 else "")
+            + (f"; {together} processes for each model" if together > 1 else ""),
             f"weights   {initial}",
             *_describe_data(runs, config),
             f"disk      {needed / 1e9:.2f} GB needed at most",
@@ -114,6 +134,27 @@ def check(chosen: Sequence[variants.Variant], config: RunConfig, already_bytes: 
         time.perf_counter() - begin,
         estimating,
     )  # fmt: skip
+
+
+def _find_devices(config: RunConfig, device: torch.device, together: int) -> list[str]:
+    """What trainings run on at once, here or where the executor sends them."""
+    if config.gather is not None:
+        from bench.executors.mirror import check_url
+
+        check_url(config.gather)
+    if config.executor == "ray":
+        from bench.executors import on_ray
+
+        return on_ray.find_devices(config.address, config.devices, config.device)
+    if config.executor != "local":
+        from bench.executors import on_slurm
+
+        on_slurm.check_cluster(config.executor)
+        on_slurm.parameters(config.slurm)
+        if config.executor == "slurm-local":
+            return choose_devices(config.devices, device)
+        return [device.type] * (config.devices or on_slurm.AT_ONCE)
+    return [str(device)] if together > 1 else choose_devices(config.devices, device)
 
 
 def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_classes: int) -> Plan:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
+from bench.launched import started_together
 from bench.parsers import add_training, make_parser
 from bench.parsing import EPILOG, Parser
 from bench.spinning import sleep_soon
@@ -48,6 +49,11 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
         sleep_soon()
         if parsed.command != "list":  # which imports none of them, and is to answer at once
             _quieten_libraries()
+        if parsed.command != "run" and started_together() > 1:
+            raise BenchError(
+                f"torchrun started {started_together()} processes, and {parsed.command} is done by "
+                f"one: python -m bench {parsed.command}"
+            )
         from bench import commands
 
         with contextlib.suppress(BrokenPipeError):
@@ -56,7 +62,9 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # The first process of several says it for all: they were given the same command.
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in DISK_ERRORS:

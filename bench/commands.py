@@ -29,10 +29,21 @@ from bench.costs import Costs
 
 def run(parsed: Namespace, command_line: str) -> int:
     """Check, then train, count and time; 1 when a variant failed."""
+    from bench.launched import started_together
+
+    begin = time_module.monotonic()
+    if started_together() == 1:
+        return _run(parsed, command_line, begin)
+    device = resolved_options(parsed).config.device
+    with _no_collection():
+        from bench.following import run_together
+    return run_together(lambda team: _run(parsed, command_line, begin, team), device, parsed.plugin)
+
+
+def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -> int:
     from bench.journal import same_images
     from bench.stopping import SignalError, StoppedError, Stopper
 
-    begin = time_module.monotonic()
     chosen, resolved, journal = asked_sweep(parsed)
     hours = resolved.config.hours
     stopper = Stopper(None if hours is None else begin + 3600 * hours)
@@ -47,7 +58,7 @@ def run(parsed: Namespace, command_line: str) -> int:
             already = 0
             if journal is not None:
                 already = bytes_of(resolved.config.results_dir, journal.id)
-            checked = check_all(chosen, resolved.config, already)
+            checked = check_all(chosen, resolved.config, already, team)
             if journal is not None:
                 same_images(journal, checked.runs[0].parts.index.fingerprint)
             print("\n".join(checked.lines), file=sys.stderr)
@@ -63,19 +74,24 @@ def run(parsed: Namespace, command_line: str) -> int:
                 stream=sys.stderr,
                 journal=journal,
                 stopper=stopper,
+                team=team,
             )
         except (StoppedError, SignalError) as stopped:
             return _stopped(stopped.number, parsed, resolved.config)
-    several = resolved.config.seeds > 1 or resolved.config.folds is not None
+    _print_outcome(outcome, costs, resolved.config)
+    return 1 if outcome.failed else 0
+
+
+def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
+    several = config.seeds > 1 or config.folds is not None
     print(text_table([_summary(folder, record, several) for folder, record in outcome.runs]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
     costs.include(outcome.costs.seconds)
     print(costs.line())
-    print(f"next: python -m bench report{_results_flag(resolved.config.results_dir)}")
+    print(f"next: python -m bench report{_results_flag(config.results_dir)}")
     if outcome.failed:
         names = ", ".join(record["variant"]["name"] for record in outcome.failed)
         print(f"failed: {names}: the reasons are in their run.json and in the report")
-    return 1 if outcome.failed else 0
 
 
 @contextlib.contextmanager

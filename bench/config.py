@@ -23,7 +23,8 @@ MODES = (
 INEXACT_MODES = ("onnxruntime-int8",)
 # Options that change no result: a sweep may go on elsewhere, in another folder, until later.
 MOVABLE = (
-    "data_dir", "device", "devices", "num_workers", "pin_memory", "cache", "cache_limit", "hours",
+    "data_dir", "device", "devices", "executor", "address", "slurm", "gather", "num_workers",
+    "pin_memory", "cache", "cache_limit", "hours",
     "save_history", "tracker", "results_dir", "reports_dir",
 )  # fmt: skip
 _AT_LEAST_1 = validators.ge(1)
@@ -263,6 +264,29 @@ class RunConfig:
         section="measuring",
         check=validators.and_(_AT_LEAST_1, validators.le(64)),
     )
+    executor: str = option(
+        str,
+        "local",
+        "who trains: local (this process, or one for each of --devices), ray (tasks of Ray: on "
+        "this machine, or a cluster's), slurm (jobs of SLURM), slurm-local (the same jobs as "
+        "processes here)",
+        section="measuring",
+        choices=("local", "ray", "slurm", "slurm-local"),
+    )
+    address: str | None = option(
+        str,
+        None,
+        "of the Ray cluster: host:6379, ray://host:10001 or auto; none: RAY_ADDRESS, else Ray on "
+        "this machine",
+        section="measuring",
+    )
+    slurm: str | None = option(
+        str,
+        None,
+        "parameters of SLURM jobs as submitit names them, comma-separated: partition=gpu,"
+        "timeout_min=600",
+        section="measuring",
+    )
     threads: int | None = option(
         int,
         None,
@@ -337,6 +361,13 @@ class RunConfig:
         section="output",
         choices=("none", "tensorboard", "mlflow"),
     )
+    gather: str | None = option(
+        str,
+        None,
+        "also copy every run there as it ends: a URL that fsspec knows (s3://bucket/folder); what "
+        "workers that do not see --results-dir go on from lies there too",
+        section="output",
+    )
     results_dir: Path = option(
         Path, Path("results"), "where the records of runs go", section="output"
     )
@@ -353,6 +384,10 @@ class RunConfig:
                 "'progressive' and 'freeze_backbone' exclude each other: a frozen backbone's "
                 "features are those of one image size"
             )
+        if self.address is not None and self.executor != "ray":
+            raise ValueError("'address' is of a Ray cluster: it needs 'executor' to be ray")
+        if self.slurm is not None and not self.executor.startswith("slurm"):
+            raise ValueError("'slurm' has parameters of jobs: it needs 'executor' to be slurm")
         if self.seed + self.seeds > 2**31:
             raise ValueError(f"'seed' and 'seeds' pass the largest seed, {2**31 - 1}")
         for name, known in (("clocks", CLOCKS), ("modes", MODES)):

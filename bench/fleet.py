@@ -74,6 +74,8 @@ def train_all(
     threads: int,
     features: Path,
     features_limit: float,
+    stopper: Stopper,
+    stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """Train jobs on the devices; position, folder and record of each run as its job ends.
 
@@ -90,10 +92,11 @@ def train_all(
         threads: CPU threads of each process.
         features: folder for what frozen backbones compute.
         features_limit: most bytes that all processes may keep there together.
+        stopper: says whether to stop before the end.
+        stream: not used: each process writes to standard error.
     """
     if not jobs:
         return
-    stopper = jobs[0].planned[0].sweep.stopper
     context = multiprocessing.get_context("spawn")
     free = context.SimpleQueue()
     for device in devices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from bench.data.growth import Growth
 from bench.errors import BenchError
 from bench.measure.memory import PeakMemory
 from bench.measure.throughput import device_name
-from bench.results import write_json
+from bench.record import time_into
+from bench.results import write_json, write_record
 from bench.results.plot import training_plot
+from bench.session import Timed
 from bench.setup import Setup
 from bench.shared import Sweep
 from bench.train.engine import TrainResult
@@ -84,6 +87,22 @@ def write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> Non
     if sweep.config.save_history:
         write_json(folder / "history.json", training["epochs"])
     training_plot(training["epochs"], folder / "training_plot.png", record["variant"]["name"])
+
+
+def time_afterwards(done: Sequence[tuple[Path, dict[str, Any]]], timed: Timed | None) -> None:
+    """Put a timing session into the records of runs that have ended, and write them anew."""
+    if timed is None:
+        return
+    for folder, record in done:
+        if record["session"] is not None:
+            continue  # the sweep went on, and this run had been timed before
+        time_into(record, record["variant"]["name"], timed)
+        if record["metrics"] is not None:
+            config = record["config"]
+            device = record["training"]["device"]
+            record["metrics"]["fps"] = _guide_fps(record["timing"], device, config["image_size"])
+            write_json(folder / "metrics.json", record["metrics"])
+        write_record(folder, record)
 
 
 def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> float | None:

@@ -81,7 +81,7 @@ def set_up(
         warnings: of the record; a line is added for what was asked for and is not done.
         before: ``lasting`` of the training that goes on; none: it begins.
     """
-    config, device = sweep.config, sweep.device
+    config, device, team = sweep.config, sweep.device, sweep.team
     memory_format, why = choose_format(sweep.rates.get(variant.name), config.tune)
     if before is not None:
         memory_format, why = before["memory_format"], GOES_ON
@@ -106,6 +106,7 @@ def set_up(
             device=device,
             threads=torch.get_num_threads() if config.image_size >= SMALL else 1,
             growth=Growth.of(config) if part == "train" else None,
+            member=(team.rank, team.size),
         )
         for part, dataset in datasets.items()
     }
@@ -121,9 +122,25 @@ def set_up(
         "workers_reason": workers_why,
         "images": sweep.images.describe(),
         "forward": {"chosen": "eager", "tried": [], "reason": "--tune off"},
+        "team": team.as_record(),
     }
-    if config.freeze_backbone and sweep.features is not None:
+    if config.freeze_backbone:
         freeze_backbone(model)
+    if team.size > 1:
+        facts["forward"]["reason"] = "several processes train together"
+        return Setup(
+            loaders=loaders,
+            prepare=prepare,
+            forward=team.wrap(model),
+            evaluating=model,
+            facts=facts,
+            lasting={
+                "memory_format": memory_format,
+                "forward": "eager" if before is None else before["forward"],
+            },
+            sharing=lambda: None,
+        )
+    if config.freeze_backbone and sweep.features is not None:
         shared = features.share(
             model,
             loaders,
@@ -174,7 +191,7 @@ def set_up(
 def _workers(
     sweep: Sweep, variant: variants.Variant, dataset: ImageDataset, warnings: list[str]
 ) -> tuple[int, str]:
-    asked, cores = sweep.config.num_workers, usable_cores()
+    asked, cores = sweep.config.num_workers, max(1, usable_cores() // sweep.team.local_size)
     if asked is None:
         rates = sweep.rates.get(variant.name)
         step = UNKNOWN_IMAGES_PER_S[sweep.device.type]

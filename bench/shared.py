@@ -19,6 +19,7 @@ from bench.session import Timed
 from bench.stopping import Stopper
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
+from bench.train.team import Team
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +39,7 @@ class Sweep:
         costs: where the seconds of the run at hand go.
         stopper: says whether to stop before the end.
         accumulation: divides batches that do not fit in memory, the same for all.
+        team: the processes that train each model together.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Sweep:
     costs: Costs = attrs.field(factory=Costs)
     stopper: Stopper = attrs.field(factory=Stopper)
     accumulation: Accumulation = attrs.field(factory=Accumulation)
+    team: Team = attrs.field(factory=Team)
 
     @property
     def config(self) -> RunConfig:

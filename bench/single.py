@@ -10,9 +10,11 @@ from typing import Any
 
 import attrs
 import torch
+from torch import nn
 
 import variants
 from bench import build
+from bench.along import Along
 from bench.config import MOVABLE, RunConfig
 from bench.costs import Costs
 from bench.failures import explain
@@ -21,16 +23,17 @@ from bench.measure.memory import PeakMemory
 from bench.outcome import count_costs, training_record, write_guide_files
 from bench.record import count_into, go_on, new_record, now, time_into
 from bench.results import new_run_folder, write_record
-from bench.setup import set_up
+from bench.setup import Setup, set_up
 from bench.shared import Sweep
 from bench.stopping import StoppedError
 from bench.trackers import Tracking
-from bench.train.engine import fit
-from bench.train.metrics import evaluate
+from bench.train.engine import DivergedError, TrainResult, fit
+from bench.train.metrics import Evaluation, evaluate
 from bench.train.optim import choose_amp
 from bench.train.progress import Progress
 from bench.train.state import FILE as LAST
 from bench.train.state import UnusableStateError, about_of, check_about
+from bench.train.team import TeamError
 
 # A state of another training, put aside.
 UNUSED = "last.unused.pt"
@@ -49,6 +52,7 @@ def run_variant(
 
     Raises:
         StoppedError: the sweep's stopper said so; the record says ``running``.
+        TeamError: a process of several has failed alone; the record says why.
     """
     sweep = attrs.evolve(sweep, costs=Costs(begun[1]["costs"] if begun else None))
     config = sweep.config
@@ -82,23 +86,31 @@ def run_variant(
             write_guide_files(sweep, folder, record)
         record["status"] = "complete"
     except StoppedError:
+        sweep.team.end()
         tracking.end()
         _note_costs(sweep, record)
         _leave(folder, record)
         raise
     except Exception as error:
-        if sweep.stopper.number is not None and not isinstance(error, OSError):
+        if isinstance(error, DivergedError):
+            sweep.team.end()  # in all processes alike
+        cause = sweep.team.cause(error) if sweep.team.busy else error
+        interrupted = sweep.stopper.number is not None and not isinstance(cause, TeamError)
+        if interrupted and not isinstance(error, OSError):
             # A signal to all processes ends those that load images first.
             tracking.end()
             _note_costs(sweep, record)
             _leave(folder, record)
             raise StoppedError(sweep.stopper.number) from error
-        _fail(record, error)
+        _fail(record, cause)
     tracking.end()
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
     _note_costs(sweep, record)
     _keep(folder, record)
+    if sweep.team.busy:
+        # The others are somewhere in the middle of what has failed here.
+        raise TeamError(f"{variant.name}: {record['error']['message']}")
     if record["status"] == "complete":
         # Three times the room of the best weights, and of no more use.
         (folder / LAST).unlink(missing_ok=True)
@@ -106,7 +118,7 @@ def run_variant(
     return folder, record
 
 
-def _fail(record: dict[str, Any], error: Exception) -> None:
+def _fail(record: dict[str, Any], error: BaseException) -> None:
     record["status"] = "failed"
     record["error"] = {
         "type": type(error).__name__,
@@ -158,43 +170,32 @@ def _train(
     recipe = _recipe(sweep, variant)
     before = _before(last, recipe, record)
     _track(tracking, config, folder, record)
+    sweep.team.begin(Along.of(sweep, variant, before))
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
     sweep.accumulation.look()
     memory = PeakMemory(device)
-    torch.manual_seed(config.seed)
-    result = fit(
-        model,
-        setup.loaders["train"],
-        setup.loaders["valid"],
-        config,
-        device=device,
-        prepare=setup.prepare,
-        forward=setup.forward,
-        evaluating=setup.evaluating,
-        progress=Progress(
-            variant.name,
-            config.epochs,
-            sweep.stream,
-            expected_s=sweep.expected_s,
-            later_s=sweep.later_s,
-            on_epoch=tracking.epoch,
-        ),
-        best_path=folder / BEST,
-        about={
-            "variant": variant.name,
-            "variant_version": variant.version,
-            "reduction": config.reduction,
-            "classes": list(parts.index.classes),
-            "image_size": config.image_size,
-            "mean": list(mean),
-            "std": list(std),
-        },
-        last_path=last,
-        recipe={**recipe, **setup.lasting},
-        stopper=sweep.stopper,
-        accumulation=sweep.accumulation,
+    about = {
+        "variant": variant.name,
+        "variant_version": variant.version,
+        "reduction": config.reduction,
+        "classes": list(parts.index.classes),
+        "image_size": config.image_size,
+        "mean": list(mean),
+        "std": list(std),
+    }
+    progress = Progress(
+        variant.name,
+        config.epochs,
+        sweep.stream,
+        expected_s=sweep.expected_s,
+        later_s=sweep.later_s,
+        on_epoch=tracking.epoch,
     )
+    result, on_test = fit_and_test(
+        sweep, model, setup, progress, folder, about=about, recipe={**recipe, **setup.lasting}
+    )
+    sweep.team.end()
     record["warnings"] += [n for n in sweep.accumulation.notes if n not in record["warnings"]]
     count_costs(sweep, result)
     if sweep.features is not None:
@@ -202,17 +203,65 @@ def _train(
     record["training"] = training_record(sweep, result, initial, memory, setup)
     names = parts.index.paths
     record["validation"] = result.best.as_record([names[p] for p in parts.used.valid])
-    if parts.used.test:
-        with sweep.costs.of("test part"):
-            on_test = evaluate(
-                model,
-                setup.loaders["test"],
-                device,
-                prepare=setup.prepare,
-                forward=setup.evaluating,
-                amp=result.amp,
-            )
+    if on_test is not None:
         record["test"] = on_test.as_record([names[p] for p in parts.used.test])
+
+
+def fit_and_test(
+    sweep: Sweep,
+    model: nn.Module,
+    setup: Setup,
+    progress: Progress,
+    folder: Path,
+    *,
+    about: dict[str, Any],
+    recipe: dict[str, Any],
+) -> tuple[TrainResult, Evaluation | None]:
+    """Train, and evaluate the best epoch on the test part where there is one.
+
+    What all processes of a team do together; ``Args`` as :func:`bench.train.engine.fit`.
+
+    Args:
+        sweep: what the run shares with others.
+        model: of the variant.
+        setup: how it is trained.
+        progress: shows where the training is.
+        folder: of the run.
+        about: what the file of the best weights says.
+        recipe: what must be the same when the training goes on.
+    """
+    torch.manual_seed(sweep.config.seed)
+    result = fit(
+        model,
+        setup.loaders["train"],
+        setup.loaders["valid"],
+        sweep.config,
+        device=sweep.device,
+        prepare=setup.prepare,
+        forward=setup.forward,
+        evaluating=setup.evaluating,
+        progress=progress,
+        best_path=folder / BEST,
+        about=about,
+        last_path=folder / LAST,
+        recipe=recipe,
+        stopper=sweep.stopper,
+        accumulation=sweep.accumulation,
+        team=sweep.team,
+    )
+    if not sweep.parts.used.test:
+        return result, None
+    with sweep.costs.of("test part"):
+        on_test = evaluate(
+            model,
+            setup.loaders["test"],
+            sweep.device,
+            prepare=setup.prepare,
+            forward=setup.evaluating,
+            amp=result.amp,
+            team=sweep.team,
+        )
+    return result, on_test
 
 
 def _track(tracking: Tracking, config: RunConfig, folder: Path, record: dict[str, Any]) -> None:

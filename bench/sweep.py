@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +28,7 @@ from bench.known import known_runs
 from bench.locks import HeldError, locked
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
+from bench.outcome import time_afterwards
 from bench.presets import Resolved
 from bench.record import keep_session, load_session, now
 from bench.results import tidy
@@ -39,6 +40,7 @@ from bench.stopping import Stopper
 from bench.trackers import open_store
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
+from bench.train.team import Team
 from bench.turns import Outcome as Trained
 from bench.turns import Planned, train_in_turn
 
@@ -74,6 +76,7 @@ def run_sweep(
     stream: TextIO,
     journal: Journal | None = None,
     stopper: Stopper | None = None,
+    team: Team | None = None,
 ) -> Outcome:
     """Time all variants together, decode the images once, then train each at each seed and fold.
 
@@ -86,16 +89,19 @@ def run_sweep(
         stream: where progress goes.
         journal: of the sweep that goes on; none: a new one begins.
         stopper: says whether to stop before the end.
+        team: the processes that train each model together, which this one leads; none: this one.
 
     Raises:
         StoppedError: the stopper said so; what is finished is on disk, the rest can go on.
+        TeamError: a process of several has failed alone; as above.
         BenchError: too little disk for the decoded images, or too few readable ones.
     """
     keep_freed_memory()
     # Imports leave a million objects that live to the end: no collection need look at them again.
     gc.freeze()
     config = resolved.config
-    threads = config.threads or usable_cores()
+    team = team or Team()
+    threads = config.threads or max(1, usable_cores() // team.local_size)
     torch.set_num_threads(threads)
     new = journal is None
     if journal is None:
@@ -123,7 +129,7 @@ def run_sweep(
             raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
         open_store(config)
         return _carry_out(
-            journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads
+            journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads, team
         )
 
 
@@ -136,14 +142,19 @@ def _carry_out(
     stream: TextIO,
     stopper: Stopper,
     threads: int,
+    team: Team,
 ) -> Outcome:
     config = resolved.config
     estimating = checked.estimating_s
     costs = Costs({"checking": checked.seconds - estimating, "estimating": estimating})
     with costs.of("decoding"):
         images = _decode(checked, config, stream)
-    with costs.of("timing"):
-        timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
+    timed = None
+    # Others may train on this machine too: what is timed is timed when they have ended.
+    first = config.executor == "local"
+    if first:
+        with costs.of("timing"):
+            timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
     with scratch_folder() as folder:
         # Pictures and features share the limit.
         left = max(0.0, config.cache_limit - images.describe()["bytes"])
@@ -158,8 +169,9 @@ def _carry_out(
             timed=timed,
             stream=stream,
             rates=checked.rates,
-            features=FeatureStore(folder, left, stream),
+            features=FeatureStore(folder, left, stream) if team.size == 1 else None,
             stopper=stopper,
+            team=team,
         )
         known = known_runs(config.results_dir, journal.id)
         parts = Accumulation(known.most_parts, shared=folder / "parts")
@@ -178,10 +190,14 @@ def _carry_out(
             for sweep in [_of_run(shared, run, images) for run in checked.runs]
             for variant in chosen
         ]
-        if len(checked.devices) > 1:
+        if len(checked.devices) > 1 or config.executor != "local":
             done = _train_at_once(planned, checked, plugins, threads, folder, left)
         else:
             done = _train_in_turn(planned)
+    if not first:
+        with costs.of("timing"):
+            timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
+            time_afterwards(done, timed)
     for _, record in done:
         costs.include(record["costs"])
     outcome = Outcome(journal.id, done, costs)
@@ -230,13 +246,15 @@ def _train_at_once(
         [60 * minutes.get(planned[number].variant.name, 0.0) for number in left],
         frozen=config.freeze_backbone,
     )
-    for number, outcome in train_all(
+    for number, outcome in _workers_of(config)(
         jobs,
         checked.devices,
         plugins=plugins,
         threads=max(1, threads // len(checked.devices)),
         features=features,
         features_limit=features_limit,
+        stopper=planned[0].sweep.stopper,
+        stream=planned[0].sweep.stream,
     ):
         found[left[number]] = outcome
         one = planned[left[number]]
@@ -244,6 +262,19 @@ def _train_at_once(
         print(line, file=one.sweep.stream, flush=True)
         _tell_failure(outcome[1], one.label, one.sweep.stream)
     return [found[number] for number in range(len(planned))]
+
+
+def _workers_of(config: RunConfig) -> Callable[..., Iterator[tuple[int, Trained]]]:
+    """Who trains several runs at once."""
+    if config.executor == "local":
+        return train_all
+    if config.executor == "ray":
+        from bench.executors import on_ray
+
+        return on_ray.train_all
+    from bench.executors import on_slurm
+
+    return on_slurm.train_all
 
 
 def _tell_failure(record: dict[str, Any], label: str, stream: TextIO) -> None:

@@ -23,11 +23,13 @@ class Batch(NamedTuple):
             for a GPU (B, S, S, 3) uint8 as decoded, page-locked.
         labels: (B,) int64.
         draws: (B, 8) float32, how to augment them on a GPU; none: not at all, or it is done.
+        whole: images of the batch of which these are one process' rows; none: these are all.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     draws: torch.Tensor | None
+    whole: int | None = None
 
 
 class ImageDataset:

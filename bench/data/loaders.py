@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -23,9 +23,21 @@ from bench.data.transforms import draw_epoch, shuffled
 # A batch takes seconds at most; a network drive that has gone away answers never.
 TIMEOUT_S = 300.0
 
-# Places of a batch's images in the dataset, the draws of each, and their size where it is not the
-# dataset's.
-Item = tuple[np.ndarray, np.ndarray | None, int | None]
+
+class Item(NamedTuple):
+    """What is to be prepared: a batch, or this process' rows of it.
+
+    Attributes:
+        places: of its images in the dataset.
+        draws: how each is augmented, or none.
+        size: of the images, where it is not the dataset's.
+        whole: images of the whole batch.
+    """
+
+    places: np.ndarray
+    draws: np.ndarray | None
+    size: int | None
+    whole: int
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +50,7 @@ class Schedule:
         seed: of order and augmentation.
         train: shuffle and augment.
         growth: of size and augmentation from epoch to epoch, in training.
+        member: number of this process, and how many share each batch.
     """
 
     length: int
@@ -45,6 +58,7 @@ class Schedule:
     seed: int
     train: bool
     growth: Growth | None = None
+    member: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
         """Batches of an epoch.
@@ -68,8 +82,28 @@ class Schedule:
         else:
             order, draws = np.arange(self.length), None
         edges = [*(number * self.batch_size for number in range(len(self))), self.length]
-        batches = [order[start:stop] for start, stop in pairwise(edges)]
-        return [(places, None if draws is None else draws[places], size) for places in batches]
+        found = []
+        for start, stop in pairwise(edges):
+            first, last = bounds(stop - start, *self.member)
+            places = order[start + first : start + last]
+            own = None if draws is None else draws[places]
+            found.append(Item(places, own, size, stop - start))
+        return found
+
+
+def bounds(count: int, number: int, size: int) -> tuple[int, int]:
+    """The rows of a batch that one of several processes has: the first, and the first of the next.
+
+    They are divided as evenly as they can be, as by :func:`torch.tensor_split`.
+
+    Args:
+        count: rows of the whole batch.
+        number: of the process.
+        size: how many there are.
+    """
+    each, rest = divmod(count, size)
+    start = number * each + min(number, rest)
+    return start, start + each + (number < rest)
 
 
 class Loader:
@@ -125,16 +159,17 @@ class Loader:
         return iter(self._processes)
 
     def _prepare(self, items: list[Item]) -> Iterator[Batch]:
-        for places, draws, size in items:
-            yield self.dataset.batch(
-                places,
-                draws,
-                size,
+        for item in items:
+            batch = self.dataset.batch(
+                item.places,
+                item.draws,
+                item.size,
                 on_gpu=self._on_gpu,
                 pinned=self._on_gpu,
                 pool=self._pool,
-                share=-(-len(places) // self._threads),
+                share=max(1, -(-len(item.places) // self._threads)),
             )
+            yield batch._replace(whole=item.whole)
 
     def _start(self) -> DataLoader:
         return DataLoader(
@@ -160,7 +195,8 @@ class _Work(Dataset[Batch]):
         self.dataset, self.on_gpu = dataset, on_gpu
 
     def __getitem__(self, item: Any) -> Batch:
-        return self.dataset.batch(*item, on_gpu=self.on_gpu)
+        batch = self.dataset.batch(item.places, item.draws, item.size, on_gpu=self.on_gpu)
+        return batch._replace(whole=item.whole)
 
 
 def _leave_interrupts(number: int) -> None:
@@ -183,10 +219,16 @@ def make_loader(
     device: torch.device,
     threads: int,
     growth: Growth | None = None,
+    member: tuple[int, int] = (0, 1),
 ) -> Loader:
     """A loader of batches for a device; ``Args`` as :class:`Schedule` and :class:`Loader`."""
     schedule = Schedule(
-        length=len(dataset), batch_size=batch_size, seed=seed, train=train, growth=growth
+        length=len(dataset),
+        batch_size=batch_size,
+        seed=seed,
+        train=train,
+        growth=growth,
+        member=member,
     )
     return Loader(
         dataset,

@@ -36,6 +36,7 @@ from bench.train.optim import (
 from bench.train.progress import Progress
 from bench.train.state import Trained
 from bench.train.sums import Sums
+from bench.train.team import Team
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -80,6 +81,7 @@ def fit(
     recipe: Mapping[str, Any] | None = None,
     stopper: Stopper | None = None,
     accumulation: Accumulation | None = None,
+    team: Team | None = None,
     write_behind: bool = True,
 ) -> TrainResult:
     """Train with the recipe; the model ends with the weights of its best epoch.
@@ -106,7 +108,9 @@ def fit(
             stopped.
         recipe: plain values that must be the same when it goes on.
         stopper: says whether to stop before the end; the state is then in ``last_path``.
-        accumulation: divides batches that do not fit in memory.
+        accumulation: divides batches that do not fit in memory; not those of several processes.
+        team: the processes that train this model; none: this one alone. Each is given its rows of
+            every batch, and ends with the same weights and the same result.
         write_behind: write files while the next epoch trains; else each epoch waits for its own.
 
     Raises:
@@ -133,7 +137,7 @@ def fit(
         buffers.restore()
         clear_memory(optimizer, device)
 
-    growth, dropout = Growth.of(config), Dropout(model)
+    growth, dropout, team = Growth.of(config), Dropout(model), team or Team()
 
     in_parts = partial(accumulation.run, of=str(about.get("variant")), clear=clear)
 
@@ -147,13 +151,16 @@ def fit(
         optimizer=optimizer,
         scaler=scaler,
         amp=amp,
+        processes=team.size,
     )
 
     # --- state: of a new training, or of one that goes on ---
     trained = Trained(
         model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, device=device
     )
-    keeper = Keeper(trained, best_path, about, last_path, recipe or {}, behind=write_behind)
+    keeper = Keeper(
+        trained, best_path, about, last_path, recipe or {}, behind=write_behind, team=team
+    )
     state, stopper = keeper.begin(), stopper or Stopper()
     if state.steps:
         accumulation.parts = max(accumulation.parts, state.parts)
@@ -170,7 +177,7 @@ def fit(
         while not ended():
             epoch = state.epoch
             larger = 1.0 if growth is None else growth.ratio(epoch)
-            stopper.check(larger * state.last_epoch_seconds)
+            team.check(stopper, larger * state.last_epoch_seconds)
             rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
 
             # --- one pass over the training part ---
@@ -178,38 +185,45 @@ def fit(
             if growth is not None:
                 dropout.scale(growth.stage(epoch).strength)
             begin = time.perf_counter() - state.epoch_seconds
-            sums = Sums(state, device)
+            sums = Sums(state, device, team)
             for batch in progress.batches(train, epoch, seen=state.seen):
                 images, labels = prepare(batch)
+                whole = getattr(batch, "whole", None) or len(labels)
                 buffers.keep()
-                loss, logits = in_parts(partial(step, images, labels), len(labels))
+                team.expect(whole)
+                share = team.share(labels, criterion.weight, whole)
+                loss, logits = in_parts(partial(step, images, labels, share=share), len(labels))
                 state.parts = accumulation.parts
-                state.count(len(labels))
-                sums.add(loss, logits, labels, state.batches)
+                state.count(whole)
+                sums.add(loss, logits, labels, state.batches, whole)
                 if not state.first_batch_seconds:
                     state.first_batch_seconds = time.perf_counter() - begin
-                if stopper.number is not None and keeper.keeps_state:
+                stop = team.agreed(stopper.number)
+                if stop is not None and keeper.keeps_state:
                     sums.into(state)
                     state.epoch_seconds = time.perf_counter() - begin
                     state.seconds = time.perf_counter() - started
                     keeper.broken_off(state)
-                    raise StoppedError(stopper.number)
+                    raise StoppedError(stop)
             scheduler.step()
             # Worker processes begin with these batches while the device still trains.
             ahead = iter(valid)
-            train_loss = sums.loss / state.seen
+            loss_sum, correct, diverged_at = sums.total()
+            train_loss = loss_sum / state.seen
             train_seconds = time.perf_counter() - begin
             if not math.isfinite(train_loss):
-                raise _diverged(train_loss, epoch, sums, rates)
+                raise _diverged(train_loss, epoch, diverged_at, rates)
 
             # --- validation, best epoch ---
             begin = time.perf_counter()
-            result = evaluate(model, ahead, device, prepare=prepare, forward=evaluating, amp=amp)
+            result = evaluate(
+                model, ahead, device, prepare=prepare, forward=evaluating, amp=amp, team=team
+            )
             state.epochs.append(
                 {
                     "epoch": epoch,
                     "train_loss": train_loss,
-                    "train_acc": sums.correct / state.seen,
+                    "train_acc": correct / state.seen,
                     "valid_loss": result.loss,
                     "valid_acc": result.accuracy,
                     "valid_macro_f1": result.macro_f1,
@@ -228,7 +242,7 @@ def fit(
 
         # --- the best epoch's weights ---
         assert state.best is not None
-        model.load_state_dict(keeper.best_weights(state))
+        model.load_state_dict(team.tell(keeper.best_weights(state) if team.leads else None))
     return TrainResult(
         epochs=state.epochs,
         best_epoch=state.best_epoch,
@@ -242,9 +256,11 @@ def fit(
     )
 
 
-def _diverged(loss: float, epoch: int, sums: Sums, rates: Mapping[str, float]) -> DivergedError:
+def _diverged(
+    loss: float, epoch: int, step: int | None, rates: Mapping[str, float]
+) -> DivergedError:
     return DivergedError(
-        f"the training loss is {loss} since step {sums.diverged_at} of epoch {epoch} at learning "
+        f"the training loss is {loss} since step {step} of epoch {epoch} at learning "
         f"rates {rates['backbone']:.3g} (backbone) and {rates['head']:.3g} (head)"
     )
 
@@ -260,6 +276,8 @@ def training_step(
     scaler: torch.amp.GradScaler,
     amp: str,
     parts: int = 1,
+    share: float | torch.Tensor | None = None,
+    processes: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Forward, backward, clipping, update; the detached loss () and logits (B, classes).
 
@@ -273,9 +291,16 @@ def training_step(
         scaler: enabled for fp16 only.
         amp: ``off``, ``fp16`` or ``bf16``.
         parts: into how many the batch is divided; their gradients are summed.
+        share: of one process of several, what its mean loss counts in that of the whole batch; the
+            loss that is returned has been multiplied by it.
+        processes: how many there are; ``forward`` gives each the mean of their gradients.
     """
     optimizer.zero_grad(set_to_none=True)
-    if parts == 1:
+    if share is not None:
+        loss, logits = _loss(model, images, labels, forward, criterion, amp)
+        loss = loss * share
+        scaler.scale(loss * processes).backward()
+    elif parts == 1:
         loss, logits = _loss(model, images, labels, forward, criterion, amp)
         scaler.scale(loss).backward()
     else:
@@ -306,7 +331,9 @@ def _loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.autocast(images.device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
         logits = (forward or model)(images)
-        return criterion(logits, labels), logits
+        # The mean over no rows is not a number, and a process without rows adds none.
+        loss = criterion(logits, labels) if len(labels) else logits.sum()
+        return loss, logits
 
 
 def clear_memory(optimizer: torch.optim.Optimizer, device: torch.device) -> None:

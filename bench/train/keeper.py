@@ -12,7 +12,8 @@ from typing import Any
 
 from bench.stopping import StoppedError
 from bench.train.checkpoint import copied, keep_candidate, load_weights, save_whole
-from bench.train.state import Trained, TrainState, capture, load_state
+from bench.train.state import Trained, TrainState, capture, put_back, read_state
+from bench.train.team import Team
 
 
 class Keeper:
@@ -30,6 +31,7 @@ class Keeper:
         last_path: file of the training's state; none: it is not kept.
         recipe: plain values that must be the same when the training goes on.
         behind: write while the next epoch trains; else each epoch waits for its files.
+        team: the processes that train; the first of them reads and writes.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class Keeper:
         recipe: Mapping[str, Any],
         *,
         behind: bool = True,
+        team: Team | None = None,
     ) -> None:
-        self._behind = behind
+        self._behind, self._team = behind, team or Team()
         self._trained, self._about, self._recipe = trained, dict(about), dict(recipe)
         self._best, self._last = best_path, last_path
         self._candidate = best_path.with_name(best_path.name + ".new")
@@ -60,10 +63,15 @@ class Keeper:
         Raises:
             UnusableStateError: the training cannot go on from its file.
         """
-        if self._last is None or not self._last.exists():
+        content = None
+        if self._team.leads and self._last is not None and self._last.exists():
+            content = read_state(self._last, self._recipe)
+        content = self._team.tell(content)
+        if content is None:
             return TrainState()
-        state = load_state(self._last, self._trained, self._recipe)
-        keep_candidate(self._candidate, self._best, state.best_epoch)
+        state = put_back(content, self._trained)
+        if self._team.leads:
+            keep_candidate(self._candidate, self._best, state.best_epoch)
         return state
 
     def epoch_ended(self, state: TrainState, *, last_one: bool = False) -> None:
@@ -76,6 +84,8 @@ class Keeper:
         Raises:
             OSError: the epoch before could not be written.
         """
+        if not self._team.leads:
+            return
         begin = time.perf_counter()
         self._wait()
         epoch, best_epoch, last = len(state.epochs), state.best_epoch, self._last
@@ -114,6 +124,8 @@ class Keeper:
         Raises:
             OSError: it cannot be written.
         """
+        if not self._team.leads:
+            return
         # What is written now takes the place of what could not be written before.
         with contextlib.suppress(OSError):
             self._wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 from bench.train.optim import AMP_TYPES
+from bench.train.team import Team
 
 
 @attrs.frozen
@@ -43,6 +45,7 @@ def evaluate(
     prepare: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
     forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
     amp: str = "off",
+    team: Team | None = None,
 ) -> Evaluation:
     """Evaluate in eval mode; the loss is the mean cross-entropy over images, unweighted.
 
@@ -53,14 +56,29 @@ def evaluate(
         prepare: a batch → images (B, 3, S, S) and labels (B,) on the device.
         forward: images → logits; none: the model.
         amp: ``off``, ``fp16`` or ``bf16``.
+        team: processes that each have some rows of every batch; all get the whole result.
     """
     model.eval()
-    all_logits, all_labels = [], []
+    found = []
     for batch in batches:
         images, labels = prepare(batch)
-        with torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
-            all_logits.append((forward or model)(images).float())
-        all_labels.append(labels)
+        logits = torch.empty(0, device=device)
+        if len(labels):
+            with torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
+                logits = (forward or model)(images).float()
+        found.append((logits, labels))
+    if team is None or team.size == 1:
+        return _evaluation(found)
+    mine = [(logits.cpu(), labels.cpu()) for logits, labels in found]
+    everyone = team.gather(mine)
+    # A batch's rows were divided in order: so they come together again.
+    return team.tell(
+        _evaluation(itertools.chain(*zip(*everyone, strict=True))) if team.leads else None
+    )
+
+
+def _evaluation(found: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Evaluation:
+    all_logits, all_labels = zip(*found, strict=True)
     logits = torch.cat(all_logits).cpu()
     truth = torch.cat(all_labels).cpu()
     confidences, predictions = logits.softmax(1).max(1)

@@ -146,15 +146,25 @@ def load_state(path: Path, trained: Trained, about: Mapping[str, Any]) -> TrainS
         UnusableStateError: the file is damaged, of another version or of another training.
         OSError: it cannot be read now.
     """
+    return put_back(read_state(path, about), trained)
+
+
+def read_state(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file holds, for :func:`put_back`; raises as :func:`load_state`."""
     content = _read(path)
     check_about(content["about"], about)
+    return content
+
+
+def put_back(content: Mapping[str, Any], trained: Trained) -> TrainState:
+    """As :func:`load_state`, with what was read already."""
     if content["model"] is not None:
         trained.model.load_state_dict(content["model"])
         trained.optimizer.load_state_dict(content["optimizer"])
     trained.scheduler.load_state_dict(content["scheduler"])
     trained.scaler.load_state_dict(content["scaler"])
     set_random_states(content["random"], trained.device)
-    found = content["state"]
+    found = dict(content["state"])
     best = found.pop("best")
     return TrainState(**found, best=None if best is None else Evaluation(**best))
 

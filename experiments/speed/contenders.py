@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ from bench.estimate import FORMATS
 from bench.train.engine import fit
 from experiments.speed import ours
 from experiments.speed.channel import Channel
+
+# What epochs are of, in turn.
+TURNS = ("ours", "fixed batch", "fixed batch again")
 
 
 class Gate:
@@ -45,8 +49,12 @@ class Gate:
 
     def epoch_done(self, row: Mapping[str, float], best_epoch: int) -> None:
         """Answer once validation is over too, so that nothing runs beside the next contender."""
+        about = {
+            name: value.what if isinstance(value, Turns) else value
+            for name, value in self.about.items()
+        }
         valid = row["valid_seconds"]
-        self.channel.answer(self.seconds, self.images, valid_seconds=valid, **self.about)
+        self.channel.answer(self.seconds, self.images, valid_seconds=valid, **about)
 
 
 def train(job: ours.Job, channel: Channel) -> None:
@@ -119,6 +127,65 @@ class FixedBatches:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for _ in range(self.count):
             yield self.batch
+
+
+def train_in_turn(job: ours.Job, channel: Channel) -> None:
+    """The same loop, model and process: epochs from the harness' loader and of the fixed batch.
+
+    Which comes next is drawn anew in each round of three (the fixed batch twice: A/A).
+
+    Args:
+        job: as of :func:`train`, and ``seed`` of the order.
+        channel: to whoever asks for epochs; an answer's ``what`` says which it was.
+    """
+    options = ours.config_of(job)
+    ours.settle(options.threads)
+    model, normalisation = ours.model_of(job)
+    setup = ours.prepared(job, model, normalisation)
+    loader = setup.loaders["train"]
+    fixed = setup.prepare(next(iter(loader)))
+    turns = Turns(loader, FixedBatches(fixed, len(loader)), job["seed"])
+    channel.ready()
+    gate = Gate(channel, None, turns=turns)
+    _fit(
+        model,
+        turns,
+        setup.loaders["valid"],
+        options,
+        gate,
+        prepare=lambda batch: batch if isinstance(batch, Fixed) else setup.prepare(batch),
+    )
+
+
+class Fixed(tuple[torch.Tensor, torch.Tensor]):
+    """A batch that is prepared already."""
+
+
+class Turns:
+    """A loader whose epochs are of this kind and of that.
+
+    Args:
+        loader: of the harness.
+        fixed: one batch, as often.
+        seed: of the order.
+    """
+
+    def __init__(self, loader: Any, fixed: FixedBatches, seed: int) -> None:
+        self.dataset = loader.dataset
+        self.what = ""
+        self._loader, self._fixed = loader, fixed
+        self._random, self._order = random.Random(seed), list[str]()
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._order:
+            self._order = self._random.sample(TURNS, len(TURNS))
+        self.what = self._order.pop()
+        if self.what == TURNS[0]:
+            return iter(self._loader)
+        return map(Fixed, self._fixed)
 
 
 def _fit(

@@ -7,6 +7,7 @@ from experiments.suite import Suite
 EXPERIMENTS = (
     "training",
     "limit",
+    "turns",
     "cold",
     "sweep",
     "pipeline",

@@ -14,6 +14,7 @@ CONTENDERS = {
     "ours, allocator environment": ("contenders", "train"),
     "fixed batch": ("contenders", "train_fixed"),
     "fixed batch again": ("contenders", "train_fixed"),
+    "in turn": ("contenders", "train_in_turn"),
     "decode": ("contenders", "decode_once"),
     "pipeline": ("contenders", "read"),
     "timm": ("timm_training", "train"),

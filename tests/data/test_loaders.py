@@ -10,7 +10,13 @@ import torch
 from bench.data.cache import DecodedImages, open_images
 from bench.data.dataset import Batch
 from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.loaders import ImageDataset, Loader, Schedule, make_loader
+from bench.data.loaders import (
+    ImageDataset,
+    Loader,
+    Schedule,
+    bounds,
+    make_loader,
+)
 from bench.data.transforms import draw_epoch, eval_transform
 from tests.data import reference
 
@@ -58,19 +64,19 @@ def test_a_last_batch_of_one_joins_the_one_before(length, batch, sizes) -> None:
     schedule = Schedule(length=length, batch_size=batch, seed=0, train=True)
     items = schedule.items(1)
     if batch > 1:
-        assert [len(places) for places, _, _ in items] == sizes
+        assert [len(item.places) for item in items] == sizes
         assert len(schedule) == len(sizes)
-    assert sorted(place for places, _, _ in items for place in places) == list(range(length))
+    assert sorted(place for item in items for place in item.places) == list(range(length))
 
 
 def test_validation_keeps_order_and_size() -> None:
     schedule = Schedule(length=9, batch_size=4, seed=0, train=False)
-    assert [places.tolist() for places, _, _ in schedule.items(1)] == [
+    assert [item.places.tolist() for item in schedule.items(1)] == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
         [8],
     ]
-    assert all(draws is None for _, draws, _ in schedule.items(1))
+    assert all(item.draws is None for item in schedule.items(1))
     assert len(schedule) == 3
 
 
@@ -92,8 +98,30 @@ def test_what_is_drawn_for_an_image_hangs_on_seed_and_epoch_alone() -> None:
     expected = draw_epoch(20, 4, 2)
     for batch_size in (3, 20):
         items = Schedule(length=20, batch_size=batch_size, seed=4, train=True).items(2)
-        for places, draws, _ in items:
-            assert np.array_equal(draws, expected[places])
+        for item in items:
+            assert np.array_equal(item.draws, expected[item.places])
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_processes_divide_each_batch_in_order(train: bool) -> None:
+    whole = Schedule(length=21, batch_size=8, seed=4, train=train)
+    parts = [
+        Schedule(length=21, batch_size=8, seed=4, train=train, member=(number, 3)).items(2)
+        for number in range(3)
+    ]
+    for item, *own in zip(whole.items(2), *parts, strict=True):
+        assert np.array_equal(np.concatenate([part.places for part in own]), item.places)
+        assert [part.whole for part in own] == [len(item.places)] * 3
+        if train:
+            assert np.array_equal(np.concatenate([part.draws for part in own]), item.draws)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 16])
+def test_rows_are_divided_as_torch_divides_them(count: int) -> None:
+    for size in (1, 2, 3, 5):
+        expected = torch.arange(count).tensor_split(size)
+        for number, rows in enumerate(expected):
+            assert list(range(*bounds(count, number, size))) == rows.tolist()
 
 
 # --- batches ---------------------------------------------------------------------------------
@@ -103,7 +131,8 @@ def test_a_batch_for_a_cpu_is_finished(dataset: ImageDataset) -> None:
     batches = list(loader(dataset, batch_size=39))
     (batch,) = batches
     assert isinstance(batch, Batch)
-    images, labels, draws = batch
+    images, labels, draws, whole = batch
+    assert whole == 40
     assert images.shape == (40, 3, 32, 32)
     assert images.dtype == torch.float32
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -114,7 +143,7 @@ def test_a_batch_for_a_cpu_is_finished(dataset: ImageDataset) -> None:
 def test_training_images_are_augmented_with_the_epochs_draws(
     dataset: ImageDataset, images: DecodedImages
 ) -> None:
-    (places, draws, _), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
+    (places, draws, *_), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
     batch = next(iter(loader(dataset)))
     for got, place, own in zip(batch.images, places, draws, strict=True):
         expected = reference.to_tensor(reference.augmented(images.read(place), own))
@@ -187,7 +216,7 @@ def test_the_global_generators_are_left_alone(dataset, workers: int) -> None:
 
 def test_a_batch_for_a_gpu_keeps_pixels_and_draws(dataset, images) -> None:
     """As a worker process reads it; page-locked memory needs a GPU."""
-    (places, draws, _), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
+    (places, draws, *_), *_ = Schedule(length=40, batch_size=8, seed=0, train=True).items(1)
     batch = dataset.batch(places, draws, on_gpu=True)
     assert batch.images.dtype == torch.uint8
     assert batch.images.shape == (8, 32, 32, 3)

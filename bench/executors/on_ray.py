@@ -1,0 +1,282 @@
+"""Trainings as Ray tasks: on this machine, or on a cluster that is there already."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import urlsplit
+
+from bench.errors import BenchError
+from bench.executors.gathering import gather, make_tasks, token_in
+from bench.executors.task import Sent, Task, carry_out, check_versions, versions
+from bench.fleet import Job
+from bench.measure.environment import usable_cores
+from bench.stopping import Stopper
+from bench.turns import Outcome
+
+# A cluster that does not answer by then is taken for one that is not there.
+TIMEOUT_S = 10.0
+# How often a task is done again whose worker or machine was lost.
+RETRIES = 3
+LOCAL = "local"
+
+
+def require_ray() -> Any:
+    """The package.
+
+    Raises:
+        BenchError: it is not installed.
+    """
+    # Nobody is told how it is used, and no page is served.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker keeps the threads and devices that it was given by us.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise BenchError(
+            "--executor ray needs Ray: pip install 'paddy-bench[ray]', or leave --executor out"
+        ) from error
+    return ray
+
+
+def connect(address: str | None) -> Any:
+    """Join a cluster, or start Ray on this machine; the package.
+
+    Args:
+        address: ``host:port``, ``ray://host:port``, ``auto`` or none (``RAY_ADDRESS``, else this
+            machine alone).
+
+    Raises:
+        BenchError: the package is missing, or no cluster answers in time.
+    """
+    ray = require_ray()
+    if ray.is_initialized():
+        return ray
+    asked = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if asked == LOCAL:
+        ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)
+        return ray
+    if asked != "auto":
+        _answers(asked)
+    try:
+        ray.init(address=asked, **quiet)
+    except Exception as error:  # Ray has many, also for other versions of itself
+        text = " ".join(str(error).split())[:300]
+        raise BenchError(f"--address {asked}: Ray cannot join that cluster: {text}") from error
+    return ray
+
+
+def _answers(address: str) -> None:
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None:
+        raise BenchError(
+            f"--address {address} is no address: give host:6379, ray://host:10001 or auto"
+        )
+    try:
+        socket.create_connection((host, port), timeout=TIMEOUT_S).close()
+    except OSError as error:
+        raise BenchError(
+            f"--address {address}: no Ray cluster answers within {TIMEOUT_S:g} s ({error}): see "
+            "that it is up (ray status) and that this machine reaches it"
+        ) from error
+
+
+def find_devices(address: str | None, asked: int | None, device: str) -> list[str]:
+    """What a cluster trains on at once: ``cuda`` or ``cpu``, as often as there are.
+
+    Args:
+        address: as of :func:`connect`.
+        asked: of ``--devices``; none: all GPUs, or one training on each machine.
+        device: of ``--device``.
+
+    Raises:
+        BenchError: more are asked for than the cluster has, or a machine has other versions.
+    """
+    ray = connect(address)
+    there = ray.cluster_resources()
+    gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 0))
+    if device == "cuda" and not gpus:
+        raise BenchError("--device cuda: the cluster has no GPU: use --device cpu or auto")
+    _probe(ray)
+    if gpus and device != "cpu":
+        if asked is not None and asked > gpus:
+            raise BenchError(
+                f"--devices {asked}: the cluster has {gpus} GPUs: give {gpus} or fewer"
+            )
+        return ["cuda"] * (asked or gpus)
+    if asked is not None and asked > cores:
+        raise BenchError(f"--devices {asked}: the cluster has {cores} cores: give {cores} or fewer")
+    return ["cpu"] * (asked or len(_nodes(ray)))
+
+
+def _nodes(ray: Any) -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def _probe(ray: Any) -> None:
+    """Every machine has the versions of this one."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    expected = versions()
+    asked = [
+        ray.remote(_versions_there)
+        .options(
+            num_cpus=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        )
+        .remote(expected, node["NodeManagerHostname"])
+        for node in _nodes(ray)
+    ]
+    try:
+        ray.get(asked, timeout=120)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, BenchError):
+            raise BenchError(str(error.cause)) from error
+        text = " ".join(str(error.cause or error).split())[-300:]
+        raise BenchError(
+            f"a worker of the cluster cannot run paddy-bench ({text}): install it there"
+        ) from error
+    except ray.exceptions.GetTimeoutError as error:
+        raise BenchError("a worker of the cluster does not answer within 120 s") from error
+
+
+def _versions_there(expected: dict[str, str], where: str) -> None:
+    check_versions(expected, where)
+
+
+class _Board:
+    """An actor: what tasks say, and whether they are to stop."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._number: int | None = None
+
+    def say(self, line: str) -> None:
+        self._lines.append(line)
+
+    def lines(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        return lines
+
+    def stop(self, number: int) -> None:
+        self._number = number
+
+    def stopped(self) -> int | None:
+        return self._number
+
+
+class _OnBoard:
+    """The actor as a worker sees it."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def say(self, line: str) -> None:
+        self._actor.say.remote(line)
+
+    def stopped(self) -> int | None:
+        import ray
+
+        number: int | None = ray.get(self._actor.stopped.remote())
+        return number
+
+
+def _carry_out(task: Task, actor: Any) -> list[Sent]:
+    return carry_out(task, _OnBoard(actor))
+
+
+class RayCrew:
+    """Ray's workers, each with its share of a machine.
+
+    Args:
+        ray: the package, connected.
+        cores: of each task.
+        gpus: of each task.
+    """
+
+    def __init__(self, ray: Any, *, cores: float, gpus: int) -> None:
+        self._ray = ray
+        self._board = ray.remote(_Board).options(num_cpus=0).remote()
+        self._remote = ray.remote(_carry_out).options(
+            num_cpus=cores, num_gpus=gpus, max_retries=RETRIES
+        )
+
+    def submit(self, task: Task) -> Any:
+        return self._remote.remote(task, self._board)
+
+    def finished(self, handles: Sequence[Any], seconds: float) -> list[Any]:
+        done, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
+        return list(done)
+
+    def result(self, handle: Any) -> list[Sent]:
+        try:
+            found: list[Sent] = self._ray.get(handle)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error from error
+        return found
+
+    def stop(self, number: int) -> None:
+        self._board.stop.remote(number)
+
+    def lines(self) -> list[str]:
+        found: list[str] = self._ray.get(self._board.lines.remote())
+        return found
+
+    def cancel(self, handles: Sequence[Any]) -> None:
+        for handle in handles:
+            with contextlib.suppress(Exception):
+                self._ray.cancel(handle, force=True)
+
+
+def train_all(
+    jobs: Sequence[Job],
+    devices: Sequence[str],
+    *,
+    plugins: Sequence[Path],
+    threads: int,
+    features: Path,
+    features_limit: float,
+    stopper: Stopper,
+    stream: TextIO,
+) -> Iterator[tuple[int, Outcome]]:
+    """As :func:`bench.fleet.train_all`, by Ray.
+
+    Args:
+        jobs: in any order.
+        devices: as of :func:`find_devices`.
+        plugins: files that register variants.
+        threads: CPU threads of each training.
+        features: not used: a worker has a folder of its own.
+        features_limit: most bytes that all workers may keep of features together.
+        stopper: says whether to stop before the end.
+        stream: where progress goes.
+    """
+    if not jobs:
+        return
+    config = jobs[0].planned[0].sweep.resolved.config
+    ray = connect(config.address)
+    machines = max(1, len(_nodes(ray)))
+    crew = RayCrew(ray, cores=threads, gpus=int(devices[0] == "cuda"))
+    with token_in(config.results_dir) as token:
+        tasks = make_tasks(
+            jobs,
+            plugins=plugins,
+            results_dir=config.results_dir,
+            token=token,
+            gather=config.gather,
+            device=devices[0],
+            threads=threads,
+            features_limit=features_limit / len(devices),
+            beside=-(-min(len(devices), len(jobs)) // machines) - 1,
+        )
+        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)

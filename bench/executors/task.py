@@ -1,0 +1,280 @@
+"""One task of a sweep: sent to a worker, on another machine perhaps, and carried out there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+import timm
+import torch
+
+import variants
+from bench import __version__
+from bench.build import load_plugins
+from bench.costs import Costs
+from bench.data.parts import decode_images
+from bench.errors import BenchError
+from bench.executors.mirror import Mirror
+from bench.known import known_runs
+from bench.measure.environment import usable_cores
+from bench.measure.memory import keep_freed_memory
+from bench.results import write_record
+from bench.scratch import scratch_folder
+from bench.shared import Sweep
+from bench.stopping import StoppedError, Stopper
+from bench.train.accumulation import Accumulation
+from bench.train.feature_store import FeatureStore
+from bench.train.team import Team
+from bench.turns import Outcome, Planned, train_in_turn
+
+# How often a worker asks whether it is to stop.
+ASK_S = 1.0
+_loaded: set[str] = set()
+
+
+class Board(Protocol):
+    """Where a worker says how far it is, and hears whether to stop."""
+
+    def say(self, line: str) -> None:
+        """Show a line to whoever started the sweep."""
+
+    def stopped(self) -> int | None:
+        """The signal to stop by, or none."""
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """Runs that one worker trains one after the other.
+
+    Attributes:
+        sweep: what they share, without what belongs to the process that sends it.
+        runs: name of the variant and seconds of its first epoch, of each.
+        plugins: file name and text of those that register variants.
+        results_dir: where records go, as the sender sees it.
+        token: a file there that tells whether a worker sees the same folder.
+        gather: URL of a folder that all workers reach, or none.
+        cwd: that relative paths are meant from.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads.
+        features_limit: most bytes of a frozen backbone's features.
+        deadline: by the clock on the wall; none: no limit of time.
+        versions: that a worker must have.
+        beside: other trainings that may run on the same machine.
+    """
+
+    sweep: Sweep
+    runs: tuple[tuple[str, float], ...]
+    plugins: tuple[tuple[str, str], ...]
+    results_dir: Path
+    token: str
+    gather: str | None
+    cwd: Path
+    device: str
+    threads: int
+    features_limit: float
+    deadline: float | None
+    versions: Mapping[str, str]
+    beside: int
+
+
+@attrs.frozen
+class Sent:
+    """A run that comes back from a worker.
+
+    Attributes:
+        folder: its name.
+        record: of the run.
+        files: name → content, where the worker does not see the sender's folder.
+    """
+
+    folder: str
+    record: dict[str, Any]
+    files: Mapping[str, bytes] | None
+
+
+def plain(sweep: Sweep) -> Sweep:
+    """A sweep without what belongs to this process."""
+    return attrs.evolve(
+        sweep,
+        stream=None,
+        timed=None,
+        features=None,
+        stopper=Stopper(),
+        costs=Costs(),
+        accumulation=Accumulation(),
+        team=Team(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """What must be the same on all machines: weights and records go from one to the other."""
+    return {
+        "paddy_bench": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def check_versions(expected: Mapping[str, str], where: str = "") -> None:
+    """See that this machine has the versions of the one that started the sweep.
+
+    Raises:
+        BenchError: it does not.
+    """
+    here = versions()
+    other = [
+        f"{name} {here[name]} ({expected[name]})" for name in here if here[name] != expected[name]
+    ]
+    if other:
+        raise BenchError(
+            f"worker {where or socket.gethostname()} has other versions than this machine, which "
+            f"are given in brackets: {', '.join(other)}: install the same on both"
+        )
+
+
+def carry_out(task: Task, board: Board) -> list[Sent]:
+    """Train a task's runs; fewer than asked for where it was told to stop.
+
+    A run that an earlier worker began, and lost, goes on from its last epoch.
+
+    Args:
+        task: what to do.
+        board: to whoever started the sweep.
+
+    Raises:
+        BenchError: other versions, or the images cannot be read here.
+    """
+    check_versions(task.versions)
+    if task.cwd.is_dir():
+        os.chdir(task.cwd)
+    keep_freed_memory()
+    torch.set_num_threads(task.threads)
+    device = torch.device(task.device, 0) if task.device == "cuda" else torch.device("cpu")
+    stopper = Stopper(None if task.deadline is None else _monotonic(task.deadline))
+    with scratch_folder() as scratch:
+        _load(task.plugins, scratch)
+        same = (task.results_dir / task.token).exists()
+        results = task.results_dir if same else scratch / "results"
+        mirror = None if same or task.gather is None else Mirror(results, task.gather)
+        if mirror is not None:
+            mirror.fetch(task.sweep.id)
+        ended = threading.Event()
+        asking = threading.Thread(target=_ask, args=(board, stopper, ended), daemon=True)
+        asking.start()
+        try:
+            with mirror or contextlib.nullcontext():
+                outcomes = _train(task, results, device, _Stream(board), scratch, stopper)
+        finally:
+            ended.set()
+        return [_sent(task, folder, record, same=same) for folder, record in outcomes]
+
+
+def _train(
+    task: Task, results: Path, device: torch.device, stream: Any, scratch: Path, stopper: Stopper
+) -> list[Outcome]:
+    sweep = task.sweep
+    config = attrs.evolve(sweep.resolved.config, results_dir=results)
+    positions = sweep.parts.positions()
+    here = attrs.evolve(
+        sweep,
+        resolved=attrs.evolve(sweep.resolved, config=config),
+        device=device,
+        images=decode_images(sweep.parts.index, positions, config, workers=usable_cores()),
+        stream=stream,
+        features=FeatureStore(scratch / "features", task.features_limit, stream),
+        stopper=stopper,
+    )
+    known = known_runs(results, sweep.id)
+    planned = []
+    for name, epoch_s in task.runs:
+        earlier = known.of(name, sweep.run)
+        planned.append(
+            Planned(
+                here,
+                variants.get(name),
+                "",
+                epoch_s=epoch_s,
+                begun=earlier["begun"],
+                ended=earlier["ended"],
+            )
+        )
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in train_in_turn(planned, done=lambda _, one: outcomes.append(one)):
+            if outcome not in outcomes:
+                outcomes.append(outcome)  # an earlier worker had ended it
+    except StoppedError:
+        pass
+    return outcomes
+
+
+def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> Sent:
+    if task.beside:
+        line = (
+            f"trained beside up to {task.beside} other trainings on its machine: its seconds and "
+            "images/s are not those of a machine of its own"
+        )
+        if line not in record["warnings"]:
+            record["warnings"].append(line)
+    record["config"]["results_dir"] = str(task.sweep.resolved.config.results_dir)
+    write_record(folder, record)
+    files = None
+    if not same:
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return Sent(folder.name, record, files)
+
+
+def _load(plugins: Sequence[tuple[str, str]], scratch: Path) -> None:
+    """Run plugin files as the sender read them: a process that is used again has them already."""
+    for name, text in plugins:
+        if text not in _loaded:
+            path = scratch / name
+            path.write_text(text, encoding="utf8")
+            load_plugins([path])
+            _loaded.add(text)
+
+
+def _monotonic(deadline: float) -> float:
+    return time.monotonic() + deadline - time.time()
+
+
+def _ask(board: Board, stopper: Stopper, ended: threading.Event) -> None:
+    while not ended.wait(ASK_S):
+        try:
+            number = board.stopped()
+        except Exception:
+            return  # whoever started the sweep is gone, and so is this process soon
+        if number is not None:
+            stopper.note(number, None)
+            return
+
+
+class _Stream:
+    """Whole lines to the board, as a stream that is no terminal."""
+
+    def __init__(self, board: Board) -> None:
+        self._say: Callable[[str], None] = board.say
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._say(line)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return False

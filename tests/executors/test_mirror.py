@@ -1,0 +1,88 @@
+"""Folders of runs on another filesystem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from bench.errors import BenchError
+from bench.executors import mirror
+from bench.executors.mirror import Mirror, check_url, put
+from bench.results import write_record
+from tests.results.test_store import record as make_record
+
+URL = "memory://sweeps/one"
+
+
+@pytest.fixture(autouse=True)
+def empty() -> None:
+    fsspec.filesystem("memory").store.clear()
+
+
+def run_in(results: Path, name: str, sweep: str) -> Path:
+    folder = results / name
+    folder.mkdir(parents=True)
+    record = make_record()
+    record["sweep"]["id"] = sweep
+    write_record(folder, record)
+    (folder / "last.pt").write_bytes(name.encode())
+    return folder
+
+
+def test_a_url_is_tried_before_anything_is_trained(tmp_path: Path) -> None:
+    check_url(URL)
+    check_url(f"file://{tmp_path}/new/folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    with pytest.raises(BenchError, match=r"nosuch://x: .* give a URL that fsspec knows"):
+        check_url("nosuch://x")
+    (tmp_path / "file").touch()
+    with pytest.raises(BenchError, match=r"cannot be written to \(.*see that the folder is there"):
+        check_url(f"file://{tmp_path}/file/inner")
+
+
+def test_a_run_is_put_with_its_folder(tmp_path: Path) -> None:
+    folder = run_in(tmp_path / "results", "Tiny_1", "a")
+    (folder / "half.part").touch()
+    put(folder, URL)
+    system = fsspec.filesystem("memory")
+    names = {path.rsplit("/", 1)[-1] for path in system.ls("/sweeps/one/Tiny_1", detail=False)}
+    assert names == {"run.json", "last.pt"}
+
+
+def test_what_a_lost_worker_had_is_fetched_by_the_next(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(mirror, "LOOK_S", 0.01)
+    first, second = tmp_path / "first", tmp_path / "second"
+    with Mirror(first, URL):
+        run_in(first, "Tiny_1", "a")
+        run_in(first, "Tiny_2", "another sweep")
+    Mirror(second, URL).fetch("a")
+    assert {path.name for path in second.iterdir()} == {"Tiny_1"}
+    assert (second / "Tiny_1" / "last.pt").read_bytes() == b"Tiny_1"
+    # What was not changed since is not copied back.
+    again = Mirror(second, URL)
+    again.fetch("a")
+    assert again._changed() == []
+    (second / "Tiny_1" / "last.pt").write_bytes(b"later")
+    assert [path.name for path in again._changed()] == ["last.pt"]
+
+
+def test_a_copy_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch) -> None:
+    said: list[str] = []
+    run_in(tmp_path / "results", "Tiny_1", "a")
+    system = fsspec.filesystem("memory")
+    copied = system.put_file
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError("the bucket is full")
+
+    monkeypatch.setattr(type(system), "put_file", full)
+    one = Mirror(tmp_path / "results", URL, said.append)
+    one._copy()
+    assert len(said) == 2
+    assert "the bucket is full" in said[0]
+    monkeypatch.setattr(type(system), "put_file", lambda self, *args: copied(*args))
+    one._copy()
+    assert len(said) == 2
+    assert system.exists("/sweeps/one/Tiny_1/last.pt")
