@@ -8,11 +8,7 @@ from typing import Any
 import attrs
 
 import variants
-from bench.costs import Costs
 from bench.shared import Sweep
-from bench.stopping import Stopper
-from bench.train.accumulation import Accumulation
-from bench.train.team import Team
 
 
 @attrs.frozen
@@ -32,17 +28,7 @@ class Along:
     @classmethod
     def of(cls, sweep: Sweep, variant: variants.Variant, before: Mapping[str, Any] | None) -> Along:
         """As it can be told to another process, on another machine too."""
-        plain = attrs.evolve(
-            sweep,
-            stream=None,
-            timed=None,
-            features=None,
-            stopper=Stopper(),
-            costs=Costs(),
-            accumulation=Accumulation(),
-            team=Team(),
-        )
-        return cls(plain, variant.name, before)
+        return cls(sweep.plain(), variant.name, before)
 
 
 @attrs.frozen

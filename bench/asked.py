@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 import variants
+from bench.data.prefixes import real_folder
 from bench.errors import BenchError
 from bench.flags import flags_of
 
@@ -50,9 +51,8 @@ def asked_sweep(
     """
     given = resolved_options(parsed)
     # Before the imports, which take seconds; the index looks more closely.
-    folder = given.config.data_dir
-    if folder is not None and not folder.exists():
-        raise BenchError(f"no such data folder: {folder}: give --data-dir an existing folder")
+    if given.config.data_dir is not None:
+        real_folder(given.config.data_dir)
     if parsed.resume is None:
         return chosen_variants(parsed), given, None
     from bench.journal import find, moved

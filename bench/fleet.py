@@ -113,9 +113,15 @@ def train_all(
         for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
             # Stream and declarations belong to this process: names go over.
             sweep = attrs.evolve(
-                job.planned[0].sweep, stream=None, features=None, stopper=Stopper()
+                job.planned[0].sweep,
+                stream=None,
+                features=None,
+                stopper=Stopper(),
+                beside=min(len(devices), len(jobs)) - 1,
             )
-            runs = [(one.variant.name, one.epoch_s, one.begun) for one in job.planned]
+            runs = [
+                (one.variant.name, one.epoch_s, one.expected_s, one.begun) for one in job.planned
+            ]
             store = (features / f"job-{number}", features_limit / len(devices))
             sent[pool.submit(_train, sweep, runs, store)] = job
         with stopper.holding(_tell_all):
@@ -184,7 +190,7 @@ def _end_with_parent() -> None:
 
 
 def _train(
-    sweep: Any, runs: Sequence[tuple[str, float, Outcome | None]], store: tuple[Path, float]
+    sweep: Any, runs: Sequence[tuple[str, float, float, Outcome | None]], store: tuple[Path, float]
 ) -> list[Outcome]:
     """What has ended; fewer than the runs where it was told to stop."""
     assert _device is not None
@@ -192,8 +198,8 @@ def _train(
     features = FeatureStore(*store, stream)
     here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
     planned = [
-        Planned(here, variants.get(name), "", epoch_s=epoch_s, begun=begun)
-        for name, epoch_s, begun in runs
+        Planned(here, variants.get(name), "", epoch_s, expected_s, begun)
+        for name, epoch_s, expected_s, begun in runs
     ]
     outcomes: list[Outcome] = []
     with contextlib.suppress(StoppedError):

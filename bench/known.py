@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from bench.errors import BenchError
 from bench.results import load_records
 from bench.runs import Run
 from bench.turns import Outcome
@@ -53,6 +54,35 @@ def known_runs(results_dir: Path, sweep: str) -> Known:
         if key not in found or found[key][1]["status"] != "complete":
             found[key] = folder, record
     return Known(found)
+
+
+def note_folder(results_dir: Path, task: str, variant: str, folder: Path) -> None:
+    """Leave a note of a run's folder for whoever does its task again.
+
+    Args:
+        results_dir: where the folder is.
+        task: tells the task from all others; a file name.
+        variant: of the run.
+        folder: of the run.
+    """
+    (results_dir / note_of(task, variant)).write_text(folder.name, encoding="utf8")
+
+
+def note_of(task: str, variant: str) -> str:
+    """The name of that note."""
+    return f".{task}-{variant}"
+
+
+def noted(results_dir: Path, task: str, variant: str, sweep: str) -> Outcome | None:
+    """Folder and record of a run by the note of its task: no other record is looked at."""
+    try:
+        name = (results_dir / note_of(task, variant)).read_text(encoding="utf8")
+        (record,), _ = load_records(results_dir, [name])
+    except (OSError, ValueError, BenchError):
+        return None
+    folder = results_dir / record.pop("folder")
+    same = record["sweep"]["id"] == sweep and record["variant"]["name"] == variant
+    return (folder, record) if same else None
 
 
 def bytes_of(results_dir: Path, sweep: str) -> int:

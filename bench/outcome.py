@@ -63,6 +63,8 @@ def training_record(
         "frozen_backbone": config.freeze_backbone,
         "growth": None if growth is None else growth.as_record(),
         "accumulation_parts": sweep.accumulation.parts,
+        "beside": sweep.beside,
+        "expected_seconds": sweep.expected_s or None,
         "setup": facts,
         "epochs": result.epochs,
     }

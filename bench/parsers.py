@@ -5,6 +5,8 @@ A command's options are declared when that command is asked for; what they need 
 
 from __future__ import annotations
 
+import math
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 from bench import LANGUAGES, __version__
@@ -29,6 +31,21 @@ def add_training(parser: Parser) -> None:
     add_preset(parser)
     parser.add_argument("--dry-run", action="store_true", help="check and estimate, then stop")
     parser.add_argument(
+        "--images", type=_count, metavar="N", help="with --dry-run: predict for so many images"
+    )
+    parser.add_argument(
+        "--gpus",
+        type=_count,
+        metavar="N",
+        help="with --dry-run: predict for so many devices like the one that is measured here",
+    )
+    parser.add_argument(
+        "--price",
+        type=_price,
+        metavar="X",
+        help="with --dry-run: predict the cost, at so much for a device and hour",
+    )
+    parser.add_argument(
         "--resume",
         nargs="?",
         const="",
@@ -38,6 +55,22 @@ def add_training(parser: Parser) -> None:
         "unfinished one in --results-dir)",
     )
     add_options(parser)
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+
+
+def _price(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if 0 <= number < math.inf:
+        return number
+    raise ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
 
 
 def _fill_check(parser: Parser) -> None:
@@ -128,6 +161,23 @@ def _add_classes(parser: Parser) -> None:
 
 
 def _fill_data(parser: Parser) -> None:
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("audit", "shard"),
+        default="audit",
+        help="audit: summarise the folder; shard: write its images into tar files (--out), which "
+        "--data-dir takes too (default: audit)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="of shard: a new folder for the tar files"
+    )
+    parser.add_argument(
+        "--shard-size",
+        default="256MB",
+        metavar="SIZE",
+        help="of shard: images in a tar file, about (default: 256MB)",
+    )
     parser.add_argument(
         "--write", type=Path, metavar="FOLDER", help="write the synthetic set there instead"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,6 +21,10 @@ from bench.stopping import Stopper
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
 from bench.train.team import Team
+
+
+def nothing(*values: object) -> None:
+    """Who is told does nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +45,8 @@ class Sweep:
         stopper: says whether to stop before the end.
         accumulation: divides batches that do not fit in memory, the same for all.
         team: the processes that train each model together.
+        beside: other trainings of the sweep that may run on the same machine at the same time.
+        on_folder: called with the variant's name and the folder of its run, once it has one.
     """
 
     id: str
@@ -60,6 +67,22 @@ class Sweep:
     stopper: Stopper = attrs.field(factory=Stopper)
     accumulation: Accumulation = attrs.field(factory=Accumulation)
     team: Team = attrs.field(factory=Team)
+    beside: int = 0
+    on_folder: Callable[[str, Path], object] = nothing
+
+    def plain(self) -> Sweep:
+        """As it can be told to another process, on another machine too."""
+        return attrs.evolve(
+            self,
+            stream=None,
+            timed=None,
+            features=None,
+            stopper=Stopper(),
+            costs=Costs(),
+            accumulation=Accumulation(),
+            team=Team(),
+            on_folder=nothing,
+        )
 
     @property
     def config(self) -> RunConfig:

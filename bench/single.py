@@ -70,6 +70,7 @@ def run_variant(
     try:
         if begun is None:
             folder = new_run_folder(folder, variant.name, datetime.now(), record)
+            sweep.on_folder(variant.name, folder)
         else:
             record = go_on(begun[1], record, continued=(folder / LAST).exists())
             write_record(folder, record)

@@ -32,7 +32,10 @@ def commands() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for block in [*blocks(page, "bash"), *blocks(page, "python"), *blocks(page, "text")]:
             for line in block.splitlines():
-                found = re.match(r"!?python -m bench (.+?)(?:\s+#.*)?$", line.strip())
+                found = re.match(
+                    r"!?(?:python|torchrun --nproc-per-node \d) -m bench (.+?)(?:\s+#.*)?$",
+                    line.strip(),
+                )
                 if found and page.name != "reference.md":
                     yield page.name, found[1]
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from bench.data.archives import parts_of
 from bench.data.augment import finish_image
 from bench.data.cache import DecodedImages
 from bench.data.growth import shrink
@@ -56,6 +57,7 @@ class ImageDataset:
         self.rows = [images.rows[position] for position in positions]
         self.labels = [labels[position] for position in positions]
         self.num_classes = num_classes
+        self.shards = _shards([images.paths[row] for row in self.rows])
         self._labels = torch.tensor(self.labels, dtype=torch.int64)
         self._table = level_table(mean, std)
 
@@ -115,3 +117,11 @@ class ImageDataset:
             labels = labels.pin_memory()
             later = None if later is None else later.pin_memory()
         return Batch(images, labels, later)
+
+
+def _shards(paths: Sequence[str]) -> np.ndarray | None:
+    """The archive of each image, or none: they are files of their own."""
+    found = [parts_of(path) for path in paths]
+    if not all(found):
+        return None
+    return np.unique([one[0] for one in found if one], return_inverse=True)[1]

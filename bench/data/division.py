@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.config import RunConfig
 from bench.data.copies import Copies, keep_together
 from bench.data.folds import fold_splits
+from bench.data.hashed import hashed_folds, hashed_split
 from bench.data.index import ImageIndex
 from bench.data.splits import Split, group_warnings, split
 
@@ -14,7 +15,9 @@ def find_splits(
 ) -> list[Split]:
     """The split of a seed, or those of its folds, before limits.
 
-    Images of one ``group`` of metadata.csv stay in one part, with ``--dedup group`` copies also.
+    Shards without parts of their own are divided by the hash of each key, everything else is
+    stratified. Images of one ``group`` of metadata.csv stay in one part, with ``--dedup group``
+    copies also.
 
     Args:
         config: fractions, folds, dedup.
@@ -27,11 +30,14 @@ def find_splits(
     """
     groups = _groups(config, index, copies)
     seed = config.seed if seed is None else seed
+    # Sharded data grow: what has been trained on must not be tested on later.
+    hashed = index.layout == "shards" and not any(index.parts)
     if config.folds is not None:
-        return fold_splits(
+        divide = hashed_folds if hashed else fold_splits
+        return divide(
             index, config.folds, valid_fraction=config.valid_fraction, seed=seed, groups=groups
         )
-    one = split(
+    one = (hashed_split if hashed else split)(
         index,
         valid_fraction=config.valid_fraction,
         test_fraction=config.test_fraction,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.data.images import IMAGE_SUFFIXES
+from bench.data.suffixes import IMAGE_SUFFIXES
 
 IGNORED_FOLDERS = frozenset({"__MACOSX"})
 

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from bench.data import files
 from bench.data.images import (
     MAX_PIXELS,
     ORIENTATION_TAG,
@@ -104,7 +105,7 @@ def _hash(path: Path) -> _One:
     thumbnail = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
     try:
         refuse_special(path)
-        data = path.read_bytes()
+        data = files.read_bytes(path)
         if data:
             content = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
         image = _small(data) or load_rgb(path)
@@ -135,10 +136,9 @@ def _small(data: bytes) -> Image.Image | None:
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        status = path.stat()
+        return files.stamp(path)
     except OSError:
         return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _cache_file(cache: Path, root: Path) -> Path:

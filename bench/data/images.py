@@ -13,11 +13,9 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from bench.data import files
 from bench.data.opencv import opencv, warp
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # Pillow's own limit; ours does not move when somebody switches Pillow's off.
 MAX_PIXELS = 89_478_485
@@ -82,7 +80,7 @@ def _decode(path: Path, long_side: int | None) -> tuple[Image.Image, tuple[float
     path = Path(path)
     refuse_special(path)
     try:
-        with _quiet(), Image.open(path, formats=FORMATS) as image:
+        with _quiet(), Image.open(files.source(path), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage(path, f"{width}×{height} pixels are too many to decode")
@@ -112,7 +110,7 @@ def refuse_special(path: Path) -> None:
         UnreadableImage: it is neither a regular file nor absent.
     """
     try:
-        mode = path.stat().st_mode
+        mode = files.kind(path)
     except OSError:
         return  # opening it says what is wrong
     if not stat.S_ISREG(mode):
@@ -227,7 +225,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        empty = path.stat().st_size == 0
+        empty = files.stamp(path)[0] == 0
         return "the file is empty" if empty else "not an image of a known format"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels to decode"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import attrs
 
-from bench.data import layouts
+from bench.data import layouts, shards
 from bench.data.folders import holds_image, subfolders
 from bench.data.layouts import Entry, Found
+from bench.data.prefixes import real_folder
 from bench.data.tables import PART_NAMES
 from bench.errors import BenchError
 
@@ -27,6 +28,7 @@ READERS: dict[str, Callable[[Path], Found]] = {
     "metadata-csv": layouts.read_metadata,
     "split-folders": layouts.read_split_folders,
     "class-folders": layouts.read_class_folders,
+    "shards": shards.read_shards,
 }
 
 
@@ -44,7 +46,8 @@ class ImageIndex:
 
     Attributes:
         root: the data folder.
-        layout: ``kaggle``, ``split-folders``, ``class-folders``, ``metadata-csv`` or ``synthetic``.
+        layout: ``kaggle``, ``split-folders``, ``class-folders``, ``metadata-csv``, ``shards`` or
+            ``synthetic``.
         synthetic: whether the images are drawn, not photographed.
         classes: class names; an image's label is a place in them. Sorted, unless label2id.json
             gives their order. They come from folders and tables: escape them where they are shown.
@@ -105,8 +108,7 @@ def find_data(
     if data_dir is None:
         own = _locate(cwd / "data") if holds_image(cwd / "data") else None
         return own or _locate_kaggle(kaggle_root)
-    if not data_dir.exists():
-        raise BenchError(f"no such data folder: {data_dir}: give --data-dir an existing folder")
+    data_dir = real_folder(data_dir)
     if not data_dir.is_dir():
         raise BenchError(f"{data_dir} is a file: give --data-dir the folder that holds the images")
     location = _locate(data_dir)
@@ -135,6 +137,8 @@ def _layout(root: Path) -> str | None:
         return "kaggle"
     if (root / "metadata.csv").is_file():
         return "metadata-csv"
+    if shards.shards_in(root) and not holds_image(root):
+        return "shards"
     parts = [PART_NAMES.get(name.lower()) for name in subfolders(root)]
     if "train" in parts or (parts and None not in parts):
         return "split-folders"

@@ -51,6 +51,7 @@ class Schedule:
         train: shuffle and augment.
         growth: of size and augmentation from epoch to epoch, in training.
         member: number of this process, and how many share each batch.
+        shards: (length,) the archive in which each image lies, or none.
     """
 
     length: int
@@ -59,6 +60,7 @@ class Schedule:
     train: bool
     growth: Growth | None = None
     member: tuple[int, int] = (0, 1)
+    shards: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Batches of an epoch.
@@ -74,7 +76,7 @@ class Schedule:
         """Each batch of an epoch: in training in a new order with new draws."""
         size = None
         if self.train:
-            order = shuffled(self.length, self.seed, epoch)
+            order = shuffled(self.length, self.seed, epoch, self.shards)
             draws = draw_epoch(self.length, self.seed, epoch)
             if self.growth is not None:
                 stage = self.growth.stage(epoch)
@@ -229,6 +231,7 @@ def make_loader(
         train=train,
         growth=growth,
         member=member,
+        shards=dataset.shards,
     )
     return Loader(
         dataset,

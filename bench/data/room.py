@@ -11,6 +11,7 @@ from pathlib import Path
 
 import PIL
 
+from bench.data import files
 from bench.data.index import ImageIndex
 from bench.data.pixelfile import DONE, PIXELS, PixelFile, open_or_make, remove
 
@@ -84,8 +85,8 @@ def _key(index: ImageIndex, image_size: int) -> str:
     digest.update(f"{VERSION}\0{PIL.__version__}\0{image_size}\n".encode())
     for position, path in enumerate(index.paths):
         try:
-            status = index.path(position).stat()
-            stamp = f"{status.st_size}\0{status.st_mtime_ns}"
+            size, changed = files.stamp(index.path(position))
+            stamp = f"{size}\0{changed}"
         except OSError:
             stamp = ""
         digest.update(f"{path}\0{stamp}\n".encode())

@@ -10,11 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+import attrs
+
 from bench.executors.mirror import put
-from bench.executors.task import Sent, Task, plain, versions
+from bench.executors.task import Sent, Task, versions
 from bench.failures import explain
 from bench.fleet import Job
-from bench.known import known_runs
+from bench.known import noted
 from bench.record import new_record, now
 from bench.results import new_run_folder, write_record
 from bench.stopping import StoppedError, Stopper
@@ -58,10 +60,13 @@ def make_tasks(
     features_limit: float,
     beside: int,
 ) -> list[Task]:
-    """A task for each job; arguments as the attributes of :class:`bench.executors.task.Task`."""
+    """A task for each job.
+
+    Arguments as the attributes of :class:`bench.executors.task.Task`, and ``beside`` as of a sweep.
+    """
     texts = tuple((path.name, path.read_text(encoding="utf8")) for path in plugins)
     found = []
-    for job in jobs:
+    for number, job in enumerate(jobs):
         sweep = job.planned[0].sweep
         deadline = sweep.stopper.deadline
         if deadline is not None:
@@ -69,8 +74,12 @@ def make_tasks(
             deadline = time.time() + deadline - time.monotonic()
         found.append(
             Task(
-                sweep=plain(sweep),
-                runs=tuple((one.variant.name, one.epoch_s) for one in job.planned),
+                sweep=attrs.evolve(sweep.plain(), beside=beside),
+                name=f"task-{sweep.id}-{number}",
+                runs=tuple(
+                    (one.variant.name, one.epoch_s, one.expected_s, one.begun)
+                    for one in job.planned
+                ),
                 plugins=texts,
                 results_dir=results_dir.absolute(),
                 token=token,
@@ -81,21 +90,27 @@ def make_tasks(
                 features_limit=features_limit,
                 deadline=deadline,
                 versions=versions(),
-                beside=beside,
             )
         )
     return found
 
 
 @contextlib.contextmanager
-def token_in(results_dir: Path) -> Iterator[str]:
-    """The name of a file that tells a worker whether it sees this very folder."""
+def token_in(results_dir: Path, sweep: str) -> Iterator[str]:
+    """The name of a file that tells a worker whether it sees this very folder.
+
+    Args:
+        results_dir: the folder.
+        sweep: its id; the notes of its tasks go too when the block ends.
+    """
     path = results_dir / f".shared-{secrets.token_hex(8)}"
     path.touch()
     try:
         yield path.name
     finally:
         path.unlink(missing_ok=True)
+        for note in results_dir.glob(f".task-{sweep}-*"):
+            note.unlink(missing_ok=True)
 
 
 def gather(
@@ -178,11 +193,11 @@ def _home(job: Job, task: Task, crew: Crew, handle: Any) -> list[Outcome]:
 def _lost(one: Any, task: Task, error: Exception) -> Outcome:
     """A failed record of a run whose task did not come home."""
     sweep = one.sweep
-    known = known_runs(task.results_dir, sweep.id).of(one.variant.name, sweep.run)
-    if known["ended"] is not None:
-        return known["ended"]
-    if known["begun"] is not None:
-        folder, record = known["begun"]
+    begun = noted(task.results_dir, task.name, one.variant.name, sweep.id) or one.begun
+    if begun is not None:
+        folder, record = begun
+        if record["status"] == "complete":
+            return begun
     else:
         about = {"id": sweep.id, "command": sweep.command, "preset": sweep.resolved.preset}
         record = new_record(

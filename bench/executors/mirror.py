@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import fsspec
 
 from bench.errors import BenchError
-from bench.results import load_records
 from bench.results.store import NEW, RECORD
 
 # How often a folder is looked at for what has changed.
@@ -87,34 +86,36 @@ class Mirror:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def fetch(self, sweep: str) -> None:
-        """Get the runs of a sweep that another worker has begun.
+    def fetch(self, notes: Sequence[str]) -> None:
+        """Get the runs that another worker has begun.
 
         Args:
-            sweep: its id.
+            notes: names of the files that say in which folder (:func:`bench.known.note_folder`).
         """
         system, root = open_url(self._url)
         self._results.mkdir(parents=True, exist_ok=True)
-        if not system.exists(root):
-            return
-        for folder in system.ls(root, detail=False):
-            name = folder.rstrip("/").rsplit("/", 1)[-1]
-            # A name is given by a worker, and must not lead out of the folder.
-            if name.startswith(".") or not system.exists(f"{folder}/{RECORD}"):
+        for note in notes:
+            try:
+                name = system.cat_file(f"{root.rstrip('/')}/{note}").decode()
+            except FileNotFoundError:
+                continue
+            # It was written by a worker, and must not lead out of the folder.
+            if name != Path(name).name or name.startswith("."):
                 continue
             own = self._results / name
             own.mkdir(exist_ok=True)
-            system.get_file(f"{folder}/{RECORD}", str(own / RECORD))
-            mine, _ = load_records(self._results, [name])
-            if not mine or mine[0]["sweep"]["id"] != sweep:
-                (own / RECORD).unlink()
-                own.rmdir()
-                continue
-            for path in system.ls(folder, detail=False):
+            for path in system.ls(f"{root.rstrip('/')}/{name}", detail=False):
                 base = path.rsplit("/", 1)[-1]
-                if base != RECORD and not base.startswith("."):
+                if not base.endswith(".part"):
                     system.get_file(path, str(own / base))
+            (self._results / note).write_text(name, encoding="utf8")
         self._changed()  # what came from there need not go back
+
+    def keep(self, path: Path) -> None:
+        """Copy a file of the folder itself."""
+        system, root = open_url(self._url)
+        system.makedirs(root, exist_ok=True)
+        system.put_file(str(path), f"{root.rstrip('/')}/{path.name}")
 
     def _changed(self) -> list[Path]:
         found = []

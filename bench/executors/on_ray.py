@@ -267,7 +267,7 @@ def train_all(
     ray = connect(config.address)
     machines = max(1, len(_nodes(ray)))
     crew = RayCrew(ray, cores=threads, gpus=int(devices[0] == "cuda"))
-    with token_in(config.results_dir) as token:
+    with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
         tasks = make_tasks(
             jobs,
             plugins=plugins,

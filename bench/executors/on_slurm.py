@@ -221,7 +221,7 @@ def train_all(
         executor.update_parameters(**asked)
     except (NameError, TypeError, ValueError) as error:
         raise BenchError(f"--slurm {config.slurm}: {error}") from error
-    with token_in(config.results_dir) as token:
+    with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
         tasks = make_tasks(
             jobs,
             plugins=plugins,

@@ -20,20 +20,17 @@ import torch
 import variants
 from bench import __version__
 from bench.build import load_plugins
-from bench.costs import Costs
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.executors.mirror import Mirror
-from bench.known import known_runs
+from bench.known import note_folder, note_of, noted
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.results import write_record
 from bench.scratch import scratch_folder
 from bench.shared import Sweep
 from bench.stopping import StoppedError, Stopper
-from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
-from bench.train.team import Team
 from bench.turns import Outcome, Planned, train_in_turn
 
 # How often a worker asks whether it is to stop.
@@ -57,7 +54,9 @@ class Task:
 
     Attributes:
         sweep: what they share, without what belongs to the process that sends it.
-        runs: name of the variant and seconds of its first epoch, of each.
+        name: tells it from all other tasks of all sweeps; a file name.
+        runs: name of the variant, expected seconds of its first epoch and of all, and where it was
+            begun or ended before this sweep went on (folder and record, or none), of each.
         plugins: file name and text of those that register variants.
         results_dir: where records go, as the sender sees it.
         token: a file there that tells whether a worker sees the same folder.
@@ -68,11 +67,11 @@ class Task:
         features_limit: most bytes of a frozen backbone's features.
         deadline: by the clock on the wall; none: no limit of time.
         versions: that a worker must have.
-        beside: other trainings that may run on the same machine.
     """
 
     sweep: Sweep
-    runs: tuple[tuple[str, float], ...]
+    name: str
+    runs: tuple[tuple[str, float, float, Outcome | None], ...]
     plugins: tuple[tuple[str, str], ...]
     results_dir: Path
     token: str
@@ -83,7 +82,6 @@ class Task:
     features_limit: float
     deadline: float | None
     versions: Mapping[str, str]
-    beside: int
 
 
 @attrs.frozen
@@ -99,20 +97,6 @@ class Sent:
     folder: str
     record: dict[str, Any]
     files: Mapping[str, bytes] | None
-
-
-def plain(sweep: Sweep) -> Sweep:
-    """A sweep without what belongs to this process."""
-    return attrs.evolve(
-        sweep,
-        stream=None,
-        timed=None,
-        features=None,
-        stopper=Stopper(),
-        costs=Costs(),
-        accumulation=Accumulation(),
-        team=Team(),
-    )
 
 
 def versions() -> dict[str, str]:
@@ -166,26 +150,38 @@ def carry_out(task: Task, board: Board) -> list[Sent]:
         _load(task.plugins, scratch)
         same = (task.results_dir / task.token).exists()
         results = task.results_dir if same else scratch / "results"
-        mirror = None if same or task.gather is None else Mirror(results, task.gather)
+        mirror = None if same or task.gather is None else Mirror(results, task.gather, board.say)
         if mirror is not None:
-            mirror.fetch(task.sweep.id)
+            mirror.fetch([note_of(task.name, name) for name, *_ in task.runs])
         ended = threading.Event()
         asking = threading.Thread(target=_ask, args=(board, stopper, ended), daemon=True)
         asking.start()
         try:
             with mirror or contextlib.nullcontext():
-                outcomes = _train(task, results, device, _Stream(board), scratch, stopper)
+                outcomes = _train(task, results, device, _Stream(board), scratch, stopper, mirror)
         finally:
             ended.set()
         return [_sent(task, folder, record, same=same) for folder, record in outcomes]
 
 
 def _train(
-    task: Task, results: Path, device: torch.device, stream: Any, scratch: Path, stopper: Stopper
+    task: Task,
+    results: Path,
+    device: torch.device,
+    stream: Any,
+    scratch: Path,
+    stopper: Stopper,
+    mirror: Mirror | None,
 ) -> list[Outcome]:
     sweep = task.sweep
     config = attrs.evolve(sweep.resolved.config, results_dir=results)
     positions = sweep.parts.positions()
+
+    def note(variant: str, folder: Path) -> None:
+        note_folder(results, task.name, variant, folder)
+        if mirror is not None:
+            mirror.keep(results / note_of(task.name, variant))
+
     here = attrs.evolve(
         sweep,
         resolved=attrs.evolve(sweep.resolved, config=config),
@@ -194,19 +190,23 @@ def _train(
         stream=stream,
         features=FeatureStore(scratch / "features", task.features_limit, stream),
         stopper=stopper,
+        on_folder=note,
     )
-    known = known_runs(results, sweep.id)
     planned = []
-    for name, epoch_s in task.runs:
-        earlier = known.of(name, sweep.run)
+    for name, epoch_s, expected_s, begun in task.runs:
+        earlier = noted(results, task.name, name, sweep.id) or begun
+        if earlier is not None and not earlier[0].is_dir():
+            earlier = None  # it lies on the sender's machine alone
+        whole = earlier is not None and earlier[1]["status"] == "complete"
         planned.append(
             Planned(
                 here,
                 variants.get(name),
                 "",
                 epoch_s=epoch_s,
-                begun=earlier["begun"],
-                ended=earlier["ended"],
+                expected_s=expected_s,
+                begun=None if whole else earlier,
+                ended=earlier if whole else None,
             )
         )
     outcomes: list[Outcome] = []
@@ -220,13 +220,6 @@ def _train(
 
 
 def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> Sent:
-    if task.beside:
-        line = (
-            f"trained beside up to {task.beside} other trainings on its machine: its seconds and "
-            "images/s are not those of a machine of its own"
-        )
-        if line not in record["warnings"]:
-            record["warnings"].append(line)
     record["config"]["results_dir"] = str(task.sweep.resolved.config.results_dir)
     write_record(folder, record)
     files = None

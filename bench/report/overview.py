@@ -97,6 +97,9 @@ def _peak_memory(record: Record) -> Value:
 def _marks(record: Record) -> Value:
     """What may have disturbed a run's timings."""
     marks = [str(mark) for entry in eager(record) for mark in entry.get("marks") or []]
+    beside = (record.get("training") or {}).get("beside")
+    if beside:
+        marks.append(f"trained beside up to {one_line(beside)} others")
     return Value(text=one_line("; ".join(distinct([*marks, *load_marks(record)]))) or "none")
 
 
@@ -146,7 +149,8 @@ def overview_tables(selection: Selection) -> list[Table]:
     )
     second = caption(
         note, training_note(records), timing_note(records),
-        "Marks: load by other programs above 10 % of the machine, many page faults.",
+        "Marks: load by other programs above 10 % of the machine, many page faults; what was "
+        "trained beside others of its sweep on one machine has images/s of a part of it.",
         "MB are 10⁶ bytes.", found.legend,
     )  # fmt: skip
     columns = (*COUNTS, *LEARNED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -207,6 +207,7 @@ def training_note(records: Sequence[Record]) -> str:
         return (
             f"{one_line(training.get('device_name'))}, batch {config.get('batch_size')}, "
             f"{config.get('image_size')} pixels, mixed precision {training.get('amp')}"
+            f"{_team(training)}"
         )
 
     settings = distinct(describe(record) for record in records)
@@ -214,6 +215,15 @@ def training_note(records: Sequence[Record]) -> str:
         return ""
     more = f" (and {len(settings) - 3} other settings)" if len(settings) > 3 else ""
     return f"Training images/s: {'; '.join(settings[:3])}{more}."
+
+
+def _team(training: Record) -> str:
+    """How many processes trained a model together, where there were several."""
+    team = (training.get("setup") or {}).get("team")
+    if not isinstance(team, Mapping):
+        return ""
+    processes, machines = (one_line(team.get(name)) for name in ("processes", "machines"))
+    return f", {processes} processes on {machines} machines"
 
 
 def _span(values: Iterable[Any]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from bench.errors import BenchError
 from bench.executors import mirror
 from bench.executors.mirror import Mirror, check_url, put
+from bench.known import note_folder, note_of, noted
 from bench.results import write_record
 from tests.results.test_store import record as make_record
 
@@ -25,7 +26,7 @@ def run_in(results: Path, name: str, sweep: str) -> Path:
     folder = results / name
     folder.mkdir(parents=True)
     record = make_record()
-    record["sweep"]["id"] = sweep
+    record["sweep"]["id"], record["variant"]["name"] = sweep, "Tiny"
     write_record(folder, record)
     (folder / "last.pt").write_bytes(name.encode())
     return folder
@@ -54,18 +55,30 @@ def test_a_run_is_put_with_its_folder(tmp_path: Path) -> None:
 def test_what_a_lost_worker_had_is_fetched_by_the_next(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(mirror, "LOOK_S", 0.01)
     first, second = tmp_path / "first", tmp_path / "second"
-    with Mirror(first, URL):
-        run_in(first, "Tiny_1", "a")
-        run_in(first, "Tiny_2", "another sweep")
-    Mirror(second, URL).fetch("a")
-    assert {path.name for path in second.iterdir()} == {"Tiny_1"}
-    assert (second / "Tiny_1" / "last.pt").read_bytes() == b"Tiny_1"
-    # What was not changed since is not copied back.
+    with Mirror(first, URL) as one:
+        folder = run_in(first, "Tiny_1", "a")
+        run_in(first, "Tiny_2", "a")
+        note_folder(first, "task-a-0", "Tiny", folder)
+        one.keep(first / note_of("task-a-0", "Tiny"))
     again = Mirror(second, URL)
-    again.fetch("a")
+    again.fetch([note_of("task-a-0", "Tiny"), note_of("task-a-1", "Tiny")])
+    assert {path.name for path in second.glob("[!.]*")} == {"Tiny_1"}
+    assert (second / "Tiny_1" / "last.pt").read_bytes() == b"Tiny_1"
+    found, record = noted(second, "task-a-0", "Tiny", "a") or (None, {})
+    assert found == second / "Tiny_1"
+    assert record["sweep"]["id"] == "a"
+    # What was not changed since is not copied back.
     assert again._changed() == []
     (second / "Tiny_1" / "last.pt").write_bytes(b"later")
     assert [path.name for path in again._changed()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("name", ["../outside", ".hidden", "a/b"])
+def test_a_note_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    fsspec.filesystem("memory").pipe_file("/sweeps/one/.task-a-0-Tiny", name.encode())
+    Mirror(tmp_path / "results", URL).fetch([".task-a-0-Tiny"])
+    assert list((tmp_path / "results").iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "results"]
 
 
 def test_a_copy_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch) -> None:
