@@ -1,8 +1,8 @@
 """The command lines of the README and of the how-to pages are carried out, on tiny models.
 
 Variants keep their names and attention and get timm's smallest backbone; lines that only time
-(``time``), go on with a killed sweep (``--resume``) or train elsewhere (``--executor``) have tests of
-their own.
+(``time``), go on with a killed sweep (``--resume``) or train elsewhere (``--executor``) have tests
+of their own.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import functools
 import os
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 SUFFIX = ".tar"
@@ -89,5 +89,7 @@ def walk(shard: Path) -> Iterator[tuple[str, int, int]]:
         for member in archive:
             # Links and devices are nothing that an image can be.
             if member.isreg():
-                yield member.name.removeprefix("./"), member.offset_data, member.size
+                # As a path below the archive has it: ``./a//b.jpg`` is ``a/b.jpg``.
+                name = str(PurePosixPath(member.name.lstrip("/")))
+                yield name, member.offset_data, member.size
             archive.members.clear()  # it would remember them all

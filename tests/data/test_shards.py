@@ -269,7 +269,7 @@ def test_a_class_that_is_not_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"has class 7, and _info\.json names 2"):
         index_of(tmp_path / "broken")
     (tmp_path / "broken" / "_info.json").write_text("{")
-    with pytest.raises(BenchError, match=r"_info\.json cannot be read .*mend or remove it"):
+    with pytest.raises(BenchError, match=r"_info\.json cannot be read .*mend it, or remove it"):
         index_of(tmp_path / "broken")
 
 
