@@ -97,6 +97,12 @@ def asked_classes(parsed: Namespace) -> int:
     return int(parsed.classes)
 
 
+def asked_elsewhere(parsed: Namespace) -> list[str]:
+    """The flags that were given of those that predict what a sweep takes elsewhere."""
+    names = ("images", "gpus", "price")
+    return [f"--{name}" for name in names if getattr(parsed, name) is not None]
+
+
 def print_json(value: Any) -> None:
     """Print JSON for programs."""
     print(json.dumps(value, indent=1, ensure_ascii=False))

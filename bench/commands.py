@@ -16,6 +16,7 @@ from typing import Any
 from bench import deploying, explaining, exporting, listing, rendering
 from bench.asked import (
     asked_classes,
+    asked_elsewhere,
     asked_sweep,
     chosen_variants,
     print_json,
@@ -33,9 +34,10 @@ def run(parsed: Namespace, command_line: str) -> int:
     from bench.launched import started_together
 
     begin = time_module.monotonic()
-    if _elsewhere(parsed) and not parsed.dry_run:
+    predicted = asked_elsewhere(parsed)
+    if predicted and not parsed.dry_run:
         raise BenchError(
-            f"{_elsewhere(parsed)[0]} is for a prediction: give --dry-run with it, or leave it out"
+            f"{predicted[0]} is for a prediction: give --dry-run with it, or leave it out"
         )
     if started_together() == 1:
         return _run(parsed, command_line, begin)
@@ -68,7 +70,10 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
                 same_images(journal, checked.runs[0].parts.index.fingerprint)
             print("\n".join(checked.lines), file=sys.stderr)
             if parsed.dry_run:
-                _print_forecast(parsed, chosen, resolved.config, checked)
+                if asked_elsewhere(parsed):
+                    from bench.scaling import print_forecast
+
+                    print_forecast(parsed, chosen, resolved.config, checked)
                 print(f"checked in {checked.seconds:.1f} s; nothing was trained (--dry-run)")
                 return 0
             outcome = run_sweep(
@@ -86,32 +91,6 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
             return _stopped(stopped.number, parsed, resolved.config)
     _print_outcome(outcome, costs, resolved.config)
     return 1 if outcome.failed else 0
-
-
-def _print_forecast(parsed: Namespace, chosen: Any, config: Any, checked: Any) -> None:
-    """What the sweep would need elsewhere, where that is asked for."""
-    if not _elsewhere(parsed):
-        return
-    from bench.results import load_records
-    from bench.scaling import forecast, lines_of
-
-    records = load_records(config.results_dir)[0] if config.results_dir.is_dir() else []
-    found = forecast(
-        chosen,
-        config,
-        checked,
-        records,
-        images=parsed.images,
-        devices=parsed.gpus or 1,
-        price=parsed.price,
-    )
-    print("\n".join(lines_of(found)))
-
-
-def _elsewhere(parsed: Namespace) -> list[str]:
-    return [
-        f"--{name}" for name in ("images", "gpus", "price") if getattr(parsed, name) is not None
-    ]
 
 
 def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
@@ -251,7 +230,9 @@ def data(parsed: Namespace, command_line: str) -> int:
         print(f"{config.synthetic_images} synthetic images are in {parsed.write}")
         return 0
     if parsed.action == "shard":
-        return _shard(parsed, config)
+        from bench.sharding import shard
+
+        return shard(parsed, config)
     if parsed.out is not None:
         raise BenchError("--out is of shard: python -m bench data shard --data-dir … --out …")
     known = find_data_set(config)
@@ -269,43 +250,6 @@ def data(parsed: Namespace, command_line: str) -> int:
         print_json({**found.as_dict(), "dedup": config.dedup, "folds": config.folds})
     else:
         print(found.render_text())
-    return 0
-
-
-def _shard(parsed: Namespace, config: Any) -> int:
-    """Write a folder's images into tar files."""
-    from tqdm import tqdm
-
-    from bench.data.parts import find_index
-    from bench.data.shards import write_shards
-    from bench.declare import parse_size
-
-    if parsed.out is None:
-        raise BenchError("shard needs a new folder for the tar files: give --out")
-    try:
-        size = parse_size(parsed.shard_size)
-    except ValueError:
-        raise BenchError(
-            f"--shard-size must be an amount of storage such as 256MB, not {parsed.shard_size!r}"
-        ) from None
-    index = find_index(config)
-    with tqdm(
-        total=len(index), unit="image", file=sys.stderr, disable=not sys.stderr.isatty()
-    ) as bar:
-        names = write_shards(
-            index,
-            parsed.out,
-            shard_bytes=size,
-            seed=config.seed,
-            on_progress=lambda done: bar.update(done - bar.n),
-        )
-    for line in index.warnings:
-        print(f"warning: {line}", file=sys.stderr)
-    if parsed.json:
-        print_json({"images": len(index), "classes": list(index.classes), "shards": names})
-    else:
-        print(f"{len(index)} images of {len(index.classes)} classes are in {len(names)} shards")
-        print(f"next: python -m bench data --data-dir wds/{parsed.out}")
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import statistics
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from bench.config import RunConfig
 from bench.data.growth import Growth
 from bench.measure.activations import saved_bytes
 from bench.measure.throughput import device_name
+from bench.results import load_records
 
 # Weights, their gradients and AdamW's two moments, in float32.
 BYTES_PER_TRAINED = 16
@@ -77,6 +79,23 @@ class Forecast:
     cost: float | None
     error: tuple[float, float, float, int] | None
     device: str
+
+
+def print_forecast(
+    parsed: Namespace, chosen: Sequence[variants.Variant], config: RunConfig, checked: Checked
+) -> None:
+    """What the sweep would need, as ``--images``, ``--gpus`` and ``--price`` ask."""
+    known = config.results_dir.is_dir()
+    found = forecast(
+        chosen,
+        config,
+        checked,
+        load_records(config.results_dir)[0] if known else [],
+        images=parsed.images,
+        devices=parsed.gpus or 1,
+        price=parsed.price,
+    )
+    print("\n".join(lines_of(found)))
 
 
 def forecast(

@@ -20,9 +20,7 @@ from bench.estimate import FORMATS
 from bench.train.engine import fit
 from experiments.speed import ours
 from experiments.speed.channel import Channel
-
-# What epochs are of, in turn.
-TURNS = ("ours", "fixed batch", "fixed batch again")
+from experiments.speed.race import TURNS
 
 
 class Gate:

@@ -14,6 +14,7 @@ from experiments.speed import figures
 from experiments.speed.common import head, speed_row
 from experiments.speed.pictures import pictures
 from experiments.speed.race import FIXED, OURS, Entry, Kept, race, steady
+from experiments.speed.turns import FINER
 
 RESUMES = True
 NAME = "limit"
@@ -69,7 +70,7 @@ def rows(record: Record) -> list[Row]:
             f"{one['variant']}: ours ÷ the fixed batch",
             steady(one, OURS),
             steady(one, FIXED),
-            LEAST,
+            None if one["variant"] in FINER else LEAST,
             f"steady epochs of {one['images']} images, batch {one['batch_size']}, "
             f"{record['parameters']['image_size']} pixels",
         )

@@ -21,6 +21,8 @@ from experiments.speed.pipes import Worker
 OURS, FIXED, TIMM, BEST = "ours", "fixed batch", "timm", "timm, best settings"
 # Ours in the environment that timm's best settings need, and the fixed batch once more (A/A).
 OURS_TOO, FIXED_TOO = "ours, allocator environment", "fixed batch again"
+# What the epochs of one process are of, in turn.
+TURNS = (OURS, FIXED, FIXED_TOO)
 # What a contender's process is given beside the job: channels-last, and the allocator's settings.
 SETTINGS: dict[str, tuple[dict[str, Any], bool]] = {
     OURS: ({}, False),

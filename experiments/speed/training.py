@@ -31,6 +31,7 @@ from experiments.speed.race import (
     race,
     steady,
 )
+from experiments.speed.turns import FINER
 
 RESUMES = True
 NAME = "training"
@@ -104,7 +105,8 @@ def rows(record: Record) -> list[Row]:
             f"steady epochs of {one['images']} images, batch {one['batch_size']}, "
             f"{record['parameters']['image_size']} pixels, ours {_format(one)}"
         )
-        bars = {**LEAST, **LEAST_OF.get(one["variant"], {})}
+        bars = {} if one["variant"] in FINER else LEAST
+        bars = {**bars, **LEAST_OF.get(one["variant"], {})}
         for ours, theirs, words in AGAINST:
             least = bars.get((ours, theirs))
             bar = f"{one['variant']}: {words}"

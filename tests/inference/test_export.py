@@ -42,6 +42,13 @@ def read(path: Path):
     return json.loads(extra[ABOUT]), lambda images: model(torch.from_numpy(images)).detach().numpy()
 
 
+TEN = (
+    "EfficientNetV2_S_CA", "EfficientNetV2_S_ECA", "EfficientNetV2_S_BoTLinear",
+    "EfficientNetV2_S_Hybrid", "EfficientNet_Lite0_CA", "ResNet18_Hybrid", "MobileNetV3_Small",
+    "EfficientNetV2_S", "EfficientNet_Lite0", "ResNet18",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("form", list(WRITERS))
 def test_a_file_alone_is_enough_to_predict(use, trained: Trained, capsys, form: str) -> None:
     """Another program that knows nothing but the file gets the predictions of the record."""
@@ -89,12 +96,7 @@ def saved_of(variant: variants.Variant, size: int = 64) -> SavedModel:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "EfficientNetV2_S_Hybrid", "EfficientNet_Lite0_CA", "ResNet18_Hybrid", "MobileNetV3_Small"
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", TEN)
 def test_every_backbone_and_attention_as_onnx(tmp_path: Path, name: str) -> None:
     found = export(saved_of(variants.get(name)), "onnx", tmp_path / "model.onnx")
     assert 0 < found.max_difference < 1e-4 * found.largest
