@@ -41,16 +41,13 @@ class Done:
     costs: str = ""
 
 
-def run_bench(
-    arguments: Sequence[str], *, cache: Path, watch_memory: bool = False, module: str = "bench"
-) -> Done:
+def run_bench(arguments: Sequence[str], *, cache: Path, watch_memory: bool = False) -> Done:
     """``python -m bench run ARGUMENTS --no-timing``.
 
     Args:
         arguments: without the folder of the results.
         cache: the harness' cache.
         watch_memory: sample its memory every :data:`SAMPLE_S`.
-        module: what stands in the place of ``bench``.
 
     Raises:
         BenchError: it did not succeed.
@@ -58,7 +55,7 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="paddy-bench-speed-") as folder:
         results = Path(folder) / "results"
         command = [
-            sys.executable, "-m", module, "run", *arguments, "--no-timing",
+            sys.executable, "-m", "bench", "run", *arguments, "--no-timing",
             "--results-dir", str(results), "--reports-dir", str(Path(folder) / "reports"),
         ]  # fmt: skip
         begin = time.perf_counter()

@@ -7,7 +7,6 @@ all images, one import.
 
 from __future__ import annotations
 
-import random
 import statistics
 import tempfile
 from pathlib import Path
@@ -29,7 +28,7 @@ EPOCHS = 3
 # Steps and forwards of one measurement of a fixed batch, after as many that warm up.
 STEPS, FORWARDS = 25, 6
 MOST = 1.08
-STATELESS = "experiments.speed.stateless"
+REPETITIONS = 2
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -55,13 +54,12 @@ def run(quick: bool) -> dict[str, Any]:
         "--variants", asked, "--data-dir", str(data_dir), "--image-size", str(IMAGE_SIZE),
         "--batch-size", str(batch), "--epochs", str(epochs), "--patience", str(epochs),
     ]  # fmt: skip
-    found = {}
-    # In an order that is drawn: neither is always the one of a machine that has warmed up.
-    for module in random.sample(["bench", STATELESS], 2):
+    walls = []
+    for _ in range(1 if quick else REPETITIONS):
         with tempfile.TemporaryDirectory() as cache:
-            found[module] = run_bench(arguments, cache=Path(cache), module=module)
-        trace(f"sweep ({module}): {found[module].seconds:.0f} s")
-    done = found["bench"]
+            done = run_bench(arguments, cache=Path(cache))
+        walls.append(done.seconds)
+        trace(f"sweep: {done.seconds:.0f} s")
     for one in done.records:
         name, chosen = one["variant"]["name"], one["training"]["setup"]["memory_format"]
         if formats[name] != chosen:
@@ -70,8 +68,8 @@ def run(quick: bool) -> dict[str, Any]:
             before[name] = _speeds(name, batch, chosen)
     after = {name: _speeds(name, batch, formats[name]) for name in names}
     record["outcome"] = {
-        "wall_s": done.seconds,
-        "stateless_wall_s": found[STATELESS].seconds,
+        "wall_s": statistics.mean(walls),
+        "walls_s": walls,
         "decode_s": _decode(data_dir),
         "import_s": import_seconds(3),
         "parts": done.records[0]["data"]["used"],
@@ -142,16 +140,7 @@ def rows(record: Record) -> list[Row]:
     """Wall time ÷ limit."""
     parameters, wall = record["parameters"], record["outcome"]["wall_s"]
     least = sum(limit(record).values())
-    stateless = record["outcome"]["stateless_wall_s"]
     return [
-        Row(
-            "The same sweep without last.pt, which a killed training goes on from: wall time ÷ its "
-            "limit",
-            "informs",
-            f"{stateless / least:.3f} ({stateless:.1f} s ÷ {least:.1f} s)",
-            None,
-            "one run of each, in a drawn order",
-        ),
         Row(
             f"Sweep of {len(record['outcome']['seconds_per_image'])} variants: wall time ÷ its "
             "limit",
@@ -160,9 +149,16 @@ def rows(record: Record) -> list[Row]:
             wall / least <= MOST,
             f"{parameters['images']:,} images at {parameters['image_size']} pixels, "
             f"{parameters['epochs']} epochs, batch {parameters['batch_size']}, --no-timing, empty "
-            "cache",
-        ),
+            f"cache{_each(record)}",
+        )
     ]
+
+
+def _each(record: Record) -> str:
+    walls = record["outcome"].get("walls_s") or []
+    if len(walls) < 2:
+        return ""
+    return f"; the mean of {len(walls)} sweeps: {', '.join(f'{one:.1f} s' for one in walls)}"
 
 
 def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
