@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import shlex
 import signal
 import sys
 import time as time_module
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from bench.asked import (
     resolved_options,
     text_table,
 )
+from bench.collection import no_collection
 from bench.costs import Costs
 from bench.errors import BenchError
 
@@ -42,7 +41,7 @@ def run(parsed: Namespace, command_line: str) -> int:
     if started_together() == 1:
         return _run(parsed, command_line, begin)
     device = resolved_options(parsed).config.device
-    with _no_collection():
+    with no_collection():
         from bench.following import run_together
     return run_together(lambda team: _run(parsed, command_line, begin, team), device, parsed.plugin)
 
@@ -57,7 +56,7 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
     costs = Costs()
     with stopper.listening():
         try:
-            with costs.of("importing"), _no_collection():
+            with costs.of("importing"), no_collection():
                 from bench.check import check as check_all
                 from bench.known import bytes_of
                 from bench.sweep import run_sweep
@@ -103,16 +102,6 @@ def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
     if outcome.failed:
         names = ", ".join(record["variant"]["name"] for record in outcome.failed)
         print(f"failed: {names}: the reasons are in their run.json and in the report")
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Imports make a million objects that stay: looking through them takes a second."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _stopped(number: int | None, parsed: Namespace, config: Any) -> int:

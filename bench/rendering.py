@@ -11,11 +11,17 @@ from typing import Any
 
 import variants
 from bench.asked import print_json, resolved_options
+from bench.collection import no_collection
 from bench.errors import BenchError
 
 
 def report(parsed: Namespace, command_line: str) -> int:
     """Render records; imports no PyTorch."""
+    with no_collection():
+        return _report(parsed)
+
+
+def _report(parsed: Namespace) -> int:
     config = resolved_options(parsed).config
     from bench.report import render
     from bench.report.claims_file import load_claims_file

@@ -14,6 +14,7 @@ from bench.report.claimed import Claim
 from bench.report.claims import load_claims
 from bench.report.deployment import deployment_tables
 from bench.report.expected import presets_table
+from bench.report.gates import Remembered
 from bench.report.header import (
     class_tables,
     failures_table,
@@ -23,7 +24,7 @@ from bench.report.header import (
 )
 from bench.report.language import ENGLISH, Language, language
 from bench.report.leaks import copies_table, leak_table
-from bench.report.markdown import Table, escape, section, write_csv
+from bench.report.markdown import Table, escape, section, shortened, write_csv
 from bench.report.mistakes import mistakes_tables
 from bench.report.modetable import mode_tables
 from bench.report.overview import overview_tables
@@ -90,19 +91,36 @@ def render(
     Raises:
         BenchError: the folder cannot be written.
     """
-    selection, translate = Selection(records), language(lang)
-    chapters = all_tables(
-        selection,
-        own_claims,
-        max_latency_ms=max_latency_ms,
-        max_size_mb=max_size_mb,
-        others=others,
-    )
+    translate = language(lang)
+    with Remembered([*records, *others]):
+        selection = Selection(records)
+        chapters = all_tables(
+            selection,
+            own_claims,
+            max_latency_ms=max_latency_ms,
+            max_size_mb=max_size_mb,
+            others=others,
+        )
+        return _write(selection, chapters, out_dir, title, problems, pictures, translate)
+
+
+def _write(
+    selection: Selection,
+    chapters: list[Chapter],
+    out_dir: Path,
+    title: str,
+    problems: Sequence[str],
+    pictures: Pictures | None,
+    translate: Language,
+) -> Path:
     try:
         for folder in (out_dir, out_dir / "tables", out_dir / "figures"):
             folder.mkdir(parents=True, exist_ok=True)
         for table in (table for chapter in chapters for table in chapter.tables if table.csv):
             write_csv(table, out_dir / "tables")
+        chapters = [
+            Chapter(chapter.title, tuple(map(shortened, chapter.tables))) for chapter in chapters
+        ]
         drawn = draw_figures(selection, out_dir / "figures", translate)
         path = out_dir / "report.md"
         path.write_text(

@@ -24,6 +24,8 @@ from bench.results.plot import (
 
 # More panels than this are neither readable nor quickly drawn.
 MOST_PANELS = 20
+# Pale lines behind them, as a sample of all: more are one grey area.
+MOST_PALE = 30
 
 
 def grid_of(count: int, columns: int) -> tuple[int, int]:
@@ -49,7 +51,8 @@ def training_curves(
     Args:
         records: the run of each variant whose curves are drawn in full.
         what: "loss" or "accuracy".
-        runs_of: all runs of a variant; those of other seeds and folds are drawn pale behind.
+        runs_of: all runs of a variant; those of other seeds and folds, a sample
+            where they are many, are drawn pale behind.
     """
     runs = [r for r in records if (r.get("training") or {}).get("epochs")][:MOST_PANELS]
     if not runs:
@@ -73,6 +76,7 @@ def training_curves(
             for other in runs_of(variant_of(run))
             if other is not run and (other.get("training") or {}).get("epochs")
         ]
+        others = others[:: max(1, -(-len(others) // MOST_PALE))]
         for other in others:
             _draw_pale(axes, other, lines)
         last = max(last, *(len(one) for one in (epochs, *others)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -34,6 +34,41 @@ class Accuracy:
     undertrained: str | None
 
 
+class Remembered:
+    """Within this block a run's accuracy and validity are found once, not by every table anew.
+
+    Args:
+        records: that are asked for again and again; they must not change within the block.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = {id(record): record for record in records}
+        self._found: dict[tuple[int, str], Any] = {}
+
+    def __enter__(self) -> Remembered:
+        _remembered.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _remembered.remove(self)
+
+    def of(self, record: Record, what: str, find: Callable[[], Any]) -> Any:
+        """What ``find`` finds, or has found of this very record."""
+        if self._records.get(id(record)) is not record:
+            return find()
+        key = id(record), what
+        if key not in self._found:
+            self._found[key] = find()
+        return self._found[key]
+
+
+_remembered: list[Remembered] = []
+
+
+def _once(record: Record, what: str, find: Callable[[], Any]) -> Any:
+    return _remembered[-1].of(record, what, find) if _remembered else find()
+
+
 def valid_accuracy(record: Record) -> Accuracy | None:
     """Validation accuracy of a run, from its per-image predictions where the record has them."""
     found = part_accuracy(record, "validation")
@@ -54,7 +89,10 @@ def part_accuracy(record: Record, part: str, without: Collection[str] = ()) -> A
     Args:
         without: names of images to leave out.
     """
-    return pooled_accuracy([(record, part)], without)
+    if without:
+        return pooled_accuracy([(record, part)], without)
+    found: Accuracy | None = _once(record, part, lambda: pooled_accuracy([(record, part)]))
+    return found
 
 
 def pooled_accuracy(
@@ -131,7 +169,8 @@ def invalid_reason(record: Record) -> str | None:
     Gates: a throughput that is not positive, in the summary, in any raw sample or in the session's
     control; a parameter count other than the declared one; a loss that is NaN or infinite.
     """
-    return next(_violations(record), None)
+    found: str | None = _once(record, "invalid", lambda: next(_violations(record), None))
+    return found
 
 
 def _violations(record: Record) -> Iterator[str]:

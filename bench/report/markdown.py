@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ class Table:
         rows: cells as plain text (escaped when written).
         raw: header and unrounded rows of the CSV, where they differ from the shown ones.
         csv: whether a CSV is written.
+        total: how many rows there are, where ``rows`` are the first of them.
     """
 
     id: str
@@ -38,6 +40,23 @@ class Table:
     rows: Sequence[Sequence[str]]
     raw: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None
     csv: bool = True
+    total: int | None = None
+
+
+# More can neither be read nor opened in time.
+MOST_ROWS = 300
+
+
+def shortened(table: Table) -> Table:
+    """The first rows of a long table, whose caption says so."""
+    total = table.total or len(table.rows)
+    if total <= MOST_ROWS:
+        return table
+    file = table.id if table.csv else table.id.partition("-")[0]
+    note = f"The first {MOST_ROWS:,} of {total:,} rows; all are in tables/{file}.csv."
+    return attrs.evolve(
+        table, rows=table.rows[:MOST_ROWS], caption=f"{note} {table.caption}".strip(), total=None
+    )
 
 
 def one_line(text: Any) -> str:
@@ -45,7 +64,13 @@ def one_line(text: Any) -> str:
 
     Marks that turn the direction of what follows are named: they would reorder a whole row.
     """
-    line = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(text)).strip()
+    return _one_line(str(text))
+
+
+# Of 10,000 runs most texts are those of the run before.
+@functools.lru_cache(maxsize=4096)
+def _one_line(text: str) -> str:
+    line = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
     return _DIRECTION.sub(lambda mark: f"(U+{ord(mark[0]):04X})", line)
 
 

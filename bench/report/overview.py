@@ -8,7 +8,7 @@ from typing import Any
 from bench.report.cells import accuracy, gmacs, train_images_per_s
 from bench.report.gates import Record, judged_part
 from bench.report.machines import Labels, load_marks
-from bench.report.markdown import Table, one_line
+from bench.report.markdown import MOST_ROWS, Table, one_line
 from bench.report.raw import raw_row
 from bench.report.seeds import fold_of
 from bench.report.selection import (
@@ -170,9 +170,10 @@ def overview_tables(selection: Selection) -> list[Table]:
                 "State",
                 *(heading for heading, _ in columns),
             ],
-            [_row(record, columns, selection, found) for record in records],
+            [_row(record, columns, selection, found) for record in records[:MOST_ROWS]],
             raw,
             csv=raw is not None,
+            total=len(records),
         )
         for name, title, text, columns, raw in tables
     ]

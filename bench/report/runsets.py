@@ -58,6 +58,13 @@ def run_set(selection: Selection, variant: str, sweep: str | None = None) -> Run
     The runs that did well say nothing alone: with one that collapsed or cannot be believed, the
     variant has no accuracy.
     """
+    found: RunSet = selection.once(
+        f"run set of {sweep}", variant, lambda: _run_set(selection, variant, sweep)
+    )
+    return found
+
+
+def _run_set(selection: Selection, variant: str, sweep: str | None) -> RunSet:
     judged = [record for record in selection.complete(variant) if has_accuracy(record)]
     if not judged:
         return RunSet(variant, {}, absent=_absent(selection, variant))

@@ -30,14 +30,20 @@ def runs_of(selection: Selection, variant: str) -> list[Record]:
     Those of the chosen run's sweep with its data and its settings, the seed apart; of two runs
     with the same seed and fold the later one.
     """
+    found: list[Record] = selection.once("runs", variant, lambda: _runs_of(selection, variant))
+    return list(found)
+
+
+def _runs_of(selection: Selection, variant: str) -> list[Record]:
     chosen = selection.chosen(variant)
     if chosen is None or chosen.get("status") != "complete":
         return []
+    settings = _settings(chosen)
     kin = [
         record
         for record in selection.complete(variant)
         if record is chosen
-        or (record.get("training") is not None and _settings(record) == _settings(chosen))
+        or (record.get("training") is not None and _settings(record) == settings)
     ]
     # Of equal keys a dictionary keeps the first place and the last value.
     in_order = sorted(kin, key=lambda record: (_place(record), seconds_of(record)))
@@ -121,6 +127,13 @@ class SeedAccuracy:
 
 def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
     """Accuracy of a variant over the seeds and folds of its sweep; None without a valid run."""
+    found: SeedAccuracy | None = selection.once(
+        "accuracy", variant, lambda: _accuracy_of(selection, variant)
+    )
+    return found
+
+
+def _accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
     runs = runs_of(selection, variant)
     valid = [run for run in runs if selection.invalid(run) is None]
     by_seed: dict[int | None, list[Record]] = {}

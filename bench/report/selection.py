@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,7 @@ class Selection:
             self._by_variant.setdefault(variant_of(record), []).append(record)
         self.labels = labels(self.records)
         self._invalid = {id(record): invalid_reason(record) for record in self.complete()}
+        self._found: dict[tuple[str, str], Any] = {}
 
     def variants(self) -> list[str]:
         """Names of the variants that have a record."""
@@ -70,6 +71,12 @@ class Selection:
     def invalid(self, record: Record) -> str | None:
         """Why a run's numbers cannot be believed, or None."""
         return self._invalid.get(id(record))
+
+    def once(self, what: str, variant: str, find: Callable[[], Any]) -> Any:
+        """What ``find`` finds, or has found before: many tables ask the same of a variant."""
+        if (what, variant) not in self._found:
+            self._found[what, variant] = find()
+        return self._found[what, variant]
 
     def shown(self) -> list[Record]:
         """The complete and valid run chosen for each variant: what figures are drawn from."""

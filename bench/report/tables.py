@@ -181,6 +181,10 @@ def _default(field: Any) -> str:
     return "none" if field.default is None else written(field.default)
 
 
+# Of a hundred seeds the first ones say enough; runs.csv has all.
+MOST_VALUES = 12
+
+
 def used(records: Sequence[Record], name: str) -> str:
     """The values of an option in the runs, with where they came from."""
     found: dict[str, list[str]] = {}
@@ -192,7 +196,9 @@ def used(records: Sequence[Record], name: str) -> str:
             found.setdefault(value, []).append(one_line(source))
     if not found:
         return "n/a (not recorded)"
-    return "; ".join(f"{value} ({', '.join(distinct(by))})" for value, by in found.items())
+    texts = [f"{value} ({', '.join(distinct(by))})" for value, by in found.items()]
+    more = len(texts) - MOST_VALUES
+    return "; ".join(texts if more <= 0 else [*texts[:MOST_VALUES], f"and {more} other values"])
 
 
 def written(value: Any) -> str:
