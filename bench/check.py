@@ -85,7 +85,8 @@ def check(
     require_tracker(config)
     if config.timing:
         require_packages(config.mode_names, config.clock_names)
-    device = choose_device(config.device)
+    # Where others train, --device is of theirs.
+    device = choose_device(config.device if config.executor == "local" else "auto")
     together = 1 if team is None else team.size
     if together > 1 and config.executor != "local":
         raise BenchError(
@@ -101,7 +102,14 @@ def check(
     if config.executor == "local":
         for one in devices:
             probe(torch.device(one))
-    amp = choose_amp(config.amp, device)
+    if team is not None and team.device.type != device.type:
+        raise BenchError(
+            f"the processes of torchrun have come together on {team.device.type}, and the sweep is "
+            f"to train on {device.type}: give --device {device.type} here too"
+        )
+    away = torch.device(devices[0]).type
+    here = away == device.type
+    amp = choose_amp(config.amp, device) if here else "as is chosen there"
     sizes = _check_variants(chosen, config)
     initial = _check_weights(chosen, config)
     for path, flag in (
@@ -114,7 +122,8 @@ def check(
     training = STATE_WEIGHTS * max(sizes, default=0) * len(devices)
     needed = _check_disk(runs, config, sum(sizes) * len(runs) + training - already_bytes)
     before = time.perf_counter()
-    rates = measure_rates(chosen, config, parts.num_classes, device)
+    # The speed of this machine says nothing of another kind of device.
+    rates = measure_rates(chosen, config, parts.num_classes, device) if here else {}
     estimating = time.perf_counter() - before
     estimates = estimate(chosen, config, [run.parts for run in runs], rates)
     plan = plan_timing(chosen, config, parts.num_classes) if config.timing else None
@@ -122,7 +131,8 @@ def check(
         device, devices, runs, plan, rates, estimates,
         [
             f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
-            f"device    {device.type}: {device_name(device)}, mixed precision {amp}"
+            f"device    {f'{away}: {device_name(device)}' if here else f'{away} of the workers'}, "
+            f"mixed precision {amp}"
             + (f"; {len(devices)} at once" if len(devices) > 1 else "")
             + (f"; {together} processes for each model" if together > 1 else ""),
             f"weights   {initial}",
@@ -149,11 +159,7 @@ def _find_devices(config: RunConfig, device: torch.device, together: int) -> lis
     if config.executor != "local":
         from bench.executors import on_slurm
 
-        on_slurm.check_cluster(config.executor)
-        on_slurm.parameters(config.slurm)
-        if config.executor == "slurm-local":
-            return choose_devices(config.devices, device)
-        return [device.type] * (config.devices or on_slurm.AT_ONCE)
+        return on_slurm.find_devices(config, device.type, usable_cores())
     return [str(device)] if together > 1 else choose_devices(config.devices, device)
 
 

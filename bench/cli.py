@@ -63,7 +63,7 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
         return 0
     except BenchError as error:
         # The first process of several says it for all: they were given the same command.
-        if os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1":
             print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

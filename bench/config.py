@@ -364,8 +364,8 @@ class RunConfig:
     gather: str | None = option(
         str,
         None,
-        "also copy every run there as it ends: a URL that fsspec knows (s3://bucket/folder); what "
-        "workers that do not see --results-dir go on from lies there too",
+        "also copy every run there as it ends: a URL that fsspec knows (s3://bucket/folder); "
+        "workers that do not see --results-dir also keep there what a lost run goes on from",
         section="output",
     )
     results_dir: Path = option(

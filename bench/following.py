@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -14,6 +15,7 @@ import torch
 import variants
 from bench import build
 from bench.along import Along, Ended
+from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.failures import explain
@@ -21,11 +23,12 @@ from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.scratch import scratch_folder
 from bench.setup import set_up
+from bench.shared import Sweep
 from bench.single import fit_and_test
 from bench.stopping import SignalError, StoppedError, Stopper
 from bench.train.engine import DivergedError
 from bench.train.progress import Progress
-from bench.train.team import Team, TeamError, join
+from bench.train.team import LostError, Team, TeamError, join
 
 
 def follow(team: Team, stopper: Stopper, plugins: Sequence[Path]) -> int:
@@ -40,48 +43,73 @@ def follow(team: Team, stopper: Stopper, plugins: Sequence[Path]) -> int:
         TeamError: this process or another one has failed alone.
     """
     keep_freed_memory()
-    build.load_plugins(list(plugins))
-    with scratch_folder() as folder:
-        while True:
-            told = team.tell(None)
-            if isinstance(told, Ended):
-                return told.code
-            try:
-                with stopper.holding():
-                    _train(team, told, stopper, folder)
-            except (StoppedError, DivergedError):
-                continue  # as the leader, who says what comes next
-            except Exception as error:
-                cause = team.cause(error)
-                if isinstance(cause, TeamError):
-                    raise cause from error
-                raise TeamError(
-                    f"process {team.rank}: {type(error).__name__}: {explain(error)}"
-                ) from error
+    with scratch_folder() as folder, stopper.holding():
+        try:
+            build.load_plugins(list(plugins))
+            along = _Along(team, stopper, folder)
+            while not isinstance(told := team.tell(None), Ended):
+                # As the leader, who says what comes next.
+                with contextlib.suppress(StoppedError, DivergedError):
+                    along.train(told)
+            return told.code
+        except Exception as error:
+            cause = team.cause(error)
+            if isinstance(cause, TeamError):
+                raise cause from error
+            text = f"process {team.rank}: {type(error).__name__}: {explain(error)}"
+            # A signal to all ends those that load images first; the leader has its own.
+            raise (LostError if stopper.number else TeamError)(text) from error
 
 
-def _train(team: Team, told: Along, stopper: Stopper, folder: Path) -> None:
-    sweep = told.sweep
-    torch.set_num_threads(sweep.config.threads or max(1, usable_cores() // team.local_size))
-    parts = sweep.parts
-    images = decode_images(parts.index, parts.positions(), sweep.config, workers=usable_cores())
-    with open(os.devnull, "w") as nowhere:
-        here = attrs.evolve(
-            sweep, device=team.device, images=images, stream=nowhere, stopper=stopper, team=team
-        )
-        variant = variants.get(told.variant)
-        model, _ = build.build(variant, parts.num_classes, here.config)
-        normalisation = build.normalisation(model)
-        setup = set_up(here, variant, model, normalisation, [], before=told.before)
-        fit_and_test(
-            here,
-            model,
-            setup,
-            Progress(told.variant, here.config.epochs, nowhere),
-            folder,
-            about={},
-            recipe={},
-        )
+class _Along:
+    """Trains along with the leader.
+
+    Args:
+        team: of this process.
+        stopper: takes this process' signals.
+        folder: for what a training leaves, which nobody reads.
+    """
+
+    def __init__(self, team: Team, stopper: Stopper, folder: Path) -> None:
+        self.team, self.stopper, self.folder = team, stopper, folder
+        self._images: tuple[Any, DecodedImages] | None = None
+
+    def train(self, told: Along) -> None:
+        """Train one run."""
+        team, sweep = self.team, told.sweep
+        torch.set_num_threads(sweep.config.threads or max(1, usable_cores() // team.local_size))
+        parts = sweep.parts
+        with open(os.devnull, "w") as nowhere:
+            here = attrs.evolve(
+                sweep,
+                device=team.device,
+                images=self._decoded(sweep),
+                stream=nowhere,
+                stopper=self.stopper,
+                team=team,
+            )
+            variant = variants.get(told.variant)
+            model, _ = build.build(variant, parts.num_classes, here.config)
+            normalisation = build.normalisation(model)
+            setup = set_up(here, variant, model, normalisation, [], before=told.before)
+            fit_and_test(
+                here,
+                model,
+                setup,
+                Progress(told.variant, here.config.epochs, nowhere),
+                self.folder,
+                about={},
+                recipe={},
+            )
+
+    def _decoded(self, sweep: Sweep) -> DecodedImages:
+        """This machine's pixels of a run's images, the same object for all runs that have them."""
+        index, positions = sweep.parts.index, sorted(sweep.parts.positions())
+        key = index.fingerprint, tuple(positions)
+        if self._images is None or self._images[0] != key:
+            found = decode_images(index, positions, sweep.config, workers=usable_cores())
+            self._images = key, found
+        return self._images[1]
 
 
 def run_together(lead: Callable[[Team], int], asked_device: str, plugins: Sequence[Path]) -> int:
@@ -98,7 +126,14 @@ def run_together(lead: Callable[[Team], int], asked_device: str, plugins: Sequen
     Raises:
         BenchError: they cannot come together.
     """
-    team = join(asked_device)
+    try:
+        team = join(asked_device)
+    except BenchError as error:
+        if os.environ.get("RANK") == "0":
+            raise
+        # It may be of this machine alone.
+        print(f"error: process {os.environ['RANK']}: {error}", file=sys.stderr)
+        return 2
     try:
         if team.leads:
             return _lead(lead, team)
@@ -108,8 +143,13 @@ def run_together(lead: Callable[[Team], int], asked_device: str, plugins: Sequen
         team.leave()
         return code
     except TeamError as error:
-        team.leave(str(error))
+        # Who has only lost the others leaves the word to the one that knows why.
+        team.leave(None if isinstance(error, LostError) else str(error), broken=True)
         print(f"error: {error}: what is finished is kept", file=sys.stderr, flush=True)
+        if team.device.type == "cuda":
+            # Kernels that wait for other processes keep this one from ending.
+            sys.stdout.flush()
+            os._exit(1)
         return 1
     except SignalError as signal:
         return 128 + signal.number

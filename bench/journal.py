@@ -154,6 +154,11 @@ def moved(
                 "leave it out, or begin a new sweep"
             )
         changes[name], sources[name] = new, source
+    executor = changes.get("executor", before.config.executor)
+    if executor != "ray":
+        changes["address"] = None
+    if not executor.startswith("slurm"):
+        changes["slurm"] = None
     return Resolved(attrs.evolve(before.config, **changes), sources, before.preset)
 
 

@@ -73,16 +73,26 @@ def note_of(task: str, variant: str) -> str:
     return f".{task}-{variant}"
 
 
-def noted(results_dir: Path, task: str, variant: str, sweep: str) -> Outcome | None:
-    """Folder and record of a run by the note of its task: no other record is looked at."""
+def noted(results_dir: Path, task: str, variant: str, sweep: str, run: Run) -> Outcome | None:
+    """Folder and record of a run by the note of its task: no other record is looked at.
+
+    Args:
+        results_dir: where the note is.
+        task: whose note it is.
+        variant: of the run.
+        sweep: id of the run's sweep.
+        run: its seed and fold.
+    """
     try:
         name = (results_dir / note_of(task, variant)).read_text(encoding="utf8")
         (record,), _ = load_records(results_dir, [name])
     except (OSError, ValueError, BenchError):
         return None
     folder = results_dir / record.pop("folder")
-    same = record["sweep"]["id"] == sweep and record["variant"]["name"] == variant
-    return (folder, record) if same else None
+    fold = record["data"]["fold"]
+    number = None if fold is None else fold["number"] - 1
+    found = record["sweep"]["id"], record["variant"]["name"], record["config"]["seed"], number
+    return (folder, record) if found == (sweep, variant, run.seed, run.fold) else None
 
 
 def bytes_of(results_dir: Path, sweep: str) -> int:

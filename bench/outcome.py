@@ -91,10 +91,11 @@ def write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> Non
     training_plot(training["epochs"], folder / "training_plot.png", record["variant"]["name"])
 
 
-def time_afterwards(done: Sequence[tuple[Path, dict[str, Any]]], timed: Timed | None) -> None:
-    """Put a timing session into the records of runs that have ended, and write them anew."""
+def time_afterwards(done: Sequence[tuple[Path, dict[str, Any]]], timed: Timed | None) -> list[Path]:
+    """Put a timing session into the records of runs that have ended; the folders written anew."""
     if timed is None:
-        return
+        return []
+    written = []
     for folder, record in done:
         if record["session"] is not None:
             continue  # the sweep went on, and this run had been timed before
@@ -105,6 +106,8 @@ def time_afterwards(done: Sequence[tuple[Path, dict[str, Any]]], timed: Timed | 
             record["metrics"]["fps"] = _guide_fps(record["timing"], device, config["image_size"])
             write_json(folder / "metrics.json", record["metrics"])
         write_record(folder, record)
+        written.append(folder)
+    return written
 
 
 def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> float | None:

@@ -43,7 +43,7 @@ class Need:
         variant: its name.
         hours: of one device, one run after the other.
         together_hours: of all devices, each run trained by all of them together.
-        memory_gb: of a device in training.
+        memory_gb: of a device that trains alone, in float32.
         disk_gb: of its results.
         cost: of ``hours`` at the price, or none.
     """
@@ -162,7 +162,6 @@ def _need(
     steps = config.epochs * math.ceil(counts["train"] / config.batch_size)
     sent = 2 * (devices - 1) / devices * BYTES_PER_WEIGHT * weights / LINK_BYTES_PER_S
     together = seconds / devices + steps * sent
-    batch = math.ceil(config.batch_size / devices)
     kept = saved_bytes(model, config.image_size)
     number = len(checked.runs)
     predictions = BYTES_PER_PREDICTION * (counts["valid"] + counts.get("test", 0))
@@ -171,7 +170,7 @@ def _need(
         variant.name,
         hours,
         number * together / 3600,
-        (BYTES_PER_TRAINED * weights + max(batch, 2) * kept) / 1e9,
+        (BYTES_PER_TRAINED * weights + config.batch_size * kept) / 1e9,
         (number * (BYTES_PER_WEIGHT * weights + predictions) + STATE_WEIGHTS * 4 * weights) / 1e9,
         None if price is None else price * hours,
     ), seconds
@@ -190,15 +189,16 @@ def past_error(
 ) -> tuple[float, float, float, int] | None:
     """Measured ÷ predicted seconds of past trainings on a device: median, lowest, highest, number.
 
-    Those that ended early count for the epochs that they had; those that were broken off, or ran
-    beside others, do not count.
+    Those that ended early count for the epochs that they had; those that were broken off, ran
+    beside others, or were trained by several processes, do not count.
     """
     found = []
     for record in records:
         training = record.get("training") or {}
         expected, seconds = training.get("expected_seconds"), training.get("seconds")
         whole = record.get("status") == "complete" and not record.get("resumed")
-        same = training.get("device_name") == device and not training.get("beside")
+        alone = not training.get("beside") and not (training.get("setup") or {}).get("team")
+        same = training.get("device_name") == device and alone
         if whole and same and expected and seconds:
             share = training["epochs_run"] / record["config"]["epochs"]
             found.append(seconds / (expected * share))

@@ -79,7 +79,7 @@ class Sweep:
             features=None,
             stopper=Stopper(),
             costs=Costs(),
-            accumulation=Accumulation(),
+            accumulation=Accumulation(parts=self.accumulation.parts),
             team=Team(),
             on_folder=nothing,
         )

@@ -33,7 +33,7 @@ from bench.train.optim import choose_amp
 from bench.train.progress import Progress
 from bench.train.state import FILE as LAST
 from bench.train.state import UnusableStateError, about_of, check_about
-from bench.train.team import TeamError
+from bench.train.team import LostError, TeamError
 
 # A state of another training, put aside.
 UNUSED = "last.unused.pt"
@@ -96,7 +96,8 @@ def run_variant(
         if isinstance(error, DivergedError):
             sweep.team.end()  # in all processes alike
         cause = sweep.team.cause(error) if sweep.team.busy else error
-        interrupted = sweep.stopper.number is not None and not isinstance(cause, TeamError)
+        told = isinstance(cause, TeamError) and not isinstance(cause, LostError)
+        interrupted = sweep.stopper.number is not None and not told
         if interrupted and not isinstance(error, OSError):
             # A signal to all processes ends those that load images first.
             tracking.end()

@@ -174,7 +174,8 @@ def _carry_out(
             team=team,
         )
         known = known_runs(config.results_dir, journal.id)
-        parts = Accumulation(known.most_parts, shared=folder / "parts")
+        most_parts = known.most_parts if team.size == 1 else 1
+        parts = Accumulation(most_parts, shared=folder / "parts")
         shared = attrs.evolve(shared, accumulation=parts)
         epochs = {item.variant: item.epoch_s for item in checked.estimates}
         minutes = {item.variant: item.minutes / len(checked.runs) for item in checked.estimates}
@@ -197,7 +198,8 @@ def _carry_out(
     if not first:
         with costs.of("timing"):
             timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
-            time_afterwards(done, timed)
+            for folder in time_afterwards(done, timed):
+                _gather(folder, planned[0].sweep)
     for _, record in done:
         costs.include(record["costs"])
     outcome = Outcome(journal.id, done, costs)
@@ -222,6 +224,7 @@ def _train_in_turn(planned: Sequence[Planned]) -> list[Trained]:
         print(line, file=one.sweep.stream, flush=True)
 
     def done(number: int, outcome: Trained) -> None:
+        _gather(outcome[0], planned[number].sweep)
         _tell_failure(outcome[1], planned[number].label, planned[number].sweep.stream)
 
     with planned[0].sweep.stopper.holding():
@@ -260,8 +263,24 @@ def _train_at_once(
         one = planned[left[number]]
         line = f"[{len(found)}/{len(planned)}] {one.variant.name}{one.label} done"
         print(line, file=one.sweep.stream, flush=True)
+        _gather(outcome[0], one.sweep)
         _tell_failure(outcome[1], one.label, one.sweep.stream)
     return [found[number] for number in range(len(planned))]
+
+
+def _gather(folder: Path, sweep: Sweep) -> None:
+    """Copy a run to ``--gather``. Where that fails the run is still here, and the sweep goes on."""
+    url = sweep.config.gather
+    if url is None:
+        return
+    from bench.executors.mirror import put
+
+    try:
+        put(folder, url)
+    except Exception as error:  # every filesystem has errors of its own
+        text = " ".join(str(error).split())[:200]
+        line = f"warning: {folder} could not be copied to {url} ({type(error).__name__}: {text})"
+        print(line, file=sweep.stream, flush=True)
 
 
 def _workers_of(config: RunConfig) -> Callable[..., Iterator[tuple[int, Trained]]]:

@@ -153,6 +153,24 @@ def test_a_process_that_is_killed_ends_the_others(photos, tiny_plugin, here) -> 
 
 
 @pytest.mark.slow
+def test_processes_with_loaders_of_their_own_stop_in_good_order(photos, tiny_plugin, here) -> None:
+    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --epochs 90"
+    process = start(f"{line} --num-workers 1 --gather file://{here}/gathered")
+    deadline = time.monotonic() + 120
+    while not list(here.glob("results/*/last.pt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert "stopped by SIGTERM: what is finished is kept; go on with: " in err
+    (record,) = records(here).values()
+    assert record["status"] == "running"
+    again = f"run --resume --plugin {tiny_plugin} --hours 0.0001"
+    assert main(again.split()) == 0
+
+
+@pytest.mark.slow
 def test_what_is_asked_wrongly_is_one_line(photos, tiny_plugin, here) -> None:
     line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --devices 2"
     code, out, err = torchrun(line)
@@ -160,6 +178,13 @@ def test_what_is_asked_wrongly_is_one_line(photos, tiny_plugin, here) -> None:
     assert err.count("error: --devices 2 trains several models at once") == 1
     assert out == ""
     assert not list(here.glob("results/*"))
+
+
+def test_an_error_is_told_where_one_process_has_a_rank(monkeypatch, capsys) -> None:
+    """Clusters set RANK for programs that are nothing of torchrun's."""
+    monkeypatch.setenv("RANK", "3")
+    assert main(["run", "--data-dir", "nowhere"]) == 2
+    assert "no such data folder: nowhere" in capsys.readouterr().err
 
 
 def test_other_commands_are_done_by_one_process(monkeypatch, capsys) -> None:

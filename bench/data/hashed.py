@@ -19,10 +19,11 @@ def hashed_split(
     seed: int,
     groups: Sequence[int] | None = None,
 ) -> Split:
-    """Parts by the hash of each key, or of the first key of what must stay together.
+    """Parts by the hash of each key, of the name of its group, or of the first key of its copies.
 
-    The shares are met as well as chance meets them, and classes are not balanced: neither can be
-    without looking at the other images.
+    A new image that is a copy of old ones, and comes before them, moves them: to keep copies
+    together says more than to keep them where they are. The shares are met as well as chance meets
+    them, and classes are not balanced: neither can be without looking at the other images.
 
     Args:
         index: the images.
@@ -73,6 +74,9 @@ def _chances(index: ImageIndex, salt: str, groups: Sequence[int] | None) -> list
     """A number in 0..1 for each position, which hangs on its key alone."""
     keys = [key_of(path) for path in index.paths]
     if groups is not None:
+        # A group's name does not change with its images, and comes before every key.
+        names = index.groups or (None,) * len(keys)
+        keys = [key if name is None else f"\0{name}" for key, name in zip(keys, names, strict=True)]
         first: dict[int, str] = {}
         for key, group in zip(keys, groups, strict=True):
             first[group] = min(key, first.get(group, key))

@@ -5,6 +5,7 @@ Order and random parameters of an epoch depend on the seed and its number alone.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -205,6 +206,9 @@ def _leave_interrupts(number: int) -> None:
     # A terminal sends Ctrl-C to these processes too, and the training still needs their batches
     # to finish its step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if "RANK" in os.environ:
+        # torchrun sends SIGTERM to all that its processes have started.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -66,6 +66,12 @@ def read_shards(root: Path) -> Found:
                 )
             seen[key] = shard.name
             found.entries.append(entry)
+    parts = {entry.part for entry in found.entries}
+    if None in parts and len(parts) > 1:
+        raise BenchError(
+            f"{root}: some shards name their part (train-, valid-, test-) and others do not: name "
+            "the part of all, or of none"
+        )
     return found
 
 
@@ -127,10 +133,14 @@ def _label(
         text: object = data.decode("utf8").strip()
         if name.lower().endswith(".json"):
             content = json.loads(data)
-            text, group = content.get("label", ""), content.get("group")
+            text, group = content.get("label"), content.get("group")
     except (UnicodeDecodeError, ValueError, AttributeError) as error:
         raise BenchError(f"{shard}: {name} holds no class ({error}): make it anew") from error
-    label = str(text).strip()
+    label = "" if text is None else str(text).strip()
+    if names is not None and label and not label.isdecimal() and label not in names:
+        raise BenchError(
+            f"{shard}: {name} has class {label!r}, which {INFO} does not name: mend one of them"
+        )
     if names is not None and label.isdecimal():
         if int(label) >= len(names):
             raise BenchError(

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TextIO
 
 import attrs
 
-from bench.executors.mirror import put
+from bench.executors.mirror import clear, working
 from bench.executors.task import Sent, Task, versions
 from bench.failures import explain
 from bench.fleet import Job
@@ -66,8 +66,10 @@ def make_tasks(
     """
     texts = tuple((path.name, path.read_text(encoding="utf8")) for path in plugins)
     found = []
-    for number, job in enumerate(jobs):
+    for job in jobs:
         sweep = job.planned[0].sweep
+        run = sweep.run
+        fold = "" if run.fold is None else f"-fold-{run.fold}"
         deadline = sweep.stopper.deadline
         if deadline is not None:
             # The monotonic clocks of two machines have nothing to do with each other.
@@ -75,7 +77,7 @@ def make_tasks(
         found.append(
             Task(
                 sweep=attrs.evolve(sweep.plain(), beside=beside),
-                name=f"task-{sweep.id}-{number}",
+                name=f"task-{sweep.id}-seed-{run.seed}{fold}",
                 runs=tuple(
                     (one.variant.name, one.epoch_s, one.expected_s, one.begun)
                     for one in job.planned
@@ -158,7 +160,7 @@ def gather(
                 show()
                 for handle in ended:
                     number = sent.pop(handle)
-                    outcomes = _home(jobs[number], tasks[number], crew, handle)
+                    outcomes = _home(jobs[number], tasks[number], crew, handle, stopping=told)
                     short |= len(outcomes) < len(jobs[number].numbers)
                     yield from zip(jobs[number].numbers, outcomes, strict=False)
         show()
@@ -169,31 +171,32 @@ def gather(
         raise StoppedError(stopper.number)
 
 
-def _home(job: Job, task: Task, crew: Crew, handle: Any) -> list[Outcome]:
-    results = task.results_dir
+def _home(job: Job, task: Task, crew: Crew, handle: Any, *, stopping: bool) -> list[Outcome]:
+    results = job.planned[0].sweep.resolved.config.results_dir
     try:
         found = crew.result(handle)
     except Exception as error:
-        return [_lost(one, task, error) for one in job.planned]
+        # What is stopped, or was never begun, goes on with --resume: it has not failed.
+        return [] if stopping else [_lost(one, task, error) for one in job.planned]
     outcomes = []
     for sent in found:
-        folder = job.planned[0].sweep.resolved.config.results_dir / sent.folder
+        folder = results / sent.folder
         record = sent.record
         if sent.files is not None:
             folder = new_run_folder(results, record["variant"]["name"], datetime.now(), record)
             for name, content in sent.files.items():
                 # Names come from another machine, and must not lead out of the folder.
                 (folder / Path(name).name).write_bytes(content)
-        if task.gather is not None:
-            put(folder, task.gather)
         outcomes.append((folder, record))
+    if task.gather is not None and len(outcomes) == len(job.planned):
+        clear(working(task.gather, task.name))
     return outcomes
 
 
 def _lost(one: Any, task: Task, error: Exception) -> Outcome:
     """A failed record of a run whose task did not come home."""
     sweep = one.sweep
-    begun = noted(task.results_dir, task.name, one.variant.name, sweep.id) or one.begun
+    begun = noted(task.results_dir, task.name, one.variant.name, sweep.id, sweep.run) or one.begun
     if begun is not None:
         folder, record = begun
         if record["status"] == "complete":

@@ -55,6 +55,24 @@ def check_url(url: str) -> None:
         ) from error
 
 
+def working(url: str, task: str) -> str:
+    """Where a worker keeps what its task goes on from: two tasks may call a run the same.
+
+    Args:
+        url: of the folder that gathers the runs.
+        task: its name.
+    """
+    return f"{url.rstrip('/')}/.working/{task}"
+
+
+def clear(url: str) -> None:
+    """Remove a folder, where it is there and can be removed."""
+    with contextlib.suppress(Exception):
+        system, path = open_url(url)
+        if system.exists(path):
+            system.rm(path, recursive=True)
+
+
 def put(path: Path, url: str) -> None:
     """Copy a file, or what a folder holds, into the folder of a URL; files of one name go.
 
@@ -100,11 +118,15 @@ class Mirror:
             except FileNotFoundError:
                 continue
             # It was written by a worker, and must not lead out of the folder.
-            if name != Path(name).name or name.startswith("."):
+            if not name or name != Path(name).name or name.startswith("."):
                 continue
             own = self._results / name
+            try:
+                paths = system.ls(f"{root.rstrip('/')}/{name}", detail=False)
+            except FileNotFoundError:
+                continue  # lost before the first copy
             own.mkdir(exist_ok=True)
-            for path in system.ls(f"{root.rstrip('/')}/{name}", detail=False):
+            for path in paths:
                 base = path.rsplit("/", 1)[-1]
                 if not base.endswith(".part"):
                     system.get_file(path, str(own / base))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -59,17 +62,31 @@ def connect(address: str | None) -> Any:
         return ray
     asked = address or os.environ.get("RAY_ADDRESS") or LOCAL
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if asked == LOCAL:
-        ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)
-        return ray
-    if asked != "auto":
+    if asked not in (LOCAL, "auto"):
         _answers(asked)
     try:
-        ray.init(address=asked, **quiet)
+        with _own_signals():
+            if asked == LOCAL:
+                ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)
+            else:
+                ray.init(address=asked, **quiet)
     except Exception as error:  # Ray has many, also for other versions of itself
         text = " ".join(str(error).split())[:300]
         raise BenchError(f"--address {asked}: Ray cannot join that cluster: {text}") from error
     return ray
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and would end the program without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _answers(address: str) -> None:
@@ -206,7 +223,12 @@ class RayCrew:
 
     def __init__(self, ray: Any, *, cores: float, gpus: int) -> None:
         self._ray = ray
-        self._board = ray.remote(_Board).options(num_cpus=0).remote()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # A machine of the cluster may go; with this one the sweep goes anyway.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here)
+        self._board = board.remote()
         self._remote = ray.remote(_carry_out).options(
             num_cpus=cores, num_gpus=gpus, max_retries=RETRIES
         )
@@ -255,7 +277,7 @@ def train_all(
         jobs: in any order.
         devices: as of :func:`find_devices`.
         plugins: files that register variants.
-        threads: CPU threads of each training.
+        threads: not used: cores are those of the cluster's machines.
         features: not used: a worker has a folder of its own.
         features_limit: most bytes that all workers may keep of features together.
         stopper: says whether to stop before the end.
@@ -265,7 +287,11 @@ def train_all(
         return
     config = jobs[0].planned[0].sweep.resolved.config
     ray = connect(config.address)
-    machines = max(1, len(_nodes(ray)))
+    nodes = _nodes(ray)
+    # How many each machine gets, and so how many of its cores each has.
+    together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
+    cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
+    threads = min(config.threads or max(1, cores // together), cores)
     crew = RayCrew(ray, cores=threads, gpus=int(devices[0] == "cuda"))
     with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
         tasks = make_tasks(
@@ -277,6 +303,6 @@ def train_all(
             device=devices[0],
             threads=threads,
             features_limit=features_limit / len(devices),
-            beside=-(-min(len(devices), len(jobs)) // machines) - 1,
+            beside=together - 1,
         )
         yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)

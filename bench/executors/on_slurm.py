@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
+import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.executors.gathering import gather, make_tasks, token_in
 from bench.executors.task import Sent, Task, carry_out
@@ -21,6 +25,8 @@ RETRIES = 3
 # submitit's own defaults are five minutes and one core.
 DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60}
 AT_ONCE = 8
+# Of a job, where neither --threads nor --slurm says it.
+CORES = 4
 NUMBERS = ("timeout_min", "mem_gb", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node")
 
 
@@ -80,6 +86,60 @@ def check_cluster(executor: str) -> None:
             "--executor slurm: there is no sbatch on this machine: start on a login node of the "
             "cluster, or try with --executor slurm-local, which runs the jobs here"
         )
+
+
+def find_devices(config: RunConfig, here: str, cores: int) -> list[str]:
+    """What trains at once: ``cuda`` or ``cpu``, as often as there are jobs.
+
+    Args:
+        config: the options.
+        here: this machine's kind of device.
+        cores: of this machine.
+
+    Raises:
+        BenchError: there is no SLURM, a parameter is unknown, or more is asked for than there is.
+    """
+    check_cluster(config.executor)
+    asked = parameters(config.slurm)
+    if config.executor == "slurm-local":
+        if config.device == "cuda" and here != "cuda":
+            raise BenchError("--device cuda: this machine has no GPU: use --device cpu or auto")
+        kind = "cpu" if config.device == "cpu" else here
+        most = 1 if kind == "cuda" else cores
+        if config.devices is not None and config.devices > most:
+            raise BenchError(
+                f"--devices {config.devices}: slurm-local trains {most} at once here: give {most} "
+                "or fewer, or leave --executor out"
+            )
+        found = [kind] * (config.devices or 1)
+    else:
+        # A login node has no GPU: what is asked of SLURM says what the jobs have.
+        gpus = any("gpu" in name or "gpu" in str(asked[name]) for name in asked if "gr" in name
+                   or "gpu" in name)  # fmt: skip
+        on_gpu = config.device == "cuda" or (config.device == "auto" and (gpus or here == "cuda"))
+        found = ["cuda" if on_gpu else "cpu"] * (config.devices or AT_ONCE)
+    with tempfile.TemporaryDirectory() as folder:
+        _executor(config, Path(folder), cuda=found[0] == "cuda", threads=1)
+    return found
+
+
+def _executor(config: RunConfig, folder: Path, *, cuda: bool, threads: int) -> Any:
+    """submitit's, with its parameters.
+
+    Raises:
+        BenchError: it does not know one of them.
+    """
+    local = config.executor == "slurm-local"
+    executor = require_submitit().AutoExecutor(folder, cluster="local" if local else "slurm")
+    asked = {"cpus_per_task": threads, "name": "paddy-bench", **parameters(config.slurm)}
+    if cuda and not any("gpu" in name or "gres" in name for name in asked):
+        asked["gpus_per_node"] = 1
+    try:
+        executor.update_parameters(**asked)
+    except (NameError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise BenchError(f"--slurm {config.slurm}: submitit does not take that: {text}") from error
+    return executor
 
 
 class FileBoard:
@@ -142,7 +202,11 @@ class SlurmCrew:
 
     def submit(self, task: Task, tries: int = 0) -> Any:
         self._count += 1
-        job = self._executor.submit(Work(self._folder, self._count), task)
+        try:
+            job = self._executor.submit(Work(self._folder, self._count), task)
+        except Exception as error:  # submitit passes on what sbatch says
+            text = " ".join(str(error).split())[-300:]
+            raise BenchError(f"SLURM does not take a job: {text}: see --slurm") from error
         self._tasks[job] = task, tries
         return _Handle(job)
 
@@ -168,6 +232,10 @@ class SlurmCrew:
 
     def stop(self, number: int) -> None:
         (self._folder / "stop").write_text(str(number))
+        for job in self._tasks:
+            # What waits in the queue has nothing to save.
+            if not job.done() and str(job.state) == "PENDING":
+                job.cancel()
 
     def lines(self) -> list[str]:
         found = []
@@ -206,21 +274,18 @@ def train_all(
     """As :func:`bench.executors.on_ray.train_all`, by SLURM."""
     if not jobs:
         return
-    submitit = require_submitit()
     config = jobs[0].planned[0].sweep.resolved.config
-    folder = (config.results_dir / f".jobs-{jobs[0].planned[0].sweep.id}").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "stop").unlink(missing_ok=True)
-    executor = submitit.AutoExecutor(
-        folder, cluster="local" if config.executor == "slurm-local" else "slurm"
-    )
-    asked = {"cpus_per_task": threads, "name": "paddy-bench", **parameters(config.slurm)}
-    if devices[0] == "cuda":
-        asked.setdefault("gpus_per_node", 1)
-    try:
-        executor.update_parameters(**asked)
-    except (NameError, TypeError, ValueError) as error:
-        raise BenchError(f"--slurm {config.slurm}: {error}") from error
+    local = config.executor == "slurm-local"
+    # A login node's cores are not those of a job.
+    own = parameters(config.slurm).get("cpus_per_task", CORES)
+    threads = config.threads or (threads if local else own)
+    name = f".jobs-{jobs[0].planned[0].sweep.id}"
+    for before in config.results_dir.glob(f"{name}-*"):
+        # Jobs that outlive whoever submitted them must not train the same runs beside new ones.
+        (before / "stop").write_text(str(int(signal.SIGTERM)))
+    folder = (config.results_dir / f"{name}-{secrets.token_hex(3)}").absolute()
+    folder.mkdir(parents=True)
+    executor = _executor(config, folder, cuda=devices[0] == "cuda", threads=threads)
     with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
         tasks = make_tasks(
             jobs,
@@ -231,7 +296,7 @@ def train_all(
             device=devices[0],
             threads=threads,
             features_limit=features_limit / len(devices),
-            beside=min(len(devices), len(jobs)) - 1 if config.executor == "slurm-local" else 0,
+            beside=min(len(devices), len(jobs)) - 1 if local else 0,
         )
         crew = SlurmCrew(executor, folder)
         yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)

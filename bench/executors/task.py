@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import socket
@@ -22,7 +23,7 @@ from bench import __version__
 from bench.build import load_plugins
 from bench.data.parts import decode_images
 from bench.errors import BenchError
-from bench.executors.mirror import Mirror
+from bench.executors.mirror import Mirror, working
 from bench.known import note_folder, note_of, noted
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
@@ -150,7 +151,9 @@ def carry_out(task: Task, board: Board) -> list[Sent]:
         _load(task.plugins, scratch)
         same = (task.results_dir / task.token).exists()
         results = task.results_dir if same else scratch / "results"
-        mirror = None if same or task.gather is None else Mirror(results, task.gather, board.say)
+        mirror = None
+        if not same and task.gather is not None:
+            mirror = Mirror(results, working(task.gather, task.name), board.say)
         if mirror is not None:
             mirror.fetch([note_of(task.name, name) for name, *_ in task.runs])
         ended = threading.Event()
@@ -194,7 +197,7 @@ def _train(
     )
     planned = []
     for name, epoch_s, expected_s, begun in task.runs:
-        earlier = noted(results, task.name, name, sweep.id) or begun
+        earlier = noted(results, task.name, name, sweep.id, sweep.run) or begun
         if earlier is not None and not earlier[0].is_dir():
             earlier = None  # it lies on the sender's machine alone
         whole = earlier is not None and earlier[1]["status"] == "complete"
@@ -209,14 +212,17 @@ def _train(
                 ended=earlier if whole else None,
             )
         )
-    outcomes: list[Outcome] = []
+    outcomes: dict[int, Outcome] = {}
     try:
-        for outcome in train_in_turn(planned, done=lambda _, one: outcomes.append(one)):
-            if outcome not in outcomes:
-                outcomes.append(outcome)  # an earlier worker had ended it
+        # What an earlier worker has ended is not among what is done here.
+        outcomes = dict(enumerate(train_in_turn(planned, done=outcomes.__setitem__)))
     except StoppedError:
-        pass
-    return outcomes
+        for number, one in enumerate(planned):
+            if one.ended is not None:
+                outcomes[number] = one.ended
+    # Only those before the first that is left: they are told apart by their place.
+    whole = itertools.takewhile(outcomes.__contains__, range(len(planned)))
+    return [outcomes[number] for number in whole]
 
 
 def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> Sent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tarfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,17 +85,23 @@ def thumbnail(mistake: Mistake, pictures: Pictures) -> str | None:
 
 
 def open_picture(root: Path, name: str) -> Any:
-    """An image of a data folder, upright, or none: it is gone, no image, or not in the folder."""
+    """An image of a data folder, or in a tar file there, upright; none: it is gone, or no image."""
     from PIL import Image, ImageOps
 
     try:
         folder = root.resolve(strict=True)
-        path = (folder / name).resolve(strict=True)
+        shard, inside, member = name.partition(".tar/")
+        path = (folder / (f"{shard}.tar" if inside else name)).resolve(strict=True)
         if not path.is_relative_to(folder) or not path.is_file():
             return None
+        source: Any = path
+        if inside:
+            with tarfile.open(path) as archive:
+                file = archive.extractfile(member)
+                source = io.BytesIO(file.read()) if file is not None else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(source, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     return None
                 image.draft("RGB", (2 * SIDE, 2 * SIDE))

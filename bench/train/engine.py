@@ -139,7 +139,10 @@ def fit(
 
     growth, dropout, team = Growth.of(config), Dropout(model), team or Team()
 
-    in_parts = partial(accumulation.run, of=str(about.get("variant")), clear=clear)
+    in_parts: Callable[..., Any] = undivided
+    if team.size == 1:
+        # Of several processes one alone cannot do a step again.
+        in_parts = partial(accumulation.run, of=str(about.get("variant")), clear=clear)
 
     # A model compiled for training steps is not used to evaluate: it would be compiled once more.
     forward, evaluating = forward or model, evaluating or model
@@ -163,6 +166,8 @@ def fit(
     )
     state, stopper = keeper.begin(), stopper or Stopper()
     if state.steps:
+        if team.size > 1:
+            state.parts = 1
         accumulation.parts = max(accumulation.parts, state.parts)
         train.set_epoch(state.epoch, state.batches)
         # The scheduler would warn that this optimizer has done no step yet: another one has.
@@ -254,6 +259,11 @@ def fit(
         first_batch_seconds=state.first_batch_seconds,
         saving_seconds=state.saving_seconds,
     )
+
+
+def undivided(step: Callable[..., Any], batch_size: int) -> Any:
+    """Do a step on a batch as it is."""
+    return step(parts=1)
 
 
 def _diverged(

@@ -62,7 +62,7 @@ class Progress:
         ) as bar:
             for batch in loader:
                 yield batch
-                bar.update(len(batch[1]))
+                bar.update(getattr(batch, "whole", None) or len(batch[1]))
                 if not bar.disable:
                     self._show(bar, epoch, len(loader.dataset))
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -26,12 +29,18 @@ from bench.train.whole_batch import WholeBatch
 PATIENCE = timedelta(days=7)
 # Until all have come together, and until one that waits for another's row of numbers gives up.
 TIMEOUT = timedelta(minutes=10)
+# How often a process on a GPU looks whether another one has failed.
+WATCH_S = 2.0
 _ERROR = "paddy-bench/error"
 _CONTROL = torch.device("cpu")
 
 
 class TeamError(Exception):
     """Why the processes of a team cannot go on together."""
+
+
+class LostError(TeamError):
+    """Another process has ended without a word."""
 
 
 class Team:
@@ -117,8 +126,13 @@ class Team:
         """What another process said when it broke off, in place of the error that followed."""
         return error
 
-    def leave(self, error: str | None = None) -> None:
-        """Part from the others, who are told why where there is an error."""
+    def leave(self, error: str | None = None, *, broken: bool = False) -> None:
+        """Part from the others.
+
+        Args:
+            error: what they are told; none: nothing.
+            broken: whether messages between them may hang.
+        """
 
 
 class Together(Team):
@@ -153,6 +167,18 @@ class Together(Team):
         self._norms: Any = distributed.new_group(backend="gloo" if device.type == "cpu" else "nccl")
         self._rows = WholeBatch(rank, size, self._norms)
         self._hosts = len(set(self.everywhere(os.uname().nodename)))
+        if device.type == "cuda":
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        """End a process that waits on its GPU for one that has failed: it hears nothing else."""
+        with contextlib.suppress(Exception):
+            while not self._store.check([_ERROR]):
+                time.sleep(WATCH_S)
+            time.sleep(10 * WATCH_S)
+            text = self._store.get(_ERROR).decode()
+            print(f"error: {text}: what is finished is kept", file=sys.stderr, flush=True)
+            os._exit(1)
 
     def everywhere(self, value: Any) -> list[Any]:
         found: list[Any] = [None] * self.size
@@ -220,6 +246,8 @@ class Together(Team):
         return own / together
 
     def wrap(self, model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+        # The others may still decode their images.
+        self.everywhere(None)
         with warnings.catch_warnings():
             # A newer PyTorch has another name for it, which an older one does not know.
             warnings.filterwarnings("ignore", message="`broadcast_buffers`", category=FutureWarning)
@@ -251,14 +279,15 @@ class Together(Team):
             if self._store.check([_ERROR]):
                 return TeamError(self._store.get(_ERROR).decode())
         if isinstance(error, RuntimeError) and "onnection" in str(error):
-            return TeamError("another process of this training has ended, or cannot be reached")
+            return LostError("another process of this training has ended, or cannot be reached")
         return error
 
-    def leave(self, error: str | None = None) -> None:
+    def leave(self, error: str | None = None, *, broken: bool = False) -> None:
         if error is not None:
             with contextlib.suppress(Exception):
                 if not self._store.check([_ERROR]):
                     self._store.set(_ERROR, error)
+        if broken:
             # The others wait for messages of this one: an end of the process ends that at once,
             # and tearing down what is broken may hang.
             return

@@ -66,6 +66,8 @@ class WholeBatch(TorchFunctionMode):
             )
         found: torch.Tensor
         if input.is_cuda:
+            # Of no rows it would send zeros of their own type, and the others send float32.
+            input = input if input.numel() else input.float()
             found = SyncBatchNorm.apply(
                 input, weight, bias, running_mean, running_var, eps, momentum, self.group, self.size
             )

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from bench.cli import main
+from bench.config import RunConfig
 from bench.data import archives
 from bench.data.cache import open_images
+from bench.data.copies import Copies, keep_together
+from bench.data.division import find_splits
 from bench.data.files import read_bytes, stamp
 from bench.data.hashed import hashed_folds, hashed_split
 from bench.data.images import UnreadableImage, load_rgb
@@ -171,6 +174,55 @@ def test_an_image_stays_in_its_part_when_the_data_grow(make_photos: Callable, tm
     assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.12)
 
 
+@pytest.mark.parametrize("prefix", ["train", "data"])
+def test_shards_of_one_part_are_divided_by_their_keys(
+    photos: Path, tmp_path: Path, prefix: str
+) -> None:
+    write_shards(index_of(photos), tmp_path / "own", shard_bytes=1e9, seed=0)
+    (shard,) = (tmp_path / "own").glob("*.tar")
+    shard.rename(shard.with_name(f"{prefix}-0.tar"))
+    index, config = index_of(tmp_path / "own"), RunConfig()
+    (found,) = find_splits(config, index, Copies((), ()))
+    assert found == hashed_split(
+        index,
+        valid_fraction=config.valid_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
+
+
+def test_a_group_stays_where_it_is_when_it_grows(make_photos: Callable, tmp_path: Path) -> None:
+    def part_of(name: str, first: str) -> dict[str | None, str]:
+        root = make_photos({"a": 30, "b": 30}, name)
+        (root / "a" / "000.png").rename(root / "a" / f"{first}.png")
+        rows = ["path,label,group"] + [
+            f"{path.relative_to(root).as_posix()},{path.parent.name},plant {number // 3}"
+            for number, path in enumerate(sorted(root.glob("*/*.png")))
+        ]
+        (root / "metadata.csv").write_text("\n".join(rows))
+        write_shards(index_of(root), tmp_path / f"{name}-out", shard_bytes=1e9, seed=0)
+        index = index_of(tmp_path / f"{name}-out")
+        split = hashed_split(
+            index, valid_fraction=0.2, test_fraction=0.2, seed=0, groups=keep_together(index)
+        )
+        return {
+            index.groups[position]: part
+            for part, positions in split.as_dict().items()
+            for position in positions
+        }
+
+    assert part_of("one", "000") == part_of("other", "0")
+
+
+def test_shards_of_which_only_some_name_their_part(tmp_path: Path) -> None:
+    text = broken(
+        tmp_path,
+        data={"1.jpg": b"1", "1.cls": b"0"},
+        val={"2.jpg": b"1", "2.cls": b"1"},
+    )
+    assert "some shards name their part (train-, valid-, test-) and others do not" in text
+
+
 def test_groups_are_divided_whole_and_another_seed_divides_anew(sharded: Path) -> None:
     index = index_of(sharded)
     groups = [position // 4 for position in range(40)]
@@ -271,6 +323,18 @@ def test_a_class_that_is_not_named(tmp_path: Path) -> None:
     (tmp_path / "broken" / "_info.json").write_text("{")
     with pytest.raises(BenchError, match=r"_info\.json cannot be read .*mend it, or remove it"):
         index_of(tmp_path / "broken")
+
+
+def test_a_name_that_is_not_among_the_classes(tmp_path: Path) -> None:
+    make_shard(tmp_path / "broken" / "a.tar", {"1.jpg": b"1", "1.cls": b"rust"})
+    (tmp_path / "broken" / "_info.json").write_text('{"classes": ["a", "b"]}')
+    with pytest.raises(BenchError, match=r"has class 'rust', which _info\.json does not name"):
+        index_of(tmp_path / "broken")
+
+
+def test_a_label_that_is_null_is_none(tmp_path: Path) -> None:
+    text = broken(tmp_path, a={"1.jpg": b"1", "1.json": b'{"label": null}'})
+    assert "1 images have no class (first: 1)" in text
 
 
 @pytest.mark.parametrize("content", [b"no archive at all", b"\0" * 100 + b"x" * 2000])

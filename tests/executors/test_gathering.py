@@ -168,3 +168,41 @@ def test_a_file_tells_whether_a_worker_sees_the_folder(tmp_path: Path) -> None:
         (tmp_path / ".task-a-1-Tiny").touch()
         (tmp_path / ".task-b-1-Tiny").touch()
     assert [path.name for path in tmp_path.iterdir()] == [".task-b-1-Tiny"]
+
+
+@pytest.mark.slow
+def test_runs_of_this_process_are_gathered_too(photos, tiny_plugin, tmp_path, monkeypatch) -> None:
+    from bench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    line = (
+        f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} --epochs 1 "
+        f"--batch-size 8 --image-size 32 --no-timing --tune off --gather file://{tmp_path}/copies"
+    )
+    assert main(line.split()) == 0
+    here = {path.relative_to("results") for path in Path("results").glob("*/*")}
+    there = {path.relative_to("copies") for path in Path("copies").glob("*/*")}
+    assert len(there) == 8
+    assert here == there
+    for path in there:
+        assert (Path("results") / path).read_bytes() == (Path("copies") / path).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_copy_that_fails_ends_nothing(photos, tiny_plugin, tmp_path, monkeypatch, capsys) -> None:
+    from bench.cli import main
+    from bench.executors import mirror
+
+    def full(path: Path, url: str) -> None:
+        raise OSError("the bucket is full")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mirror, "put", full)
+    line = (
+        f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --epochs 1 "
+        f"--batch-size 8 --image-size 32 --no-timing --tune off --gather file://{tmp_path}/copies"
+    )
+    assert main(line.split()) == 0
+    err = capsys.readouterr().err
+    assert "could not be copied to file://" in err
+    assert "the bucket is full" in err

@@ -9,12 +9,14 @@ import pytest
 
 from bench.errors import BenchError
 from bench.executors import mirror
-from bench.executors.mirror import Mirror, check_url, put
+from bench.executors.mirror import Mirror, check_url, clear, put, working
 from bench.known import note_folder, note_of, noted
 from bench.results import write_record
+from bench.runs import Run
 from tests.results.test_store import record as make_record
 
 URL = "memory://sweeps/one"
+ONE, OTHER = (Run(seed, None, parts=None) for seed in (0, 1))  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,7 @@ def run_in(results: Path, name: str, sweep: str) -> Path:
     folder.mkdir(parents=True)
     record = make_record()
     record["sweep"]["id"], record["variant"]["name"] = sweep, "Tiny"
+    record["data"]["fold"] = None
     write_record(folder, record)
     (folder / "last.pt").write_bytes(name.encode())
     return folder
@@ -64,21 +67,41 @@ def test_what_a_lost_worker_had_is_fetched_by_the_next(tmp_path: Path, monkeypat
     again.fetch([note_of("task-a-0", "Tiny"), note_of("task-a-1", "Tiny")])
     assert {path.name for path in second.glob("[!.]*")} == {"Tiny_1"}
     assert (second / "Tiny_1" / "last.pt").read_bytes() == b"Tiny_1"
-    found, record = noted(second, "task-a-0", "Tiny", "a") or (None, {})
+    found, record = noted(second, "task-a-0", "Tiny", "a", ONE) or (None, {})
     assert found == second / "Tiny_1"
     assert record["sweep"]["id"] == "a"
+    # It is that run and no other.
+    for sweep, variant, run in (("b", "Tiny", ONE), ("a", "Other", ONE), ("a", "Tiny", OTHER)):
+        assert noted(second, "task-a-0", variant, sweep, run) is None
     # What was not changed since is not copied back.
     assert again._changed() == []
     (second / "Tiny_1" / "last.pt").write_bytes(b"later")
     assert [path.name for path in again._changed()] == ["last.pt"]
 
 
-@pytest.mark.parametrize("name", ["../outside", ".hidden", "a/b"])
+@pytest.mark.parametrize("name", ["../outside", ".hidden", "a/b", ""])
 def test_a_note_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
     fsspec.filesystem("memory").pipe_file("/sweeps/one/.task-a-0-Tiny", name.encode())
     Mirror(tmp_path / "results", URL).fetch([".task-a-0-Tiny"])
     assert list((tmp_path / "results").iterdir()) == []
     assert list(tmp_path.iterdir()) == [tmp_path / "results"]
+
+
+def test_a_note_of_a_run_that_was_lost_before_its_first_copy(tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe_file("/sweeps/one/.task-a-0-Tiny", b"Tiny_1")
+    Mirror(tmp_path / "results", URL).fetch([".task-a-0-Tiny"])
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_what_a_task_goes_on_from_is_removed_when_it_has_ended() -> None:
+    url = working(URL, "task-a-seed-0")
+    assert url == f"{URL}/.working/task-a-seed-0"
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/sweeps/one/.working/task-a-seed-0/Tiny_1/last.pt", b"state")
+    clear(url)
+    assert not system.exists("/sweeps/one/.working/task-a-seed-0")
+    clear(url)  # nothing is there
+    clear("nosuch://x")
 
 
 def test_a_copy_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch) -> None:

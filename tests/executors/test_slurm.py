@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from bench.cli import main
+from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.executors import on_slurm
 from bench.executors.on_slurm import FileBoard, parameters
@@ -88,6 +89,63 @@ def test_a_missing_package_is_named_with_its_extra(photos, here, monkeypatch, ca
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert main(f"run --executor slurm --data-dir {photos} {FAST}".split()) == 2
     assert "pip install 'paddy-bench[slurm]'" in capsys.readouterr().err
+
+
+def slurm(monkeypatch, **options: Any) -> RunConfig:
+    monkeypatch.setattr(on_slurm, "check_cluster", lambda executor: None)
+    monkeypatch.setattr(on_slurm, "_executor", lambda *args, **options: None)
+    return RunConfig(executor="slurm", **options)
+
+
+def test_jobs_train_on_what_is_asked_of_slurm_whatever_the_login_node_has(monkeypatch) -> None:
+    def found(here: str = "cpu", **options: Any) -> list[str]:
+        return on_slurm.find_devices(slurm(monkeypatch, devices=2, **options), here, 4)
+
+    assert found() == ["cpu"] * 2
+    assert found(device="cuda") == ["cuda"] * 2
+    assert found(slurm="gpus_per_node=1") == ["cuda"] * 2
+    assert found(slurm="gres=gpu:1") == ["cuda"] * 2
+    assert found(slurm="partition=gpu,gres=shard:1") == ["cpu"] * 2
+    assert found(slurm="gpus_per_node=1", device="cpu") == ["cpu"] * 2
+    assert found(here="cuda") == ["cuda"] * 2
+    assert len(on_slurm.find_devices(slurm(monkeypatch), "cpu", 4)) == on_slurm.AT_ONCE
+
+
+def test_jobs_of_this_machine_are_as_many_as_it_can_take() -> None:
+    def found(here: str, **options: Any) -> list[str]:
+        return on_slurm.find_devices(RunConfig(executor="slurm-local", **options), here, 4)
+
+    assert found("cpu") == ["cpu"]
+    assert found("cpu", devices=3) == ["cpu"] * 3
+    assert found("cuda", device="cpu", devices=3) == ["cpu"] * 3
+    assert found("cuda") == ["cuda"]
+    with pytest.raises(BenchError, match="slurm-local trains 4 at once here"):
+        found("cpu", devices=5)
+    with pytest.raises(BenchError, match="slurm-local trains 1 at once here"):
+        found("cuda", devices=2)
+    with pytest.raises(BenchError, match="this machine has no GPU"):
+        found("cpu", device="cuda")
+    with pytest.raises(BenchError, match="--slurm timeout=5: submitit does not take that"):
+        found("cpu", slurm="timeout=5")
+
+
+def test_jobs_that_wait_are_cancelled_and_earlier_ones_told_to_stop(tmp_path: Path) -> None:
+    class Job:
+        def __init__(self, state: str) -> None:
+            self.state, self.cancelled = state, False
+
+        def done(self) -> bool:
+            return False
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+    crew = on_slurm.SlurmCrew(None, tmp_path)
+    waiting, running = Job("PENDING"), Job("RUNNING")
+    crew._tasks = {waiting: (None, 0), running: (None, 0)}  # type: ignore[dict-item]
+    crew.stop(15)
+    assert waiting.cancelled
+    assert not running.cancelled
 
 
 def test_parameters() -> None:
