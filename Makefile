@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install smoke test lint format docs benchmark calibration speed faults lock audit
+.PHONY: install smoke test lint format docs benchmark calibration speed faults scale lock audit
 
 install: $(VENV)/.installed
 
@@ -43,6 +43,10 @@ speed: $(VENV)/.installed
 # Kill, starve and mislead the harness; about an hour. Filling a disk needs the right to mount one.
 faults: $(VENV)/.installed
 	$(BIN)/python -m experiments.faults
+
+# Data in tar files, sweeps on Ray, ten thousand records; a quarter of an hour.
+scale: $(VENV)/.installed
+	$(BIN)/python -m experiments.scale
 
 # Every file is checked against its hash; nothing else is downloaded.
 $(VENV)/.installed: pyproject.toml requirements.lock

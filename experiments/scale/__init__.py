@@ -1,0 +1,1 @@
+"""What holds past one machine, as far as one machine can show it."""
