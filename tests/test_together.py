@@ -110,7 +110,7 @@ def test_a_training_goes_on_with_another_number_of_processes(photos, tiny_plugin
     assert "/bench/" not in err, "a traceback of ours"
     (record,) = records(here).values()
     assert record["status"] == "running"
-    assert main(f"run --resume --plugin {tiny_plugin} --patience 7".split()) == 2  # cannot change
+    assert main(f"run --resume --plugin {tiny_plugin} --patience 9".split()) == 2  # cannot change
     assert main(f"run --resume --plugin {tiny_plugin}".split()) == 0
     (record,) = records(here).values()
     assert record["status"] == "complete"

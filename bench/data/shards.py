@@ -56,7 +56,7 @@ def read_shards(root: Path) -> Found:
     found = Found(classes=names)
     seen: dict[str, str] = {}
     for shard in shards_in(root):
-        part = PART_NAMES.get(shard.name.replace("_", "-").partition("-")[0].lower())
+        part = PART_NAMES.get(shard.stem.replace("_", "-").partition("-")[0].lower())
         for entry in _samples(shard, names, part):
             key = key_of(entry.path)
             if key in seen:

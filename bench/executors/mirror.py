@@ -124,6 +124,8 @@ class Mirror:
             try:
                 paths = system.ls(f"{root.rstrip('/')}/{name}", detail=False)
             except FileNotFoundError:
+                paths = []
+            if not paths:
                 continue  # lost before the first copy
             own.mkdir(exist_ok=True)
             for path in paths:

@@ -182,7 +182,7 @@ def test_shards_of_one_part_are_divided_by_their_keys(
     (shard,) = (tmp_path / "own").glob("*.tar")
     shard.rename(shard.with_name(f"{prefix}-0.tar"))
     index, config = index_of(tmp_path / "own"), RunConfig()
-    (found,) = find_splits(config, index, Copies((), ()))
+    (found,) = find_splits(config, index, Copies(groups=(), exact=()))
     assert found == hashed_split(
         index,
         valid_fraction=config.valid_fraction,
