@@ -92,4 +92,4 @@ def walk(shard: Path) -> Iterator[tuple[str, int, int]]:
                 # As a path below the archive has it: ``./a//b.jpg`` is ``a/b.jpg``.
                 name = str(PurePosixPath(member.name.lstrip("/")))
                 yield name, member.offset_data, member.size
-            archive.members.clear()  # it would remember them all
+            archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all

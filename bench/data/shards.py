@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from bench.data import files
 from bench.data.archives import SUFFIX, Member, parts_of, read, walk
@@ -17,6 +17,9 @@ from bench.data.layouts import Entry, Found
 from bench.data.suffixes import IMAGE_SUFFIXES
 from bench.data.tables import PART_NAMES
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.data.index import ImageIndex
 
 INFO = "_info.json"
 
@@ -154,23 +157,8 @@ def _label(
 # --- writing ---------------------------------------------------------------------------------
 
 
-class Source(Protocol):
-    """What is written: an :class:`bench.data.index.ImageIndex`."""
-
-    root: Path
-    classes: tuple[str, ...]
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-    parts: tuple[str | None, ...]
-    file_sizes: tuple[int, ...]
-    groups: tuple[str | None, ...]
-
-    def path(self, position: int) -> Path:
-        """Where the image at a position lies."""
-
-
 def write_shards(
-    index: Source,
+    index: ImageIndex,
     out: Path,
     *,
     shard_bytes: float,
@@ -205,7 +193,7 @@ def write_shards(
 
 
 def _write(
-    index: Source,
+    index: ImageIndex,
     out: Path,
     shard_bytes: float,
     seed: int,
@@ -279,7 +267,7 @@ def _keys(paths: Sequence[str]) -> list[str]:
     return suffixed
 
 
-def _add(archive: tarfile.TarFile, key: str, index: Source, position: int) -> None:
+def _add(archive: tarfile.TarFile, key: str, index: ImageIndex, position: int) -> None:
     data = files.read_bytes(index.path(position))
     suffix = PurePosixPath(index.paths[position]).suffix.lower()
     group = index.groups[position] if index.groups else None

@@ -46,7 +46,9 @@ def test_what_is_found_once_is_found_of_that_run_alone(make_record: Callable[...
 
 
 @pytest.mark.slow
-def test_hundreds_of_runs_are_reported_by_their_first(make_record: Callable[..., Any], tmp_path: Path) -> None:
+def test_hundreds_of_runs_are_reported_by_their_first(
+    make_record: Callable[..., Any], tmp_path: Path
+) -> None:
     records = []
     for seed in range(200):
         for name in ("ResNet18", "ResNet18_Hybrid"):
