@@ -105,7 +105,7 @@ def test_the_last_stage_is_the_plain_epoch(dataset: ImageDataset) -> None:
     about = {"length": 40, "batch_size": 8, "seed": 0, "train": True}
     plain = Schedule(**about).items(4)
     grown = Schedule(**about, growth=growth(4, 64)).items(4)
-    for (places, draws, size), (same, drawn, whole) in zip(grown, plain, strict=True):
+    for (places, draws, size, _), (same, drawn, whole, _) in zip(grown, plain, strict=True):
         assert np.array_equal(places, same)
         assert np.array_equal(draws, drawn)
         one, other = dataset.batch(places, draws, size), dataset.batch(same, drawn, whole)
@@ -120,7 +120,7 @@ def test_a_gpu_gets_small_images_too(dataset: ImageDataset) -> None:
 
 def test_validation_does_not_grow() -> None:
     schedule = Schedule(length=9, batch_size=4, seed=0, train=False, growth=growth(4))
-    assert all(size is None for _, _, size in schedule.items(1))
+    assert all(size is None for _, _, size, _ in schedule.items(1))
 
 
 def test_an_epoch_of_a_new_stage_takes_longer_than_the_one_before() -> None:
