@@ -170,10 +170,21 @@ def _need(
         variant.name,
         hours,
         number * together / 3600,
-        (BYTES_PER_TRAINED * weights + config.batch_size * kept) / 1e9,
+        training_bytes(weights, config.batch_size, kept) / 1e9,
         (number * (BYTES_PER_WEIGHT * weights + predictions) + STATE_WEIGHTS * 4 * weights) / 1e9,
         None if price is None else price * hours,
     ), seconds
+
+
+def training_bytes(weights: int, batch_size: int, saved: int) -> int:
+    """Memory of a training step in float32.
+
+    Args:
+        weights: of the model, all trained.
+        batch_size: images.
+        saved: bytes of activations for each of them.
+    """
+    return BYTES_PER_TRAINED * weights + batch_size * saved
 
 
 def makespan(hours: Sequence[float], devices: int) -> float:

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.cli import main
 from bench.measure.activations import saved_bytes
-from bench.scaling import makespan, past_error
+from bench.scaling import makespan, past_error, training_bytes
 
 FAST = "--epochs 2 --batch-size 8 --image-size 32 --no-timing --tune off --threads 1"
 
@@ -32,6 +32,10 @@ def test_saved_activations_are_counted_once() -> None:
     # The images, for the first convolution; the result of relu, for itself and the second one.
     assert saved_bytes(model, 10) == 4 * 100 * (3 + 4)
     assert saved_bytes(model, 20) == 4 * saved_bytes(model, 10)
+
+
+def test_memory_is_four_values_for_each_weight_and_the_batchs_activations() -> None:
+    assert training_bytes(weights=1000, batch_size=8, saved=500) == 4 * 4 * 1000 + 8 * 500
 
 
 def test_longest_runs_go_first_to_a_free_device() -> None:

@@ -234,6 +234,13 @@ def test_groups_are_divided_whole_and_another_seed_divides_anew(sharded: Path) -
             groups[p] for other in split.as_dict().values() if other is not part for p in other
         )
     assert split != hashed_split(index, **fractions, seed=1, groups=groups)
+    # Copies go where the first of their keys would go alone.
+    alone = hashed_split(index, **fractions, seed=0).as_dict()
+    for group in set(groups):
+        mine = [p for p in range(40) if groups[p] == group]
+        first = min(mine, key=lambda p: key_of(index.paths[p]))
+        (part,) = (name for name, positions in alone.items() if first in positions)
+        assert set(mine) <= set(split.as_dict()[part])
 
 
 def test_each_image_is_tested_in_one_fold(sharded: Path) -> None:
