@@ -25,13 +25,17 @@ from bench.plan import Rate
 from bench.remembered import recall, remember
 from bench.train.optim import freeze_backbone, set_training
 
-PROBE_BATCH = 8
+# Images of a measured step: eight of 224 pixels, as many pixels of smaller ones (whose batches
+# cost most beside the pixels), and never more than a batch.
+PROBE_BATCH, PROBE_SIZE = 8, 224
+# Steps that take longer are timed once.
+LONG_S = 0.25
 BUDGET_S = 40.0
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 # Channels-last is left only for a gain beyond what the machine's noise pretends.
 LEAST_GAIN = 0.05
 # What is kept between sweeps, and part of its keys: a new number for a new way of measuring.
-KIND, VERSION = "estimates", 3
+KIND, VERSION = "estimates", 4
 # Above this share of the machine that others use, what is measured is of no use later.
 MUCH_LOAD = 0.1
 
@@ -41,10 +45,12 @@ class StepRates:
     """Seconds for one image in a training step and in a forward pass, by memory format.
 
     Attributes:
+        batch: images of the measured batch.
         load: share of the machine that others used meanwhile, 0..1, where it was much.
     """
 
     by_format: dict[str, Rate]
+    batch: int
     load: float | None = None
 
     @property
@@ -73,7 +79,7 @@ def measure_rates(
 ) -> dict[str, StepRates]:
     """Speeds of each variant's steps in both memory formats.
 
-    Three steps of each backbone and format are timed, or what an earlier check of the same machine
+    Some steps of each backbone and format are timed, or what an earlier check of the same machine
     found: variants of one backbone share a measurement (attention on the last feature map adds a
     few percent). Backbones are measured until :data:`BUDGET_S` seconds are over; a variant that
     cannot be built or whose turn does not come is missing. What was measured beside other programs
@@ -97,7 +103,7 @@ def measure_rates(
         found = known.get(key)
         if found:
             pairs = {name: (found[name][0], found[name][1]) for name in FORMATS}
-            rates[variant.name] = StepRates(pairs)
+            rates[variant.name] = StepRates(pairs, _probe_batch(config))
             if key in new:
                 measured.append(variant.name)
     load = meter.stop() or 0.0
@@ -148,7 +154,7 @@ def _measure(
     model = build.build(variant, num_classes, plain)[0].to(device)
     if config.freeze_backbone:
         freeze_backbone(model)
-    size = min(PROBE_BATCH, config.batch_size)
+    size = _probe_batch(config)
     random = torch.randn(size, 3, config.image_size, config.image_size, device=device)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), fused=True)
@@ -173,9 +179,9 @@ def _measure(
 
 
 def _seconds(step: Any, device: torch.device) -> float:
-    """The faster of two calls after one that warms up."""
-    taken = []
-    for _ in range(3):
+    """The faster of two calls after one that warms up; a long one is called once."""
+    taken: list[float] = []
+    while len(taken) < 2 or (len(taken) < 3 and taken[1] < LONG_S):
         begin = time.perf_counter()
         step()
         if device.type == "cuda":
@@ -184,11 +190,16 @@ def _seconds(step: Any, device: torch.device) -> float:
     return min(taken[1:])
 
 
+def _probe_batch(config: RunConfig) -> int:
+    pixels = PROBE_BATCH * PROBE_SIZE**2
+    return min(config.batch_size, max(PROBE_BATCH, pixels // config.image_size**2))
+
+
 def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> str:
     # A variant with a build function of its own shares its backbone's name with nobody.
     what = variant.name if variant.build is not None else variant.backbone
     threads = config.threads or usable_cores()
     frozen = "frozen" if config.freeze_backbone else "whole"
-    batch = min(PROBE_BATCH, config.batch_size)
+    batch = _probe_batch(config)
     parts = (VERSION, what, config.image_size, batch, frozen, device_name(device), threads)
     return "|".join(map(str, (*parts, torch.__version__)))

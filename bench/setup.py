@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import variants
+from bench.config import RunConfig
 from bench.data.dataset import Batch, ImageDataset
 from bench.data.device import finish
 from bench.data.growth import Growth
@@ -98,7 +99,7 @@ def set_up(
     loaders: dict[str, Any] = {
         part: make_loader(
             dataset,
-            batch_size=config.batch_size,
+            batch_size=config.batch_size if part == "train" else _evaluated(config),
             seed=config.seed,
             train=part == "train",
             # The test part is read once: starting processes for it would cost more than they save.
@@ -186,6 +187,15 @@ def set_up(
         lasting={"memory_format": memory_format, "forward": facts["forward"]["chosen"]},
         sharing=lambda: None,
     )
+
+
+def _evaluated(config: RunConfig) -> int:
+    """Images of a batch without gradients.
+
+    Twice as many small ones take a tenth less time each on a CPU, and no more memory than a
+    training step; from :data:`SMALL` pixels on it makes no difference.
+    """
+    return config.batch_size * (2 if config.image_size < SMALL else 1)
 
 
 def _workers(

@@ -40,7 +40,8 @@ def choose_format(rates: StepRates | None, tune: str) -> tuple[str, str]:
     if rates is None:
         return "channels_last", "not measured"
     last, plain = (1 / rates.by_format[name][0] for name in ("channels_last", "contiguous"))
-    why = f"measured at batch 8: channels-last {last:.1f}, contiguous {plain:.1f} images/s"
+    speeds = f"channels-last {last:.1f}, contiguous {plain:.1f} images/s"
+    why = f"measured at batch {rates.batch}: {speeds}"
     return rates.fastest, why
 
 

@@ -738,6 +738,59 @@ def test_both_memory_formats_are_measured(photos, tiny_plugin, registry) -> None
     assert found.rate("auto") == found.by_format[found.fastest]
 
 
+@pytest.mark.parametrize(
+    ("image_size", "batch_size", "measured"),
+    [(224, 32, 8), (384, 32, 8), (112, 64, 32), (64, 32, 32), (64, 200, 98), (32, 4, 4)],
+)
+def test_the_measured_batch_has_the_pixels_of_eight_images_of_224(
+    tiny_plugin: Path,
+    registry: None,
+    monkeypatch: pytest.MonkeyPatch,
+    image_size: int,
+    batch_size: int,
+    measured: int,
+) -> None:
+    import torch
+
+    import variants
+    from bench import estimate as module
+    from bench.config import RunConfig
+
+    variants.load_plugin(tiny_plugin)
+    seen: list[int] = []
+    build = module.build.build
+
+    def built(*arguments):
+        model, initial = build(*arguments)
+        model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        return model, initial
+
+    monkeypatch.setattr(module.build, "build", built)
+    config = RunConfig(image_size=image_size, batch_size=batch_size)
+    found = module.measure_rates(variants.select(["Tiny"]), config, 3, torch.device("cpu"))["Tiny"]
+    assert set(seen) == {measured}
+    assert found.batch == measured
+
+
+def test_a_long_step_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from bench import estimate as module
+
+    clock, calls = [0.0], []
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+
+    def step(seconds: list[float]) -> None:
+        calls.append(seconds[0])
+        clock[0] += seconds.pop(0)
+
+    cpu = torch.device("cpu")
+    for seconds, least, times in (([9.0, 0.3, 0.2], 0.3, 2), ([9.0, 0.2, 0.1], 0.1, 3)):
+        calls.clear()
+        assert module._seconds(lambda left=seconds: step(left), cpu) == pytest.approx(least)
+        assert len(calls) == times
+
+
 def test_an_estimate_without_a_measurement_says_so(photos, tiny_plugin, monkeypatch) -> None:
     import torch
 

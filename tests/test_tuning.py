@@ -12,9 +12,9 @@ from bench import tuning
 from bench.estimate import StepRates
 from bench.tuning import choose_format, choose_forward
 
-LAST_WINS = StepRates({"channels_last": (0.10, 0.01), "contiguous": (0.12, 0.01)})
-NEARLY_EQUAL = StepRates({"channels_last": (0.103, 0.01), "contiguous": (0.100, 0.01)})
-PLAIN_WINS = StepRates({"channels_last": (0.14, 0.01), "contiguous": (0.10, 0.01)})
+LAST_WINS = StepRates({"channels_last": (0.10, 0.01), "contiguous": (0.12, 0.01)}, batch=8)
+NEARLY_EQUAL = StepRates({"channels_last": (0.103, 0.01), "contiguous": (0.100, 0.01)}, batch=8)
+PLAIN_WINS = StepRates({"channels_last": (0.14, 0.01), "contiguous": (0.10, 0.01)}, batch=8)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ Epochs = Sequence[Mapping[str, Any]]
 def new_figure(width: float, height: float, *, place_panels: bool = False) -> Any:
     """An empty matplotlib figure of that size in inches.
 
-    The constrained layout engine takes a second for twenty panels; those place themselves.
+    The constrained layout engine takes a second for twenty panels, and half the time of a small
+    figure; those place their panels themselves.
     """
     from matplotlib.figure import Figure
 
@@ -67,9 +68,10 @@ def training_plot(epochs: Epochs, path: Path, title: str) -> Path:
     Returns:
         ``path``. The best epoch is the first one with the highest validation macro-F1.
     """
-    figure = new_figure(10, 4.2)
+    figure = new_figure(10, 4.2, place_panels=True)
     figure.suptitle(plain(title), fontsize=12)
     left, right = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.12, top=0.85, wspace=0.16)
     best = best_index(epochs)
     draw_curves(left, epochs, LOSS, best)
     draw_curves(right, epochs, SHARES, best)
