@@ -101,7 +101,7 @@ def _count(
 ) -> dict[str, Any]:
     from bench.measure import complexity
 
-    model = _random(variant, num_classes, config)
+    model = _to_count(variant, num_classes, config, image_sizes)
     attention = getattr(model, "attention", None)
     counts = {
         "num_classes": num_classes,
@@ -116,11 +116,29 @@ def _count(
     }
     # Last: the model gets another head.
     wide = _with_classes(model, variant, REFERENCE_CLASSES, config)
-    return {**counts, "parameters_1000_classes": complexity.count_parameters(wide)}
+    counts["parameters_1000_classes"] = complexity.count_parameters(wide)
+    if type(model) is AttentiveClassifier:
+        _bodies[tag(variant), num_classes] = _with_classes(
+            model, variant, num_classes, config
+        ).backbone.to("meta")
+    return counts
 
 
-# Backbones counted in this process, each with the shape of its last feature map.
+# Backbones counted in this process, each with the shape of its last feature map; and they
+# themselves, without their weights.
 _plain: dict[tuple[Any, ...], tuple[Any, torch.Size]] = {}
+_bodies: dict[tuple[Any, ...], Any] = {}
+
+
+def _to_count(
+    variant: variants.Variant, num_classes: int, config: RunConfig, image_sizes: list[int]
+) -> nn.Module:
+    """The model; where its backbone has been counted already, that is without weights."""
+    key = tag(variant), num_classes
+    known = all((*key, size) in _plain for size in image_sizes)
+    if variant.build is None and known and key in _bodies:
+        return AttentiveClassifier(_bodies[key], variant.with_reduction(config.reduction))
+    return _random(variant, num_classes, config)
 
 
 def _macs(

@@ -62,6 +62,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     real = complexity.count_operators
     monkeypatch.setattr(build, "_counted", {})
     monkeypatch.setattr(build, "_plain", {})
+    monkeypatch.setattr(build, "_bodies", {})
     monkeypatch.setattr(build, "counter_gate", lambda: 1.8186)
     monkeypatch.setattr(
         complexity,
@@ -116,6 +117,35 @@ def test_the_variants_of_one_backbone_are_counted_with_it_once(counted: list[int
     for attention in ((), (variants.CoordinateAttention(reduction=32),)):
         build.count(tiny(attention=attention), 3, RunConfig(), [64])
     assert counted == [64, 2]
+
+
+def test_a_backbone_is_built_once_and_counts_the_same(
+    counted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attentions = [
+        (),
+        (variants.CoordinateAttention(reduction=32),),
+        (variants.EfficientChannelAttention(),),
+    ]
+    alone = []
+    for attention in attentions:
+        monkeypatch.setattr(build, "_plain", {})
+        monkeypatch.setattr(build, "_bodies", {})
+        alone.append(build.count(tiny(attention=attention), 3, RunConfig(), [32, 64]))
+    monkeypatch.setattr(build, "_plain", {})
+    monkeypatch.setattr(build, "_bodies", {})
+    built: list[str] = []
+    real = build._random
+    monkeypatch.setattr(build, "_random", lambda *how: built.append(how[0].name) or real(*how))
+    for order in (attentions, attentions[::-1]):
+        shared = [
+            build.count(tiny(attention=attention), 3, RunConfig(), [32, 64]) for attention in order
+        ]
+        assert shared == (alone if order is attentions else alone[::-1])
+    assert len(built) == 1
+    # A size at which it has not been counted needs its weights.
+    build.count(tiny(), 3, RunConfig(), [96])
+    assert len(built) == 2
 
 
 def test_a_count_that_failed_is_not_kept(counted: list[int], monkeypatch) -> None:
