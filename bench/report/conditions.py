@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from bench.config import flag_of, options
@@ -109,25 +109,42 @@ def presets() -> Mapping[str, Preset]:
 
 def _preset(record: Record) -> str:
     """The preset that a run was one of: by name, or by having all of its options."""
-    name = (record.get("sweep") or {}).get("preset")
+    name, config = (record.get("sweep") or {}).get("preset"), record.get("config") or {}
+    values = [config.get(field.name) for field in _recipe()]
+    try:
+        return _preset_of(name, tuple(values))
+    except TypeError:  # a value that nothing but a hostile record has
+        return _preset_of.__wrapped__(name, tuple(values))
+
+
+@lru_cache(maxsize=1024)
+def _preset_of(name: Any, values: tuple[Any, ...]) -> str:
     if isinstance(name, str) and name in presets():
-        changed = _changed(presets()[name], record)
+        changed = _changed(presets()[name], values)
         return f"{name} with other {', '.join(changed)}" if changed else name
     # The guide's own commands give the flags of a preset, not its name.
-    same_options = (key for key, preset in presets().items() if not _changed(preset, record))
+    same_options = (key for key, preset in presets().items() if not _changed(preset, values))
     return one_line(name or next(same_options, "none"))
 
 
-def _changed(preset: Preset, record: Record) -> list[str]:
-    """Flags of the recipe that a run had other values for than the preset gives."""
-    config = record.get("config") or {}
-    return [
-        flag_of(field.name)
+@cache
+def _recipe() -> tuple[Any, ...]:
+    """The options that make a recipe."""
+    return tuple(
+        field
         for field in options()
         if (field.metadata["section"] in ("model", "training") or field.name in _RECIPE_DATA)
         and field.metadata["kind"].__name__ != "Path"
         and field.name not in _NO_RECIPE
-        and config.get(field.name) != preset.options.get(field.name, field.default)
+    )
+
+
+def _changed(preset: Preset, values: Sequence[Any]) -> list[str]:
+    """Flags of the recipe that a run had other values for than the preset gives."""
+    return [
+        flag_of(field.name)
+        for field, value in zip(_recipe(), values, strict=True)
+        if value != preset.options.get(field.name, field.default)
     ]
 
 

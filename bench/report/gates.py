@@ -110,6 +110,9 @@ def pooled_accuracy(
         labels, predictions = entry.get("labels") or [], entry.get("predictions") or []
         if len(labels) != len(predictions):
             return None
+        if not without:
+            kept += zip(labels, predictions, strict=True)
+            continue
         names = entry.get("ids") or []
         if len(names) != len(labels):
             names = [""] * len(labels)

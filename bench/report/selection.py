@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from bench.report.gates import Record, invalid_reason
@@ -20,8 +21,13 @@ def variant_of(record: Record) -> str:
 
 def seconds_of(record: Record, key: str = "started") -> float:
     """A record's time in seconds since 1970; 0 where it has no readable one."""
+    return _since_1970(str(record.get(key)))
+
+
+@lru_cache(maxsize=1 << 16)
+def _since_1970(text: str) -> float:
     try:
-        return datetime.fromisoformat(str(record.get(key))).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return 0.0
 
@@ -56,6 +62,10 @@ class Selection:
 
     def chosen(self, variant: str) -> Record | None:
         """The variant's latest trained run, else its latest timed one, else its latest failure."""
+        found: Record | None = self.once("chosen", variant, lambda: self._choose(variant))
+        return found
+
+    def _choose(self, variant: str) -> Record | None:
         complete = self.complete(variant)
         trained = [record for record in complete if record.get("training")]
         return _latest(trained or complete or self._by_variant.get(variant, []))
@@ -110,10 +120,8 @@ def data_note(records: Sequence[Record]) -> str:
     if not data:
         return ""
     synthetic = sum(bool(entry.get("synthetic")) for entry in data)
-    parts = distinct(
-        f"{len(entry.get('classes') or [])} classes, {one_line(entry.get('layout'))}"
-        for entry in data
-    )
+    kinds = dict.fromkeys((len(entry.get("classes") or []), entry.get("layout")) for entry in data)
+    parts = distinct(f"{classes} classes, {one_line(layout)}" for classes, layout in kinds)
     text = f"Data: {'; '.join(parts)}."
     if synthetic == len(data):
         return f"SYNTHETIC data, not photographs. {text}"

@@ -138,7 +138,7 @@ def _published_ratio(entry: Published) -> str:
 def parameter_tables(selection: Selection, claims: Claims) -> list[Table]:
     """The guide's parameter tables, then the options that it does not document."""
     declared = {field.name: field for field in options()}
-    note = data_note(selection.records)
+    note, uses = data_note(selection.records), uses_of(selection.records)
     tables = []
     for table in claims.parameters:
         rows = [
@@ -147,7 +147,7 @@ def parameter_tables(selection: Selection, claims: Claims) -> list[Table]:
                 item.default,
                 _default(declared[item.name]),
                 item.recommended,
-                used(selection.records, item.name),
+                used(uses, item.name),
                 declared[item.name].metadata["help"],
             ]
             for item in table.parameters
@@ -156,16 +156,16 @@ def parameter_tables(selection: Selection, claims: Claims) -> list[Table]:
         headers += ["Recommended, documented", "Used in these runs", "Meaning"]
         text = caption(f"Documented: {table.source}.", note)
         tables.append(Table(table.id, table.title, text, headers, rows))
-    return [*tables, _other_options(selection, claims, note)]
+    return [*tables, _other_options(uses, claims, note)]
 
 
-def _other_options(selection: Selection, claims: Claims, note: str) -> Table:
+def _other_options(uses: Uses, claims: Claims, note: str) -> Table:
     documented = {item.name for table in claims.parameters for item in table.parameters}
     rows = [
         [
             flag_of(field.name),
             _default(field),
-            used(selection.records, field.name),
+            used(uses, field.name),
             field.metadata["help"],
         ]
         for field in options()
@@ -185,15 +185,33 @@ def _default(field: Any) -> str:
 MOST_VALUES = 12
 
 
-def used(records: Sequence[Record], name: str) -> str:
+PLAIN = (str, int, float, type(None))
+Uses = Mapping[str, Mapping[tuple[Any, ...], None]]
+
+
+def uses_of(records: Sequence[Record]) -> Uses:
+    """The options of the runs: each with its different values and where they came from."""
+    # Run by run: ten thousand records are far apart in memory.
+    found: dict[str, dict[tuple[Any, ...], None]] = {}
+    for record in records:
+        sources = record.get("config_sources") or {}
+        for name, value in (record.get("config") or {}).items():
+            source = sources.get(name)
+            # By its type too: 1 is not True. What has no hash is told apart by its text.
+            if not isinstance(value, PLAIN):
+                value = str(value)
+            if not isinstance(source, PLAIN):
+                source = str(source)
+            found.setdefault(name, {})[type(value), value, source] = None
+    return found
+
+
+def used(uses: Uses, name: str) -> str:
     """The values of an option in the runs, with where they came from."""
     found: dict[str, list[str]] = {}
-    for record in records:
-        config: Mapping[str, Any] = record.get("config") or {}
-        if name in config:
-            value = "none" if config[name] is None else written(config[name])
-            source = (record.get("config_sources") or {}).get(name) or "unrecorded"
-            found.setdefault(value, []).append(one_line(source))
+    for _, value, source in uses.get(name, ()):
+        text = "none" if value is None else written(value)
+        found.setdefault(text, []).append(one_line(source or "unrecorded"))
     if not found:
         return "n/a (not recorded)"
     texts = [f"{value} ({', '.join(distinct(by))})" for value, by in found.items()]

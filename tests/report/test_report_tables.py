@@ -11,7 +11,14 @@ from bench.report.header import class_tables, failures_table, header, warnings_t
 from bench.report.markdown import Table
 from bench.report.overview import overview_tables
 from bench.report.selection import Selection, data_note, run_note, timing_note, training_note
-from bench.report.tables import guide_table, parameter_tables, published_table, used, written
+from bench.report.tables import (
+    guide_table,
+    parameter_tables,
+    published_table,
+    used,
+    uses_of,
+    written,
+)
 
 CPU = "AMD EPYC 7B13"
 
@@ -267,7 +274,18 @@ def test_every_option_but_paths_is_in_one_parameter_table(make_record):
 
 
 def test_an_option_that_no_record_has(make_record):
-    assert used([{"config": {}}], "epochs") == "n/a (not recorded)"
+    assert used(uses_of([{"config": {}}]), "epochs") == "n/a (not recorded)"
+
+
+def test_values_that_are_equal_are_told_apart_by_their_types():
+    runs = [
+        {"config": {"a": value}, "config_sources": {"a": source}}
+        for value, source in ((1, "flag"), (True, "flag"), (1.0, "preset"), (1, "flag"))
+    ]
+    assert used(uses_of(runs), "a") == "1 (flag, preset); on (flag)"
+    # Only a hostile record has such.
+    odd = uses_of([{"config": {"a": [1, {}]}, "config_sources": {"a": [None]}}])
+    assert used(odd, "a") == "[1, {}] ([None])"
 
 
 @pytest.mark.parametrize(
