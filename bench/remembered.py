@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.data.parts import cache_folder
+from bench.data.places import cache_folder
 
 
 def recall(kind: str) -> dict[str, Any]:

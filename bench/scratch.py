@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.data.parts import cache_folder
+from bench.data.places import cache_folder
 
 PREFIX = "features-"
 # Between making its folder and locking it, a sweep needs milliseconds.

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from bench.asked import print_json
 from bench.data.parts import find_index
-from bench.data.shards import write_shards
+from bench.data.shard_writer import write_shards
 from bench.declare import parse_size
 from bench.errors import BenchError
 

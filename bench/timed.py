@@ -14,13 +14,15 @@ from bench.config import RunConfig
 from bench.data.images import UnreadableImage, load_rgb
 from bench.data.index import ImageIndex
 from bench.data.parts import find_index
+from bench.data.places import absolute
 from bench.devices import choose_device, probe
 from bench.errors import BenchError
 from bench.presets import Resolved
 from bench.record import count_into, keep_session, new_record, now, time_into
 from bench.results import new_run_folder
 from bench.session import Session
-from bench.sweep import MOST_PIPELINE_IMAGES, Outcome, new_sweep_id
+from bench.sweep import Outcome, new_sweep_id
+from bench.timing_stage import MOST_PIPELINE_IMAGES
 
 
 def time_variants(
@@ -118,7 +120,7 @@ def _images(config: RunConfig, num_classes: int) -> tuple[list[Path], dict[str, 
 
 def _readable(index: ImageIndex) -> Iterator[Path]:
     for position in range(len(index)):
-        path = index.path(position).absolute()
+        path = absolute(index.path(position))
         try:
             load_rgb(path)
         except UnreadableImage:

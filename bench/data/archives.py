@@ -1,6 +1,7 @@
-"""Files inside tar archives, read at their place without unpacking.
+"""Files inside archives, read at their place without unpacking.
 
-A path below an archive, ``train-000.tar/blast/17.jpg``, names a member of it.
+A path below an archive, ``train-000.tar/blast/17.jpg``, names a member of it; one below an Arrow
+file, ``train.arrow/17``, the image of a row (:mod:`bench.data.arrow`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,16 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+from bench.data import arrow, remote
+from bench.data.prefixes import url_of
+from bench.data.remote import Member as Listed
 
 SUFFIX = ".tar"
+SUFFIXES = (SUFFIX, arrow.SUFFIX)
+# What says something of an image beside it, and the longest that is looked at.
+TEXT_SUFFIXES, MOST_TEXT = (".cls", ".json"), 1 << 20
 # Archives whose tables of contents are kept in memory at once.
 KEPT = 64
 
@@ -26,13 +34,20 @@ class Member(NamedTuple):
     mtime_ns: int
 
 
+class Contents(Protocol):
+    """Offset and size of each member, by name."""
+
+    def __getitem__(self, name: str, /) -> tuple[int, int]:
+        """Raises KeyError: there is no such member."""
+
+
 def parts_of(path: Path | str) -> tuple[str, str] | None:
     """``a/b.tar/c/d.jpg`` → ``("a/b.tar", "c/d.jpg")``; none: no part of it is such an archive."""
     text = str(path)
-    place = text.find(f"{SUFFIX}/")
-    if place < 0:
+    ends = [text.find(f"{suffix}/") + len(suffix) for suffix in SUFFIXES if f"{suffix}/" in text]
+    if not ends:
         return None
-    end = place + len(SUFFIX)
+    end = min(ends)
     return text[:end], text[end + 1 :]
 
 
@@ -44,17 +59,23 @@ def find(path: Path) -> Member | None:
         OSError: it cannot be read.
     """
     parts = parts_of(path)
-    if parts is None or Path(parts[0]).is_dir():
+    if parts is None:
         return None
     shard, name = Path(parts[0]), parts[1]
-    status = shard.stat()
+    if url_of(shard) is not None:
+        size_and_time = remote.status(shard)
+    elif shard.is_dir():
+        return None
+    else:
+        found = shard.stat()
+        size_and_time = found.st_size, found.st_mtime_ns
     try:
-        offset, size = _contents(shard, status.st_size, status.st_mtime_ns)[name]
+        offset, size = _contents(shard, *size_and_time)[name]
     except KeyError:
         raise FileNotFoundError(2, "no such member", str(path)) from None
-    except tarfile.TarError as error:
-        raise OSError(f"{shard} is no tar file: {error}") from error
-    return Member(shard, offset, size, status.st_mtime_ns)
+    except (tarfile.TarError, arrow.NoArrowError) as error:
+        raise OSError(f"{shard} cannot be read as an archive: {error}") from error
+    return Member(shard, offset, size, size_and_time[1])
 
 
 def read(member: Member) -> bytes:
@@ -63,33 +84,50 @@ def read(member: Member) -> bytes:
     Raises:
         OSError: the archive cannot be read, or ends too early.
     """
-    handle = os.open(member.shard, os.O_RDONLY)
-    try:
-        data = os.pread(handle, member.size, member.offset)
-    finally:
-        os.close(handle)
+    if url_of(member.shard) is not None:
+        data = remote.read(member.shard, member.offset, member.offset + member.size)
+    else:
+        handle = os.open(member.shard, os.O_RDONLY)
+        try:
+            data = os.pread(handle, member.size, member.offset)
+        finally:
+            os.close(handle)
     if len(data) != member.size:
         raise OSError(f"{member.shard} ends within a member")
     return data
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _contents(shard: Path, size: int, mtime_ns: int) -> dict[str, tuple[int, int]]:
-    """Offset and size of every member, by name; kept as long as the archive is not changed."""
-    return {name: (offset, length) for name, offset, length in walk(shard)}
+def _contents(shard: Path, size: int, mtime_ns: int) -> Contents:
+    """Kept as long as the archive is not changed."""
+    if shard.suffix == arrow.SUFFIX:
+        return arrow.contents(shard)
+    return {one.name: (one.offset, one.size) for one in walk(shard)}
 
 
-def walk(shard: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and size of each regular member.
+def walk(shard: Path) -> Iterator[Listed]:
+    """Each regular member of a tar file, in order.
 
     Raises:
         tarfile.TarError, OSError: it cannot be read as a tar file.
     """
-    with tarfile.open(shard, "r:") as archive:
+    if url_of(shard) is not None:
+        yield from remote.members(shard, _walk)
+        return
+    with shard.open("rb") as file:
+        yield from _walk(file)
+
+
+def _walk(file: Any) -> Iterator[Listed]:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
             # Links and devices are nothing that an image can be.
             if member.isreg():
                 # As a path below the archive has it: ``./a//b.jpg`` is ``a/b.jpg``.
                 name = str(PurePosixPath(member.name.lstrip("/")))
-                yield name, member.offset_data, member.size
+                text = None
+                if name.lower().endswith(TEXT_SUFFIXES) and member.size <= MOST_TEXT:
+                    content = archive.extractfile(member)
+                    text = b"" if content is None else content.read()
+                yield Listed(name, member.offset_data, member.size, text)
             archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all

@@ -15,9 +15,9 @@ def find_splits(
 ) -> list[Split]:
     """The split of a seed, or those of its folds, before limits.
 
-    Shards that are all of one part, or of none, are divided by the hash of each key, everything
-    else is stratified. Images of one ``group`` stay in one part, with ``--dedup group`` copies
-    also.
+    Shards and Arrow files that are all of one part, or of none, are divided by the hash of each
+    key, everything else is stratified. Images of one ``group`` stay in one part, with
+    ``--dedup group`` copies also.
 
     Args:
         config: fractions, folds, dedup.
@@ -31,7 +31,7 @@ def find_splits(
     groups = _groups(config, index, copies)
     seed = config.seed if seed is None else seed
     # Sharded data grow: what has been trained on must not be tested on later.
-    hashed = index.layout == "shards" and set(index.parts) <= {None, "train"}
+    hashed = index.layout in ("shards", "arrow") and set(index.parts) <= {None, "train"}
     if config.folds is not None:
         divide = hashed_folds if hashed else fold_splits
         return divide(

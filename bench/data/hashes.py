@@ -25,6 +25,7 @@ from bench.data.images import (
     refuse_special,
 )
 from bench.data.index import ImageIndex
+from bench.data.places import absolute
 
 HASH_BITS = 64
 THUMBNAIL = 16
@@ -142,7 +143,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _cache_file(cache: Path, root: Path) -> Path:
-    name = hashlib.blake2b(os.fsencode(root.absolute()), digest_size=16).hexdigest()
+    name = hashlib.blake2b(os.fsencode(absolute(root)), digest_size=16).hexdigest()
     return cache / "copies" / f"v{VERSION}-{name}.npz"
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import attrs
 
-from bench.data import layouts, shards
+from bench.data import hub, layouts, remote, shards
 from bench.data.folders import holds_image, subfolders
 from bench.data.layouts import Entry, Found
-from bench.data.prefixes import real_folder
+from bench.data.prefixes import hub_name, is_hub_name, real_folder, url_of
 from bench.data.tables import PART_NAMES
 from bench.errors import BenchError
 
@@ -29,6 +29,7 @@ READERS: dict[str, Callable[[Path], Found]] = {
     "split-folders": layouts.read_split_folders,
     "class-folders": layouts.read_class_folders,
     "shards": shards.read_shards,
+    "arrow": hub.read_arrow,
 }
 
 
@@ -46,8 +47,8 @@ class ImageIndex:
 
     Attributes:
         root: the data folder.
-        layout: ``kaggle``, ``split-folders``, ``class-folders``, ``metadata-csv``, ``shards`` or
-            ``synthetic``.
+        layout: ``kaggle``, ``split-folders``, ``class-folders``, ``metadata-csv``, ``shards``,
+            ``arrow`` or ``synthetic``.
         synthetic: whether the images are drawn, not photographed.
         classes: class names; an image's label is a place in them. Sorted, unless label2id.json
             gives their order. They come from folders and tables: escape them where they are shown.
@@ -103,15 +104,23 @@ def find_data(
     ``kaggle_root``, else none.
 
     Raises:
-        BenchError: the given folder does not exist, is a file, or holds no labelled images.
+        BenchError: the given folder does not exist, is a file, or holds no labelled images; or as
+            :func:`bench.data.hub.fetch`.
     """
     if data_dir is None:
         own = _locate(cwd / "data") if holds_image(cwd / "data") else None
         return own or _locate_kaggle(kaggle_root)
-    data_dir = real_folder(data_dir)
+    asked, data_dir = data_dir, real_folder(data_dir)
+    if is_hub_name(data_dir):
+        return Location(hub.fetch(hub_name(data_dir)), "arrow")
+    if url_of(data_dir) is not None:
+        remote.system_of(data_dir)
+        return Location(data_dir, "shards")
     if not data_dir.is_dir():
         raise BenchError(f"{data_dir} is a file: give --data-dir the folder that holds the images")
     location = _locate(data_dir)
+    if location is None and is_hub_name(asked):
+        return Location(hub.fetch(str(data_dir)), "arrow")
     if location is None:
         raise BenchError(_why_not(data_dir))
     return location
@@ -137,6 +146,8 @@ def _layout(root: Path) -> str | None:
         return "kaggle"
     if (root / "metadata.csv").is_file():
         return "metadata-csv"
+    if hub.files_in(root):
+        return "arrow"
     if shards.shards_in(root) and not holds_image(root):
         return "shards"
     parts = [PART_NAMES.get(name.lower()) for name in subfolders(root)]

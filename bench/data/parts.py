@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from platformdirs import user_cache_path
 
 from bench.config import RunConfig
 from bench.data.cache import DecodedImages, open_images
 from bench.data.copies import Copies, find_copies
 from bench.data.division import find_splits, split_warnings, twin_warnings
 from bench.data.index import ImageIndex, find_data, load_index
+from bench.data.places import cache_folder
 from bench.data.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
-from bench.presets import ENVIRONMENT_PREFIX
 
 
 @attrs.frozen
@@ -102,12 +101,6 @@ class Parts:
     def _with_twin(self, positions: tuple[int, ...]) -> list[str]:
         """Ids of those that have a copy among the images that are trained on."""
         return [self.index.paths[p] for p in self.copies.twins(positions, self.used.train)]
-
-
-def cache_folder() -> Path:
-    """Where the harness keeps what it can make again; ``PADDY_BENCH_CACHE_DIR`` changes it."""
-    own = os.environ.get(ENVIRONMENT_PREFIX + "CACHE_DIR")
-    return Path(own).expanduser() if own else user_cache_path("paddy-bench")
 
 
 def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:

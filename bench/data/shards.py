@@ -1,43 +1,51 @@
-"""Data sets in tar files (WebDataset shards, timm's ``wds/``): found, and written from a folder."""
+"""Data sets in tar files: WebDataset shards, timm's ``wds/``."""
 
 from __future__ import annotations
 
 import json
-import random
 import tarfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.data import files
-from bench.data.archives import SUFFIX, Member, parts_of, read, walk
+from bench.data import arrow, remote
+from bench.data.archives import SUFFIX, TEXT_SUFFIXES, parts_of, walk
 from bench.data.layouts import Entry, Found
+from bench.data.prefixes import url_of
 from bench.data.suffixes import IMAGE_SUFFIXES
 from bench.data.tables import PART_NAMES
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.index import ImageIndex
+    pass
 
 INFO = "_info.json"
 
 
 def shards_in(root: Path) -> list[Path]:
-    """The tar files of a folder, in order."""
-    return sorted(path for path in root.glob(f"*{SUFFIX}") if path.is_file())
+    """The tar files of a folder, in order; of a URL those that ``_info.json`` names, if it does.
+
+    Raises:
+        BenchError: what is behind a URL cannot be listed.
+    """
+    if url_of(root) is None:
+        return sorted(path for path in root.glob(f"*{SUFFIX}") if path.is_file())
+    names = _listed(_info(root)) or remote.names_in(root)
+    return sorted(root / name for name in names if name.endswith(SUFFIX))
 
 
 def key_of(path: str) -> str:
     """The key of a sample: a member's name up to the first dot after its folders.
 
-    It does not have the archive in it, and is the same when the data are sharded anew.
+    It does not have the archive in it, and is the same when the data are sharded anew. Of a row of
+    an Arrow file: as :func:`bench.data.arrow.key_of`.
 
     Args:
         path: of the image, with its archive.
     """
     parts = parts_of(path)
+    if parts is not None and parts[0].endswith(arrow.SUFFIX):
+        return arrow.key_of(*parts)
     name = PurePosixPath(path if parts is None else parts[1])
     return str(name.with_name(name.name.partition(".")[0] or name.name))
 
@@ -78,16 +86,27 @@ def read_shards(root: Path) -> Found:
     return found
 
 
-def _info(root: Path) -> dict[str, object]:
+def _info(root: Path) -> dict[str, Any]:
+    place = root / INFO
     try:
-        content = json.loads((root / INFO).read_text(encoding="utf8"))
+        data = place.read_bytes() if url_of(root) is None else remote.read(place)
+        content = json.loads(data)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise BenchError(
-            f"{root / INFO} cannot be read ({error}): mend it, or remove it"
-        ) from error
+        raise BenchError(f"{place} cannot be read ({error}): mend it, or remove it") from error
     return content if isinstance(content, dict) else {}
+
+
+def _listed(info: Mapping[str, Any]) -> list[str]:
+    """The shards that timm's ``_info.json`` names: not every server lists what it has."""
+    splits = info.get("splits")
+    found = [
+        one.get("filenames") for one in (splits.values() if isinstance(splits, dict) else [])
+        if isinstance(one, dict)
+    ]  # fmt: skip
+    names = [name for some in found if isinstance(some, list) for name in some]
+    return [name for name in names if isinstance(name, str) and PurePosixPath(name).name == name]
 
 
 def _samples(shard: Path, names: tuple[str, ...] | None, part: str | None) -> Iterator[Entry]:
@@ -97,7 +116,7 @@ def _samples(shard: Path, names: tuple[str, ...] | None, part: str | None) -> It
         contents = list(walk(shard))
     except (tarfile.TarError, OSError) as error:
         raise BenchError(f"{shard} cannot be read as a tar file ({error}): make it anew") from error
-    for name, offset, size in contents:
+    for name, _, size, text in contents:
         key, suffix = key_of(name), PurePosixPath(name).suffix.lower()
         if suffix in IMAGE_SUFFIXES:
             if key in images:
@@ -106,9 +125,8 @@ def _samples(shard: Path, names: tuple[str, ...] | None, part: str | None) -> It
                     "every image a key of its own"
                 )
             images[key] = name, size
-        elif suffix in (".cls", ".json"):
-            data = read(Member(shard, offset, size, 0))
-            label, group = _label(shard, name, data, names)
+        elif suffix in TEXT_SUFFIXES:
+            label, group = _label(shard, name, text, names)
             before = labels.get(key, ("", None))
             labels[key] = label or before[0], group or before[1]
     missing = [key for key in images if not labels.get(key, ("", None))[0]]
@@ -128,10 +146,12 @@ def _samples(shard: Path, names: tuple[str, ...] | None, part: str | None) -> It
 
 
 def _label(
-    shard: Path, name: str, data: bytes, names: tuple[str, ...] | None
+    shard: Path, name: str, data: bytes | None, names: tuple[str, ...] | None
 ) -> tuple[str, str | None]:
     """Class and group; the class is empty where the file says none."""
     group: str | None = None
+    if data is None:
+        raise BenchError(f"{shard}: {name} is too long for a class: make it anew")
     try:
         text: object = data.decode("utf8").strip()
         if name.lower().endswith(".json"):
@@ -152,129 +172,3 @@ def _label(
             )
         label = names[int(label)]
     return label, None if group is None else str(group)
-
-
-# --- writing ---------------------------------------------------------------------------------
-
-
-def write_shards(
-    index: ImageIndex,
-    out: Path,
-    *,
-    shard_bytes: float,
-    seed: int,
-    on_progress: Callable[[int], object] = lambda done: None,
-) -> list[str]:
-    """Write images with their classes into tar files, as WebDataset and timm read them.
-
-    The images of a shard are drawn from all of their part. Files are copied as they are; keys are
-    their paths, so that a folder that grows gives the same keys.
-
-    Args:
-        index: of a data folder.
-        out: made; must be empty.
-        shard_bytes: of images in a shard, about.
-        seed: of the order.
-        on_progress: called with images done.
-
-    Returns:
-        The names of the shards.
-
-    Raises:
-        BenchError: the folder has something in it, or cannot be written; an image cannot be read.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise BenchError(f"{out} is not empty: give a new folder")
-        return _write(index, out, shard_bytes, seed, on_progress)
-    except OSError as error:
-        raise BenchError(f"{error}: see that it can be read, and that {out} has room") from error
-
-
-def _write(
-    index: ImageIndex,
-    out: Path,
-    shard_bytes: float,
-    seed: int,
-    on_progress: Callable[[int], object],
-) -> list[str]:
-    keys = _keys(index.paths)
-    splits: dict[str, dict[str, object]] = {}
-    names: list[str] = []
-    done = 0
-    for part in dict.fromkeys(index.parts):
-        positions = [p for p, own in enumerate(index.parts) if own == part]
-        random.Random(seed).shuffle(positions)
-        files_of, lengths = [], []
-        for number, shard in enumerate(_filled(positions, index.file_sizes, shard_bytes)):
-            name = f"{part or 'shard'}-{number:06}{SUFFIX}"
-            with tarfile.open(out / f"{name}.part", "w") as archive:
-                for position in shard:
-                    _add(archive, keys[position], index, position)
-                    done += 1
-                    on_progress(done)
-            (out / f"{name}.part").rename(out / name)
-            files_of.append(name)
-            lengths.append(len(shard))
-        # In timm's form; a set without parts is one to be divided.
-        split = part or "train"
-        splits[split] = {
-            "name": split,
-            "num_samples": len(positions),
-            "filenames": files_of,
-            "shard_lengths": lengths,
-        }
-        names += files_of
-    info = {"splits": splits, "classes": list(index.classes)}
-    (out / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding="utf8")
-    return names
-
-
-def _filled(
-    positions: Sequence[int], sizes: Sequence[int], shard_bytes: float
-) -> Iterator[list[int]]:
-    shard: list[int] = []
-    taken = 0.0
-    for position in positions:
-        if shard and taken + sizes[position] > shard_bytes:
-            yield shard
-            shard, taken = [], 0.0
-        shard.append(position)
-        taken += sizes[position]
-    if shard:
-        yield shard
-
-
-def _keys(paths: Sequence[str]) -> list[str]:
-    """A key for each path: without its suffix, dots and whatever only a path can have."""
-    plain = []
-    for path in paths:
-        parts = parts_of(path)
-        name = PurePosixPath(parts[1] if parts else path)
-        plain.append(str(name.with_suffix("")).replace(".", "_"))
-    twice = {key for key, count in Counter(plain).items() if count > 1}
-    suffixed = [
-        f"{key}_{PurePosixPath(path).suffix.removeprefix('.')}" if key in twice else key
-        for key, path in zip(plain, paths, strict=True)
-    ]
-    if len(set(suffixed)) < len(suffixed):
-        again = next(key for key, count in Counter(suffixed).items() if count > 1)
-        both = [path for path, key in zip(paths, suffixed, strict=True) if key == again]
-        raise BenchError(
-            f"{' and '.join(both[:2])} would have the same key, {again!r}: rename one of them"
-        )
-    return suffixed
-
-
-def _add(archive: tarfile.TarFile, key: str, index: ImageIndex, position: int) -> None:
-    data = files.read_bytes(index.path(position))
-    suffix = PurePosixPath(index.paths[position]).suffix.lower()
-    group = index.groups[position] if index.groups else None
-    members = [(f"{key}{suffix}", data), (f"{key}.cls", str(index.labels[position]).encode())]
-    if group is not None:
-        members.append((f"{key}.json", json.dumps({"group": group}).encode()))
-    for name, content in members:
-        about = tarfile.TarInfo(name)
-        about.size, about.mtime, about.mode = len(content), 0, 0o644
-        archive.addfile(about, BytesIO(content))

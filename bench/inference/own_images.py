@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.parts import cache_folder
+from bench.data.places import cache_folder
 from bench.data.synthetic import cached_synthetic
 from bench.errors import BenchError
 from bench.inference.saved import SavedModel

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.data.index import SYNTHETIC_MARKER
-from bench.data.parts import cache_folder
+from bench.data.places import cache_folder
 from bench.data.synthetic import VERSION as DRAWN
 from bench.data.synthetic import cached_synthetic, class_counts
 

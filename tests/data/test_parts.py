@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from bench.config import RunConfig
-from bench.data import parts as module
+from bench.data import places
 from bench.data.cache import DecodedImages
 from bench.data.parts import (
     Parts,
-    cache_folder,
     decode_images,
     find_data_set,
     find_index,
     find_parts,
     usable_threads,
 )
+from bench.data.places import cache_folder
 from bench.errors import BenchError
 
 
@@ -204,7 +204,7 @@ def test_the_caches_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
     monkeypatch.delenv("PADDY_BENCH_CACHE_DIR")
-    monkeypatch.setattr(module, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(places, "user_cache_path", lambda name: tmp_path / name)
     assert cache_folder() == tmp_path / "paddy-bench"
 
 

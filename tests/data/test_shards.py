@@ -22,7 +22,8 @@ from bench.data.hashed import hashed_folds, hashed_split
 from bench.data.images import UnreadableImage, load_rgb
 from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.prefixes import real_folder
-from bench.data.shards import key_of, write_shards
+from bench.data.shard_writer import write_shards
+from bench.data.shards import key_of
 from bench.data.transforms import AT_ONCE, shuffled
 from bench.errors import BenchError
 
@@ -412,5 +413,9 @@ def test_what_a_data_sets_name_means(tmp_path: Path, monkeypatch) -> None:
     assert real_folder(Path("wds/own")) == Path("wds/own"), "a folder of that very name"
     with pytest.raises(BenchError, match="no such data folder: gone"):
         real_folder(Path("wds/gone"))
-    with pytest.raises(BenchError, match="mount that place, or copy the shards"):
-        real_folder(Path("wds/s3://bucket/shards"))
+    assert real_folder(Path("wds/s3://bucket/shards")) == Path("s3://bucket/shards")
+    # A name of the hub is looked for there when the data are.
+    assert real_folder(Path("hfds/somebody/own")) == Path("hfds/somebody/own")
+    assert real_folder(Path("hfds/own")) == Path("own")
+    with pytest.raises(BenchError, match="no such data folder: a/b/c"):
+        real_folder(Path("hfds/a/b/c"))

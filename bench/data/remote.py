@@ -1,0 +1,166 @@
+"""Shards behind a URL of a filesystem that fsspec knows: S3, Google Cloud, HTTP, SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.data.places import cache_folder
+from bench.data.prefixes import url_of
+from bench.errors import BenchError
+
+# What is read at once where a whole archive is gone through.
+BLOCK = 1 << 22
+# What filesystems call that which changes with a file's content.
+CHANGES = (
+    "ETag", "etag", "checksum", "md5Hash", "generation",
+    "mtime", "created", "LastModified", "last_modified", "updated",
+)  # fmt: skip
+# A new number for another form of what is kept.
+VERSION = 1
+
+
+class Member(NamedTuple):
+    """A member of an archive.
+
+    Attributes:
+        name: as a path below the archive has it.
+        offset: of its bytes.
+        size: of them.
+        text: its bytes where it says something of an image; else none.
+    """
+
+    name: str
+    offset: int
+    size: int
+    text: bytes | None
+
+
+def system_of(path: Path) -> tuple[Any, str]:
+    """The filesystem of a path that is a URL's, and the place on it.
+
+    Raises:
+        BenchError: fsspec does not know it, or needs a package for it.
+    """
+    import fsspec
+
+    url = url_of(path)
+    assert url is not None
+    try:
+        # Made anew in a process that was forked; else the one that there is.
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise BenchError(f"--data-dir {url}: {error}") from error
+    except (ValueError, OSError) as error:
+        raise BenchError(
+            f"--data-dir {url}: {error}: give a URL that fsspec knows, such as s3://bucket/folder"
+        ) from error
+
+
+def names_in(root: Path) -> list[str]:
+    """The names in a folder, in order.
+
+    Raises:
+        BenchError: it cannot be listed.
+    """
+    system, place = system_of(root)
+    try:
+        found = system.ls(place, detail=False)
+    except Exception as error:  # every filesystem has errors of its own
+        raise BenchError(
+            f"--data-dir {url_of(root)} cannot be listed ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}): see that it is there and that you have the "
+            "permission"
+        ) from error
+    return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+
+
+def read(path: Path, start: int = 0, stop: int | None = None) -> bytes:
+    """Bytes of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with _opened(path) as (system, place):
+        data: bytes = system.cat_file(place, start=start, end=stop)
+    return data
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def status(path: Path) -> tuple[int, int]:
+    """Size, and a number that changes with the content; asked for once in a process.
+
+    Raises:
+        OSError: it is not there.
+    """
+    with _opened(path) as (system, place):
+        found = system.info(place)
+    size = int(found.get("size") or 0)
+    told = [repr(found[key]) for key in CHANGES if found.get(key) is not None]
+    digest = hashlib.blake2b(json.dumps([size, *told]).encode(), digest_size=8).digest()
+    return size, int.from_bytes(digest) >> 1
+
+
+def members(path: Path, walk: Callable[[Any], Iterable[Member]]) -> Iterator[Member]:
+    """An archive's members, in order: it is gone through once, and its list is kept in the cache.
+
+    Args:
+        path: of the archive.
+        walk: lists the members of an open file.
+
+    Raises:
+        OSError: it cannot be read; or as ``walk``.
+    """
+    kept = _kept(path)
+    try:
+        lines = json.loads(kept.read_text(encoding="utf8"))
+        found = [Member(n, o, s, None if t is None else t.encode("latin1")) for n, o, s, t in lines]
+    except (OSError, ValueError, TypeError, AttributeError):
+        with (
+            _opened(path) as (system, place),
+            system.open(place, "rb", block_size=BLOCK, cache_type="readahead") as file,
+        ):
+            found = list(walk(file))
+        _keep(kept, found)
+    yield from found
+
+
+def _kept(path: Path) -> Path:
+    about = json.dumps([VERSION, str(path), *status(path)])
+    name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+    return cache_folder() / "shards" / f"{name}.json"
+
+
+def _keep(kept: Path, found: list[Member]) -> None:
+    lines = [[n, o, s, None if t is None else t.decode("latin1")] for n, o, s, t in found]
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{kept.stem}-", dir=kept.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf8") as file:
+                json.dump(lines, file)
+            Path(name).replace(kept)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError:
+        return  # it is gone through again the next time
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+    """Filesystem and place; what either raises becomes an ``OSError`` with the URL in it."""
+    try:
+        yield system_of(path)
+    except (FileNotFoundError, BenchError, tarfile.TarError):
+        raise
+    except Exception as error:  # every filesystem has errors of its own
+        text = " ".join(str(error).split())[:200]
+        raise OSError(f"{url_of(path)} cannot be read ({type(error).__name__}: {text})") from error
