@@ -83,7 +83,8 @@ def check(
     """
     begin = time.perf_counter()
     require_tracker(config)
-    if config.timing:
+    timed_here = config.timing and config.timing_on is None
+    if timed_here:
         require_packages(config.mode_names, config.clock_names)
     # Where others train, --device is of theirs.
     device = choose_device(config.device if config.executor == "local" else "auto")
@@ -126,7 +127,7 @@ def check(
     rates = measure_rates(chosen, config, parts.num_classes, device) if here else {}
     estimating = time.perf_counter() - before
     estimates = estimate(chosen, config, [run.parts for run in runs], rates)
-    plan = plan_timing(chosen, config, parts.num_classes) if config.timing else None
+    plan = plan_timing(chosen, config, parts.num_classes) if timed_here else None
     return Checked(
         device, devices, runs, plan, rates, estimates,
         [
@@ -140,6 +141,11 @@ def check(
             f"disk      {needed / 1e9:.2f} GB needed at most",
             *(f"warning   {line}" for line in parts.warnings),
             *_describe_minutes(estimates, plan),
+            *(
+                [f"timing    on {config.timing_on} of the cluster, when all is trained"]
+                if config.timing and not timed_here
+                else []
+            ),
         ],
         time.perf_counter() - begin,
         estimating,
@@ -155,7 +161,12 @@ def _find_devices(config: RunConfig, device: torch.device, together: int) -> lis
     if config.executor == "ray":
         from bench.executors import on_ray
 
-        return on_ray.find_devices(config.address, config.devices, config.device)
+        found = on_ray.find_devices(config.address, config.devices, config.device)
+        if config.timing and config.timing_on is not None:
+            from bench.executors import timing_on_ray
+
+            timing_on_ray.find_class(config)
+        return found
     if config.executor != "local":
         from bench.executors import on_slurm
 

@@ -23,7 +23,8 @@ MODES = (
 INEXACT_MODES = ("onnxruntime-int8",)
 # Options that change no result: a sweep may go on elsewhere, in another folder, until later.
 MOVABLE = (
-    "data_dir", "device", "devices", "executor", "address", "slurm", "gather", "num_workers",
+    "data_dir", "device", "devices", "executor", "address", "slurm", "gather", "timing_on",
+    "num_workers",
     "pin_memory", "cache", "cache_limit", "hours",
     "save_history", "tracker", "results_dir", "reports_dir",
 )  # fmt: skip
@@ -280,6 +281,14 @@ class RunConfig:
         "this machine",
         section="measuring",
     )
+    timing_on: str | None = option(
+        str,
+        None,
+        "with --executor ray: time on a machine of this class, alone on it, when all is trained: "
+        "an accelerator as Ray calls it (A10G), or a resource that a machine was started with; "
+        "none: on this machine",
+        section="measuring",
+    )
     slurm: str | None = option(
         str,
         None,
@@ -386,6 +395,8 @@ class RunConfig:
             )
         if self.address is not None and self.executor != "ray":
             raise ValueError("'address' is of a Ray cluster: it needs 'executor' to be ray")
+        if self.timing_on is not None and self.executor != "ray":
+            raise ValueError("'timing_on' is of a Ray cluster: it needs 'executor' to be ray")
         if self.slurm is not None and not self.executor.startswith("slurm"):
             raise ValueError("'slurm' has parameters of jobs: it needs 'executor' to be slurm")
         if self.seed + self.seeds > 2**31:

@@ -156,7 +156,7 @@ def moved(
         changes[name], sources[name] = new, source
     executor = changes.get("executor", before.config.executor)
     if executor != "ray":
-        changes["address"] = None
+        changes["address"] = changes["timing_on"] = None
     if not executor.startswith("slurm"):
         changes["slurm"] = None
     return Resolved(attrs.evolve(before.config, **changes), sources, before.preset)

@@ -30,21 +30,19 @@ from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
 from bench.outcome import time_afterwards
 from bench.presets import Resolved
-from bench.record import keep_session, load_session, now
+from bench.record import now
 from bench.results import tidy
 from bench.runs import Run, all_positions
 from bench.scratch import scratch_folder
-from bench.session import Session, Timed
 from bench.shared import Sweep
 from bench.stopping import Stopper
+from bench.timing_stage import time_stage
 from bench.trackers import open_store
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
 from bench.train.team import Team
 from bench.turns import Outcome as Trained
 from bench.turns import Planned, train_in_turn
-
-MOST_PIPELINE_IMAGES = 64
 
 
 @attrs.frozen
@@ -154,7 +152,9 @@ def _carry_out(
     first = config.executor == "local"
     if first:
         with costs.of("timing"):
-            timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
+            timed, journal = time_stage(
+                chosen, checked, config, images, plugins, stream, journal, stopper
+            )
     with scratch_folder() as folder:
         # Pictures and features share the limit.
         left = max(0.0, config.cache_limit - images.describe()["bytes"])
@@ -197,7 +197,9 @@ def _carry_out(
             done = _train_in_turn(planned)
     if not first:
         with costs.of("timing"):
-            timed, journal = _time(checked, config, images, plugins, stream, journal, stopper)
+            timed, journal = time_stage(
+                chosen, checked, config, images, plugins, stream, journal, stopper
+            )
             for folder in time_afterwards(done, timed):
                 _gather(folder, planned[0].sweep)
     for _, record in done:
@@ -330,38 +332,3 @@ def _decode(checked: Checked, config: RunConfig, stream: TextIO) -> DecodedImage
     for run in checked.runs:
         run.parts.without(images)  # raises before anything is timed or trained
     return images
-
-
-def _time(
-    checked: Checked,
-    config: RunConfig,
-    images: DecodedImages,
-    plugins: list[Path],
-    stream: TextIO,
-    journal: Journal,
-    stopper: Stopper,
-) -> tuple[Timed | None, Journal]:
-    if checked.plan is None:
-        return None, journal
-    if journal.session is not None:
-        timed = load_session(config.results_dir, journal.session)
-        if timed is not None:
-            return timed, journal
-        print(f"timing: session {journal.session} cannot be read: timed anew", file=stream)
-    print(f"timing: {checked.plan.line()}", file=stream, flush=True)
-    parts = checked.runs[0].parts.without(images)
-    timed = Session(
-        checked.plan,
-        config,
-        num_classes=parts.num_classes,
-        plugins=plugins,
-        images=[parts.index.path(p).absolute() for p in parts.used.valid[:MOST_PIPELINE_IMAGES]],
-        stream=stream,
-    ).run()
-    # Trainings take hours: what was timed must not hang on their end.
-    keep_session(timed, config.results_dir)
-    # A session that a signal cut short is kept, but it is not that of this sweep.
-    stopper.check()
-    journal = attrs.evolve(journal, session=timed.record["id"])
-    journal.write(config.results_dir)
-    return timed, journal

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit
@@ -133,26 +133,29 @@ def find_devices(address: str | None, asked: int | None, device: str) -> list[st
         return ["cuda"] * (asked or gpus)
     if asked is not None and asked > cores:
         raise BenchError(f"--devices {asked}: the cluster has {cores} cores: give {cores} or fewer")
-    return ["cpu"] * (asked or len(_nodes(ray)))
+    return ["cpu"] * (asked or len(nodes_of(ray)))
 
 
-def _nodes(ray: Any) -> list[dict[str, Any]]:
+def nodes_of(ray: Any) -> list[dict[str, Any]]:
+    """The machines of a cluster that can compute."""
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def only_on(node: Mapping[str, Any]) -> Any:
+    """A task goes to that machine and no other."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
 
 
 def _probe(ray: Any) -> None:
     """Every machine has the versions of this one."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     expected = versions()
     asked = [
         ray.remote(_versions_there)
-        .options(
-            num_cpus=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-        )
+        .options(num_cpus=0, scheduling_strategy=only_on(node))
         .remote(expected, node["NodeManagerHostname"])
-        for node in _nodes(ray)
+        for node in nodes_of(ray)
     ]
     try:
         ray.get(asked, timeout=120)
@@ -171,7 +174,7 @@ def _versions_there(expected: dict[str, str], where: str) -> None:
     check_versions(expected, where)
 
 
-class _Board:
+class BoardActor:
     """An actor: what tasks say, and whether they are to stop."""
 
     def __init__(self) -> None:
@@ -192,7 +195,7 @@ class _Board:
         return self._number
 
 
-class _OnBoard:
+class OnBoard:
     """The actor as a worker sees it."""
 
     def __init__(self, actor: Any) -> None:
@@ -209,7 +212,7 @@ class _OnBoard:
 
 
 def _carry_out(task: Task, actor: Any) -> list[Sent]:
-    return carry_out(task, _OnBoard(actor))
+    return carry_out(task, OnBoard(actor))
 
 
 class RayCrew:
@@ -227,7 +230,7 @@ class RayCrew:
 
         # A machine of the cluster may go; with this one the sweep goes anyway.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here)
+        board = ray.remote(BoardActor).options(num_cpus=0, scheduling_strategy=here)
         self._board = board.remote()
         self._remote = ray.remote(_carry_out).options(
             num_cpus=cores, num_gpus=gpus, max_retries=RETRIES
@@ -287,7 +290,7 @@ def train_all(
         return
     config = jobs[0].planned[0].sweep.resolved.config
     ray = connect(config.address)
-    nodes = _nodes(ray)
+    nodes = nodes_of(ray)
     # How many each machine gets, and so how many of its cores each has.
     together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
     cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)

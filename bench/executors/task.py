@@ -161,7 +161,9 @@ def carry_out(task: Task, board: Board) -> list[Sent]:
         asking.start()
         try:
             with mirror or contextlib.nullcontext():
-                outcomes = _train(task, results, device, _Stream(board), scratch, stopper, mirror)
+                outcomes = _train(
+                    task, results, device, BoardStream(board), scratch, stopper, mirror
+                )
         finally:
             ended.set()
         return [_sent(task, folder, record, same=same) for folder, record in outcomes]
@@ -259,7 +261,7 @@ def _ask(board: Board, stopper: Stopper, ended: threading.Event) -> None:
             return
 
 
-class _Stream:
+class BoardStream:
     """Whole lines to the board, as a stream that is no terminal."""
 
     def __init__(self, board: Board) -> None:

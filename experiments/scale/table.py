@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.suite import Suite
 
-EXPERIMENTS = ("shards", "ray", "records")
+EXPERIMENTS = ("shards", "ray", "lost", "records")
 INTRODUCTION = """\
 # Scale: data in tar files, sweeps on Ray, reports of ten thousand runs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from bench.cli import main
 from bench.errors import BenchError
-from bench.executors import on_ray
+from bench.executors import on_ray, timing_on_ray
 from bench.executors.task import versions
 
 pytest.importorskip("ray", reason="needs the extra ray")
@@ -154,6 +155,65 @@ def test_a_run_that_raises_is_a_row_and_the_others_go_on(photos, tiny_plugin, he
     found = records(here)
     assert found["Tiny_CA"]["error"]["message"] == "a broken rail"
     assert found["Tiny"]["status"] == "complete"
+
+
+TIMED = FAST.replace("--no-timing", "--rounds 1 --clocks model --modes eager --threads 1")
+
+
+@pytest.fixture
+def bench_box(here) -> Any:
+    """Ray with a machine that has a resource ``bench-box``."""
+    ray = on_ray.require_ray()
+    with on_ray._own_signals():
+        ray.init(
+            address="local", num_cpus=2, resources={"bench-box": 1, "accelerator_type:X1": 1},
+            include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+        )  # fmt: skip
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_what_a_machine_of_that_class_times_is_in_the_records(
+    photos, tiny_plugin, here, bench_box, capsys
+) -> None:
+    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {TIMED}"
+    assert main(f"{line} --executor ray --timing-on bench-box".split()) == 0
+    said = "".join(capsys.readouterr())
+    assert "timing    on bench-box of the cluster, when all is trained" in said
+    # It began when the last training had ended.
+    assert said.index("[2/2]") < said.index("timing: ") < said.index("timing round 1/1 done")
+    found = records(here)
+    assert len(found) == 2
+    (session,) = {one["session"]["id"] for one in found.values()}
+    for one in found.values():
+        assert one["status"] == "complete"
+        assert {entry["device"] for entry in one["timing"]} == {"cpu"}
+        assert one["metrics"]["fps"] > 0
+        assert {entry["threads"] for entry in one["timing"]} == {1}
+    assert (here / "results" / f"session-{session}.json").exists()
+
+
+def test_a_class_that_cannot_time_is_refused_before_training(
+    photos, tiny_plugin, here, bench_box, capsys
+) -> None:
+    node = {timing_on_ray._node_of(bench_box, name)["NodeID"] for name in ("bench-box", "X1")}
+    assert node == {bench_box.get_runtime_context().get_node_id()}
+    for name in ("x1", "accelerator_type:X2", "node"):
+        with pytest.raises(BenchError, match="no machine of the cluster has that accelerator"):
+            timing_on_ray._node_of(bench_box, name)
+    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {TIMED}"
+    err = refused(f"{line} --executor ray --timing-on H100", capsys)
+    assert "--timing-on H100: no machine of the cluster has that accelerator or resource" in err
+    assert "(there are: X1, bench-box)" in err
+    err = refused(f"{line} --timing-on H100", capsys)
+    assert "--timing-on is of a Ray cluster: it needs --executor to be ray" in err
+    if importlib.util.find_spec("openvino") is None:
+        more = "--executor ray --timing-on bench-box --modes eager,openvino"
+        err = refused(f"{line} {more}", capsys)
+        assert err.startswith("error: worker ")
+        assert "openvino" in err
+    assert not list(here.glob("results/*/run.json"))
 
 
 # --- what is asked wrongly -------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""A timing session on another machine than the one that started the sweep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+import variants
+from bench.build import load_plugins
+from bench.check import plan_timing
+from bench.config import RunConfig
+from bench.errors import BenchError
+from bench.executors.task import Board, BoardStream, check_versions
+from bench.measure.modes import require_packages
+from bench.scratch import scratch_folder
+from bench.session import Session, Timed
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What is to be timed.
+
+    Attributes:
+        names: of the variants, in order.
+        plugins: file name and text of those that register variants.
+        config: the options.
+        num_classes: outputs of the models.
+        images: for the pipeline clock, under the same paths everywhere.
+        cwd: that relative paths are meant from.
+        versions: that the machine must have.
+    """
+
+    names: tuple[str, ...]
+    plugins: tuple[tuple[str, str], ...]
+    config: RunConfig
+    num_classes: int
+    images: tuple[Path, ...]
+    cwd: Path
+    versions: Mapping[str, str]
+
+
+def check_modes(config: RunConfig, where: str) -> None:
+    """See that this machine has the packages of what is to be timed.
+
+    Raises:
+        BenchError: it does not.
+    """
+    try:
+        require_packages(config.mode_names, config.clock_names)
+    except BenchError as error:
+        raise BenchError(f"worker {where}: {error}") from error
+
+
+def time_here(request: Request, board: Board) -> Timed:
+    """Plan and run a session on this machine, alone on it.
+
+    Args:
+        request: what to time.
+        board: to whoever started the sweep.
+
+    Raises:
+        BenchError: other versions, or a budget that does not hold a single round.
+    """
+    check_versions(request.versions)
+    if request.cwd.is_dir():
+        os.chdir(request.cwd)
+    stream: Any = BoardStream(board)
+    with scratch_folder() as scratch:
+        files = _written(request.plugins, scratch)
+        # A worker that has trained has them already.
+        if not set(request.names) <= set(variants.names()):
+            load_plugins(files)
+        chosen = [variants.get(name) for name in request.names]
+        plan = plan_timing(chosen, request.config, request.num_classes)
+        board.say(f"timing: {plan.line()}")
+        return Session(
+            plan,
+            request.config,
+            num_classes=request.num_classes,
+            plugins=files,
+            images=request.images,
+            stream=stream,
+        ).run()
+
+
+def _written(plugins: Sequence[tuple[str, str]], folder: Path) -> list[Path]:
+    paths = []
+    for name, text in plugins:
+        path = folder / name
+        path.write_text(text, encoding="utf8")
+        paths.append(path)
+    return paths
