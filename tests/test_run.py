@@ -33,8 +33,9 @@ def run(line: str) -> int:
 
 
 def records(folder: Path) -> dict[str, dict]:
-    found = [json.loads(path.read_text()) for path in folder.glob("results/*/run.json")]
-    assert all(problem_of(record) is None for record in found)
+    data = [path.read_bytes() for path in folder.glob("results/*/run.json")]
+    found = [json.loads(one) for one in data]
+    assert all(problem_of(*one) is None for one in zip(found, data, strict=True))
     return {record["variant"]["name"]: record for record in found}
 
 

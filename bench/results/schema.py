@@ -39,8 +39,13 @@ KEYS: dict[str, tuple[type, ...]] = {
 }
 
 
-def problem_of(record: Any) -> str | None:
-    """Why a parsed file is no record of this version, in a few words; None if it is one."""
+def problem_of(record: Any, data: bytes) -> str | None:
+    """Why a file is no record of this version, in a few words; None if it is one.
+
+    Args:
+        record: as it was parsed.
+        data: its bytes.
+    """
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         return "is no record of paddy-bench"
     version = record.get("schema_version")
@@ -50,7 +55,7 @@ def problem_of(record: Any) -> str | None:
             f"{' and '.join(map(str, READABLE))}: "
             "render it with the version that wrote it, or run again"
         )
-    broken = broken_seal(record) if version > 2 else None
+    broken = broken_seal(record, data) if version > 2 else None
     if broken is not None:
         return f"is damaged ({broken}): run again"
     for key, kinds in KEYS.items():

@@ -141,10 +141,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf8"))
+        data = path.read_bytes()
+        record = json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableRecord(f"{path} cannot be read ({type(error).__name__})") from error
-    problem = problem_of(record)
+    problem = problem_of(record, data)
     if problem is not None:
         raise UnreadableRecord(f"{path} {problem}")
     quantised = read_quantised(folder)

@@ -117,12 +117,12 @@ def complete_records(folder: Path) -> dict[str, str]:
     found = {}
     for path in folder.glob("results/*/run.json"):
         try:
-            text = path.read_text("utf8")
-            run = json.loads(text)
+            data = path.read_bytes()
+            run = json.loads(data)
         except (OSError, ValueError):
             continue
-        if run.get("status") == "complete" and broken_seal(run) is None:
-            found[path.parent.name] = text
+        if run.get("status") == "complete" and broken_seal(run, data) is None:
+            found[path.parent.name] = data.decode("utf8")
     return found
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from datetime import datetime
@@ -18,7 +19,7 @@ from bench.results import (
     write_record,
 )
 from bench.results.schema import KEYS, SCHEMA, SCHEMA_VERSION, problem_of
-from bench.results.sealed import seal
+from bench.results.sealed import Damaged, read_sealed, write_sealed
 
 NOON = datetime(2026, 3, 4, 12, 5)
 
@@ -55,8 +56,10 @@ def record(**changes) -> dict:
 
 
 def sealed(content: dict) -> dict:
-    """As it is read from a file."""
-    return {**content, "checksum": seal(content)}
+    """As it is read from a file of an earlier version."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    checksum = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return {**content, "checksum": checksum}
 
 
 def keep(root: Path, name: str, content: dict) -> None:
@@ -130,9 +133,43 @@ def test_a_bad_record_among_good_ones_is_named_and_left_out(text, message, tmp_p
 
 
 def test_the_schema_covers_the_record() -> None:
-    assert problem_of(sealed(record())) is None
-    assert problem_of(record(schema_version=2)) is None
+    assert problem_of(sealed(record()), b"") is None
+    assert problem_of(record(schema_version=2), b"") is None
     assert set(KEYS) == set(record())
+
+
+@pytest.mark.parametrize("content", [{}, record(), {"a": {"checksum": "text-0"}, "ü": [1, None]}])
+def test_the_checksum_is_that_of_the_text_before_it(tmp_path: Path, content: dict) -> None:
+    path = tmp_path / "x.json"
+    write_sealed(path, content)
+    assert read_sealed(path) == content
+    data = path.read_bytes()
+    assert list(json.loads(data)) == [*content, "checksum"]
+    before = data[: data.rindex(b'"checksum"')].rstrip(b"\n ,")
+    kept = hashlib.blake2b(before, digest_size=16).hexdigest()
+    assert json.loads(data)["checksum"] == f"text-{kept}"
+    # Another text is damaged, also where it says the same.
+    for other in (data + b" ", data.replace(b"{", b"{ ", 1), data.replace(b"\n", b"\r\n")):
+        path.write_bytes(other)
+        with pytest.raises(Damaged, match="its checksum is wrong"):
+            read_sealed(path)
+    path.write_text(json.dumps(content))
+    with pytest.raises(Damaged, match="its checksum is missing"):
+        read_sealed(path)
+
+
+def test_an_earlier_checksum_holds_whatever_the_order_and_the_spaces(tmp_path: Path) -> None:
+    path, content = tmp_path / "x.json", sealed(record())
+    for text in (json.dumps(content), json.dumps(content, indent=3, sort_keys=True)):
+        path.write_text(text)
+        assert read_sealed(path) == record()
+    path.write_text(json.dumps({**content, "started": "x"}))
+    with pytest.raises(Damaged, match="its checksum is wrong"):
+        read_sealed(path)
+    # It is nothing that looks like the other kind.
+    path.write_text(json.dumps({**record(), "checksum": "text-" + "0" * 32}))
+    with pytest.raises(Damaged, match="its checksum is wrong"):
+        read_sealed(path)
 
 
 def test_a_folder_that_is_not_yet_whole_is_no_run(tmp_path: Path) -> None:
