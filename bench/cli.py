@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import shlex
 import sys
@@ -41,6 +42,14 @@ def main_single(variant: str, argv: Sequence[str] | None = None) -> int:
         return parser
 
     return _guarded(make, arguments, f"python {script} {shlex.join(arguments)}".strip())
+
+
+def entry() -> int:
+    """:func:`main` in a process of its own, which ends with it."""
+    code = main()
+    # The end looks through all objects for cycles; of ten thousand records there are many.
+    gc.freeze()
+    return code
 
 
 def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str) -> int:

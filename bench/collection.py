@@ -14,4 +14,9 @@ def no_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        # What has stayed is old: as young objects it would be looked through at once.
+        thaw = gc.get_freeze_count() == 0
+        gc.freeze()
         gc.enable()
+        if thaw:
+            gc.unfreeze()

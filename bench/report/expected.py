@@ -13,7 +13,7 @@ from bench.report.cells import accuracy, gpu_memory_gb
 from bench.report.claims import format_documented
 from bench.report.gates import Record
 from bench.report.markdown import Table, one_line
-from bench.report.selection import Selection, caption, data_note, seconds_of, seed_note, variant_of
+from bench.report.selection import Selection, caption, seconds_of, seed_note, variant_of
 from bench.report.values import Value, failure, missing
 
 # The guide's script trains this variant.
@@ -37,7 +37,7 @@ def presets_table(selection: Selection) -> Table:
         f"Measured: runs of the preset itself with {SUBJECT}, on the device named beside each "
         "figure; minutes are training with validation; accuracy is that of the part named, with "
         "its 95 % Wilson interval; GB are 10⁹ bytes.",
-        data_note(selection.records),
+        selection.data_note(),
         f"{seed_note(selection.records).capitalize()}.",
     )
     return Table("presets", "Expected results of the presets", text, headers, rows)

@@ -189,7 +189,7 @@ def warnings_table(selection: Selection) -> Table:
         [text, str(len(names)), ", ".join(distinct(names))] for text, names in sorted(found.items())
     ]
     headers = ["Warning", "Runs", "Variants"]
-    text = data_note(selection.records) if rows else ""
+    text = selection.data_note() if rows else ""
     return Table("warnings", "Warnings", text, headers, rows, csv=bool(rows))
 
 

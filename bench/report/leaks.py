@@ -34,7 +34,7 @@ def copies_table(selection: Selection) -> Table:
             how = "same content" if key == "exact" else method
             rows[(name, kind, how, *counts, kept)] = None
     text = caption(
-        data_note(selection.records),
+        selection.data_note(),
         "Copies are looked for over the whole data before it is split. Redundant files: all but "
         "one of each group.",
     )

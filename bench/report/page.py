@@ -15,7 +15,7 @@ from bench.report.header import commands_of, header_items
 from bench.report.language import ENGLISH, Language, language
 from bench.report.markdown import Table, one_line
 from bench.report.page_data import page_data
-from bench.report.selection import Selection, data_note
+from bench.report.selection import Selection
 from bench.report.thumbnails import Pictures, thumbnail, worst_mistakes
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def write_page(
     shown = selection.shown()
     text = environment.get_template("report.html.j2").render(
         title=one_line(title),
-        synthetic="SYNTHETIC" in data_note(selection.records),
+        synthetic="SYNTHETIC" in selection.data_note(),
         lang=translate.name,
         t=translate,
         reading=translate(reading).replace("`", ""),

@@ -9,7 +9,7 @@ import attrs
 
 from bench.report.markdown import Table
 from bench.report.pairs import Pair, SpeedPair, compare_pairs, matched
-from bench.report.selection import Selection, caption, data_note, distinct
+from bench.report.selection import Selection, caption, distinct
 from bench.report.sentences import sentence
 from bench.report.speeds import sessions_of
 from bench.report.speedtable import machine
@@ -42,7 +42,7 @@ def tables_of(
     Args:
         title: first words of the tables' titles.
     """
-    note = data_note(selection.records)
+    note = selection.data_note()
     return [
         Table(
             "pairs",

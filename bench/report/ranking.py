@@ -15,7 +15,7 @@ from bench.report.markdown import Table
 from bench.report.matching import AccuracyPair, adjusted, compare_sets, refusal
 from bench.report.pairs import broken
 from bench.report.runsets import RunSet, run_set
-from bench.report.selection import Selection, caption, data_note, distinct
+from bench.report.selection import Selection, caption, distinct
 from bench.report.timed import counted
 from bench.stats.accuracy import wilson
 from bench.stats.multiple import ALPHA, shared_ranks
@@ -193,7 +193,7 @@ def _caption(found: Sequence[Ranking], selection: Selection, *, several: bool) -
     numbers = " and ".join(counted(number, "comparison") for number in families)
     notes = distinct(note for pair in pairs for note in pair.notes)
     return caption(
-        data_note(selection.records),
+        selection.data_note(),
         f"Every pair on the same images: {'; '.join(methods)}; better or worse where p, corrected "
         f"after Holm for {numbers}, is below {ALPHA:g}; ties share a rank."
         if pairs

@@ -10,7 +10,7 @@ from bench.report.markdown import Table, one_line
 from bench.report.pairs import usable
 from bench.report.pareto import front
 from bench.report.ranking import Ranking, accuracy_text, rankings
-from bench.report.selection import Selection, caption, data_note
+from bench.report.selection import Selection, caption
 from bench.report.speeds import TimingSession, main_cases, no_floor, sessions_of
 from bench.report.speedtable import machine
 from bench.report.timed import CaseKey, counted, few_rounds, images_text, latency_text
@@ -55,7 +55,7 @@ def recommendations(
     answers = answers_of(selection, max_latency_ms, max_size_mb)
     session, number = largest_session(selection), len(sessions_of(selection))
     text = caption(
-        data_note(selection.records),
+        selection.data_note(),
         f"Speeds: session {one_line(session.id)}, the one with most variants of {number}."
         if session and number > 1
         else "",

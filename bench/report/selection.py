@@ -43,6 +43,7 @@ class Selection:
         self._by_variant: dict[str, list[Record]] = {}
         for record in self.records:
             self._by_variant.setdefault(variant_of(record), []).append(record)
+        self._complete: dict[str | None, list[Record]] = {}
         self.labels = labels(self.records)
         self._invalid = {id(record): invalid_reason(record) for record in self.complete()}
         self._found: dict[tuple[str, str], Any] = {}
@@ -53,8 +54,10 @@ class Selection:
 
     def complete(self, variant: str | None = None) -> list[Record]:
         """The complete runs, of one variant or of all."""
-        records = self.records if variant is None else self._by_variant.get(variant, [])
-        return [record for record in records if record.get("status") == "complete"]
+        if variant not in self._complete:
+            records = self.records if variant is None else self._by_variant.get(variant, [])
+            self._complete[variant] = [r for r in records if r.get("status") == "complete"]
+        return list(self._complete[variant])
 
     def failed(self) -> list[Record]:
         """The runs that did not complete."""
@@ -87,6 +90,10 @@ class Selection:
         if (what, variant) not in self._found:
             self._found[what, variant] = find()
         return self._found[what, variant]
+
+    def data_note(self) -> str:
+        """:func:`data_note` of all records."""
+        return str(self.once("data note", "", lambda: data_note(self.records)))
 
     def shown(self) -> list[Record]:
         """The complete and valid run chosen for each variant: what figures are drawn from."""

@@ -13,7 +13,6 @@ from bench.report.markdown import Table, one_line
 from bench.report.selection import (
     Selection,
     caption,
-    data_note,
     distinct,
     run_note,
     timing_note,
@@ -28,7 +27,7 @@ def guide_table(table: ClaimTable, selection: Selection, claims: Claims) -> Tabl
     timed = bool(metrics & {"cpu_images_per_s", "gpu_images_per_s", "any_images_per_s"})
     text = caption(
         f"Documented: {table.source}. Measured: this report's runs.",
-        data_note(selection.records),
+        selection.data_note(),
         run_note(selection),
         "Accuracy: the part named in the cell; one seed with a 95 % Wilson interval, several with "
         "mean and range."
@@ -138,7 +137,7 @@ def _published_ratio(entry: Published) -> str:
 def parameter_tables(selection: Selection, claims: Claims) -> list[Table]:
     """The guide's parameter tables, then the options that it does not document."""
     declared = {field.name: field for field in options()}
-    note, uses = data_note(selection.records), uses_of(selection.records)
+    note, uses = selection.data_note(), uses_of(selection.records)
     tables = []
     for table in claims.parameters:
         rows = [
