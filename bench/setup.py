@@ -132,7 +132,8 @@ def set_up(
         return Setup(
             loaders=loaders,
             prepare=prepare,
-            forward=team.wrap(model),
+            # Of a model of its own nobody knows whether each step uses all of it.
+            forward=team.wrap(model, skips=variant.build is not None),
             evaluating=model,
             facts=facts,
             lasting={

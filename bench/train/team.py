@@ -105,11 +105,14 @@ class Team:
         """
         return None
 
-    def wrap(self, model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    def wrap(
+        self, model: nn.Module, *, skips: bool = False
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         """What computes a training step's logits so that gradients are those of the whole batch.
 
         Args:
             model: on its device, with what is frozen frozen.
+            skips: whether a step may leave out some of its weights: then each one is looked for.
         """
         return model
 
@@ -245,7 +248,9 @@ class Together(Team):
         distributed.all_reduce(together, group=self._norms)
         return own / together
 
-    def wrap(self, model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    def wrap(
+        self, model: nn.Module, *, skips: bool = False
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         # The others may still decode their images.
         self.everywhere(None)
         with warnings.catch_warnings():
@@ -256,6 +261,7 @@ class Together(Team):
                 device_ids=[self.device] if self.device.type == "cuda" else None,
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
+                find_unused_parameters=skips,
             )
 
         def together(images: torch.Tensor) -> torch.Tensor:

@@ -47,10 +47,28 @@ class Convolutions(nn.Module):
         return self.fc
 
 
+class Skipping(Convolutions):
+    """Every other step leaves out a convolution, and no step uses the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.third = nn.Conv2d(3, 8, 3, padding=1)
+        self.never = nn.Linear(8, 8)
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        logits = super().forward(images)
+        return logits + self.fc(self.third(images).mean((2, 3))) if self.calls % 2 else logits
+
+
+SMALL = {"convolutions": Convolutions, "skipping": Skipping}
+
+
 def model_of(name: str) -> nn.Module:
     torch.manual_seed(0)
-    if name == "convolutions":
-        return Convolutions()
+    if name in SMALL:
+        return SMALL[name]()
     return build.build(variants.get(name), CLASSES, RECIPE)[0]
 
 
@@ -72,11 +90,11 @@ def steps(team: Team, name: str, *, weighted: bool = False) -> dict[str, Any]:
     model = model_of(name).train()
     weight = torch.linspace(0.2, 2.0, CLASSES) if weighted else None
     criterion = nn.CrossEntropyLoss(weight=weight)
-    optimizer = make_optimizer(model, FAST if name == "convolutions" else RECIPE)
-    forward = team.wrap(model)
+    optimizer = make_optimizer(model, FAST if name in SMALL else RECIPE)
+    forward = team.wrap(model, skips=name == "skipping")
     losses = []
     torch.manual_seed(1)
-    pixels = 8 if name == "convolutions" else 64
+    pixels = 8 if name in SMALL else 64
     for images, labels in batches(pixels):
         own = slice(*bounds(len(labels), team.rank, team.size))
         team.expect(len(labels))
@@ -110,6 +128,7 @@ def steps(team: Team, name: str, *, weighted: bool = False) -> dict[str, Any]:
 
 CASES: dict[str, dict[str, Any]] = {
     "convolutions": {"name": "convolutions"},
+    "skipping": {"name": "skipping"},
     "weighted": {"name": "convolutions", "weighted": True},
     "variant": {"name": "MobileNetV3_Small"},
 }
