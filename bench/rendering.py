@@ -107,7 +107,7 @@ def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
         data, config = record["data"], record["config"]
         folder = config.get("data_dir") if data.get("synthetic") else data.get("root")
         if folder is not None:
-            return open_picture(Path(str(folder)), name)
+            return open_picture(Path(str(folder)), name, _row)
         if data.get("root") != "built-in synthetic set":
             return None
         known = seeds[record["sweep"].get("id")]
@@ -122,6 +122,15 @@ def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
         return draw_image(CLASSES.index(found[1]), int(found[2]), min(known))
 
     return of
+
+
+def _row(path: Path, member: str) -> bytes:
+    from bench.data.arrow import contents
+
+    start, size = contents(path)[member]
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
 
 
 def _known_variants(records: list[dict[str, Any]]) -> list[str]:

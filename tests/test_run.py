@@ -773,6 +773,26 @@ def test_the_measured_batch_has_the_pixels_of_eight_images_of_224(
     assert found.batch == measured
 
 
+def test_small_images_are_evaluated_twice_as_many_at_a_time(
+    photos: Path, tiny_plugin: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import setup
+
+    asked: dict[tuple[int, bool], set[int]] = {}
+    make = setup.make_loader
+
+    def noted(dataset, *, batch_size: int, train: bool, **rest):
+        size = dataset.images.image_size
+        asked.setdefault((size, train), set()).add(batch_size)
+        return make(dataset, batch_size=batch_size, train=train, **rest)
+
+    monkeypatch.setattr(setup, "make_loader", noted)
+    for size in (64, 112):
+        line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --epochs 1"
+        assert run(f"{line} --batch-size 4 --no-timing --image-size {size}") == 0
+    assert asked == {(64, True): {4}, (64, False): {8}, (112, True): {4}, (112, False): {4}}
+
+
 def test_a_long_step_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

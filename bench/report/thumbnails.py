@@ -84,20 +84,31 @@ def thumbnail(mistake: Mistake, pictures: Pictures) -> str | None:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def open_picture(root: Path, name: str) -> Any:
-    """An image of a data folder, or in a tar file there, upright; none: it is gone, or no image."""
+def open_picture(root: Path, name: str, row: Callable[[Path, str], bytes] | None = None) -> Any:
+    """An image of a data folder, or in an archive there, upright; none: it is gone, or no image.
+
+    Args:
+        root: the folder.
+        name: of the image, as records have it.
+        row: gives the bytes of a row of an Arrow file; none: there are no such files.
+    """
     from PIL import Image, ImageOps
 
     try:
         folder = root.resolve(strict=True)
-        shard, inside, member = name.partition(".tar/")
-        path = (folder / (f"{shard}.tar" if inside else name)).resolve(strict=True)
+        ends = [name.find(f"{end}/") + len(end) for end in (".tar", ".arrow") if f"{end}/" in name]
+        archive, member = (name[: min(ends)], name[min(ends) + 1 :]) if ends else (name, "")
+        path = (folder / archive).resolve(strict=True)
+        if ends and path.is_dir():
+            path, member = (folder / name).resolve(strict=True), ""
         if not path.is_relative_to(folder) or not path.is_file():
             return None
         source: Any = path
-        if inside:
-            with tarfile.open(path) as archive:
-                file = archive.extractfile(member)
+        if member and archive.endswith(".arrow"):
+            source = None if row is None else io.BytesIO(row(path, member))
+        elif member:
+            with tarfile.open(path) as tar:
+                file = tar.extractfile(member)
                 source = io.BytesIO(file.read()) if file is not None else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -27,6 +27,8 @@ from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.shard_writer import write_shards
 from bench.data.shards import key_of
 from bench.errors import BenchError
+from bench.rendering import _row
+from bench.report.thumbnails import open_picture
 
 CLASSES = ["blast", "hispa", "normal"]
 
@@ -273,6 +275,19 @@ def test_a_file_that_is_changed_is_noticed(photos: Path, saved: Path) -> None:
     path.replace(archive)
     assert stamp(index.path(0)) != before
     assert read_bytes(index.path(0)) != content
+
+
+def test_a_report_shows_a_row_as_it_shows_a_file(saved: Path, tmp_path: Path) -> None:
+    index = index_of(saved)
+    for position in (0, 39):
+        found = open_picture(saved, index.paths[position], _row)
+        assert np.array_equal(np.asarray(found), np.asarray(load_rgb(index.path(position))))
+    (archive,) = {path.split("/")[0] for path in index.paths[:1]}
+    for name in (f"{archive}/99", f"{archive}/x", f"../saved/../{archive}/0", "no.arrow/0"):
+        assert open_picture(saved, name, _row) is None
+    assert open_picture(saved / "..", f"saved/{archive}/0", _row) is not None
+    assert open_picture(saved / "sub", f"../{archive}/0", _row) is None
+    assert open_picture(saved, index.paths[0]) is None
 
 
 def test_rows_that_are_not_there(saved: Path) -> None:
