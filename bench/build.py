@@ -117,7 +117,7 @@ def _count(
     # Last: the model gets another head.
     wide = _with_classes(model, variant, REFERENCE_CLASSES, config)
     counts["parameters_1000_classes"] = complexity.count_parameters(wide)
-    if type(model) is AttentiveClassifier:
+    if variant.build is None and isinstance(model, AttentiveClassifier):
         _bodies[tag(variant), num_classes] = _with_classes(
             model, variant, num_classes, config
         ).backbone.to("meta")
@@ -152,7 +152,8 @@ def _macs(
     """
     from bench.measure import complexity
 
-    if type(model) is not AttentiveClassifier:
+    # A model of a variant's own is not that of the backbone that it names.
+    if variant.build is not None or type(model) is not AttentiveClassifier:
         return complexity.count_macs(model, image_size)
     key = tag(variant), num_classes, image_size
     if key not in _plain:

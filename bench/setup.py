@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 import variants
-from bench.config import RunConfig
 from bench.data.dataset import Batch, ImageDataset
 from bench.data.device import finish
 from bench.data.growth import Growth
@@ -99,7 +98,7 @@ def set_up(
     loaders: dict[str, Any] = {
         part: make_loader(
             dataset,
-            batch_size=config.batch_size if part == "train" else _evaluated(config),
+            batch_size=config.batch_size if part == "train" else _evaluated(sweep),
             seed=config.seed,
             train=part == "train",
             # The test part is read once: starting processes for it would cost more than they save.
@@ -190,13 +189,15 @@ def set_up(
     )
 
 
-def _evaluated(config: RunConfig) -> int:
+def _evaluated(sweep: Sweep) -> int:
     """Images of a batch without gradients.
 
-    Twice as many small ones take a tenth less time each on a CPU, and no more memory than a
-    training step; from :data:`SMALL` pixels on it makes no difference.
+    Twice as many small ones take a tenth less time each on a CPU, and no more memory than an
+    undivided training step; from :data:`SMALL` pixels on it makes no difference.
     """
-    return config.batch_size * (2 if config.image_size < SMALL else 1)
+    config = sweep.config
+    small = config.image_size < SMALL and sweep.accumulation.parts == 1
+    return config.batch_size * (2 if small and sweep.device.type == "cpu" else 1)
 
 
 def _workers(

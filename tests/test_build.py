@@ -10,7 +10,7 @@ import variants
 from bench import build
 from bench.config import RunConfig
 from bench.errors import BenchError
-from variants.model import build_model
+from variants.model import AttentiveClassifier, build_model
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,21 @@ def test_a_backbone_is_built_once_and_counts_the_same(
     # A size at which it has not been counted needs its weights.
     build.count(tiny(), 3, RunConfig(), [96])
     assert len(built) == 2
+
+
+def test_a_model_of_its_own_is_not_its_backbone(counted: list[int]) -> None:
+    def wider(num_classes: int, dropout: float, reduction: int | None) -> torch.nn.Module:
+        backbone = timm.create_model("test_efficientnet", num_classes=num_classes)
+        backbone.conv_stem = torch.nn.Sequential(backbone.conv_stem, torch.nn.Conv2d(24, 24, 3))
+        return AttentiveClassifier(backbone)
+
+    plain = build.count(tiny(), 3, RunConfig(), [32])
+    build._plain.clear()
+    build._bodies.clear()
+    own = build.count(tiny(build=wider), 3, RunConfig(), [32])
+    assert build.count(tiny(), 3, RunConfig(), [32]) == plain
+    assert own["parameters"] == plain["parameters"] + 24 * 24 * 9 + 24
+    assert own["macs"][0]["gmacs"] > plain["macs"][0]["gmacs"]
 
 
 def test_a_count_that_failed_is_not_kept(counted: list[int], monkeypatch) -> None:

@@ -43,12 +43,15 @@ class Contents(Protocol):
 
 def parts_of(path: Path | str) -> tuple[str, str] | None:
     """``a/b.tar/c/d.jpg`` → ``("a/b.tar", "c/d.jpg")``; none: no part of it is such an archive."""
-    text = str(path)
-    ends = [text.find(f"{suffix}/") + len(suffix) for suffix in SUFFIXES if f"{suffix}/" in text]
-    if not ends:
-        return None
-    end = min(ends)
-    return text[:end], text[end + 1 :]
+    return next(_candidates(str(path)), None)
+
+
+def _candidates(text: str) -> Iterator[tuple[str, str]]:
+    """Each part of a path that may be an archive, and the rest; the first one first."""
+    place = 0
+    while (place := text.find("/", place) + 1) > 0:
+        if text[: place - 1].endswith(SUFFIXES):
+            yield text[: place - 1], text[place:]
 
 
 def find(path: Path) -> Member | None:
@@ -58,17 +61,18 @@ def find(path: Path) -> Member | None:
         FileNotFoundError: the archive, or the member in it, is not there.
         OSError: it cannot be read.
     """
-    parts = parts_of(path)
-    if parts is None:
+    remotely = url_of(path) is not None
+    # A folder may be called so too; behind a URL nobody is asked, and it is above the archive.
+    found = [parts for parts in _candidates(str(path)) if remotely or not Path(parts[0]).is_dir()]
+    if not found:
         return None
-    shard, name = Path(parts[0]), parts[1]
-    if url_of(shard) is not None:
+    archive, name = found[-1 if remotely else 0]
+    shard = Path(archive)
+    if remotely:
         size_and_time = remote.status(shard)
-    elif shard.is_dir():
-        return None
     else:
-        found = shard.stat()
-        size_and_time = found.st_size, found.st_mtime_ns
+        status = shard.stat()
+        size_and_time = status.st_size, status.st_mtime_ns
     try:
         offset, size = _contents(shard, *size_and_time)[name]
     except KeyError:
@@ -92,6 +96,8 @@ def read(member: Member) -> bytes:
             data = os.pread(handle, member.size, member.offset)
         finally:
             os.close(handle)
+    if len(data) > member.size:
+        raise OSError(f"{url_of(member.shard)} is given whole only, not in parts: copy it")
     if len(data) != member.size:
         raise OSError(f"{member.shard} ends within a member")
     return data

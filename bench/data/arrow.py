@@ -76,7 +76,7 @@ def key_of(archive: str, member: str) -> str:
     """The key of a row: its image's name without suffix, else the file and the number."""
     row, _, name = member.partition("/")
     if name:
-        return name.partition(".")[0] or name
+        return PurePosixPath(name).stem
     return f"{archive}/{row}"
 
 
@@ -96,9 +96,14 @@ def read_table(path: Path, *, images_only: bool = False) -> Table:
     whole = pa.memory_map(str(path)).read_buffer()
     try:
         schema, batches = _batches(pa, whole)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        return _read(pa, whole, schema, batches, images_only)
+    # Of a damaged file: no such format, text that is none, values that are out of its bounds.
+    except (pa.ArrowException, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         raise NoArrowError(f"it is no Arrow file ({text})") from error
+
+
+def _read(pa: Any, whole: Any, schema: Any, batches: list[Any], images_only: bool) -> Table:
     features = _features(schema)
     image, label = _image_column(schema, features), _label_column(schema, features)
     classes = features.get(label or "", {}).get("names")
@@ -115,6 +120,8 @@ def read_table(path: Path, *, images_only: bool = False) -> Table:
         sizes.append(size)
         if images_only:
             continue
+        for name in {label, "group"} & set(schema.names):
+            batch.column(name).validate(full=True)
         names += _names(pa, column)
         values = [None] * len(batch) if label is None else batch.column(label).to_pylist()
         labels += [_class(value, classes) for value in values]
@@ -183,7 +190,10 @@ def _class(value: Any, classes: tuple[str, ...] | None) -> str | None:
         if not 0 <= value < len(classes):
             raise NoArrowError(f"it has class {value}, and names {len(classes)}: save it anew")
         return classes[value]
-    return str(value).strip()
+    text = str(value).strip()
+    if classes is not None and text not in classes:
+        raise NoArrowError(f"it has class {text!r}, and does not name it: save it anew")
+    return text
 
 
 def _places(pa: Any, column: Any, whole: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -197,14 +207,18 @@ def _places(pa: Any, column: Any, whole: Any) -> tuple[np.ndarray, np.ndarray]:
         raise NoArrowError(f"its column of images is of the type {data.type}, not of bytes")
     _, offsets, values = data.buffers()
     wide = np.int64 if pa.types.is_large_binary(data.type) else np.int32
-    if data.null_count or len(data) == 0 or values is None:
-        if len(data) == 0:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
+    if len(data) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    if column.null_count:
+        raise NoArrowError(f"{column.null_count} rows have no image: remove them")
+    if data.null_count or values is None:
         raise NoArrowError(
             "its images lie in files of their own: give the folder of these, or embed them "
             "(datasets' embed_table_storage)"
         )
     ends = np.frombuffer(offsets, wide)[data.offset : data.offset + len(data) + 1].astype(np.int64)
+    if len(ends) != len(data) + 1 or ends[0] < 0 or (np.diff(ends) < 0).any():
+        raise NoArrowError("it is damaged: its images end before they begin")
     base = values.address - whole.address
     if not 0 <= base <= base + ends[-1] <= whole.size:
         raise NoArrowError("it is compressed: save it without compression")
@@ -214,5 +228,6 @@ def _places(pa: Any, column: Any, whole: Any) -> tuple[np.ndarray, np.ndarray]:
 def _names(pa: Any, column: Any) -> list[str | None]:
     if not pa.types.is_struct(column.type) or column.type.get_field_index("path") < 0:
         return [None] * len(column)
+    column.field("path").validate(full=True)
     paths = column.field("path").to_pylist()
     return [PurePosixPath(path).name or None if path else None for path in paths]

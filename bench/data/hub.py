@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench.data.arrow import SUFFIX, Table, read_table
+from bench.data.arrow import SUFFIX, Table, key_of, read_table
 from bench.data.layouts import Entry, Found
 from bench.data.tables import PART_NAMES
 from bench.errors import BenchError
@@ -51,11 +52,16 @@ def _saved(folder: Path) -> list[Path]:
     names = [one.get("filename") for one in listed or [] if isinstance(one, dict)]
     if not names:
         raise BenchError(f"{folder / STATE} names no files: save the data set anew")
-    return [folder / _plain(folder, name) for name in names]
+    paths = [folder / _plain(folder, name) for name in names]
+    for path in paths:
+        if path.suffix != SUFFIX:
+            raise BenchError(f"{path} is no Arrow file: save the data set anew")
+    return paths
 
 
 def _plain(folder: Path, name: Any) -> str:
-    if not isinstance(name, str) or PurePosixPath(name).name != name:
+    plain = isinstance(name, str) and PurePosixPath(name).name == name
+    if not plain or name in ("", ".", ".."):
         raise BenchError(f"{folder} names {name!r}, which is not in it: save the data set anew")
     return name
 
@@ -105,7 +111,11 @@ def read_arrow(root: Path) -> Found:
     found.classes = next((table.classes for _, _, table in tables if table.classes), None)
     if found.classes and any(table.classes != found.classes for _, _, table in tables):
         raise BenchError(f"{root}: its files name other classes than each other: save it anew")
-    seen = Counter(name for _, _, table in tables for name in table.names)
+    seen = Counter(
+        None if name is None else key_of("", f"0/{name}")
+        for _, _, table in tables
+        for name in table.names
+    )
     named = bool(seen) and None not in seen and max(seen.values()) == 1
     for part, path, table in tables:
         found.entries += _entries(path.relative_to(root).as_posix(), part, table, named)
@@ -142,6 +152,9 @@ def fetch(name: str) -> Path:
         raise BenchError(
             f"--data-dir hfds/{name} needs Hugging Face's datasets: pip install 'paddy-bench[hf]'"
         ) from error
+    # The hub is asked several times, and each time is told; one line at the end says it all.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    datasets.logging.set_verbosity_error()
     try:
         loaded = datasets.load_dataset(name)
     except Exception as error:  # of the hub, of the network, of the data

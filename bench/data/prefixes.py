@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.errors import BenchError
 
@@ -23,7 +24,7 @@ def real_folder(data_dir: Path) -> Path:
     """The folder that ``--data-dir`` means; a URL, or a data set's name on the hub, stays as it is.
 
     Raises:
-        BenchError: it is not there.
+        BenchError: it is not there, or has a password in it.
     """
     text = data_dir.as_posix()
     prefix = next((one for one in (SHARDS, HUB) if text.startswith(one)), None)
@@ -34,7 +35,13 @@ def real_folder(data_dir: Path) -> Path:
         if found is None and prefix == HUB and HUB_NAME.fullmatch(text):
             return data_dir
         data_dir = found or Path(text)
-    if not data_dir.exists() and url_of(data_dir) is None:
+    url = None if data_dir.exists() else url_of(data_dir)
+    if url is not None and urlsplit(url).password is not None:
+        raise BenchError(
+            "--data-dir has a password in its URL, which every record would show: give it to "
+            "fsspec by its configuration or the environment"
+        )
+    if not data_dir.exists() and url is None:
         raise BenchError(f"no such data folder: {data_dir}: give --data-dir an existing folder")
     return data_dir
 

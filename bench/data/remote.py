@@ -22,10 +22,11 @@ BLOCK = 1 << 22
 # What filesystems call that which changes with a file's content.
 CHANGES = (
     "ETag", "etag", "checksum", "md5Hash", "generation",
-    "mtime", "created", "LastModified", "last_modified", "updated",
+    "mtime", "created", "LastModified", "last_modified", "Last-Modified", "updated",
+    "Content-MD5", "Digest",
 )  # fmt: skip
 # A new number for another form of what is kept.
-VERSION = 1
+VERSION = 2
 
 
 class Member(NamedTuple):
@@ -59,9 +60,11 @@ def system_of(path: Path) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
         raise BenchError(f"--data-dir {url}: {error}") from error
-    except (ValueError, OSError) as error:
+    except Exception as error:  # every filesystem has errors of its own
+        text = " ".join(str(error).split())[:200]
         raise BenchError(
-            f"--data-dir {url}: {error}: give a URL that fsspec knows, such as s3://bucket/folder"
+            f"--data-dir {url}: {text}: give a URL that fsspec knows and that you have the "
+            "permission for, such as s3://bucket/folder"
         ) from error
 
 
@@ -98,6 +101,8 @@ def read(path: Path, start: int = 0, stop: int | None = None) -> bytes:
 def status(path: Path) -> tuple[int, int]:
     """Size, and a number that changes with the content; asked for once in a process.
 
+    The number is 0 where the filesystem tells nothing but the size.
+
     Raises:
         OSError: it is not there.
     """
@@ -105,6 +110,8 @@ def status(path: Path) -> tuple[int, int]:
         found = system.info(place)
     size = int(found.get("size") or 0)
     told = [repr(found[key]) for key in CHANGES if found.get(key) is not None]
+    if not told:
+        return size, 0
     digest = hashlib.blake2b(json.dumps([size, *told]).encode(), digest_size=8).digest()
     return size, int.from_bytes(digest) >> 1
 
@@ -121,6 +128,9 @@ def members(path: Path, walk: Callable[[Any], Iterable[Member]]) -> Iterator[Mem
     """
     kept = _kept(path)
     try:
+        # Another archive of the same size would have another list.
+        if not status(path)[1]:
+            raise ValueError
         lines = json.loads(kept.read_text(encoding="utf8"))
         found = [Member(n, o, s, None if t is None else t.encode("latin1")) for n, o, s, t in lines]
     except (OSError, ValueError, TypeError, AttributeError):
@@ -129,7 +139,8 @@ def members(path: Path, walk: Callable[[Any], Iterable[Member]]) -> Iterator[Mem
             system.open(place, "rb", block_size=BLOCK, cache_type="readahead") as file,
         ):
             found = list(walk(file))
-        _keep(kept, found)
+        if status(path)[1]:
+            _keep(kept, found)
     yield from found
 
 

@@ -151,6 +151,8 @@ def _suffix(path: str, data: bytes) -> str:
     # A row of a table that does not name its image's file.
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            return f".{image.format}".lower()
+            # Pillow's name for a JPEG with several pictures in it.
+            name = {"MPO": "jpeg"}.get(str(image.format), str(image.format))
+            return f".{name}".lower()
     except Exception as error:  # as of every decoder
         raise BenchError(f"{path} is no image that can be read: remove it") from error

@@ -93,7 +93,13 @@ def _info(root: Path) -> dict[str, Any]:
         content = json.loads(data)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        if url_of(root) is None:
+            raise BenchError(f"{place} cannot be read ({error}): mend it, or remove it") from error
+        raise BenchError(
+            f"{error}: see that --data-dir is right and that you have the permission"
+        ) from error
+    except ValueError as error:
         raise BenchError(f"{place} cannot be read ({error}): mend it, or remove it") from error
     return content if isinstance(content, dict) else {}
 

@@ -148,7 +148,7 @@ def carry_out(task: Task, board: Board) -> list[Sent]:
     device = torch.device(task.device, 0) if task.device == "cuda" else torch.device("cpu")
     stopper = Stopper(None if task.deadline is None else _monotonic(task.deadline))
     with scratch_folder() as scratch:
-        _load(task.plugins, scratch)
+        load_texts(task.plugins, scratch)
         same = (task.results_dir / task.token).exists()
         results = task.results_dir if same else scratch / "results"
         mirror = None
@@ -236,7 +236,7 @@ def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> Se
     return Sent(folder.name, record, files)
 
 
-def _load(plugins: Sequence[tuple[str, str]], scratch: Path) -> None:
+def load_texts(plugins: Sequence[tuple[str, str]], scratch: Path) -> None:
     """Run plugin files as the sender read them: a process that is used again has them already."""
     for name, text in plugins:
         if text not in _loaded:

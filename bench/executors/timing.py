@@ -10,11 +10,10 @@ from typing import Any
 import attrs
 
 import variants
-from bench.build import load_plugins
 from bench.check import plan_timing
 from bench.config import RunConfig
 from bench.errors import BenchError
-from bench.executors.task import Board, BoardStream, check_versions
+from bench.executors.task import Board, BoardStream, check_versions, load_texts
 from bench.measure.modes import require_packages
 from bench.scratch import scratch_folder
 from bench.session import Session, Timed
@@ -71,9 +70,7 @@ def time_here(request: Request, board: Board) -> Timed:
     stream: Any = BoardStream(board)
     with scratch_folder() as scratch:
         files = _written(request.plugins, scratch)
-        # A worker that has trained has them already.
-        if not set(request.names) <= set(variants.names()):
-            load_plugins(files)
+        load_texts(request.plugins, scratch)
         chosen = [variants.get(name) for name in request.names]
         plan = plan_timing(chosen, request.config, request.num_classes)
         board.say(f"timing: {plan.line()}")
@@ -89,8 +86,10 @@ def time_here(request: Request, board: Board) -> Timed:
 
 def _written(plugins: Sequence[tuple[str, str]], folder: Path) -> list[Path]:
     paths = []
-    for name, text in plugins:
-        path = folder / name
+    for number, (name, text) in enumerate(plugins):
+        # Two may have one name.
+        path = folder / str(number) / name
+        path.parent.mkdir()
         path.write_text(text, encoding="utf8")
         paths.append(path)
     return paths

@@ -71,6 +71,7 @@ def time_on(request: Request, *, stopper: Stopper, stream: TextIO) -> Timed:
         show()
         timed: Timed = ray.get(handle)
     except ray.exceptions.RayError as error:
+        ray.cancel(handle, force=True)
         cause = getattr(error, "cause", None) or error
         raise BenchError(
             f"--timing-on {request.config.timing_on}: {' '.join(str(cause).split())[-300:]}"
@@ -88,7 +89,8 @@ def _time_there(request: Request, actor: Any) -> Timed:
 def _node_of(ray: Any, name: str) -> dict[str, Any]:
     nodes = nodes_of(ray)
     for node in nodes:
-        if name in node["Resources"] or f"{ACCELERATOR}{name}" in node["Resources"]:
+        own = name in node["Resources"] and name not in BUILT_IN
+        if own or f"{ACCELERATOR}{name}" in node["Resources"]:
             return dict(node)
     known = {key.removeprefix(ACCELERATOR) for node in nodes for key in node["Resources"]}
     named = sorted(key for key in known if ":" not in key and key not in BUILT_IN)

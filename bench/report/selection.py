@@ -127,8 +127,10 @@ def data_note(records: Sequence[Record]) -> str:
     if not data:
         return ""
     synthetic = sum(bool(entry.get("synthetic")) for entry in data)
-    kinds = dict.fromkeys((len(entry.get("classes") or []), entry.get("layout")) for entry in data)
-    parts = distinct(f"{classes} classes, {one_line(layout)}" for classes, layout in kinds)
+    kinds = dict.fromkeys(
+        (len(entry.get("classes") or []), one_line(entry.get("layout"))) for entry in data
+    )
+    parts = [f"{classes} classes, {layout}" for classes, layout in kinds]
     text = f"Data: {'; '.join(parts)}."
     if synthetic == len(data):
         return f"SYNTHETIC data, not photographs. {text}"

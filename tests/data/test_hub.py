@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from bench.cli import main
 from bench.config import RunConfig
@@ -254,14 +256,33 @@ def test_rows_without_names_go_by_their_place(photos: Path, tmp_path: Path) -> N
     index = index_of(tmp_path / "saved")
     (archive,) = {path.split("/")[0] for path in index.paths}
     assert {key_of(path) for path in index.paths} == {f"{archive}/{row}" for row in range(40)}
-    assert row_key("a.arrow", "7/leaf.v2.jpg") == "leaf"
-    # Names that come twice are none.
-    rows = rows_of(photos)
-    rows["image"][0]["path"] = rows["image"][1]["path"]
-    table(rows).save_to_disk(tmp_path / "twice")
-    twice = index_of(tmp_path / "twice")
-    assert {key_of(path) for path in twice.paths} == {key_of(path) for path in index.paths}
+    # Names, or keys, that come twice are none.
+    for number, name in enumerate(["blast_001.png", "blast_001.jpg"]):
+        rows = rows_of(photos)
+        rows["image"][0]["path"] = name
+        table(rows).save_to_disk(tmp_path / f"twice-{number}")
+        twice = index_of(tmp_path / f"twice-{number}")
+        assert {key_of(path) for path in twice.paths} == {key_of(path) for path in index.paths}
     assert hashed_split(index, valid_fraction=0.2, test_fraction=0.2, seed=0).train
+
+
+def test_a_key_has_all_of_a_name_but_its_suffix(photos: Path, tmp_path: Path) -> None:
+    assert row_key("a.arrow", "7/leaf.v2.jpg") == "leaf.v2"
+    rows = rows_of(photos)
+    for number, image in enumerate(rows["image"]):
+        image["path"] = f"leaf.{number}.png"
+    table(rows).save_to_disk(tmp_path / "saved")
+    index = index_of(tmp_path / "saved")
+    assert {key_of(path) for path in index.paths} == {f"leaf.{number}" for number in range(40)}
+    write_shards(index, tmp_path / "shards", shard_bytes=1e9, seed=0)
+    assert len({key_of(path) for path in index_of(tmp_path / "shards").paths}) == 40
+
+
+@pytest.mark.parametrize("name", ["my.arrow", "my.tar"])
+def test_a_folder_may_be_called_as_an_archive_is(photos: Path, tmp_path: Path, name: str) -> None:
+    table(rows_of(photos)).save_to_disk(tmp_path / name)
+    index = index_of(tmp_path / name)
+    assert len({read_bytes(index.path(p)) for p in range(40)}) == 40
 
 
 def test_a_file_that_is_changed_is_noticed(photos: Path, saved: Path) -> None:
@@ -355,6 +376,10 @@ def test_what_is_no_table_of_images(photos: Path, tmp_path: Path) -> None:
             ),
             "its images lie in files of their own: give the folder of these",
         ),
+        "null": (
+            pa.table({"image": pa.array([b"x", None]), "label": [0, 1]}),
+            "1 rows have no image: remove them",
+        ),
         "classless": (pa.table({"image": pa.array([b"x"])}), "1 rows have no class (first: row 0)"),
     }
     for name, (content, said) in cases.items():
@@ -380,6 +405,53 @@ def test_classes_that_are_wrong(photos: Path, tmp_path: Path) -> None:
     assert "it has class 7, and names 3" in refused(tmp_path / "two")
 
 
+def test_a_class_that_the_table_does_not_name(photos: Path, tmp_path: Path) -> None:
+    content = table(rows_of(photos)).data.table
+    texts = pa.array([*["blast"] * 39, "bird"])
+    wrong = content.set_column(1, "label", texts).replace_schema_metadata(content.schema.metadata)
+    write(tmp_path / "own", wrong)
+    assert "it has class 'bird', and does not name it" in refused(tmp_path / "own")
+
+
+@pytest.mark.parametrize("place", [0, 1, 39])
+def test_images_that_end_before_they_begin(photos: Path, tmp_path: Path, place: int) -> None:
+    content = table(rows_of(photos)).data.table
+    path = write(tmp_path / "own", content.combine_chunks())
+    ends = np.frombuffer(content.combine_chunks()["image"].chunk(0).field("bytes").buffers()[1],
+                         np.int32)[:41]  # fmt: skip
+    data = path.read_bytes()
+    where = data.index(ends.tobytes())
+    for value in (-5000, 2**31 - 1):
+        edited = ends.copy()
+        edited[place] = value
+        path.write_bytes(data[:where] + edited.tobytes() + data[where + ends.nbytes :])
+        assert "it is damaged: its images end before they begin" in refused(tmp_path / "own")
+
+
+def test_text_that_is_none(photos: Path, tmp_path: Path) -> None:
+    bad = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
+    )
+    write(tmp_path / "own", pa.table({"image": pa.array([b"x"]), "label": bad}))
+    assert "it is no Arrow file" in refused(tmp_path / "own")
+
+
+def test_a_picture_of_several_is_a_jpeg(tmp_path: Path) -> None:
+    def several(shade: int) -> bytes:
+        buffer = io.BytesIO()
+        one = Image.new("RGB", (40, 40), (shade, 90, 20))
+        one.save(buffer, "MPO", save_all=True, append_images=[one.rotate(90)])
+        return buffer.getvalue()
+
+    rows = {
+        "image": [{"bytes": several(10 * n), "path": None} for n in range(6)],
+        "label": [0, 1] * 3,
+    }
+    table(rows).save_to_disk(tmp_path / "saved")
+    write_shards(index_of(tmp_path / "saved"), tmp_path / "shards", shard_bytes=1e9, seed=0)
+    assert len(index_of(tmp_path / "shards")) == 6
+
+
 def test_a_class_without_images_is_none(make_photos: Callable, tmp_path: Path) -> None:
     table(rows_of(make_photos({"blast": 4, "normal": 4}))).save_to_disk(tmp_path / "saved")
     index = index_of(tmp_path / "saved")
@@ -387,7 +459,7 @@ def test_a_class_without_images_is_none(make_photos: Callable, tmp_path: Path) -
     assert sorted(index.labels) == [0] * 4 + [1] * 4
 
 
-@pytest.mark.parametrize("name", ["../../secret.arrow", "/etc/passwd", 3, None])
+@pytest.mark.parametrize("name", ["../../secret.arrow", "/etc/passwd", 3, None, "..", ".", ""])
 def test_files_elsewhere_are_not_read(saved: Path, name: Any) -> None:
     (saved / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
     assert "which is not in it: save the data set anew" in refused(saved)
@@ -399,6 +471,8 @@ def test_files_elsewhere_are_not_read(saved: Path, name: Any) -> None:
 def test_lists_that_cannot_be_read(saved: Path) -> None:
     (saved / "state.json").write_text("{")
     assert "state.json cannot be read" in refused(saved)
+    (saved / "state.json").write_text(json.dumps({"_data_files": [{"filename": "x.txt"}]}))
+    assert "x.txt is no Arrow file" in refused(saved)
     (saved / "state.json").write_text("[]")
     assert "state.json names no files" in refused(saved)
 

@@ -122,6 +122,48 @@ def test_an_archive_that_is_changed_is_gone_through_anew(bucket: str, tmp_path: 
     assert len(list((tmp_path / "cache" / "shards").iterdir())) == len(kept) + 1
 
 
+def test_what_a_server_says_of_a_change_is_heard(bucket: str, monkeypatch) -> None:
+    index, said = index_of(bucket), {"size": 10240}
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda *_, **__: dict(said))
+    shard, found = index.root / index.paths[0].split("/")[0], []
+    for key in ("Last-Modified", "ETag", "LastModified", "Content-MD5"):
+        for value in ("Mon", "Tue"):
+            said[key] = value
+            remote.status.cache_clear()
+            found.append(remote.status(shard))
+    assert len(set(found)) == 8
+
+
+def test_no_list_is_kept_of_what_may_change_unheard(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = MemoryFileSystem.info
+    monkeypatch.setattr(
+        MemoryFileSystem,
+        "info",
+        lambda *a, **k: {key: v for key, v in info(*a, **k).items() if key != "created"},
+    )
+    index = index_of(bucket)
+    assert len(index) == 40
+    assert stamp(index.path(0))[1] == 0
+    assert not (tmp_path / "cache" / "shards").exists()
+
+
+def test_a_server_that_gives_whole_files_only(bucket: str, monkeypatch) -> None:
+    index = index_of(bucket)
+    real = MemoryFileSystem.cat_file
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", lambda self, path, **_: real(self, path))
+    with pytest.raises(OSError, match=r"\.tar is given whole only, not in parts: copy it"):
+        read_bytes(index.path(0))
+
+
+def test_a_folder_behind_a_url_may_be_called_as_an_archive_is(sharded: Path, tmp_path) -> None:
+    folder = tmp_path / "my.tar"
+    sharded.rename(folder)
+    index = index_of(f"file://{folder}")
+    assert len({read_bytes(index.path(p)) for p in range(40)}) == 40
+
+
 def test_a_list_that_cannot_be_kept_or_read_is_made_again(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +225,24 @@ def test_a_filesystem_that_nobody_knows_or_has() -> None:
     assert "give a URL that fsspec knows" in text
 
 
+def test_what_a_filesystem_raises_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class DeniedError(Exception):
+        pass
+
+    def denied(url: str) -> None:
+        raise DeniedError("Authentication\nfailed")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", denied)
+    assert "--data-dir sftp://host/x: Authentication failed: give a URL" in refused("sftp://host/x")
+
+
+def test_a_password_is_not_written_down() -> None:
+    text = refused("wds/sftp://me:secret@host/x")
+    assert "has a password in its URL" in text
+    assert "secret" not in text
+    assert real_folder(Path("sftp://me@host/x")) == Path("sftp:/me@host/x")
+
+
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(url: str) -> None:
         raise ImportError("Install s3fs to access S3")
@@ -202,8 +262,9 @@ def test_a_folder_that_is_not_there_or_not_open(
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", denied)
-    assert "_info.json cannot be read (memory:///bucket/set/_info.json cannot be read" in refused(
-        bucket
+    assert refused(bucket) == (
+        "memory:///bucket/set/_info.json cannot be read (PermissionError: Access Denied): see that "
+        "--data-dir is right and that you have the permission"
     )
 
 

@@ -277,6 +277,10 @@ def test_an_option_that_no_record_has(make_record):
     assert used(uses_of([{"config": {}}]), "epochs") == "n/a (not recorded)"
 
 
+def test_a_layout_that_only_a_hostile_record_has():
+    assert "1 classes, ['a']" in data_note([{"data": {"layout": ["a"], "classes": ["x"]}}])
+
+
 def test_values_that_are_equal_are_told_apart_by_their_types():
     runs = [
         {"config": {"a": value}, "config_sources": {"a": source}}
