@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import pytest
 
 from bench.cli import main
@@ -73,6 +74,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "weights").mkdir()
     state = timm.create_model("test_efficientnet").state_dict()
     save_file(state, folder / "weights" / "test_efficientnet.safetensors")
+    files = sorted(Path("my_photos").glob("*/*.png"))
+    rows = {
+        "image": [{"bytes": one.read_bytes(), "path": None} for one in files],
+        "label": [list(COUNTS).index(one.parent.name) for one in files],
+    }
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COUNTS))}
+    datasets.disable_progress_bars()
+    saved = datasets.Dataset.from_dict(rows, features=datasets.Features(kinds))
+    saved.save_to_disk(folder / "my_dataset")
+    # What stands for a name of the hub is a folder where no hub can be reached.
+    shutil.copytree("my_dataset", folder / "OWNER" / "NAME")
     page = ROOT / "docs" / "how-to.md"
     (folder / "my_variants.py").write_text(blocks(page, "python")[0])
     (folder / "my_claims.toml").write_text(blocks(page, "toml")[0])
