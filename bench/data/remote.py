@@ -51,19 +51,32 @@ def system_of(path: Path) -> tuple[Any, str]:
     Raises:
         BenchError: fsspec does not know it, or needs a package for it.
     """
-    import fsspec
-
     url = url_of(path)
     assert url is not None
+    return open_url(url, "--data-dir")
+
+
+def open_url(url: str, flag: str) -> tuple[Any, str]:
+    """The filesystem of a URL, and the place on it.
+
+    Args:
+        url: as fsspec takes it.
+        flag: of the option that gave it, for messages.
+
+    Raises:
+        BenchError: fsspec does not know it, or needs a package for it.
+    """
+    import fsspec
+
     try:
         # Made anew in a process that was forked; else the one that there is.
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise BenchError(f"--data-dir {url}: {error}") from error
+        raise BenchError(f"{flag} {url}: {error}") from error
     except Exception as error:  # every filesystem has errors of its own
         text = " ".join(str(error).split())[:200]
         raise BenchError(
-            f"--data-dir {url}: {text}: give a URL that fsspec knows and that you have the "
+            f"{flag} {url}: {text}: give a URL that fsspec knows and that you have the "
             "permission for, such as s3://bucket/folder"
         ) from error
 
@@ -126,20 +139,16 @@ def members(path: Path, walk: Callable[[Any], Iterable[Member]]) -> Iterator[Mem
     Raises:
         OSError: it cannot be read; or as ``walk``.
     """
-    kept = _kept(path)
-    try:
-        # Another archive of the same size would have another list.
-        if not status(path)[1]:
-            raise ValueError
-        lines = json.loads(kept.read_text(encoding="utf8"))
-        found = [Member(n, o, s, None if t is None else t.encode("latin1")) for n, o, s, t in lines]
-    except (OSError, ValueError, TypeError, AttributeError):
+    # Where nothing but the size is told, another archive may be behind it the next time.
+    kept = _kept(path) if status(path)[1] else None
+    found = None if kept is None else _known(kept)
+    if found is None:
         with (
             _opened(path) as (system, place),
             system.open(place, "rb", block_size=BLOCK, cache_type="readahead") as file,
         ):
             found = list(walk(file))
-        if status(path)[1]:
+        if kept is not None:
             _keep(kept, found)
     yield from found
 
@@ -148,6 +157,14 @@ def _kept(path: Path) -> Path:
     about = json.dumps([VERSION, str(path), *status(path)])
     name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
     return cache_folder() / "shards" / f"{name}.json"
+
+
+def _known(kept: Path) -> list[Member] | None:
+    try:
+        lines = json.loads(kept.read_text(encoding="utf8"))
+        return [Member(n, o, s, None if t is None else t.encode("latin1")) for n, o, s, t in lines]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _keep(kept: Path, found: list[Member]) -> None:

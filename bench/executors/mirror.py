@@ -8,31 +8,13 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import fsspec
-
+from bench.data.remote import open_url
 from bench.errors import BenchError
 from bench.results.store import NEW, RECORD
 
 # How often a folder is looked at for what has changed.
 LOOK_S = 2.0
-
-
-def open_url(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL, and the path on it.
-
-    Raises:
-        BenchError: no such kind of filesystem, or its package is missing.
-    """
-    try:
-        return fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise BenchError(f"--gather {url}: {error}") from error
-    except (ValueError, OSError) as error:
-        raise BenchError(
-            f"--gather {url}: {error}: give a URL that fsspec knows, such as s3://bucket/folder"
-        ) from error
 
 
 def check_url(url: str) -> None:
@@ -41,7 +23,7 @@ def check_url(url: str) -> None:
     Raises:
         BenchError: it cannot.
     """
-    system, path = open_url(url)
+    system, path = open_url(url, "--gather")
     probe = f"{path.rstrip('/')}/.paddy-bench-{secrets.token_hex(4)}"
     try:
         system.makedirs(path, exist_ok=True)
@@ -68,7 +50,7 @@ def working(url: str, task: str) -> str:
 def clear(url: str) -> None:
     """Remove a folder, where it is there and can be removed."""
     with contextlib.suppress(Exception):
-        system, path = open_url(url)
+        system, path = open_url(url, "--gather")
         if system.exists(path):
             system.rm(path, recursive=True)
 
@@ -79,7 +61,7 @@ def put(path: Path, url: str) -> None:
     Raises:
         Exception: as the filesystem has it.
     """
-    system, root = open_url(url)
+    system, root = open_url(url, "--gather")
     for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if one.is_file() and not one.name.endswith((".part", ".lock")):
             target = f"{root.rstrip('/')}/{one.relative_to(path.parent).as_posix()}"
@@ -110,7 +92,7 @@ class Mirror:
         Args:
             notes: names of the files that say in which folder (:func:`bench.known.note_folder`).
         """
-        system, root = open_url(self._url)
+        system, root = open_url(self._url, "--gather")
         self._results.mkdir(parents=True, exist_ok=True)
         for note in notes:
             try:
@@ -137,7 +119,7 @@ class Mirror:
 
     def keep(self, path: Path) -> None:
         """Copy a file of the folder itself."""
-        system, root = open_url(self._url)
+        system, root = open_url(self._url, "--gather")
         system.makedirs(root, exist_ok=True)
         system.put_file(str(path), f"{root.rstrip('/')}/{path.name}")
 
@@ -156,7 +138,7 @@ class Mirror:
         return sorted(found, key=lambda path: path.name == RECORD)
 
     def _copy(self) -> None:
-        system, root = open_url(self._url)
+        system, root = open_url(self._url, "--gather")
         for path in self._changed():
             target = f"{root.rstrip('/')}/{path.parent.name}/{path.name}"
             try:

@@ -122,3 +122,15 @@ def test_a_copy_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch) 
     one._copy()
     assert len(said) == 2
     assert system.exists("/sweeps/one/Tiny_1/last.pt")
+
+
+def test_what_a_filesystem_raises_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class DeniedError(Exception):
+        pass
+
+    def denied(url: str) -> None:
+        raise DeniedError("Authentication\nfailed")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", denied)
+    with pytest.raises(BenchError, match=r"^--gather sftp://h/x: Authentication failed: give a"):
+        check_url("sftp://h/x")
