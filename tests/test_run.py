@@ -793,6 +793,22 @@ def test_small_images_are_evaluated_twice_as_many_at_a_time(
     assert asked == {(64, True): {4}, (64, False): {8}, (112, True): {4}, (112, False): {4}}
 
 
+def test_seconds_are_those_of_one_image(tiny_plugin, registry, monkeypatch) -> None:
+    import torch
+
+    import variants
+    from bench import estimate as module
+    from bench.config import RunConfig
+
+    variants.load_plugin(tiny_plugin)
+    monkeypatch.setattr(module, "_seconds", lambda step, device: 2.0)
+    for batch_size in (4, 16):
+        config = RunConfig(image_size=32, batch_size=batch_size)
+        chosen = variants.select(["Tiny"])
+        found = module.measure_rates(chosen, config, 3, torch.device("cpu"))["Tiny"]
+        assert set(found.by_format.values()) == {(2.0 / batch_size, 2.0 / batch_size)}
+
+
 def test_a_long_step_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -11,15 +11,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from bench.cli import main
+from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.executors import on_ray, timing_on_ray
 from bench.executors.task import versions
+from bench.stopping import StoppedError, Stopper
 
 pytest.importorskip("ray", reason="needs the extra ray")
 ROOT = Path(__file__).parents[2]
@@ -279,6 +282,66 @@ def cluster(monkeypatch) -> Any:
         monkeypatch.setattr(on_ray, "_probe", lambda ray: None)
 
     return of
+
+
+class Timer:
+    """Stands for Ray with a machine of four cores and two GPUs; remembers what it was asked for."""
+
+    exceptions = SimpleNamespace(RayError=RuntimeError)
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.cancelled: list[Any] = []
+
+    def nodes(self) -> list[dict[str, Any]]:
+        resources = {"CPU": 4.0, "GPU": 2.0, "accelerator_type:X1": 1.0}
+        return [{"Alive": True, "NodeID": "ab" * 28, "Resources": resources}]
+
+    def remote(self, what: Any) -> Any:
+        def options(**told: Any) -> Any:
+            self.asked.append(told)
+            lines = SimpleNamespace(remote=list)
+            return SimpleNamespace(remote=lambda *_: SimpleNamespace(lines=lines))
+
+        return SimpleNamespace(options=options)
+
+    def wait(self, handles: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return handles, []
+
+    def get(self, handle: Any) -> Any:
+        return handle
+
+    def cancel(self, handle: Any, force: bool) -> None:
+        self.cancelled.append(handle)
+
+
+def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
+    ray = Timer()
+    monkeypatch.setattr(timing_on_ray, "connect", lambda address: ray)
+    config = RunConfig(executor="ray", timing_on="X1")
+    request = SimpleNamespace(config=config)
+    timing_on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
+    board, session = ray.asked
+    assert board == {"num_cpus": 0}
+    assert (session["num_cpus"], session["num_gpus"]) == (4.0, 2.0)
+    assert session["scheduling_strategy"].node_id == "ab" * 28
+    assert not session["scheduling_strategy"].soft
+    assert not ray.cancelled
+    # Who stops, or fails, does not keep the machine.
+    monkeypatch.setattr(ray, "wait", lambda *_, **__: ([], []))
+    stopper = Stopper()
+    stopper.note(signal.SIGTERM, None)
+    with pytest.raises(StoppedError):
+        timing_on_ray.time_on(request, stopper=stopper, stream=sys.stderr)
+    assert len(ray.cancelled) == 1
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the node died")
+
+    monkeypatch.setattr(ray, "wait", gone)
+    with pytest.raises(BenchError, match="--timing-on X1: the node died"):
+        timing_on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
+    assert len(ray.cancelled) == 2
 
 
 def test_devices_are_those_of_the_cluster(cluster) -> None:

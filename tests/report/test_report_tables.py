@@ -7,7 +7,7 @@ import pytest
 from bench.config import options
 from bench.report.claims import load_claims
 from bench.report.expected import presets_table
-from bench.report.header import class_tables, failures_table, header, warnings_table
+from bench.report.header import _versions, class_tables, failures_table, header, warnings_table
 from bench.report.markdown import Table
 from bench.report.overview import overview_tables
 from bench.report.selection import Selection, data_note, run_note, timing_note, training_note
@@ -275,6 +275,15 @@ def test_every_option_but_paths_is_in_one_parameter_table(make_record):
 
 def test_an_option_that_no_record_has(make_record):
     assert used(uses_of([{"config": {}}]), "epochs") == "n/a (not recorded)"
+
+
+def test_versions_are_each_named_once_and_the_platform_last():
+    runs = [
+        {"environment": {"torch": torch, "numpy": "2.4", "platform": platform}}
+        for torch, platform in (("2.14", "Linux"), ("2.13", "Linux"), ("2.14", "Darwin"))
+    ]
+    assert _versions([*runs, {}]) == "torch 2.14 / 2.13, numpy 2.4, Linux, Darwin"
+    assert _versions([{}]) == _versions([]) == "not recorded"
 
 
 def test_a_layout_that_only_a_hostile_record_has():
