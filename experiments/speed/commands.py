@@ -16,6 +16,7 @@ import attrs
 
 from bench.errors import BenchError
 from experiments.speed.pipes import ROOT, environment
+from experiments.speed.slices import Slices
 
 SAMPLE_S = 0.5
 COSTS = "one-off costs"
@@ -26,7 +27,7 @@ class Done:
     """A command that came to its end.
 
     Attributes:
-        seconds: wall time of the process.
+        seconds: wall time of the process, without the pauses.
         records: what it left, in order of their start.
         lines: its standard error, each line with its second.
         memory: anonymous memory in MB of the process itself and of it with its children, each with
@@ -41,13 +42,20 @@ class Done:
     costs: str = ""
 
 
-def run_bench(arguments: Sequence[str], *, cache: Path, watch_memory: bool = False) -> Done:
+def run_bench(
+    arguments: Sequence[str],
+    *,
+    cache: Path,
+    watch_memory: bool = False,
+    slices: Slices | None = None,
+) -> Done:
     """``python -m bench run ARGUMENTS --no-timing``.
 
     Args:
         arguments: without the folder of the results.
         cache: the harness' cache.
         watch_memory: sample its memory every :data:`SAMPLE_S`.
+        slices: pauses it, and measures something else meanwhile; none: nothing does.
 
     Raises:
         BenchError: it did not succeed.
@@ -68,16 +76,35 @@ def run_bench(arguments: Sequence[str], *, cache: Path, watch_memory: bool = Fal
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 text=True,
+                # What pauses it stops all of it, and nothing else.
+                start_new_session=slices is not None,
             )
         memory: list[tuple[float, float, float]] = []
         sampler = threading.Thread(target=_sample, args=(process, begin, memory))
         if watch_memory:
             sampler.start()
+        pausing = None
+        if slices is not None:
+            pausing = threading.Thread(target=slices.beside, args=(process, begin, results))
+            pausing.start()
         assert process.stderr is not None
-        with process.stderr:
-            lines = [(time.perf_counter() - begin, line.rstrip()) for line in process.stderr]
-        code = process.wait()
+        lines = []
+        try:
+            with process.stderr:
+                for line in process.stderr:
+                    lines.append((time.perf_counter() - begin, line.rstrip()))
+                    if slices is not None:
+                        slices.hear(line)
+            code = process.wait()
+        except BaseException:
+            process.kill()  # whoever interrupts this does not interrupt a group of its own
+            raise
         seconds = time.perf_counter() - begin
+        if slices is not None and pausing is not None:
+            pausing.join()
+            seconds -= slices.paused_s
+            if slices.error is not None:
+                raise slices.error
         if watch_memory:
             sampler.join()
         if code:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import mmap
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import variants
 from bench.data.images import load_rgb, square
 from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic import CLASSES, class_counts
 from bench.errors import BenchError
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
+from bench.train.checkpoint import save_whole
 from experiments.speed import (
     accuracy,
     channel,
@@ -39,6 +44,7 @@ from experiments.speed import (
     plain_pipeline,
     probe,
     progressive,
+    slices,
     startup,
     sweep,
     training,
@@ -337,7 +343,7 @@ def test_bars_of_the_limit() -> None:
     entries = (*limit.ENTRIES, *training.ENTRIES)
     # Each of the ten is compared with its limit, once.
     names = [entry.variant for entry in entries]
-    assert sorted(names) == sorted(sweep._names("all,baselines"))
+    assert sorted(names) == sorted(v.name for v in variants.select([sweep.VARIANTS]))
     # timm's loader drops what is left over of an epoch; the contenders must see the same images.
     assert all(entry.images % entry.batch_size == 0 for entry in entries)
 
@@ -386,32 +392,121 @@ def test_bars_of_a_cold_start() -> None:
 
 @pytest.mark.parametrize(("wall", "met"), [(107.9, True), (108.1, False)])
 def test_the_limit_of_a_sweep(wall: float, met: bool) -> None:
-    speeds = [{"step": 0.04, "forward": 0.01}, {"step": 0.06, "forward": 0.03}]
-    outcome = {
-        "wall_s": wall,
-        "decode_s": 7.0,
-        "import_s": [4.0, 3.0, 9.0],
-        "parts": {"train": 500, "valid": 150, "test": 50},
-        "seconds_per_image": {"ResNet18": speeds},
-        "trained_s": {"ResNet18": 85.0},
-        "costs": "one-off costs 3.0 s",
-    }
-    record = record_of(outcome, images=700, image_size=64, epochs=3, batch_size=32)
-    found = sweep.limit(record)
-    assert found == {
+    def one(wall: float, decode: float) -> dict:
+        pause = {"variant": "ResNet18", "memory_format": "contiguous", "at_s": 5.0}
+        return {
+            "wall_s": wall,
+            "paused_s": 12.0,
+            "decode_s": decode,
+            "import_s": [4.0, 3.0, 9.0],
+            "parts": {"train": 500, "valid": 150, "test": 50},
+            "seconds_per_image": {"ResNet18": {"step": 0.05, "forward": 0.02}},
+            "slices": [
+                {**pause, "step": 0.04, "forward": 0.01},
+                {**pause, "step": 0.06, "forward": 0.03},
+            ],
+            "trained_s": {"ResNet18": 85.0},
+            "costs": "one-off costs 3.0 s",
+        }
+
+    assert sweep.limit(one(wall, 7.0), 3) == {
         "training steps": pytest.approx(0.05 * 1500),
         "validation and test forwards": pytest.approx(0.02 * 500),
         "one decode": 7.0,
         "one import": 4.0,
     }
-    outcome["decode_s"] = 11.0  # makes it 100 s
+    # A limit of 96 s and one of 104 s.
+    record = record_of(
+        [one(wall - 2, 7.0), one(wall + 2, 15.0)],
+        images=700, image_size=64, epochs=3, batch_size=32,
+    )  # fmt: skip
     (row,) = sweep.rows(record)
     assert row.met is met
-    assert f"({wall:.1f} s ÷ 100.0 s)" in row.found
-    (_, _, summed), (_, _, each) = sweep.details(record)
-    assert summed[-1] == ["wall time of the command", f"{wall:.1f}"]
+    assert row.found.startswith(f"{wall / 100:.3f} (")
+    assert f"({wall + 2:.1f} s ÷ 104.0 s)" in row.found
+    assert "in 4 pauses" in row.made
+    (said, _, summed), (_, _, each), *second = sweep.details(record)
+    assert "with 12.0 s of pauses" in said
+    assert summed[-1] == ["wall time of the command", f"{wall - 2:.1f}"]
     # Three epochs of 500 training and 150 validation images.
-    assert each == [["ResNet18", "64.5", "103.5", "85.0"]]
+    assert each == [["ResNet18", "84.0", "60.0–90.0", "2", "85.0"]]
+    assert len(second) == 2
+
+
+def test_a_sweep_is_measured_while_it_stands_still(tmp_path: Path) -> None:
+    # A process that counts, and says when its first epoch is over.
+    code = (
+        "import sys, time\n"
+        "print('[1/2] V', 'V  epoch 1/2  loss', sep='\\n', file=sys.stderr, flush=True)\n"
+        "for _ in range(300): time.sleep(0.01); open(sys.argv[1], 'a').write('x')\n"
+        "print('V  epoch 2/2  loss', file=sys.stderr, flush=True)\n"
+        "time.sleep(0.5)\n"
+    )
+    folder, counted = tmp_path / "V_1", tmp_path / "counted"
+    folder.mkdir()
+    save_whole({"version": 1, "about": {"memory_format": "contiguous"}}, folder / "last.pt")
+    grown, made = list[int](), list[tuple[str, str]]()
+
+    class Fixed:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    fixed = Fixed()
+
+    def make(variant: str, memory_format: str) -> Any:
+        made.append((variant, memory_format))
+        return fixed
+
+    def measure(worker: Any) -> dict[str, float]:
+        assert worker is fixed
+        before = counted.stat().st_size
+        time.sleep(0.2)
+        grown.append(counted.stat().st_size - before)
+        return {"step": 1.0, "forward": len(grown)}
+
+    found = slices.Slices(make, measure, every_s=0.5, settle_s=0.3)
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(counted)],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    thread = threading.Thread(target=found.beside, args=(process, begin, tmp_path))
+    thread.start()
+    assert process.stderr is not None
+    with process.stderr:
+        for line in process.stderr:
+            found.hear(line)
+    assert process.wait() == 0
+    thread.join()
+    assert found.error is None
+    assert counted.stat().st_size == 300
+    assert made == [("V", "contiguous")]
+    assert fixed.closed
+    # Stopped: nothing was counted. At least every 0.5 s of 3 s and more, after the first 0.3 s.
+    assert len(grown) >= 4
+    assert grown == [0] * len(grown)
+    assert found.paused_s == pytest.approx(0.2 * len(grown), rel=0.5)
+    assert found.paused_in == {"V": pytest.approx(found.paused_s)}
+    times = [one.at_s for one in found.found]
+    assert all(later - earlier > 0.4 for earlier, later in itertools.pairwise(times))
+    assert slices.speeds(found.found, "V") == {
+        "step": 1.0,
+        "forward": pytest.approx((1 + len(grown)) / 2),
+    }
+    assert slices.speeds(found.found, "W") is None
+
+
+@pytest.mark.slow
+def test_a_quick_sweep(tmp_path: Path, drawn: list[int]) -> None:
+    SUITE.main(["sweep", "--quick", "--out", str(tmp_path)])
+    (one,) = json.loads((tmp_path / "sweep.json").read_text(encoding="utf8"))["outcome"]
+    assert one["wall_s"] > one["import_s"][0]
+    assert set(one["seconds_per_image"]) == {"MobileNetV3_Small", "ResNet18"}
+    assert all(found["step"] > found["forward"] > 0 for found in one["seconds_per_image"].values())
+    paused = {found["variant"] for found in one["slices"]}
+    assert paused | set(one["measured_afterwards"]) == {"MobileNetV3_Small", "ResNet18"}
 
 
 def test_bars_of_the_pipeline() -> None:
