@@ -26,7 +26,7 @@ from experiments.speed.pipes import Worker
 
 # Seconds of training between two pauses, and after an epoch's end: what is written then is written
 # by the system, stopped or not.
-EVERY_S, SETTLE_S = 4.0, 1.5
+EVERY_S, SETTLE_S = 2.5, 1.5
 LOOK_S = 0.05
 _BEGINS = re.compile(r"\[\d+/\d+\] (\S+)")
 _EPOCH = re.compile(r"(\S+)\s+epoch (\d+)/(\d+)\s")
