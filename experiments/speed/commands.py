@@ -16,7 +16,6 @@ import attrs
 
 from bench.errors import BenchError
 from experiments.speed.pipes import ROOT, environment
-from experiments.speed.slices import Slices
 
 SAMPLE_S = 0.5
 COSTS = "one-off costs"
@@ -27,7 +26,7 @@ class Done:
     """A command that came to its end.
 
     Attributes:
-        seconds: wall time of the process, without the pauses.
+        seconds: wall time of the process.
         records: what it left, in order of their start.
         lines: its standard error, each line with its second.
         memory: anonymous memory in MB of the process itself and of it with its children, each with
@@ -47,7 +46,7 @@ def run_bench(
     *,
     cache: Path,
     watch_memory: bool = False,
-    slices: Slices | None = None,
+    through: Sequence[str] = ("bench",),
 ) -> Done:
     """``python -m bench run ARGUMENTS --no-timing``.
 
@@ -55,7 +54,7 @@ def run_bench(
         arguments: without the folder of the results.
         cache: the harness' cache.
         watch_memory: sample its memory every :data:`SAMPLE_S`.
-        slices: pauses it, and measures something else meanwhile; none: nothing does.
+        through: a module that runs the command, and what it is told first.
 
     Raises:
         BenchError: it did not succeed.
@@ -63,7 +62,7 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="paddy-bench-speed-") as folder:
         results = Path(folder) / "results"
         command = [
-            sys.executable, "-m", "bench", "run", *arguments, "--no-timing",
+            sys.executable, "-m", *through, "run", *arguments, "--no-timing",
             "--results-dir", str(results), "--reports-dir", str(Path(folder) / "reports"),
         ]  # fmt: skip
         begin = time.perf_counter()
@@ -76,35 +75,16 @@ def run_bench(
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 text=True,
-                # What pauses it stops all of it, and nothing else.
-                start_new_session=slices is not None,
             )
         memory: list[tuple[float, float, float]] = []
         sampler = threading.Thread(target=_sample, args=(process, begin, memory))
         if watch_memory:
             sampler.start()
-        pausing = None
-        if slices is not None:
-            pausing = threading.Thread(target=slices.beside, args=(process, begin, results))
-            pausing.start()
         assert process.stderr is not None
-        lines = []
-        try:
-            with process.stderr:
-                for line in process.stderr:
-                    lines.append((time.perf_counter() - begin, line.rstrip()))
-                    if slices is not None:
-                        slices.hear(line)
-            code = process.wait()
-        except BaseException:
-            process.kill()  # whoever interrupts this does not interrupt a group of its own
-            raise
+        with process.stderr:
+            lines = [(time.perf_counter() - begin, line.rstrip()) for line in process.stderr]
+        code = process.wait()
         seconds = time.perf_counter() - begin
-        if slices is not None and pausing is not None:
-            pausing.join()
-            seconds -= slices.paused_s
-            if slices.error is not None:
-                raise slices.error
         if watch_memory:
             sampler.join()
         if code:

@@ -29,24 +29,18 @@ class Gate:
     Args:
         channel: to whoever asks.
         begin: the clock when the first epoch was asked for; none: it has yet to be.
-        unmeasured: first batches of each epoch, whose time is not counted.
         about: said with each answer.
     """
 
-    def __init__(
-        self, channel: Channel, begin: float | None, unmeasured: int = 0, **about: Any
-    ) -> None:
+    def __init__(self, channel: Channel, begin: float | None, **about: Any) -> None:
         self.channel, self.begin, self.about = channel, begin, about
-        self.unmeasured = unmeasured
         self.seconds, self.images = 0.0, 0
 
     def batches(self, loader: Any, epoch: int, seen: int = 0) -> Iterator[Any]:
         """The loader's batches, and the time that all steps on them took."""
         begin = self.channel.wait() if self.begin is None else self.begin
         self.begin, self.images = None, 0
-        for number, batch in enumerate(loader):
-            if number == self.unmeasured > 0:
-                begin, self.images = time.perf_counter(), 0
+        for batch in loader:
             yield batch
             self.images += len(batch[1])
         self.seconds = time.perf_counter() - begin
@@ -99,8 +93,7 @@ def train_fixed(job: ours.Job, channel: Channel) -> None:
     """The same loop and step on one batch that lies in memory.
 
     Args:
-        job: as of :func:`train`; ``images`` of an epoch, ``valid_images``, ``memory_format``,
-            ``unmeasured`` first batches of each epoch.
+        job: as of :func:`train`; ``images`` of an epoch, ``valid_images``, ``memory_format``.
         channel: to whoever asks for epochs.
     """
     options = ours.config_of(job)
@@ -115,7 +108,7 @@ def train_fixed(job: ours.Job, channel: Channel) -> None:
     train_part = FixedBatches(batch, job["images"] // size)
     valid_part = FixedBatches(batch, job.get("valid_images", size) // size)
     channel.ready()
-    gate = Gate(channel, None, job.get("unmeasured", 0))
+    gate = Gate(channel, None)
     _fit(model, train_part, valid_part, options, gate, prepare=lambda batch: batch)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import mmap
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic import CLASSES, class_counts
 from bench.errors import BenchError
 from bench.measure.memory import ALLOCATOR_ENVIRONMENT
-from bench.train.checkpoint import save_whole
 from experiments.speed import (
     accuracy,
     channel,
@@ -38,13 +36,13 @@ from experiments.speed import (
     cost,
     limit,
     memory,
+    paired,
     pictures,
     pipeline,
     pipes,
     plain_pipeline,
     probe,
     progressive,
-    slices,
     startup,
     sweep,
     training,
@@ -393,19 +391,21 @@ def test_bars_of_a_cold_start() -> None:
 @pytest.mark.parametrize(("wall", "met"), [(107.9, True), (108.1, False)])
 def test_the_limit_of_a_sweep(wall: float, met: bool) -> None:
     def one(wall: float, decode: float) -> dict:
-        pause = {"variant": "ResNet18", "memory_format": "contiguous", "at_s": 5.0}
+        training = {
+            "batch": 4,
+            "steps": [0.22, 0.18],
+            "fixed": [0.18, 0.22],
+            "forwards": [0.01, 0.03],
+            "memory_format": "contiguous",
+            "trained_s": 85.0,
+        }
         return {
             "wall_s": wall,
-            "paused_s": 12.0,
+            "beside_s": 12.0,
             "decode_s": decode,
             "import_s": [4.0, 3.0, 9.0],
             "parts": {"train": 500, "valid": 150, "test": 50},
-            "seconds_per_image": {"ResNet18": {"step": 0.05, "forward": 0.02}},
-            "slices": [
-                {**pause, "step": 0.04, "forward": 0.01},
-                {**pause, "step": 0.06, "forward": 0.03},
-            ],
-            "trained_s": {"ResNet18": 85.0},
+            "trainings": {"ResNet18": training},
             "costs": "one-off costs 3.0 s",
         }
 
@@ -422,80 +422,67 @@ def test_the_limit_of_a_sweep(wall: float, met: bool) -> None:
     )  # fmt: skip
     (row,) = sweep.rows(record)
     assert row.met is met
-    assert row.found.startswith(f"{wall / 100:.3f} (")
+    assert row.found.startswith(f"{wall / 100:.3f}: ")
     assert f"({wall + 2:.1f} s ÷ 104.0 s)" in row.found
-    assert "in 4 pauses" in row.made
     (said, _, summed), (_, _, each), *second = sweep.details(record)
-    assert "with 12.0 s of pauses" in said
+    assert "with 12.0 s of measuring" in said
     assert summed[-1] == ["wall time of the command", f"{wall - 2:.1f}"]
     # Three epochs of 500 training and 150 validation images.
-    assert each == [["ResNet18", "84.0", "60.0–90.0", "2", "85.0"]]
+    assert each[0][:3] == ["ResNet18", "84.0", "85.0"]
+    assert each[0][3].startswith("1.000 (")
     assert len(second) == 2
 
 
-def test_a_sweep_is_measured_while_it_stands_still(tmp_path: Path) -> None:
-    # A process that counts, and says when its first epoch is over.
-    code = (
-        "import sys, time\n"
-        "print('[1/2] V', 'V  epoch 1/2  loss', sep='\\n', file=sys.stderr, flush=True)\n"
-        "for _ in range(300): time.sleep(0.01); open(sys.argv[1], 'a').write('x')\n"
-        "print('V  epoch 2/2  loss', file=sys.stderr, flush=True)\n"
-        "time.sleep(0.5)\n"
-    )
-    folder, counted = tmp_path / "V_1", tmp_path / "counted"
-    folder.mkdir()
-    save_whole({"version": 1, "about": {"memory_format": "contiguous"}}, folder / "last.pt")
-    grown, made = list[int](), list[tuple[str, str]]()
+def test_the_limit_is_measured_between_the_steps_of_a_sweep() -> None:
+    seen: list[tuple[str, Any]] = []
+    writing = False
 
-    class Fixed:
-        closed = False
+    def step(model: Any, images: Any, labels: Any, *, lr: float) -> str:
+        seen.append(("step", images.tolist()))
+        assert lr == 0.5
+        time.sleep(0.02)
+        return f"of {images.tolist()}"
 
-        def close(self) -> None:
-            self.closed = True
+    def evaluate(model: Any, batches: Any, device: Any, *, prepare: Any) -> Any:
+        for batch in batches:
+            seen.append(("forward", prepare(batch)[0].tolist()))
+            time.sleep(0.01)
+        return SimpleNamespace(labels=[0] * 5)
 
-    fixed = Fixed()
+    class Model:
+        pass
 
-    def make(variant: str, memory_format: str) -> Any:
-        made.append((variant, memory_format))
-        return fixed
-
-    def measure(worker: Any) -> dict[str, float]:
-        assert worker is fixed
-        before = counted.stat().st_size
-        time.sleep(0.2)
-        grown.append(counted.stat().st_size - before)
-        return {"step": 1.0, "forward": len(grown)}
-
-    found = slices.Slices(make, measure, every_s=0.5, settle_s=0.3)
+    found = paired.Paired(step, evaluate, lambda: writing)
+    model, other = Model(), Model()
+    first, second, last = (torch.tensor(values) for values in ([1, 2], [3, 4], [5]))
     begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(counted)],
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    thread = threading.Thread(target=found.beside, args=(process, begin, tmp_path))
-    thread.start()
-    assert process.stderr is not None
-    with process.stderr:
-        for line in process.stderr:
-            found.hear(line)
-    assert process.wait() == 0
-    thread.join()
-    assert found.error is None
-    assert counted.stat().st_size == 300
-    assert made == [("V", "contiguous")]
-    assert fixed.closed
-    # Stopped: nothing was counted. At least every 0.5 s of 3 s and more, after the first 0.3 s.
-    assert len(grown) >= 4
-    assert grown == [0] * len(grown)
-    assert found.paused_s == pytest.approx(0.2 * len(grown), rel=0.5)
-    assert found.paused_in == {"V": pytest.approx(found.paused_s)}
-    times = [one.at_s for one in found.found]
-    assert all(later - earlier > 0.4 for earlier, later in itertools.pairwise(times))
-    assert slices.speeds(found.found, "V") == {
-        "step": 1.0,
-        "forward": pytest.approx((1 + len(grown)) / 2),
-    }
-    assert slices.speeds(found.found, "W") is None
+    for images in (first, second, last):
+        assert found.step(model, images, images, lr=0.5) == f"of {images.tolist()}"
+    # The first step prepares, and the last one has fewer images: they are not compared.
+    assert seen == [("step", v) for v in ([1, 2], [3, 4], [1, 2], [5])]
+    seen.clear()
+    writing = True
+    found.step(model, second, second, lr=0.5)
+    assert seen == [("step", [3, 4])]
+    seen.clear()
+    # Five images in batches of two.
+    found.evaluate(model, [(second,), (last,)], None, prepare=lambda batch: batch)
+    assert seen == [("forward", v) for v in ([3, 4], [5], [1, 2], [1, 2], [1, 2])]
+    took = time.perf_counter() - begin
+    writing = False
+    for images in (second, second, second):
+        found.step(other, images, images, lr=0.5)
+    own, new = found.found
+    assert own["batch"] == 2
+    assert own["steps"] == [pytest.approx(0.02, rel=0.3)]
+    assert own["fixed"] == [pytest.approx(0.02, rel=0.3)]
+    assert own["forwards"] == [pytest.approx(0.03 / 6, rel=0.3)]
+    assert len(new["fixed"]) == 2
+    assert found.seconds == pytest.approx(
+        sum(own["fixed"]) + 6 * own["forwards"][0] + sum(new["fixed"])
+    )
+    # What the sweep itself would have taken is left: five steps and two forwards.
+    assert took - own["fixed"][0] - 6 * own["forwards"][0] == pytest.approx(0.1, rel=0.3)
 
 
 @pytest.mark.slow
@@ -503,10 +490,14 @@ def test_a_quick_sweep(tmp_path: Path, drawn: list[int]) -> None:
     SUITE.main(["sweep", "--quick", "--out", str(tmp_path)])
     (one,) = json.loads((tmp_path / "sweep.json").read_text(encoding="utf8"))["outcome"]
     assert one["wall_s"] > one["import_s"][0]
-    assert set(one["seconds_per_image"]) == {"MobileNetV3_Small", "ResNet18"}
-    assert all(found["step"] > found["forward"] > 0 for found in one["seconds_per_image"].values())
-    paused = {found["variant"] for found in one["slices"]}
-    assert paused | set(one["measured_afterwards"]) == {"MobileNetV3_Small", "ResNet18"}
+    assert set(one["trainings"]) == {"MobileNetV3_Small", "ResNet18"}
+    for found in one["trainings"].values():
+        step, forward = sweep.per_image(found)
+        assert step > forward > 0
+        # 45 images in batches of eight, without the first; validation and test.
+        assert len(found["steps"]) == len(found["fixed"]) == 45 // 8 - 1
+        assert len(found["forwards"]) == 2
+        assert found["trained_s"] > sum(found["steps"])
 
 
 def test_bars_of_the_pipeline() -> None:

@@ -1,0 +1,115 @@
+"""``python -m experiments.speed.paired FILE run …``: the command, with its limit measured in it.
+
+Between two training steps of the sweep the same step is done once more on a batch that lies in
+memory, and timed; after each evaluation the same forwards. So both sides meet the same machine,
+which drifts by a quarter within a minute, and are one process and one model. What is done for the
+comparison is timed, and taken off the command's time; FILE has it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.spinning import sleep_soon
+
+
+class Paired:
+    """Stands in the place of the sweep's step and evaluation, and does each once more.
+
+    Args:
+        step: :func:`bench.train.engine.training_step`.
+        evaluate: :func:`bench.train.metrics.evaluate`.
+        writing: whether the files of an epoch are being written: no step beside that takes its own
+            time, and none of the limit is done then.
+
+    Attributes:
+        found: of each training in order: ``batch`` (images); seconds of its ``steps`` beside which
+            nothing was written, and of the ``fixed`` ones after them; ``forwards``: seconds of an
+            image in each evaluation of the fixed batch.
+        seconds: what all this took.
+    """
+
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        evaluate: Callable[..., Any],
+        writing: Callable[[], bool],
+    ) -> None:
+        self.found: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self._step, self._evaluate, self._writing = step, evaluate, writing
+        self._model: Callable[[], Any] = lambda: None
+        self._batch: tuple[Any, Any] = (None, None)
+
+    def step(self, model: Any, images: Any, labels: Any, **how: Any) -> Any:
+        """A training step, and one on the first batch of this training."""
+        if self._model() is not model:
+            # Not held: the sweep is to have its memory back.
+            self._model = weakref.ref(model)
+            self._batch = images.clone(), labels.clone()
+            self.found.append({"batch": len(labels), "steps": [], "fixed": [], "forwards": []})
+            return self._step(model, images, labels, **how)
+        begin = time.perf_counter()
+        done = self._step(model, images, labels, **how)
+        middle = time.perf_counter()
+        own = self.found[-1]
+        if len(labels) == own["batch"] and not self._writing():
+            self._step(model, *self._batch, **how)
+            end = time.perf_counter()
+            own["steps"].append(middle - begin)
+            own["fixed"].append(end - middle)
+            self.seconds += end - middle
+        return done
+
+    def evaluate(self, model: Any, loader: Any, device: Any, *, prepare: Any, **how: Any) -> Any:
+        """An evaluation, and one of as many images or a few more, all of them the fixed batch."""
+        found = self._evaluate(model, loader, device, prepare=prepare, **how)
+        begin, own = time.perf_counter(), self.found[-1]
+        batches = [self._batch] * -(-len(found.labels) // own["batch"])
+        self._evaluate(model, batches, device, prepare=_as_it_is, **how)
+        seconds = time.perf_counter() - begin
+        own["forwards"].append(seconds / (len(batches) * own["batch"]))
+        self.seconds += seconds
+        return found
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def main() -> int:
+    """Run the command; its exit code."""
+    told = Path(sys.argv.pop(1))
+    sleep_soon()
+    from bench import single
+    from bench.cli import entry
+    from bench.train import engine, keeper
+
+    written: list[Any] = []
+
+    class Keeper(keeper.Keeper):
+        def epoch_ended(self, *args: Any, **how: Any) -> None:
+            super().epoch_ended(*args, **how)
+            written[:] = [self._pending]
+
+    paired = Paired(
+        engine.training_step,
+        engine.evaluate,
+        lambda: any(one is not None and not one.done() for one in written),
+    )
+    engine.training_step = paired.step
+    engine.evaluate = single.evaluate = paired.evaluate
+    engine.Keeper = Keeper  # type: ignore[misc]
+    code = entry()
+    told.write_text(json.dumps({"seconds": paired.seconds, "trainings": paired.found}))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
