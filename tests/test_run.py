@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -690,6 +691,47 @@ def test_an_estimate_is_measured_once_and_then_cached(
         epoch = 0.5 * used["train"] + 0.25 * used["valid"]
         assert [item.epoch_s for item in found] == pytest.approx([epoch] * 2)
     assert calls == ["Tiny"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "steps"),
+    [
+        # Channels-last steps, its forward, contiguous steps; then both again, were it faster.
+        ([8.0, 2.0, 9.0], (8.0, 9.0)),
+        ([8.0, 2.0, 6.0, 7.0, 6.5], (7.0, 6.0)),
+        ([8.0, 2.0, 6.0, 5.0, 7.0], (5.0, 6.0)),
+    ],
+)
+def test_a_faster_format_is_measured_twice(
+    tiny_plugin: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: list[float],
+    steps: tuple[float, float],
+) -> None:
+    import torch
+
+    import variants
+    from bench import estimate as module
+    from bench.config import RunConfig
+
+    variants.load_plugin(tiny_plugin)
+    variant = variants.get("Tiny")
+    config = RunConfig(image_size=32, batch_size=4, timing=False)
+    left = list(calls)
+
+    def seconds(step: Callable[[], None], device: torch.device) -> float:
+        step()
+        return left.pop(0)
+
+    monkeypatch.setattr(module, "_seconds", seconds)
+    found = module._measure(variant, config, 3, torch.device("cpu"))
+    assert left == []
+    last, plain = steps
+    # Seconds of an image; a contiguous forward differs as the steps do.
+    assert found == {
+        "channels_last": [last / 4, 2.0 / 4],
+        "contiguous": [plain / 4, 2.0 * plain / last / 4],
+    }
 
 
 def test_what_is_measured_on_a_busy_machine_says_so_and_is_forgotten(
