@@ -27,8 +27,8 @@ from bench.remembered import recall, remember
 from bench.train.optim import freeze_backbone, set_training
 
 # Images of a measured step: eight of 224 pixels, as many pixels of smaller ones (whose batches
-# cost most beside the pixels), and never more than a batch.
-PROBE_BATCH, PROBE_SIZE = 8, 224
+# cost most beside the pixels) up to sixteen, and never more than a batch.
+PROBE_BATCH, PROBE_SIZE, PROBE_MOST = 8, 224, 16
 # Steps that take longer are timed once.
 LONG_S = 0.1
 BUDGET_S = 40.0
@@ -36,7 +36,7 @@ FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 # Channels-last is left only for a gain beyond what the machine's noise pretends.
 LEAST_GAIN = 0.05
 # What is kept between sweeps, and part of its keys: a new number for a new way of measuring.
-KIND, VERSION = "estimates", 5
+KIND, VERSION = "estimates", 6
 # Above this share of the machine that others use, what is measured is of no use later.
 MUCH_LOAD = 0.1
 
@@ -58,7 +58,7 @@ class StepRates:
     def fastest(self) -> str:
         """The memory format to train in: channels-last, unless contiguous is clearly faster."""
         last, plain = (self.by_format[name][0] for name in ("channels_last", "contiguous"))
-        return "contiguous" if plain * (1 + LEAST_GAIN) < last else "channels_last"
+        return "contiguous" if _clearly_faster(plain, last) else "channels_last"
 
     def rate(self, tune: str) -> Rate:
         """In the format that training takes with ``--tune``."""
@@ -154,7 +154,10 @@ def _measure(
 
     Forward passes are timed in channels-last; contiguous ones are taken to differ from them as the
     steps do. Channels-last is left for a gain that is seen twice: where contiguous steps look
-    faster, both are timed once more.
+    clearly faster, both are timed once more.
+
+    An update costs the same whatever the batch: it is timed apart, and shared by the images of a
+    batch of the training.
     """
     plain = attrs.evolve(config, pretrained=False, weights=None)
     model = build.build(variant, num_classes, plain)[0].to(device)
@@ -164,12 +167,17 @@ def _measure(
     random = torch.randn(size, 3, config.image_size, config.image_size, device=device)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), fused=True)
+    updates: list[float] = []
 
     def train_step(images: torch.Tensor) -> None:
         set_training(model, frozen=config.freeze_backbone)
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images), labels).backward()
+        _wait(device)
+        begin = time.perf_counter()
         optimizer.step()
+        _wait(device)
+        updates.append(time.perf_counter() - begin)
 
     def forward(images: torch.Tensor) -> None:
         model.eval()
@@ -179,16 +187,22 @@ def _measure(
     def timed(name: str) -> float:
         model.to(memory_format=FORMATS[name])  # type: ignore[call-overload]
         images = random.contiguous(memory_format=FORMATS[name])
-        return _seconds(partial(train_step, images), device) / size
+        updates.clear()
+        seconds = _seconds(partial(train_step, images), device)
+        return per_image(seconds, min(updates), size, config.batch_size)
 
     steps = {"channels_last": timed("channels_last")}
     images = random.contiguous(memory_format=torch.channels_last)
     passing = _seconds(partial(forward, images), device) / size
     steps["contiguous"] = timed("contiguous")
-    if steps["contiguous"] < steps["channels_last"]:
+    if _clearly_faster(steps["contiguous"], steps["channels_last"]):
         steps = {name: min(seconds, timed(name)) for name, seconds in steps.items()}
     last = steps["channels_last"]
     return {name: [seconds, passing * seconds / last] for name, seconds in steps.items()}
+
+
+def _clearly_faster(plain: float, last: float) -> bool:
+    return plain * (1 + LEAST_GAIN) < last
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
@@ -197,15 +211,32 @@ def _seconds(step: Callable[[], None], device: torch.device) -> float:
     while len(taken) < 2 or (len(taken) < 3 and taken[1] < LONG_S):
         begin = time.perf_counter()
         step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        _wait(device)
         taken.append(time.perf_counter() - begin)
     return min(taken[1:])
 
 
+def per_image(step_s: float, update_s: float, size: int, batch_size: int) -> float:
+    """Seconds for one image in a step on ``batch_size`` images.
+
+    Args:
+        step_s: of a step on ``size`` images, with its update.
+        update_s: of the update alone.
+        size: images of the measured step.
+        batch_size: images of a batch in training.
+    """
+    return max(0.0, step_s - update_s) / size + update_s / batch_size
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def _probe_batch(config: RunConfig) -> int:
     pixels = PROBE_BATCH * PROBE_SIZE**2
-    return min(config.batch_size, max(PROBE_BATCH, pixels // config.image_size**2))
+    most = max(PROBE_BATCH, min(PROBE_MOST, pixels // config.image_size**2))
+    return min(config.batch_size, most)
 
 
 def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> str:
@@ -214,5 +245,14 @@ def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> 
     threads = config.threads or usable_cores()
     frozen = "frozen" if config.freeze_backbone else "whole"
     batch = _probe_batch(config)
-    parts = (VERSION, what, config.image_size, batch, frozen, device_name(device), threads)
+    parts = (
+        VERSION,
+        what,
+        config.image_size,
+        batch,
+        config.batch_size,
+        frozen,
+        device_name(device),
+        threads,
+    )
     return "|".join(map(str, (*parts, torch.__version__)))

@@ -21,13 +21,19 @@ def copied(value: Any) -> Any:
     return value
 
 
-def load_weights(path: Path, device: torch.device) -> dict[str, Any]:
+def load_weights(path: Path, device: torch.device, *, mapped: bool = False) -> dict[str, Any]:
     """What a file of weights holds: ``model`` (name → tensor), and what it says about them.
+
+    Args:
+        path: the file.
+        device: of the tensors.
+        mapped: read a tensor where it is first used, which spares a copy: for a file that nobody
+            else writes to.
 
     Raises:
         Exception: it cannot be read, or it is no such file: PyTorch has many errors for that.
     """
-    found: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    found: dict[str, Any] = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     return found
 
 

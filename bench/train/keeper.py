@@ -141,7 +141,7 @@ class Keeper:
         """
         begin = time.perf_counter()
         self._wait()
-        saved = load_weights(self._best, self._trained.device)
+        saved = load_weights(self._best, self._trained.device, mapped=True)
         state.saving_seconds += time.perf_counter() - begin
         if saved["epoch"] != state.best_epoch:
             raise RuntimeError(

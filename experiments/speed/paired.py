@@ -3,7 +3,8 @@
 Between two training steps of the sweep the same step is done once more on a batch that lies in
 memory, and timed; after each evaluation the same forwards. So both sides meet the same machine,
 which drifts by a quarter within a minute, and are one process and one model. What is done for the
-comparison is timed, and taken off the command's time; FILE has it.
+comparison is timed, and taken off the command's time; FILE has it. A training has twice its steps
+so: its accuracy is of no use.
 """
 
 from __future__ import annotations
