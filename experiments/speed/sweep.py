@@ -1,8 +1,8 @@
 """A sweep of ten variants as one command, against the work in it that cannot be saved.
 
 That work: each variant's training steps on a fixed batch and its validation and test forwards, at
-speeds measured within the sweep itself (:mod:`experiments.speed.paired`), one decode of all images,
-one import.
+speeds measured within the sweep itself (experiments/speed/paired.py), one decode of all images, one
+import.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
             (
                 f"Sweep {number}: what the limit is made of. The command says, with "
                 f"{one['beside_s']:.1f} s of measuring the limit in its training, validation and "
-                f"test part: {one['costs']}.",
+                f"test part, and its imports before that: {one['costs']}.",
                 ["part", "seconds"],
                 summed,
             ),
