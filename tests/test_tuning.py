@@ -63,6 +63,7 @@ def choose(
 
 def test_a_short_training_is_not_compiled_and_says_why(model, monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    monkeypatch.setattr(tuning, "_seconds", lambda *_: 0.01)
     for expected_s in (None, 599.0):
         forward, found = choose(model, expected_s)
         assert forward is model
