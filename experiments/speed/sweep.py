@@ -62,14 +62,10 @@ def _measure(arguments: list[str], data_dir: Path) -> dict[str, Any]:
     trace(f"sweep: {done.seconds - found['seconds']:.0f} s, and {found['seconds']:.0f} s beside it")
     trainings = {}
     for record, own in zip(done.records, found["trainings"], strict=True):
-        # The last of its evaluations is that of the test part.
-        valid = (
-            sum(own["forwards"][:-1]) * own["batch"] * -(-_used(record, "valid") // own["batch"])
-        )
         trainings[record["variant"]["name"]] = {
             **own,
             "memory_format": record["training"]["setup"]["memory_format"],
-            "trained_s": epoch_seconds(record) - sum(own["fixed"]) - valid,
+            "trained_s": trained_seconds(record, own),
         }
     return {
         "wall_s": done.seconds - found["seconds"],
@@ -82,8 +78,17 @@ def _measure(arguments: list[str], data_dir: Path) -> dict[str, Any]:
     }
 
 
-def _used(record: Mapping[str, Any], part: str) -> int:
-    return int(record["data"]["used"][part])
+def trained_seconds(record: Mapping[str, Any], own: Mapping[str, Any]) -> float:
+    """Seconds of a run's training and validation, without those of the fixed batch.
+
+    Args:
+        record: of the run.
+        own: what :class:`experiments.speed.paired.Paired` found in it.
+    """
+    # The last of its evaluations is that of the test part.
+    batches = -(-record["data"]["used"]["valid"] // own["batch"])
+    valid = sum(own["forwards"][:-1]) * own["batch"] * batches
+    return epoch_seconds(record) - sum(own["fixed"]) - valid
 
 
 def _decode(data_dir: Path) -> float:

@@ -485,6 +485,16 @@ def test_the_limit_is_measured_between_the_steps_of_a_sweep() -> None:
     assert took - own["fixed"][0] - 6 * own["forwards"][0] == pytest.approx(0.1, rel=0.3)
 
 
+def test_the_fixed_batch_is_no_part_of_a_training() -> None:
+    record = {
+        "data": {"used": {"valid": 10}},
+        "training": {"epochs": [{"train_seconds": 7.0, "valid_seconds": 3.0}] * 2},
+    }
+    # Two validations of ten images in batches of four, then the test part.
+    own = {"batch": 4, "fixed": [1.0, 2.0], "forwards": [0.1, 0.05, 9.0]}
+    assert sweep.trained_seconds(record, own) == pytest.approx(20 - 3 - 12 * 0.15)
+
+
 @pytest.mark.slow
 def test_a_quick_sweep(tmp_path: Path, drawn: list[int]) -> None:
     SUITE.main(["sweep", "--quick", "--out", str(tmp_path)])
