@@ -64,7 +64,8 @@ def run(
 
     out = stream or sys.stderr
     checked = check(chosen, resolved.config)
-    print("\n".join(checked.lines), file=out)
+    notes = [f"warning   {line}" for line in resolved.warnings]
+    print("\n".join([*notes, *checked.lines]), file=out)
     hours = resolved.config.hours
     before = _sweeps(resolved.config.results_dir)
     stopper = Stopper(None if hours is None else begin + 3600 * hours)

@@ -9,7 +9,7 @@ import time as time_module
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import deploying, explaining, exporting, listing, rendering
 from bench.asked import (
@@ -24,6 +24,9 @@ from bench.asked import (
 from bench.collection import no_collection
 from bench.costs import Costs
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.presets import Resolved
 
 # --- run and check ---------------------------------------------------------------------------
 
@@ -67,7 +70,7 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
             checked = check_all(chosen, resolved.config, already, team)
             if journal is not None:
                 same_images(journal, checked.runs[0].parts.index.fingerprint)
-            print("\n".join(checked.lines), file=sys.stderr)
+            print("\n".join([*_warnings(resolved), *checked.lines]), file=sys.stderr)
             if parsed.dry_run:
                 if asked_elsewhere(parsed):
                     from bench.scaling import print_forecast
@@ -90,6 +93,10 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
             return _stopped(stopped.number, parsed, resolved.config)
     _print_outcome(outcome, costs, resolved.config)
     return 1 if outcome.failed else 0
+
+
+def _warnings(resolved: Resolved) -> list[str]:
+    return [f"warning   {line}" for line in resolved.warnings]
 
 
 def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
@@ -150,7 +157,7 @@ def check(parsed: Namespace, command_line: str) -> int:
     from bench.check import check as check_all
 
     checked = check_all(chosen, resolved.config)
-    print("\n".join(checked.lines))
+    print("\n".join([*_warnings(resolved), *checked.lines]))
     print(f"checked in {checked.seconds:.1f} s: this can run")
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from bench import ENVIRONMENT_PREFIX
-from bench.config import RunConfig, build, options, parse_value
+from bench.config import RunConfig, build, config_default, options, parse_value
 from bench.errors import BenchError
 
 FOLDER = Path(__file__).parent
@@ -82,6 +82,33 @@ class Resolved:
     sources: Mapping[str, str]
     preset: str | None
 
+    @property
+    def warnings(self) -> list[str]:
+        """Options that do not fit each other, one line each."""
+        lines = []
+        config, given = self.config, self.config.scheduler_tmax
+        if given is not None and given != config.epochs:
+            effect = (
+                f"the learning rate reaches its minimum after epoch {given} of {config.epochs} "
+                "and climbs again"
+                if given < config.epochs
+                else f"training ends at epoch {config.epochs}, before the learning rate has "
+                "reached its minimum"
+            )
+            lines.append(
+                f"--scheduler-tmax {given} with --epochs {config.epochs}: {effect}: leave "
+                "--scheduler-tmax out to follow the epochs"
+            )
+        if self.preset is not None and self.sources.get("base_lr") == "preset":
+            meant = bool(get_preset(self.preset).options.get("pretrained", False))
+            if meant != (config.pretrained or config.weights is not None):
+                lines.append(
+                    f"--base-lr {config.base_lr:g} of --preset {self.preset} is meant for "
+                    f"{'pretrained' if meant else 'random'} weights, and training starts from "
+                    f"{'random' if meant else 'pretrained'} ones: give --base-lr and --head-lr"
+                )
+        return lines
+
 
 def resolve(
     flags: Mapping[str, Any],
@@ -90,6 +117,9 @@ def resolve(
     environ: Mapping[str, str] = os.environ,
 ) -> Resolved:
     """Combine flag > environment > preset > default.
+
+    Where the epochs are given by hand, the period of the schedule follows them unless it is given
+    too: the preset's period is meant for the preset's epochs.
 
     Args:
         flags: values given on the command line, by option name, already parsed.
@@ -113,4 +143,8 @@ def resolve(
             values[field.name], sources[field.name] = chosen[field.name], "preset"
         else:
             values[field.name], sources[field.name] = field.default, "default"
+    # A preset's schedule belongs to the preset's number of epochs.
+    own_epochs = chosen.get("epochs", config_default("epochs"))
+    if sources["scheduler_tmax"] == "preset" and values["epochs"] != own_epochs:
+        values["scheduler_tmax"], sources["scheduler_tmax"] = None, "default"
     return Resolved(build(values), sources, preset)

@@ -65,7 +65,7 @@ def run_variant(
         data=sweep.data,
         device=sweep.device,
     )
-    record["warnings"] += sweep.parts.warnings
+    record["warnings"] += [*sweep.resolved.warnings, *sweep.parts.warnings]
     folder = config.results_dir if begun is None else begun[0]
     try:
         if begun is None:

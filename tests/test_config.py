@@ -33,6 +33,55 @@ def test_precedence_is_flag_environment_preset_default() -> None:
     assert found.preset == "kaggle"
 
 
+@pytest.mark.parametrize(
+    ("flags", "environ", "tmax", "schedule"),
+    [
+        ({}, {}, 30, 30),
+        ({"epochs": 60}, {}, None, 60),
+        ({"epochs": 10}, {}, None, 10),
+        ({}, {"PADDY_BENCH_EPOCHS": "60"}, None, 60),
+        ({"epochs": 30}, {}, 30, 30),
+        ({"epochs": 60, "scheduler_tmax": 30}, {}, 30, 30),
+        ({"epochs": 60}, {"PADDY_BENCH_SCHEDULER_TMAX": "40"}, 40, 40),
+    ],
+)
+def test_a_presets_schedule_follows_epochs_given_by_hand(
+    flags: dict, environ: dict, tmax: int | None, schedule: int
+) -> None:
+    found = resolve(flags, preset="max-accuracy", environ=environ)
+    assert found.config.scheduler_tmax == tmax
+    assert found.config.schedule_epochs == schedule
+    epochs = found.config.epochs
+    assert bool(found.warnings) == (schedule != epochs)
+
+
+def test_a_schedule_that_is_not_the_epochs_is_told() -> None:
+    (line,) = resolve({"epochs": 7, "scheduler_tmax": 3}, environ={}).warnings
+    assert line.startswith("--scheduler-tmax 3 with --epochs 7: the learning rate reaches")
+    assert "after epoch 3 of 7 and climbs again" in line
+    (line,) = resolve({"epochs": 7, "scheduler_tmax": 9}, environ={}).warnings
+    assert "training ends at epoch 7, before the learning rate" in line
+    assert resolve({"epochs": 7, "scheduler_tmax": 7}, environ={}).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("preset", "flags", "words"),
+    [
+        ("max-accuracy", {"pretrained": False}, "meant for pretrained weights"),
+        ("max-accuracy", {"pretrained": False, "weights": Path("w")}, None),
+        ("max-accuracy", {"pretrained": False, "base_lr": 1e-3}, None),
+        ("scratch", {"pretrained": True}, "meant for random weights"),
+        ("scratch", {}, None),
+    ],
+)
+def test_a_presets_rates_for_other_initial_weights_are_told(
+    preset: str, flags: dict, words: str | None
+) -> None:
+    lines = resolve(flags, preset=preset, environ={}).warnings
+    assert len(lines) == (words is not None)
+    assert words is None or words in lines[0]
+
+
 def test_environment_values_are_parsed() -> None:
     environ = {"PADDY_BENCH_PRETRAINED": "yes", "PADDY_BENCH_TRAIN_LIMIT": "none"}
     environ |= {
