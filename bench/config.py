@@ -228,7 +228,8 @@ class RunConfig:
     num_workers: int | None = option(
         int,
         None,
-        "processes that prepare batches beside the training; none: what a short measurement says",
+        "processes that prepare batches beside the training; none: as many as a short measurement "
+        "says, at most 4 and no more than the cores (their number changes no result)",
         section="data",
         check=validators.and_(validators.ge(0), validators.le(256)),
     )

@@ -25,7 +25,8 @@ def _mend(error: BaseException, text: str) -> str:
         return f"bring it back, {GO_ON}"
     if out_of_memory(error):
         return "give a smaller --batch-size or --image-size"
-    if isinstance(error, RuntimeError) and "DataLoader worker" in text and "killed" in text:
+    lost = "killed" in text or "exited unexpectedly" in text
+    if isinstance(error, RuntimeError) and "DataLoader worker" in text and lost:
         return f"most likely for lack of memory: give a smaller --num-workers, {GO_ON}"
     if isinstance(error, RuntimeError) and "DataLoader timed out" in text:
         return f"the images could not be read in time: see that --data-dir answers, {GO_ON}"

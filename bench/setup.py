@@ -213,8 +213,10 @@ def _workers(
             measure_pipeline(dataset, device=sweep.device), step, sweep.device, cores
         )
     if asked > cores:
-        warnings.append(f"{cores} loader processes instead of {asked}: the cores that there are")
-    return min(asked, cores), "--num-workers"
+        warnings.append(
+            f"--num-workers {asked}: more loader processes than cores of each training ({cores})"
+        )
+    return asked, "--num-workers"
 
 
 def _forward(

@@ -15,7 +15,7 @@ def test_defaults_are_the_guides() -> None:
     assert (c.epochs, c.batch_size, c.image_size, c.dropout) == (15, 64, 224, 0.2)
     assert (c.base_lr, c.head_lr, c.weight_decay) == (3e-5, 3e-4, 1e-2)
     assert (c.patience, c.seed) == (7, 0)
-    assert c.num_workers is None  # the guide's 4 or fewer: what a measurement says
+    assert c.num_workers is None  # what a measurement says, at most the guide's 4
     assert (c.pretrained, c.pin_memory, c.save_history) == (False, False, False)
     assert (c.train_limit, c.valid_limit, c.reduction) == (None, None, None)
     assert c.schedule_epochs == 15

@@ -39,6 +39,11 @@ from bench.failures import explain
             "memory: give a smaller --num-workers, then go on with --resume",
         ),
         (
+            RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"),
+            "DataLoader worker (pid(s) 7, 8) exited unexpectedly: most likely for lack of "
+            "memory: give a smaller --num-workers, then go on with --resume",
+        ),
+        (
             RuntimeError("DataLoader timed out after 300 seconds"),
             "DataLoader timed out after 300 seconds: the images could not be read in time: see "
             "that --data-dir answers, then go on with --resume",

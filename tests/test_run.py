@@ -127,6 +127,27 @@ def test_what_a_record_holds(
     assert record["metrics"]["fps"] > 0
 
 
+@pytest.mark.parametrize(("asked", "cores"), [(2, 1), (1, 2)])
+def test_workers_that_are_asked_for_are_started(
+    here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch,
+    asked: int, cores: int,
+) -> None:  # fmt: skip
+    from bench import setup
+
+    monkeypatch.setattr(setup, "usable_cores", lambda: cores)
+    line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(f"{line} --epochs 1 --num-workers {asked}") == 0
+    record = records(here)["Tiny"]
+    assert record["training"]["setup"]["workers"] == asked
+    assert record["training"]["setup"]["workers_reason"] == "--num-workers"
+    told = [line for line in record["warnings"] if "--num-workers" in line]
+    assert told == (
+        ["--num-workers 2: more loader processes than cores of each training (1)"]
+        if asked > cores
+        else []
+    )
+
+
 def test_the_same_seed_gives_identical_histories_and_another_does_not(
     here: Path, photos: Path, tiny_plugin: Path
 ) -> None:

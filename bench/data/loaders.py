@@ -175,7 +175,7 @@ class Loader:
             yield batch._replace(whole=item.whole)
 
     def _start(self) -> DataLoader:
-        return DataLoader(
+        return _Processes(
             _Work(self.dataset, self._on_gpu),
             batch_size=None,
             sampler=self._asked,
@@ -189,6 +189,13 @@ class Loader:
             timeout=TIMEOUT_S,
             worker_init_fn=_leave_interrupts,
         )
+
+
+class _Processes(DataLoader):
+    """A loader without PyTorch's warning of more workers than cores: the record has its own."""
+
+    def check_worker_number_rationality(self) -> None:
+        pass
 
 
 class _Work(Dataset[Batch]):

@@ -15,6 +15,8 @@ from bench.data.transforms import draw_epoch
 SMALL_SHARE = 0.15
 # A GPU is fed with this much to spare.
 SPARE = 1.2
+# Most processes where their number is not given: the documented default.
+MOST_WORKERS = 4
 WARM_UP = 8
 AT_ONCE = 16
 
@@ -42,7 +44,9 @@ def measure_pipeline(dataset: ImageDataset, images: int = 64, *, device: torch.d
 def choose_workers(
     pipeline_images_per_s: float, step_images_per_s: float, device: torch.device, cores: int
 ) -> tuple[int, str]:
-    """Processes that prepare batches, and why so many.
+    """Processes that prepare batches where nobody says how many, and why so many.
+
+    At most :data:`MOST_WORKERS`, and no more than the cores. The number changes no result.
 
     Args:
         pipeline_images_per_s: that one core prepares.
@@ -60,10 +64,15 @@ def choose_workers(
     if cores == 1:
         return 0, f"{found}: there is one core"
     if device.type == "cuda":
+        most = min(MOST_WORKERS, cores)
         needed = math.ceil(SPARE * step_images_per_s / pipeline_images_per_s)
-        if needed > cores:
-            return cores, f"{found}: {needed} processes would feed the GPU, there are {cores} cores"
-        return needed, f"{found}: as many as feed the GPU with {SPARE - 1:.0%} to spare"
-    # Preparing and training share the cores: each gets them in proportion to what it costs.
-    needed = math.ceil(cores * share / (1 + share))
-    return min(needed, cores - 1), f"{found}: preparing is {share:.0%} of a step, beside it"
+        why = f"{found}: as many as feed the GPU with {SPARE - 1:.0%} to spare"
+    else:
+        # Preparing and training share the cores: each gets them in proportion to what it costs.
+        most = min(MOST_WORKERS, cores - 1)
+        needed = math.ceil(cores * share / (1 + share))
+        why = f"{found}: preparing is {share:.0%} of a step, beside it"
+    if needed <= most:
+        return needed, why
+    limit = f"{cores} cores" if most < MOST_WORKERS else "give --num-workers for more"
+    return most, f"{found}: {needed} processes would keep up, at most {most} are started ({limit})"

@@ -211,8 +211,9 @@ def judge_default(claim: Claim, evidence: Evidence) -> Verdict:
     default: Any = field.default
     evidence_text = "program default"
     if default is None and claim.option != "reduction":
-        reason = f"program default: none instead of {claim.value} ({field.metadata['help']})"
-        return Verdict(CONTRADICTED, one_line(reason))
+        # What is decided run by run is no other number than the documented one.
+        reason = f"the program has no fixed default here: {field.metadata['help']}"
+        return Verdict(NOT_COMPARABLE, one_line(reason))
     if default is None:
         default, evidence_text = _of_the_variant(claim, evidence)
         if default is None:

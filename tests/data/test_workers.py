@@ -21,12 +21,14 @@ HALF = (0.5, 0.5, 0.5)
     [
         (1500, 114, CPU, 2, 0, "threads of the training process add 4% to a step"),
         (350, 114, CPU, 2, 1, "preparing is 16% of a step"),
-        (100, 1000, CPU, 8, 5, "preparing is 125% of a step"),
-        (10, 10_000, CPU, 4, 3, "preparing is 25000% of a step"),
+        (100, 1000, CPU, 6, 4, "preparing is 167% of a step"),
+        (100, 1000, CPU, 8, 4, "5 processes would keep up, at most 4 are started (give --num-"),
+        (10, 10_000, CPU, 4, 3, "4 processes would keep up, at most 3 are started (4 cores)"),
+        (350, 2500, CUDA, 16, 4, "9 processes would keep up, at most 4 are started (give --num-"),
         (100, 1000, CPU, 1, 0, "there is one core"),
         (20_000, 2500, CUDA, 2, 0, "threads of the training process add 6% to a step"),
         (1000, 2500, CUDA, 8, 3, "as many as feed the GPU with 20% to spare"),
-        (350, 2500, CUDA, 2, 2, "9 processes would feed the GPU, there are 2 cores"),
+        (350, 2500, CUDA, 2, 2, "9 processes would keep up, at most 2 are started (2 cores)"),
         (350, 2500, CUDA, 1, 0, "there is one core"),
     ],
 )
