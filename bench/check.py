@@ -83,6 +83,11 @@ def check(
     """
     begin = time.perf_counter()
     require_tracker(config)
+    if config.tune == "auto" and config.executor != "local":
+        raise BenchError(
+            f"--tune auto measures on this machine, and --executor {config.executor} trains "
+            "elsewhere: leave one of them out"
+        )
     timed_here = config.timing and config.timing_on is None
     if timed_here:
         require_packages(config.mode_names, config.clock_names)
@@ -139,6 +144,11 @@ def check(
             f"weights   {initial}",
             *_describe_data(runs, config),
             f"disk      {needed / 1e9:.2f} GB needed at most",
+            *(
+                ["tuning    memory format and compilation are chosen by a measurement (--tune "
+                 "auto): another one may choose otherwise, and results then differ"]
+                if config.tune == "auto" else []
+            ),
             *(f"warning   {line}" for line in parts.warnings),
             *_describe_minutes(estimates, plan),
             *(
@@ -191,7 +201,7 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
         config,
         {
             device.type: {
-                name: found.by_format["channels_last" if config.channels_last else "contiguous"]
+                name: found.rate
                 for name, found in measure_rates(chosen, config, num_classes, device).items()
             }
             for device in devices

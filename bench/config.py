@@ -17,7 +17,8 @@ from bench.errors import BenchError
 
 CLOCKS = ("model", "copy", "pipeline", "train")
 MODES = (
-    "eager", "channels-last", "folded", "compiled", "onnxruntime", "onnxruntime-int8", "openvino",
+    "eager", "channels-last", "contiguous", "folded", "compiled", "onnxruntime",
+    "onnxruntime-int8", "openvino",
 )  # fmt: skip
 # What they compute is another model's, near to the one that was trained.
 INEXACT_MODES = ("onnxruntime-int8",)
@@ -137,11 +138,20 @@ class RunConfig:
         section="training",
         choices=("auto", "off", "fp16", "bf16"),
     )
-    tune: str = option(
+    memory_format: str = option(
         str,
         "auto",
-        "auto: train with the memory format, and compiled where that pays for itself, that a short "
-        "measurement on this machine finds fastest; off: channels-last, not compiled",
+        "memory format of all models in training and timing: auto is channels-last on a CPU and on "
+        "CUDA",
+        section="training",
+        choices=("auto", "channels-last", "contiguous"),
+    )
+    tune: str = option(
+        str,
+        "off",
+        "auto: measure on this machine, once for a sweep, in which memory format each variant "
+        "trains fastest and whether compiling it pays for itself; results then depend on that "
+        "measurement; off: one memory format for all, not compiled",
         section="training",
         choices=("auto", "off"),
     )
@@ -336,9 +346,10 @@ class RunConfig:
     modes: str = option(
         str,
         "eager",
-        "how models are run while timing inference, comma-separated: eager, channels-last, folded "
-        "(batch norm folded into convolutions), compiled (torch.compile), onnxruntime, "
-        "onnxruntime-int8 (statically quantised), openvino",
+        "how models are run while timing inference, comma-separated: eager, channels-last or "
+        "contiguous (the memory format that eager does not have), folded (batch norm folded into "
+        "convolutions), compiled (torch.compile), onnxruntime, onnxruntime-int8 (statically "
+        "quantised), openvino",
         section="measuring",
     )
     timing_batch: int = option(
@@ -354,9 +365,6 @@ class RunConfig:
         "mixed precision while timing on CUDA, the same for all variants",
         section="measuring",
         choices=("off", "on", "both"),
-    )
-    channels_last: bool = option(
-        bool, False, "time with channels-last memory format, all variants", section="measuring"
     )
 
     # output
@@ -423,6 +431,18 @@ class RunConfig:
     def schedule_epochs(self) -> int:
         """T_max of the cosine schedule, in epochs."""
         return self.scheduler_tmax or self.epochs
+
+    def memory_format_on(self, device: str) -> str:
+        """``channels_last`` or ``contiguous``: by the kind of device alone, unless it is given.
+
+        A measurement would decide results: in another format the same seed gives other weights.
+
+        Args:
+            device: ``cpu``, ``cuda`` or ``mps``.
+        """
+        if self.memory_format != "auto":
+            return self.memory_format.replace("-", "_")
+        return "contiguous" if device == "mps" else "channels_last"
 
     def as_record(self) -> dict[str, Any]:
         """The values as JSON types, for run.json."""

@@ -1,4 +1,4 @@
-"""How fast each backbone trains here, by memory format, and the minutes that a sweep will take.
+"""How fast each backbone trains here, and the minutes that a sweep will take.
 
 From a short measurement, or a cached one of the same machine.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import attrs
@@ -33,36 +32,25 @@ PROBE_BATCH, PROBE_SIZE, PROBE_MOST = 8, 224, 16
 LONG_S = 0.1
 BUDGET_S = 40.0
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-# Channels-last is left only for a gain beyond what the machine's noise pretends.
-LEAST_GAIN = 0.05
 # What is kept between sweeps, and part of its keys: a new number for a new way of measuring.
-KIND, VERSION = "estimates", 6
+KIND, VERSION = "estimates", 7
 # Above this share of the machine that others use, what is measured is of no use later.
 MUCH_LOAD = 0.1
 
 
 @attrs.frozen
 class StepRates:
-    """Seconds for one image in a training step and in a forward pass, by memory format.
+    """How fast the steps of a variant are.
 
     Attributes:
+        rate: seconds for one image in a training step and in a forward pass.
         batch: images of the measured batch.
         load: share of the machine that others used meanwhile, 0..1, where it was much.
     """
 
-    by_format: dict[str, Rate]
+    rate: Rate
     batch: int
     load: float | None = None
-
-    @property
-    def fastest(self) -> str:
-        """The memory format to train in: channels-last, unless contiguous is clearly faster."""
-        last, plain = (self.by_format[name][0] for name in ("channels_last", "contiguous"))
-        return "contiguous" if _clearly_faster(plain, last) else "channels_last"
-
-    def rate(self, tune: str) -> Rate:
-        """In the format that training takes with ``--tune``."""
-        return self.by_format[self.fastest if tune == "auto" else "channels_last"]
 
 
 @attrs.frozen
@@ -76,16 +64,28 @@ class Estimate:
 
 
 def measure_rates(
-    chosen: Sequence[variants.Variant], config: RunConfig, num_classes: int, device: torch.device
+    chosen: Sequence[variants.Variant],
+    config: RunConfig,
+    num_classes: int,
+    device: torch.device,
+    memory_format: str | None = None,
 ) -> dict[str, StepRates]:
-    """Speeds of each variant's steps in both memory formats.
+    """Speeds of each variant's steps.
 
-    Some steps of each backbone and format are timed, or what an earlier check of the same machine
-    found: variants of one backbone share a measurement (attention on the last feature map adds a
-    few percent). Backbones are measured until :data:`BUDGET_S` seconds are over; a variant that
-    cannot be built or whose turn does not come is missing. What was measured beside other programs
-    is measured anew the next time.
+    Some steps of each backbone are timed, or what an earlier check of the same machine found:
+    variants of one backbone share a measurement (attention on the last feature map adds a few
+    percent). Backbones are measured until :data:`BUDGET_S` seconds are over; a variant that cannot
+    be built or whose turn does not come is missing. What was measured beside other programs is
+    measured anew the next time.
+
+    Args:
+        chosen: the variants.
+        config: the options.
+        num_classes: outputs of the models.
+        device: where to measure.
+        memory_format: a name of :data:`FORMATS`; none: the config's on that device.
     """
+    memory_format = memory_format or config.memory_format_on(device.type)
     keep_freed_memory()
     torch.set_num_threads(config.threads or usable_cores())
     known = recall(KIND)
@@ -95,16 +95,17 @@ def measure_rates(
     meter.start()
     rates: dict[str, StepRates] = {}
     for variant in chosen:
-        key = _key(variant, config, device)
+        key = _key(variant, config, device, memory_format)
         if key not in known and time.perf_counter() < deadline:
             try:
-                known[key] = new[key] = _measure(variant, config, num_classes, device)
+                known[key] = new[key] = _measure(
+                    variant, config, num_classes, device, memory_format
+                )
             except Exception:
                 known[key] = None
         found = known.get(key)
         if found:
-            pairs = {name: (found[name][0], found[name][1]) for name in FORMATS}
-            rates[variant.name] = StepRates(pairs, _probe_batch(config))
+            rates[variant.name] = StepRates((found[0], found[1]), _probe_batch(config))
             if key in new:
                 measured.append(variant.name)
     load = meter.stop() or 0.0
@@ -127,7 +128,7 @@ def estimate(
 
     Images that grow take their share of the pixels; an epoch's time is then the mean.
     """
-    known = {name: found.rate(config.tune) for name, found in rates.items()}
+    known = {name: found.rate for name, found in rates.items()}
     slowest = max(known.values(), default=(0.0, 0.0))
     train = sum(len(parts.used.train) for parts in runs)
     valid = sum(len(parts.used.valid) for parts in runs)
@@ -148,28 +149,31 @@ def estimate(
 
 
 def _measure(
-    variant: variants.Variant, config: RunConfig, num_classes: int, device: torch.device
-) -> dict[str, list[float]]:
-    """By memory format, seconds for one image in a training step and in a forward pass.
-
-    Forward passes are timed in channels-last; contiguous ones are taken to differ from them as the
-    steps do. Channels-last is left for a gain that is seen twice: where contiguous steps look
-    clearly faster, both are timed once more.
+    variant: variants.Variant,
+    config: RunConfig,
+    num_classes: int,
+    device: torch.device,
+    memory_format: str,
+) -> list[float]:
+    """Seconds for one image in a training step and in a forward pass.
 
     An update costs the same whatever the batch: it is timed apart, and shared by the images of a
     batch of the training.
     """
     plain = attrs.evolve(config, pretrained=False, weights=None)
+    form = FORMATS[memory_format]
     model = build.build(variant, num_classes, plain)[0].to(device)
+    model.to(memory_format=form)  # type: ignore[call-overload]
     if config.freeze_backbone:
         freeze_backbone(model)
     size = _probe_batch(config)
-    random = torch.randn(size, 3, config.image_size, config.image_size, device=device)
+    images = torch.randn(size, 3, config.image_size, config.image_size, device=device)
+    images = images.contiguous(memory_format=form)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), fused=True)
     updates: list[float] = []
 
-    def train_step(images: torch.Tensor) -> None:
+    def train_step() -> None:
         set_training(model, frozen=config.freeze_backbone)
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images), labels).backward()
@@ -179,30 +183,14 @@ def _measure(
         _wait(device)
         updates.append(time.perf_counter() - begin)
 
-    def forward(images: torch.Tensor) -> None:
+    def forward() -> None:
         model.eval()
         with torch.inference_mode():
             model(images)
 
-    def timed(name: str) -> float:
-        model.to(memory_format=FORMATS[name])  # type: ignore[call-overload]
-        images = random.contiguous(memory_format=FORMATS[name])
-        updates.clear()
-        seconds = _seconds(partial(train_step, images), device)
-        return per_image(seconds, min(updates), size, config.batch_size)
-
-    steps = {"channels_last": timed("channels_last")}
-    images = random.contiguous(memory_format=torch.channels_last)
-    passing = _seconds(partial(forward, images), device) / size
-    steps["contiguous"] = timed("contiguous")
-    if _clearly_faster(steps["contiguous"], steps["channels_last"]):
-        steps = {name: min(seconds, timed(name)) for name, seconds in steps.items()}
-    last = steps["channels_last"]
-    return {name: [seconds, passing * seconds / last] for name, seconds in steps.items()}
-
-
-def _clearly_faster(plain: float, last: float) -> bool:
-    return plain * (1 + LEAST_GAIN) < last
+    step_s = _seconds(train_step, device)
+    train_s = per_image(step_s, min(updates), size, config.batch_size)
+    return [train_s, _seconds(forward, device) / size]
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
@@ -239,7 +227,9 @@ def _probe_batch(config: RunConfig) -> int:
     return min(config.batch_size, most)
 
 
-def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> str:
+def _key(
+    variant: variants.Variant, config: RunConfig, device: torch.device, memory_format: str
+) -> str:
     # A variant with a build function of its own shares its backbone's name with nobody.
     what = variant.name if variant.build is not None else variant.backbone
     threads = config.threads or usable_cores()
@@ -254,5 +244,6 @@ def _key(variant: variants.Variant, config: RunConfig, device: torch.device) -> 
         frozen,
         device_name(device),
         threads,
+        memory_format,
     )
     return "|".join(map(str, (*parts, torch.__version__)))

@@ -19,6 +19,7 @@ from bench.presets import Resolved
 from bench.results.sealed import Damaged, read_sealed, write_sealed
 
 SCHEMA, VERSION = "paddy-bench/sweep", 1
+REMOVED = ("channels_last",)
 
 
 @attrs.frozen(kw_only=True)
@@ -33,6 +34,8 @@ class Journal:
         plugins: files that registered some of them.
         fingerprint: of the images.
         session: id of its timing session, once that has ended.
+        tuned: how each variant is trained, where a measurement has chosen it: it is not
+            measured again (see :class:`bench.tuning.Choice`).
         ended: when all runs had ended; none: not yet.
     """
 
@@ -43,6 +46,7 @@ class Journal:
     plugins: tuple[Path, ...]
     fingerprint: str
     session: str | None = None
+    tuned: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     ended: str | None = None
 
     def write(self, results_dir: Path) -> None:
@@ -60,6 +64,7 @@ class Journal:
             "plugins": [str(path) for path in self.plugins],
             "fingerprint": self.fingerprint,
             "session": self.session,
+            "tuned": dict(self.tuned),
             "ended": self.ended,
         }
         write_sealed(_file(results_dir, self.id), content)
@@ -209,6 +214,8 @@ def _read(path: Path) -> Journal:
             plugins=tuple(Path(text) for text in content["plugins"]),
             fingerprint=content["fingerprint"],
             session=content["session"],
+            # Sweeps from before it was kept have it in their runs alone.
+            tuned=content.get("tuned") or {},
             ended=content["ended"],
         )
     except (OSError, Damaged, KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
@@ -218,11 +225,12 @@ def _read(path: Path) -> Journal:
 
 
 def _config(values: Mapping[str, Any]) -> RunConfig:
-    """A config from its record."""
+    """A config from its record; an option that there is no more was of timing alone."""
     kinds = {field.name: field.metadata["kind"] for field in options()}
     return build(
         {
             name: Path(value) if kinds.get(name) is Path and value is not None else value
             for name, value in values.items()
+            if name not in REMOVED
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -24,6 +25,17 @@ class Known:
         """Into how many parts a batch was divided, at most: later runs do alike."""
         trainings = (record["training"] or {} for _, record in self.runs.values())
         return max((one.get("accumulation_parts", 1) for one in trainings), default=1)
+
+    def tuned(self, variant: str) -> Mapping[str, Any] | None:
+        """How a variant was trained in its last run, as a sweep's ``tuned`` has it."""
+        trainings = [
+            record["training"] or {}
+            for (name, *_), (_, record) in self.runs.items()
+            if name == variant
+        ]
+        setups = [one["setup"] for one in trainings if one.get("setup")]
+        keys = ("memory_format", "memory_format_reason", "forward")
+        return {key: setups[-1][key] for key in keys} if setups else None
 
     def of(self, variant: str, run: Run) -> dict[str, Outcome | None]:
         """``begun`` or ``ended`` of a run; both none where it has yet to begin.

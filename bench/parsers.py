@@ -16,7 +16,7 @@ from bench.parsing import EPILOG, Parser, add_json, add_plugin, add_preset, add_
 
 TIMING_OPTIONS = (
     "image_size", "reduction", "device", "threads", "rounds", "time_budget", "clocks",
-    "modes", "timing_batch", "timing_amp", "channels_last", "seed", "freeze_backbone",
+    "modes", "timing_batch", "timing_amp", "memory_format", "seed", "freeze_backbone",
     "attention_lr", "data_dir", "synthetic_images", "results_dir",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ import psutil
 
 from bench.config import RunConfig
 from bench.errors import BenchError
-from bench.measure.cases import Case
+from bench.measure.cases import CHANNELS_LAST, CONTIGUOUS, Case
 from bench.measure.throughput import BLOCK_S, WARMUP_S, WARMUP_STEPS, planned_blocks
 from bench.stats.timing import FEWEST_ROUNDS
 
@@ -123,6 +123,12 @@ def plan_session(
                 f"the time budget holds {rounds} of {config.rounds} rounds; "
                 f"{config.rounds} take about {written_duration(config.rounds * round_s)}"
             )
+    timed = {case.mode for case in cases}
+    notes += [
+        f"mode {mode} is not timed: eager has that memory format"
+        for mode in (CHANNELS_LAST, CONTIGUOUS)
+        if mode in config.mode_names and mode not in timed
+    ]
     notes.append(precision(rounds))
     return Plan(
         names=tuple(names),

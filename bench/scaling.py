@@ -151,7 +151,7 @@ def _need(
     price: float | None,
 ) -> tuple[Need, float]:
     """What a variant needs, and the seconds of one of its runs on one device."""
-    known = {name: found.rate(config.tune) for name, found in checked.rates.items()}
+    known = {name: found.rate for name, found in checked.rates.items()}
     train_s, valid_s = known.get(variant.name) or max(known.values(), default=(math.nan, math.nan))
     growth = Growth.of(config)
     train_s *= 1.0 if growth is None else growth.area

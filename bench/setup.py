@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,11 +18,9 @@ from bench.data.loaders import make_loader
 from bench.data.workers import choose_workers, measure_pipeline
 from bench.estimate import FORMATS
 from bench.measure.environment import usable_cores
-from bench.measure.throughput import device_name
 from bench.train import features
-from bench.train.accumulation import out_of_memory
-from bench.train.optim import AMP_TYPES, choose_amp, freeze_backbone, set_training
-from bench.tuning import choose_format, choose_forward, forward_as_before
+from bench.train.optim import freeze_backbone
+from bench.tuning import FROZEN, TOGETHER, Choice, forward_as_chosen
 
 if TYPE_CHECKING:
     from bench.shared import Sweep
@@ -82,9 +78,17 @@ def set_up(
         before: ``lasting`` of the training that goes on; none: it begins.
     """
     config, device, team = sweep.config, sweep.device, sweep.team
-    memory_format, why = choose_format(sweep.rates.get(variant.name), config.tune)
+    chosen = sweep.tuned.get(variant.name) or Choice(
+        config.memory_format_on(device.type),
+        f"the same for all variants on {device.type}"
+        if config.memory_format == "auto"
+        else "--memory-format",
+        {"chosen": "eager", "tried": [], "reason": "--tune off"},
+    )
     if before is not None:
-        memory_format, why = before["memory_format"], GOES_ON
+        again = {"chosen": before["forward"], "tried": [], "reason": GOES_ON}
+        chosen = Choice(before["memory_format"], GOES_ON, again)
+    memory_format = chosen.memory_format
     form = FORMATS[memory_format]
     model.to(device).to(memory_format=form)  # type: ignore[call-overload]
     datasets = {
@@ -117,17 +121,17 @@ def set_up(
 
     facts: dict[str, Any] = {
         "memory_format": memory_format,
-        "memory_format_reason": why,
+        "memory_format_reason": chosen.memory_format_reason,
         "workers": workers,
         "workers_reason": workers_why,
         "images": sweep.images.describe(),
-        "forward": {"chosen": "eager", "tried": [], "reason": "--tune off"},
+        "forward": dict(chosen.forward),
         "team": team.as_record(),
     }
     if config.freeze_backbone:
         freeze_backbone(model)
     if team.size > 1:
-        facts["forward"]["reason"] = "several processes train together"
+        facts["forward"] = {**chosen.forward, "chosen": "eager", "reason": TOGETHER}
         return Setup(
             loaders=loaders,
             prepare=prepare,
@@ -135,10 +139,7 @@ def set_up(
             forward=team.wrap(model, skips=variant.build is not None),
             evaluating=model,
             facts=facts,
-            lasting={
-                "memory_format": memory_format,
-                "forward": "eager" if before is None else before["forward"],
-            },
+            lasting={"memory_format": memory_format, "forward": chosen.forward["chosen"]},
             sharing=lambda: None,
         )
     if config.freeze_backbone and sweep.features is not None:
@@ -154,7 +155,7 @@ def set_up(
             keep=variant.name in sweep.needed_later,
         )
         if shared is not None:
-            facts["forward"] = {**facts["forward"], "reason": "the backbone is frozen"}
+            facts["forward"] = {**chosen.forward, "chosen": "eager", "reason": FROZEN}
             classify: Any = model.classify
             return Setup(
                 loaders=shared,
@@ -165,26 +166,13 @@ def set_up(
                 lasting={"memory_format": memory_format, "forward": "eager"},
                 sharing=functools.partial(features.as_record, shared, sweep.features),
             )
-    forward: Callable[[torch.Tensor], torch.Tensor] = model
-    if before is not None:
-        forward = forward_as_before(model, before["forward"], config.batch_size)
-        facts["forward"] = {"chosen": before["forward"], "tried": [], "reason": GOES_ON}
-    elif config.progressive:
-        facts["forward"]["reason"] = "--progressive: the size of the images changes"
-    elif config.tune == "auto":
-        batch = datasets["train"].batch(
-            np.arange(config.batch_size), on_gpu=device.type == "cuda", pinned=device.type == "cuda"
-        )
-        forward, facts["forward"] = _forward(
-            sweep, variant, model, prepare, batch, loaders, memory_format
-        )
     return Setup(
         loaders=loaders,
         prepare=prepare,
-        forward=forward,
+        forward=forward_as_chosen(model, chosen.forward["chosen"], config.batch_size),
         evaluating=model,
         facts=facts,
-        lasting={"memory_format": memory_format, "forward": facts["forward"]["chosen"]},
+        lasting={"memory_format": memory_format, "forward": chosen.forward["chosen"]},
         sharing=lambda: None,
     )
 
@@ -192,12 +180,12 @@ def set_up(
 def _evaluated(sweep: Sweep) -> int:
     """Images of a batch without gradients.
 
-    Twice as many small ones take a tenth less time each on a CPU, and no more memory than an
-    undivided training step; from :data:`SMALL` pixels on it makes no difference.
+    Twice as many small ones take a tenth less time each on a CPU, and no more memory than a
+    training step of half the batch; from :data:`SMALL` pixels on it makes no difference. Whether
+    memory was short has no part in it: a sweep that goes on evaluates as it did before.
     """
-    config = sweep.config
-    small = config.image_size < SMALL and sweep.accumulation.parts == 1
-    return config.batch_size * (2 if small and sweep.device.type == "cpu" else 1)
+    small = sweep.config.image_size < SMALL and sweep.device.type == "cpu"
+    return sweep.config.batch_size * (2 if small else 1)
 
 
 def _workers(
@@ -208,7 +196,7 @@ def _workers(
         rates = sweep.rates.get(variant.name)
         step = UNKNOWN_IMAGES_PER_S[sweep.device.type]
         if rates is not None:
-            step = 1 / rates.rate(sweep.config.tune)[0]
+            step = 1 / rates.rate[0]
         return choose_workers(
             measure_pipeline(dataset, device=sweep.device), step, sweep.device, cores
         )
@@ -217,47 +205,3 @@ def _workers(
             f"--num-workers {asked}: more loader processes than cores of each training ({cores})"
         )
     return asked, "--num-workers"
-
-
-def _forward(
-    sweep: Sweep,
-    variant: variants.Variant,
-    model: nn.Module,
-    prepare: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
-    batch: Batch,
-    loaders: dict[str, Any],
-    memory_format: str,
-) -> tuple[Callable[[torch.Tensor], torch.Tensor], dict[str, Any]]:
-    config, device = sweep.config, sweep.device
-    steps = config.epochs * len(loaders["train"])
-    rates = sweep.rates.get(variant.name)
-    expected = None
-    if rates is not None:
-        expected = rates.rate(config.tune)[0] * config.epochs * len(loaders["train"].dataset)
-    amp = choose_amp(config.amp, device)
-    context: Any = contextlib.nullcontext
-    if amp != "off":
-        context = functools.partial(torch.autocast, device.type, dtype=AMP_TYPES[amp])
-    set_training(model, frozen=config.freeze_backbone)
-    images, labels = prepare(batch)
-    about = (
-        variant.name, variant.version, config.reduction, config.dropout, config.freeze_backbone,
-        tuple(images.shape), memory_format, amp, device_name(device), torch.get_num_threads(),
-        torch.__version__,
-    )  # fmt: skip
-    try:
-        return choose_forward(
-            model,
-            images,
-            labels,
-            planned_steps=steps,
-            expected_s=expected,
-            amp=context,
-            key="|".join(map(str, about)),
-        )
-    except Exception as error:
-        # The training divides such a batch; what it does then is not what would be measured here.
-        if not out_of_memory(error):
-            raise
-    model.zero_grad(set_to_none=True)
-    return model, {"chosen": "eager", "tried": [], "reason": "a batch does not fit in memory"}

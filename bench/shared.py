@@ -21,6 +21,7 @@ from bench.stopping import Stopper
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
 from bench.train.team import Team
+from bench.tuning import Choice
 
 
 def nothing(*values: object) -> None:
@@ -37,6 +38,7 @@ class Sweep:
         images: their pixels.
         timed: the timing session of the sweep, or none.
         rates: speeds of the variants' steps, as far as they are known.
+        tuned: how variants are trained, where a measurement has chosen it.
         features: what a frozen backbone computed for other variants, or none.
         needed_later: variants after which others of the same backbone come.
         expected_s: what the run at hand was expected to take, in seconds.
@@ -59,6 +61,7 @@ class Sweep:
     timed: Timed | None
     stream: Any
     rates: Mapping[str, StepRates] = attrs.field(factory=dict)
+    tuned: Mapping[str, Choice] = attrs.field(factory=dict)
     features: FeatureStore | None = None
     needed_later: frozenset[str] = frozenset()
     expected_s: float = 0.0

@@ -24,7 +24,7 @@ from bench.errors import BenchError
 from bench.failures import explain
 from bench.fleet import make_jobs, train_all
 from bench.journal import Journal, lock_of
-from bench.known import known_runs
+from bench.known import Known, known_runs
 from bench.locks import HeldError, locked
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
@@ -41,6 +41,7 @@ from bench.trackers import open_store
 from bench.train.accumulation import Accumulation
 from bench.train.feature_store import FeatureStore
 from bench.train.team import Team
+from bench.tuning import Choice, choose
 from bench.turns import Outcome as Trained
 from bench.turns import Planned, train_in_turn
 
@@ -174,6 +175,10 @@ def _carry_out(
             team=team,
         )
         known = known_runs(config.results_dir, journal.id)
+        with costs.of("tuning"):
+            journal = _tune(chosen, checked, config, journal, known, stopper, team.size, stream)
+        choices = {name: Choice(**values) for name, values in journal.tuned.items()}
+        shared = attrs.evolve(shared, tuned=choices)
         most_parts = known.most_parts if team.size == 1 else 1
         parts = Accumulation(most_parts, shared=folder / "parts")
         shared = attrs.evolve(shared, accumulation=parts)
@@ -212,6 +217,44 @@ def _carry_out(
         except OSError as error:
             print(f"warning: sweep {journal.id} ended, but: {explain(error)}", file=stream)
     return outcome
+
+
+def _tune(
+    chosen: Sequence[variants.Variant],
+    checked: Checked,
+    config: RunConfig,
+    journal: Journal,
+    known: Known,
+    stopper: Stopper,
+    processes: int,
+    stream: TextIO,
+) -> Journal:
+    """With ``--tune auto`` how each variant is trained, kept before the next one is measured."""
+    if config.tune == "off":
+        return journal
+    threads, parts = torch.get_num_threads(), checked.runs[0].parts
+    for variant in chosen:
+        if variant.name in journal.tuned:
+            continue
+        stopper.check()
+        choice = known.tuned(variant.name)
+        if choice is None:
+            measured = choose(
+                variant,
+                config,
+                num_classes=parts.num_classes,
+                train_images=len(parts.used.train),
+                device=checked.device,
+                processes=processes,
+            )
+            choice = attrs.asdict(measured)
+        tuned = {**journal.tuned, variant.name: choice}
+        journal = attrs.evolve(journal, tuned=tuned)
+        journal.write(config.results_dir)
+        form, forward = choice["memory_format"].replace("_", "-"), choice["forward"]["chosen"]
+        print(f"tuning: {variant.name}: {form}, {forward}", file=stream, flush=True)
+    torch.set_num_threads(threads)
+    return journal
 
 
 def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:

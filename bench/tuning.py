@@ -1,24 +1,39 @@
-"""Chooses how a variant trains on this machine: memory format, and compiled or not, by measurement.
+"""``--tune auto``: memory format, and compiled or not, chosen by measurement before training.
 
-What is chosen changes speed and the last digits of results, nothing else; the record says it.
+What is chosen changes results, not speed alone: in another memory format, or compiled, the same
+seed gives other weights. So it is asked for, chosen once for a sweep, and kept with the sweep.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import torch
 from torch import nn
 
-from bench.estimate import LEAST_GAIN, StepRates
+import variants
+from bench import build
+from bench.config import RunConfig
+from bench.estimate import FORMATS, StepRates, measure_rates
+from bench.measure.throughput import device_name
 from bench.remembered import recall, remember
+from bench.train.accumulation import out_of_memory
+from bench.train.optim import AMP_TYPES, choose_amp
 
+# Channels-last is left, and a model compiled, only for a gain beyond what noise pretends.
+LEAST_GAIN = 0.05
 # Compiling takes about a minute a model and saves at most a third of a step: below this many
 # seconds of training it cannot pay for itself, and is not tried.
 PAYS_FROM_S = 600.0
+TOGETHER = "several processes train together"
+FROZEN = "the backbone is frozen"
 MEASURED = "measured on one batch, forward and backward"
 COMPILED = "compiled"
 # What is kept between sweeps.
@@ -28,21 +43,134 @@ COMPILERS = {"cpu": ("default",), "cuda": ("default", "reduce-overhead")}
 Step = Callable[[Callable[[torch.Tensor], torch.Tensor]], object]
 
 
-def choose_format(rates: StepRates | None, tune: str) -> tuple[str, str]:
-    """The memory format to train in, and why, in one line.
+@attrs.frozen
+class Choice:
+    """How a variant is trained.
+
+    Attributes:
+        memory_format: a name of :data:`bench.estimate.FORMATS`.
+        memory_format_reason: why, in one line.
+        forward: ``chosen`` (``eager`` or how it is compiled), ``tried`` and ``reason``.
+    """
+
+    memory_format: str
+    memory_format_reason: str
+    forward: Mapping[str, Any]
+
+
+def choose(
+    variant: variants.Variant,
+    config: RunConfig,
+    *,
+    num_classes: int,
+    train_images: int,
+    device: torch.device,
+    processes: int = 1,
+) -> Choice:
+    """Measure how a variant trains fastest.
 
     Args:
-        rates: what was measured, or none.
-        tune: ``auto`` or ``off``.
+        variant: what is trained.
+        config: the options.
+        num_classes: outputs of the model.
+        train_images: of an epoch.
+        device: where it is trained.
+        processes: that train it together.
+
+    Returns:
+        The choice; of a variant that cannot be measured that of ``--tune off``, with the reason.
     """
-    if tune == "off":
-        return "channels_last", "--tune off"
-    if rates is None:
+    formats = list(FORMATS) if config.memory_format == "auto" else []
+    rates = {
+        name: found[variant.name]
+        for name in formats or [config.memory_format_on(device.type)]
+        if (found := measure_rates([variant], config, num_classes, device, name))
+    }
+    memory_format, why = (
+        choose_format(rates)
+        if formats
+        else (config.memory_format_on(device.type), "--memory-format")
+    )
+    if processes > 1:
+        return Choice(memory_format, why, _eager(TOGETHER))
+    if config.progressive:
+        return Choice(memory_format, why, _eager("--progressive: the size of the images changes"))
+    if config.freeze_backbone:
+        return Choice(memory_format, why, _eager(FROZEN))
+    steps = config.epochs * math.ceil(train_images / config.batch_size)
+    expected = None
+    if memory_format in rates:
+        expected = rates[memory_format].rate[0] * config.epochs * train_images
+    try:
+        forward = _forward(variant, config, num_classes, device, memory_format, steps, expected)
+    # Its run fails too, and records why.
+    except Exception as error:
+        forward = _eager(" ".join(f"not measured: {type(error).__name__}: {error}".split())[:200])
+    return Choice(memory_format, why, forward)
+
+
+def choose_format(rates: Mapping[str, StepRates]) -> tuple[str, str]:
+    """The memory format to train in, and why, in one line: channels-last unless clearly slower.
+
+    Args:
+        rates: by memory format; empty where nothing could be measured.
+    """
+    if set(rates) != set(FORMATS):
         return "channels_last", "not measured"
-    last, plain = (1 / rates.by_format[name][0] for name in ("channels_last", "contiguous"))
-    speeds = f"channels-last {last:.1f}, contiguous {plain:.1f} images/s"
-    why = f"measured at batch {rates.batch}: {speeds}"
-    return rates.fastest, why
+    last, plain = (1 / rates[name].rate[0] for name in ("channels_last", "contiguous"))
+    batch = rates["channels_last"].batch
+    why = (
+        f"--tune auto measured at batch {batch}: channels-last {last:.1f}, contiguous {plain:.1f} "
+        "images/s"
+    )
+    return ("contiguous" if plain > (1 + LEAST_GAIN) * last else "channels_last"), why
+
+
+def _eager(reason: str) -> dict[str, Any]:
+    return {"chosen": "eager", "tried": [], "reason": reason}
+
+
+def _forward(
+    variant: variants.Variant,
+    config: RunConfig,
+    num_classes: int,
+    device: torch.device,
+    memory_format: str,
+    steps: int,
+    expected_s: float | None,
+) -> dict[str, Any]:
+    """Whether to compile: measured on a random batch."""
+    plain = attrs.evolve(config, pretrained=False, weights=None)
+    model = build.build(variant, num_classes, plain)[0].to(device)
+    form = FORMATS[memory_format]
+    model.to(memory_format=form)  # type: ignore[call-overload]
+    shape = (config.batch_size, 3, config.image_size, config.image_size)
+    images = torch.randn(*shape, device=device).contiguous(memory_format=form)
+    labels = torch.arange(config.batch_size, device=device) % num_classes
+    amp = choose_amp(config.amp, device)
+    context: Any = contextlib.nullcontext
+    if amp != "off":
+        context = functools.partial(torch.autocast, device.type, dtype=AMP_TYPES[amp])
+    model.train()
+    about = (
+        variant.name, variant.version, config.reduction, config.dropout, shape, memory_format, amp,
+        device_name(device), torch.get_num_threads(), torch.__version__,
+    )  # fmt: skip
+    try:
+        return choose_forward(
+            model,
+            images,
+            labels,
+            planned_steps=steps,
+            expected_s=expected_s,
+            amp=context,
+            key="|".join(map(str, about)),
+        )[1]
+    except Exception as error:
+        # The training divides such a batch; what it does then is not what would be measured here.
+        if not out_of_memory(error):
+            raise
+    return _eager("a batch does not fit in memory")
 
 
 def choose_forward(
@@ -110,8 +238,8 @@ def choose_forward(
     return _whole_batches(best, model, len(images)), {**found, "reason": MEASURED}
 
 
-def forward_as_before(model: nn.Module, chosen: str, batch_size: int) -> Any:
-    """What computes the logits in a training that goes on, as :func:`choose_forward` chose it.
+def forward_as_chosen(model: nn.Module, chosen: str, batch_size: int) -> Any:
+    """What computes the logits in a training step, as :func:`choose_forward` chose it.
 
     Args:
         model: as of :func:`choose_forward`.

@@ -11,7 +11,7 @@ from bench.config import RunConfig
 
 REFERENCE_SIZE = 224
 LATENCY, THROUGHPUT = "latency", "throughput"
-EAGER, CHANNELS_LAST = "eager", "channels-last"
+EAGER, CHANNELS_LAST, CONTIGUOUS = "eager", "channels-last", "contiguous"
 # They run an exported copy, which has a layout of its own.
 EXPORTED = ("onnxruntime", "onnxruntime-int8", "openvino")
 INSIDE = {
@@ -83,7 +83,7 @@ def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
         shared: dict[str, Any] = {
             "device": device,
             "amp": amp,
-            "channels_last": config.channels_last,
+            "channels_last": config.memory_format_on(device) == "channels_last",
         }
         for clock in config.clock_names:
             if clock == "copy" and device == "cpu":
@@ -107,9 +107,10 @@ def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
 def _in_other_modes(case: Case, config: RunConfig) -> Iterator[Case]:
     """The case in every mode that is asked for beside eager."""
     for mode in config.mode_names:
-        if mode != EAGER:
-            last = mode == CHANNELS_LAST or (case.channels_last and mode not in EXPORTED)
-            yield attrs.evolve(case, mode=mode, channels_last=last)
+        # Eager has one of the two memory formats already.
+        if mode not in (EAGER, CHANNELS_LAST if case.channels_last else CONTIGUOUS):
+            of_torch = case.channels_last and mode not in (CONTIGUOUS, *EXPORTED)
+            yield attrs.evolve(case, mode=mode, channels_last=of_torch or mode == CHANNELS_LAST)
 
 
 def _sizes(config: RunConfig, device: str, clock: str, threads: int) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from bench.config import INEXACT_MODES
 from bench.errors import BenchError
-from bench.measure.cases import CHANNELS_LAST, EAGER, Case
+from bench.measure.cases import CHANNELS_LAST, CONTIGUOUS, EAGER, Case
 from bench.measure.exported import (
     ModeFailed,
     Read,
@@ -153,7 +153,7 @@ def _in_torch(own: nn.Module, case: Case, step: Step, facts: dict[str, Any]) -> 
             raise ModeFailed("no batch norm follows a convolution directly")
     elif case.mode == "compiled":
         _compile(own, step, facts)
-    elif case.mode != CHANNELS_LAST:
+    elif case.mode not in (CHANNELS_LAST, CONTIGUOUS):
         raise ModeFailed(f"no mode is called {case.mode}")
     return step
 

@@ -38,8 +38,9 @@ OF_THE_WEIGHTS = ("data", "pretrained", "epochs")
 # A training's mixed precision, as timings name it.
 _DTYPES = {"off": "float32", "fp16": "float16 autocast", "bf16": "bfloat16 autocast"}
 _RECIPE_DATA = ("image_size", "train_limit", "valid_limit")
-# Seeds repeat a recipe, and the reduction is the variant's own unless it is given.
-_NO_RECIPE = ("seed", "seeds", "reduction")
+# Seeds repeat a recipe, the reduction is the variant's own unless it is given, and documents state
+# no memory format and no tuning.
+_NO_RECIPE = ("seed", "seeds", "reduction", "memory_format", "tune")
 _OTHER_MODEL = {"ti", "super", "laptop", "mobile", "max-q", "d"}
 
 

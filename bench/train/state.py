@@ -180,7 +180,7 @@ def check_about(kept: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         if key == "options" and isinstance(known, Mapping):
             # An option that there was not when it began has the value that does what was done.
             defaults = {name: config_default(name) for name in value}
-            known = {**defaults, **known}
+            known = {name: known.get(name, default) for name, default in defaults.items()}
         if known != value:
             raise UnusableStateError(f"its {key} is {known!r}, not {value!r}")
 

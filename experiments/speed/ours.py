@@ -75,7 +75,7 @@ def prepared(
 ) -> Setup:
     """All that stands between a command and its first epoch, in the order of ``bench run``.
 
-    Files found and hashed, speeds measured (with ``tune`` on), images decoded, memory format and
+    Files found and hashed, speeds measured (unless ``num_workers`` is given), images decoded,
     workers chosen, loaders made.
 
     Args:
@@ -86,7 +86,9 @@ def prepared(
     """
     options, variant = config_of(job), variants.get(job["variant"])
     parts = parts or find_parts(options)
-    rates = measure_rates([variant], options, CLASSES, DEVICE) if options.tune == "auto" else {}
+    # Only the number of workers hangs on them.
+    asked = options.num_workers is not None
+    rates = {} if asked else measure_rates([variant], options, CLASSES, DEVICE)
     images = decoded(options, parts)
     sweep = Sweep(
         id="",
