@@ -12,14 +12,13 @@ from typing import Any
 
 import attrs
 
-from bench.config import MOVABLE, RunConfig, build, flag_of, options
+from bench.config import MOVABLE, REMOVED, RunConfig, build, flag_of, options
 from bench.errors import BenchError
 from bench.locks import held
 from bench.presets import Resolved
 from bench.results.sealed import Damaged, read_sealed, write_sealed
 
 SCHEMA, VERSION = "paddy-bench/sweep", 1
-REMOVED = ("channels_last",)
 
 
 @attrs.frozen(kw_only=True)
@@ -225,7 +224,7 @@ def _read(path: Path) -> Journal:
 
 
 def _config(values: Mapping[str, Any]) -> RunConfig:
-    """A config from its record; an option that there is no more was of timing alone."""
+    """A config from its record."""
     kinds = {field.name: field.metadata["kind"] for field in options()}
     return build(
         {

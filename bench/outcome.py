@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bench.data.growth import Growth
 from bench.errors import BenchError
 from bench.measure.memory import PeakMemory
@@ -35,7 +37,12 @@ def count_costs(sweep: Sweep, result: TrainResult) -> None:
 
 
 def training_record(
-    sweep: Sweep, result: TrainResult, initial: str, memory: PeakMemory, setup: Setup
+    sweep: Sweep,
+    result: TrainResult,
+    initial: str,
+    memory: PeakMemory,
+    setup: Setup,
+    model: nn.Module,
 ) -> dict[str, Any]:
     """The ``training`` of a record."""
     config, loader, facts = sweep.config, setup.loaders["train"], setup.as_record()
@@ -62,12 +69,31 @@ def training_record(
         "initial_weights": initial,
         "frozen_backbone": config.freeze_backbone,
         "growth": None if growth is None else growth.as_record(),
-        "accumulation_parts": sweep.accumulation.parts,
+        **sweep.accumulation.facts(model, config.batch_size, frozen=config.freeze_backbone),
+        "part_steps": {str(parts): steps for parts, steps in result.part_steps.items()},
         "beside": sweep.beside,
         "expected_seconds": sweep.expected_s or None,
         "setup": facts,
         "epochs": result.epochs,
     }
+
+
+def accumulation_warning(training: dict[str, Any], batch_size: int) -> list[str]:
+    """What accumulation has changed in a training, as lines of its record."""
+    divided = {int(parts): steps for parts, steps in training["part_steps"].items()}
+    whole = divided.pop(1, 0)
+    if not divided:
+        return []
+    line = (
+        f"each batch of {batch_size} was trained in {max(divided)} parts (gradient accumulation) "
+        "for want of memory"
+    )
+    if training["batch_norm_images"] is not None:
+        images = training["batch_norm_images"]
+        line += f": BatchNorm saw {images} images at a time instead of {batch_size}"
+    if whole or len(divided) > 1:
+        line += f"; {sum(divided.values())} of {whole + sum(divided.values())} steps"
+    return [line]
 
 
 def write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> None:

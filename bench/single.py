@@ -20,7 +20,12 @@ from bench.costs import Costs
 from bench.failures import explain
 from bench.measure.environment import others_load
 from bench.measure.memory import PeakMemory
-from bench.outcome import count_costs, training_record, write_guide_files
+from bench.outcome import (
+    accumulation_warning,
+    count_costs,
+    training_record,
+    write_guide_files,
+)
 from bench.record import count_into, go_on, new_record, now, time_into
 from bench.results import new_run_folder, write_record
 from bench.setup import Setup, set_up
@@ -202,7 +207,8 @@ def _train(
     count_costs(sweep, result)
     if sweep.features is not None:
         record["warnings"] += [note for note in sweep.features.notes if note not in noted]
-    record["training"] = training_record(sweep, result, initial, memory, setup)
+    record["training"] = training_record(sweep, result, initial, memory, setup, model)
+    record["warnings"] += accumulation_warning(record["training"], config.batch_size)
     names = parts.index.paths
     record["validation"] = result.best.as_record([names[p] for p in parts.used.valid])
     if on_test is not None:

@@ -38,7 +38,7 @@ from bench.shared import Sweep
 from bench.stopping import Stopper
 from bench.timing_stage import time_stage
 from bench.trackers import open_store
-from bench.train.accumulation import Accumulation
+from bench.train.accumulation import Accumulation, shared_file
 from bench.train.feature_store import FeatureStore
 from bench.train.team import Team
 from bench.tuning import Choice, choose
@@ -180,7 +180,8 @@ def _carry_out(
         choices = {name: Choice(**values) for name, values in journal.tuned.items()}
         shared = attrs.evolve(shared, tuned=choices)
         most_parts = known.most_parts if team.size == 1 else 1
-        parts = Accumulation(most_parts, shared=folder / "parts")
+        parts = Accumulation(most_parts, shared=shared_file(config.results_dir, journal.id))
+        parts.tell()
         shared = attrs.evolve(shared, accumulation=parts)
         epochs = {item.variant: item.epoch_s for item in checked.estimates}
         minutes = {item.variant: item.minutes / len(checked.runs) for item in checked.estimates}
@@ -214,6 +215,7 @@ def _carry_out(
     if not outcome.failed:
         try:
             attrs.evolve(journal, ended=now()).write(config.results_dir)
+            parts.forget()
         except OSError as error:
             print(f"warning: sweep {journal.id} ended, but: {explain(error)}", file=stream)
     return outcome

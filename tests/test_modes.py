@@ -56,7 +56,7 @@ def test_modes_are_timed_recorded_and_shown(
     played.broken_modes["Tiny_CA", "compiled"] = "no compiler here"
     line = (
         f"time --variants Tiny,Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model "
-        "--modes channels-last,compiled --rounds 6"
+        "--modes contiguous,compiled --rounds 6"
     )
     assert main(shlex.split(line)) == 0
     out = capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_modes_are_timed_recorded_and_shown(
     assert [(entry["mode"], entry["regime"]) for entry in failed] == [
         ("compiled", "latency"), ("compiled", "throughput"),
     ]  # fmt: skip
-    assert {entry["mode"] for entry in timing["Tiny"]} == {"eager", "channels-last", "compiled"}
+    assert {entry["mode"] for entry in timing["Tiny"]} == {"eager", "contiguous", "compiled"}
     assert main(["report"]) == 0
     (report,) = here.glob("reports/*/report.md")
     assert "no compiler here" in report.read_text()
@@ -78,7 +78,7 @@ def test_modes_are_timed_recorded_and_shown(
 def test_real_modes_in_one_session(here: Path, tiny_plugin: Path) -> None:
     line = (
         f"time --variants Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model "
-        "--modes channels-last,folded --rounds 1 --threads 1 --timing-batch 2"
+        "--modes contiguous,folded --rounds 1 --threads 1 --timing-batch 2"
     )
     assert main(shlex.split(line)) == 0
     found = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
@@ -86,8 +86,8 @@ def test_real_modes_in_one_session(here: Path, tiny_plugin: Path) -> None:
     own = [entry for entry in record["timing"] if entry["image_size"] == 32]
     assert [(entry["mode"], entry["regime"]) for entry in own] == [
         ("eager", "latency"), ("eager", "throughput"),
-        ("channels-last", "latency"), ("folded", "latency"),
-        ("channels-last", "throughput"), ("folded", "throughput"),
+        ("contiguous", "latency"), ("folded", "latency"),
+        ("contiguous", "throughput"), ("folded", "throughput"),
     ]  # fmt: skip
     assert all(entry["images_per_s"] > 0 for entry in own)
     assert not any("mode_error" in entry for entry in own)

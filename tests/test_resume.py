@@ -15,11 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from bench import single
 from bench.cli import main
 from bench.journal import Journal
 from bench.known import bytes_of
+from bench.results.sealed import read_sealed, write_sealed
 from bench.train import engine
 from bench.train.keeper import Keeper
 
@@ -266,6 +268,155 @@ def test_a_signal_ends_a_process_in_good_order(
     assert "Traceback" not in rest
     (folder,) = (path.parent for path in here.glob("results/*/run.json"))
     assert (folder / "last.pt").exists()
+
+
+# --- what a measurement chooses, on request --------------------------------------------------
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, cache: Path, contiguous_s: float) -> list[str]:
+    """Seconds of a step in contiguous format, where those in channels-last take 1; the formats
+    that are measured."""
+    measured: list[str] = []
+
+    def measure(variant: Any, config: Any, classes: int, device: Any, form: str) -> list[float]:
+        measured.append(form)
+        seconds = contiguous_s if form == "contiguous" else 1.0
+        return [seconds, seconds]
+
+    monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(cache))
+    monkeypatch.setattr("bench.estimate._measure", measure)
+    # Nothing here takes so long that compiling were tried.
+    monkeypatch.setattr("bench.tuning.PAYS_FROM_S", 1e9)
+    return measured
+
+
+def formats(folder: Path) -> dict[str, tuple[str, str]]:
+    setups = {
+        record["variant"]["name"]: record["training"]["setup"]
+        for record in map(json.loads, [p.read_text() for p in folder.glob("results/*/run.json")])
+    }
+    return {
+        name: (setup["memory_format"], setup["memory_format_reason"])
+        for name, setup in setups.items()
+    }
+
+
+def test_what_tuning_has_chosen_is_kept_by_a_sweep_that_goes_on(
+    here: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*shlex.split(line), "--tune", "auto"]
+    plant(monkeypatch, here / "quiet", 0.5)
+    assert main([*words, "--results-dir", "whole/results"]) == 0
+    expected = found(here / "whole")
+    with monkeypatch.context() as patch:
+        # Before the second variant has begun, so that no run of it says anything.
+        stop_at(patch, 6)
+        assert main(words) == 143
+    (path,) = here.glob("results/sweep-*.json")
+    tuned = json.loads(path.read_text())["tuned"]
+    assert {name: one["memory_format"] for name, one in tuned.items()} == {
+        "Tiny": "contiguous", "Tiny_CA": "contiguous",
+    }  # fmt: skip
+    measured = plant(monkeypatch, here / "busy", 2.0)
+    assert main(["run", "--resume", "--plugin", words[4]]) == 0
+    assert found(here) == expected
+    assert {form for form, _ in formats(here).values()} == {"contiguous"}
+    reason = "--tune auto measured at batch 8: channels-last 1.0, contiguous 2.0 images/s"
+    assert formats(here / "whole")["Tiny"] == ("contiguous", reason)
+    # Measured for the estimate alone, in the one format of all.
+    assert set(measured) == {"channels_last"}
+
+
+def test_a_sweep_from_before_that_was_kept_has_it_in_its_runs(
+    here: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its options hold one that there is no more, and its formats stand in its runs alone."""
+    words = [*shlex.split(line), "--tune", "auto"]
+    plant(monkeypatch, here / "quiet", 0.5)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 14)
+        assert main(words) == 143
+    (path,) = here.glob("results/sweep-*.json")
+    content = read_sealed(path)
+    del content["tuned"], content["config"]["memory_format"]
+    content["config"]["channels_last"] = True
+    write_sealed(path, content)
+    plant(monkeypatch, here / "busy", 2.0)
+    assert main(["run", "--resume", "--plugin", words[4]]) == 0
+    assert {form for form, _ in formats(here).values()} == {"contiguous"}
+
+
+def test_tuning_measures_here_and_others_train_elsewhere(here: Path, line: str, capsys) -> None:
+    assert main([*shlex.split(line), "--tune", "auto", "--executor", "slurm-local"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: --tune auto measures on this machine, and --executor slurm-local")
+
+
+# --- memory that does not suffice ------------------------------------------------------------
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, from_step: int) -> list[int]:
+    """From that step on no step fits as a whole; the parts that were tried."""
+    original, tried = engine.training_step, []
+
+    def step(*args: Any, parts: int = 1, **keywords: Any) -> Any:
+        tried.append(parts)
+        if parts == 1 and len(tried) >= from_step:
+            raise torch.OutOfMemoryError("planted")
+        return original(*args, parts=parts, **keywords)
+
+    monkeypatch.setattr(engine, "training_step", step)
+    return tried
+
+
+@pytest.mark.parametrize("stop", ["before an epoch is whole", "later"])
+def test_batches_stay_divided_in_a_sweep_that_goes_on(
+    here: Path, line: str, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    words = shlex.split(line)
+    with monkeypatch.context() as patch:
+        short_of_memory(patch, 1)
+        assert main([*words, "--results-dir", "whole/results"]) == 0
+    expected = found(here / "whole")
+    with monkeypatch.context() as patch:
+        short_of_memory(patch, 1)
+        if stop == "later":
+            stop_at(patch, 9)
+            assert main(words) == 143
+        else:
+            # As a kill leaves it: no state of the training, which begins once more.
+            stop_at(patch, 3)
+            patch.setattr(Keeper, "broken_off", lambda *_: None)
+            assert main(words) == 143
+            assert not list(here.glob("results/*/last.pt"))
+    # There is memory enough now.
+    tried = short_of_memory(monkeypatch, 10**9)
+    assert main(["run", "--resume", "--plugin", words[4]]) == 0
+    assert set(tried) == {2}
+    assert found(here) == expected
+    for path in here.glob("results/*/run.json"):
+        record = json.loads(path.read_text())
+        training = record["training"]
+        assert (training["accumulation_parts"], training["batch_norm_images"]) == (2, 4)
+        assert set(training["part_steps"]) == {"2"}
+        assert (
+            "each batch of 8 was trained in 2 parts (gradient accumulation) for want of memory: "
+            "BatchNorm saw 4 images at a time instead of 8" in record["warnings"]
+        )
+    assert not list(here.glob("results/.sweep-*-parts*"))
+
+
+def test_a_run_says_how_many_steps_were_divided(
+    here: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory(monkeypatch, 3)
+    assert main(shlex.split(line)) == 0
+    records = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
+    steps = {one["variant"]["name"]: one["training"]["part_steps"] for one in records}
+    total = sum(steps["Tiny"].values())
+    assert steps == {"Tiny_CA": {"1": 2, "2": total - 2}, "Tiny": {"2": total}}
+    (mixed,) = (one["warnings"] for one in records if one["variant"]["name"] == "Tiny_CA")
+    assert any(text.endswith(f"; {total - 2} of {total} steps") for text in mixed)
 
 
 # --- several devices at once -----------------------------------------------------------------

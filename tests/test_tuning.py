@@ -1,4 +1,4 @@
-"""Memory format and compilation are chosen by what was measured, and leave the model alone."""
+"""With --tune auto memory format and compilation are chosen by what was measured."""
 
 from __future__ import annotations
 
@@ -9,33 +9,50 @@ import torch
 from torch import nn
 
 from bench import tuning
+from bench.config import RunConfig
 from bench.estimate import StepRates
 from bench.tuning import choose_format, choose_forward
 
-LAST_WINS = StepRates({"channels_last": (0.10, 0.01), "contiguous": (0.12, 0.01)}, batch=8)
-NEARLY_EQUAL = StepRates({"channels_last": (0.103, 0.01), "contiguous": (0.100, 0.01)}, batch=8)
-PLAIN_WINS = StepRates({"channels_last": (0.14, 0.01), "contiguous": (0.10, 0.01)}, batch=8)
+
+def rates(last: float, plain: float) -> dict[str, StepRates]:
+    return {
+        "channels_last": StepRates((last, 0.01), batch=8),
+        "contiguous": StepRates((plain, 0.01), batch=8),
+    }
 
 
 @pytest.mark.parametrize(
-    ("rates", "tune", "expected"),
+    ("measured", "expected"),
     [
-        (LAST_WINS, "auto", "channels_last"),
-        (NEARLY_EQUAL, "auto", "channels_last"),
-        (PLAIN_WINS, "auto", "contiguous"),
-        (PLAIN_WINS, "off", "channels_last"),
-        (None, "auto", "channels_last"),
+        (rates(0.10, 0.12), "channels_last"),
+        (rates(0.103, 0.100), "channels_last"),
+        (rates(0.14, 0.10), "contiguous"),
+        ({}, "channels_last"),
     ],
 )
-def test_contiguous_needs_a_clear_gain(rates: StepRates | None, tune: str, expected: str) -> None:
-    assert choose_format(rates, tune)[0] == expected
+def test_contiguous_needs_a_clear_gain(measured: dict[str, StepRates], expected: str) -> None:
+    assert choose_format(measured)[0] == expected
 
 
 def test_the_reason_names_both_speeds() -> None:
-    _, why = choose_format(PLAIN_WINS, "auto")
-    assert why == "measured at batch 8: channels-last 7.1, contiguous 10.0 images/s"
-    assert choose_format(PLAIN_WINS, "off")[1] == "--tune off"
-    assert choose_format(None, "auto")[1] == "not measured"
+    _, why = choose_format(rates(0.14, 0.10))
+    assert why == ("--tune auto measured at batch 8: channels-last 7.1, contiguous 10.0 images/s")
+    assert choose_format({})[1] == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "expected"),
+    [
+        ("cpu", "auto", "channels_last"),
+        ("cuda", "auto", "channels_last"),
+        ("mps", "auto", "contiguous"),
+        ("cpu", "contiguous", "contiguous"),
+        ("mps", "channels-last", "channels_last"),
+    ],
+)
+def test_the_kind_of_device_decides_the_format(device: str, asked: str, expected: str) -> None:
+    assert RunConfig(memory_format=asked).memory_format_on(device) == expected
+    assert RunConfig().tune == "off"
 
 
 @pytest.fixture

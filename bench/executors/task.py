@@ -31,6 +31,7 @@ from bench.results import write_record
 from bench.scratch import scratch_folder
 from bench.shared import Sweep
 from bench.stopping import StoppedError, Stopper
+from bench.train.accumulation import Accumulation, shared_file
 from bench.train.feature_store import FeatureStore
 from bench.turns import Outcome, Planned, train_in_turn
 
@@ -195,6 +196,7 @@ def _train(
         stream=stream,
         features=FeatureStore(scratch / "features", task.features_limit, stream),
         stopper=stopper,
+        accumulation=Accumulation(sweep.accumulation.parts, shared=shared_file(results, sweep.id)),
         on_folder=note,
     )
     planned = []

@@ -1,6 +1,7 @@
 """Steps in parts: where a batch does not fit in memory, its gradients are summed over parts of it.
 
-The effective batch stays what was asked for; only BatchNorm sees the smaller parts.
+The effective batch stays what was asked for; only BatchNorm sees the smaller parts. Its statistics,
+and so the results, depend on the number of parts: the record says it, and a sweep keeps it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Accumulation:
     Attributes:
         parts: a power of two.
         notes: when and why it was raised, one line each.
-        shared: path whose suffixes tell processes that train at once; none: there is one process.
+        shared: path whose suffixes tell processes that train at once, and a sweep that goes on (see
+            :func:`shared_file`); none: nobody is told.
     """
 
     parts: int = 1
@@ -73,7 +75,7 @@ class Accumulation:
                     raise
             else:
                 if self.parts != before[0]:
-                    self._tell()
+                    self.tell()
                 return result
             # Outside the handler: the error holds on to the tensors of the failed step.
             clear()
@@ -83,17 +85,46 @@ class Accumulation:
                 f"{self.parts} parts (gradient accumulation), here and in all later runs"
             )
 
-    def _tell(self) -> None:
+    def facts(self, model: nn.Module, batch_size: int, *, frozen: bool) -> dict[str, int | None]:
+        """What a record says: parts of a batch, and the fewest images that BatchNorm sees in one.
+
+        Args:
+            model: that was trained.
+            batch_size: images of a whole batch.
+            frozen: whether its backbone is.
+        """
+        trained = any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and (not frozen or any(p.requires_grad for p in module.parameters()))
+            for module in model.modules()
+        )
+        parts = min(self.parts, max(1, batch_size // FEWEST))
+        return {
+            "accumulation_parts": self.parts,
+            "batch_norm_images": batch_size // parts if trained else None,
+        }
+
+    def tell(self) -> None:
         """A file whose suffix is the number: two processes cannot overwrite each other's."""
-        if self.shared is not None:
+        if self.shared is not None and self.parts > 1:
             with contextlib.suppress(OSError):
                 self.shared.with_suffix(f".{self.parts}").touch()
+
+    def forget(self) -> None:
+        """Remove what was told: all runs have ended."""
+        for path in self._told():
+            path.unlink(missing_ok=True)
 
     def _told(self) -> list[Path]:
         if self.shared is None:
             return []
         found = self.shared.parent.glob(f"{self.shared.name}.*")
         return [path for path in found if path.suffix[1:].isdigit()]
+
+
+def shared_file(results_dir: Path, sweep: str) -> Path:
+    """``shared`` of the runs of a sweep: beside their records, since a sweep may go on later."""
+    return results_dir / f".sweep-{sweep}-parts"
 
 
 class Buffers:

@@ -51,7 +51,10 @@ class DivergedError(RuntimeError):
 
 @attrs.frozen
 class TrainResult:
-    """What a training leaves: curves, the best epoch's evaluation, and how long it took."""
+    """What a training leaves: curves, the best epoch's evaluation, and how long it took.
+
+    ``part_steps`` says how many steps were done in how many parts.
+    """
 
     epochs: list[dict[str, float]]
     best_epoch: int
@@ -62,6 +65,7 @@ class TrainResult:
     steps: int
     first_batch_seconds: float
     saving_seconds: float = 0.0
+    part_steps: dict[int, int] = attrs.field(factory=dict)
 
 
 def fit(
@@ -168,7 +172,8 @@ def fit(
     if state.steps:
         if team.size > 1:
             state.parts = 1
-        accumulation.parts = max(accumulation.parts, state.parts)
+        # Neither fewer parts nor more: BatchNorm sees what it would have seen.
+        accumulation.parts = state.parts
         train.set_epoch(state.epoch, state.batches)
         # The scheduler would warn that this optimizer has done no step yet: another one has.
         optimizer._opt_called = True  # type: ignore[attr-defined]
@@ -258,6 +263,7 @@ def fit(
         steps=state.steps,
         first_batch_seconds=state.first_batch_seconds,
         saving_seconds=state.saving_seconds,
+        part_steps=state.part_steps,
     )
 
 

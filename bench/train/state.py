@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.config import config_default
+from bench.config import REMOVED, config_default
 from bench.train.metrics import Evaluation
 
 FILE = "last.pt"
@@ -36,6 +36,7 @@ class TrainState:
         seconds: that the training took so far.
         steps: updates so far.
         parts: into how many each batch is divided (see :mod:`bench.train.accumulation`).
+        part_steps: how many updates were done in how many parts.
         first_batch_seconds: what the very first one took, from asking for its batch.
         batches: of the epoch that was broken off, already trained on.
         seen: images of these.
@@ -52,6 +53,7 @@ class TrainState:
     seconds: float = 0.0
     steps: int = 0
     parts: int = 1
+    part_steps: dict[int, int] = attrs.field(factory=dict)
     first_batch_seconds: float = 0.0
     batches: int = 0
     seen: int = 0
@@ -83,6 +85,7 @@ class TrainState:
         self.batches += 1
         self.seen += images
         self.steps += 1
+        self.part_steps[self.parts] = self.part_steps.get(self.parts, 0) + 1
 
     def end_epoch(self, seconds: float) -> None:
         """The epoch at hand is whole; ``seconds`` of the training are over."""
@@ -180,7 +183,8 @@ def check_about(kept: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         if key == "options" and isinstance(known, Mapping):
             # An option that there was not when it began has the value that does what was done.
             defaults = {name: config_default(name) for name in value}
-            known = {name: known.get(name, default) for name, default in defaults.items()}
+            known = {**defaults, **known}
+            known = {name: known[name] for name in known if name not in REMOVED}
         if known != value:
             raise UnusableStateError(f"its {key} is {known!r}, not {value!r}")
 

@@ -55,7 +55,7 @@ def test_a_gpu_adds_the_copy_and_the_cpu_keeps_the_model_alone() -> None:
     ("asked", "expected"), [("off", {False}), ("on", {True}), ("both", {False, True})]
 )
 def test_mixed_precision_is_for_cuda_and_for_all(asked: str, expected: set[bool]) -> None:
-    cases = plan_cases(RunConfig(timing_amp=asked, channels_last=True), ("cpu", "cuda"), 2)
+    cases = plan_cases(RunConfig(timing_amp=asked), ("cpu", "cuda"), 2)
     assert {case.amp for case in cases if case.device == "cuda"} == expected
     assert {case.amp for case in cases if case.device == "cpu"} == {False}
     assert all(case.channels_last for case in cases)
@@ -68,14 +68,14 @@ def test_training_steps_come_last_since_they_change_the_model() -> None:
 
 
 def test_other_modes_are_for_the_model_at_the_runs_size_with_all_threads() -> None:
-    config = RunConfig(image_size=64, modes="folded,eager,channels-last")
+    config = RunConfig(image_size=64, modes="folded,eager,contiguous,channels-last")
     cases = plan_cases(config, ("cpu",), 4)
     others = [case for case in cases if case.mode != "eager"]
     assert {(c.clock, c.image_size, c.threads) for c in others} == {("model", 64, 4)}
     assert Counter((c.mode, c.regime, c.batch_size) for c in others) == Counter(
         [
-            ("channels-last", "latency", 1),
-            ("channels-last", "throughput", 16),
+            ("contiguous", "latency", 1),
+            ("contiguous", "throughput", 16),
             ("folded", "latency", 1),
             ("folded", "throughput", 16),
         ]
@@ -102,14 +102,15 @@ def test_eager_is_timed_even_where_only_another_mode_is_asked_for() -> None:
     assert modes == {"eager", "compiled"}
 
 
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_the_memory_format_of_a_mode(everywhere: bool) -> None:
-    modes = "channels-last,folded,compiled,onnxruntime,openvino"
-    cases = plan_cases(RunConfig(modes=modes, channels_last=everywhere), ("cpu",), 2)
+@pytest.mark.parametrize(("asked", "everywhere"), [("auto", True), ("contiguous", False)])
+def test_the_memory_format_of_a_mode(asked: str, everywhere: bool) -> None:
+    modes = "channels-last,contiguous,folded,compiled,onnxruntime,openvino"
+    cases = plan_cases(RunConfig(modes=modes, memory_format=asked), ("cpu", "cuda"), 2)
     formats = {case.mode: case.channels_last for case in cases}
     assert formats == {
         "eager": everywhere,
-        "channels-last": True,
+        # Eager has the other one of the two already.
+        **({"contiguous": False} if everywhere else {"channels-last": True}),
         "folded": everywhere,
         "compiled": everywhere,
         "onnxruntime": False,
@@ -123,7 +124,7 @@ def test_a_gpu_and_the_cpu_beside_it_are_timed_in_the_modes() -> None:
 
 
 def test_a_case_finds_its_eager_one() -> None:
-    cases = plan_cases(RunConfig(modes="channels-last"), ("cpu",), 2)
+    cases = plan_cases(RunConfig(modes="contiguous"), ("cpu",), 2)
     (one,) = [c for c in cases if c.mode != "eager" and c.regime == "latency"]
     (eager,) = [c for c in cases if is_eager_of(c, one)]
     assert (eager.mode, eager.regime, eager.threads) == ("eager", "latency", 2)

@@ -107,7 +107,7 @@ def test_it_is_timed_on_the_cpu_alone_and_not_in_mixed_precision(tmp_path: Path)
 
 
 def test_it_is_planned_like_other_exports() -> None:
-    cases = plan_cases(RunConfig(modes="onnxruntime-int8", channels_last=True), ["cpu"], 2)
+    cases = plan_cases(RunConfig(modes="onnxruntime-int8"), ["cpu"], 2)
     (own,) = {case.mode for case in cases} - {"eager"}
     assert own == "onnxruntime-int8"
     assert not any(case.channels_last for case in cases if case.mode == own)

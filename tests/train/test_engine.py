@@ -54,19 +54,20 @@ class Linear(nn.Module):
         return self.fc
 
 
-def loader(shuffle: bool = True) -> torch.utils.data.DataLoader:
+def loader(shuffle: bool = True, batch_size: int = 8) -> torch.utils.data.DataLoader:
     generator = torch.Generator().manual_seed(3)
-    return torch.utils.data.DataLoader(Rows(), 8, shuffle=shuffle, generator=generator)
+    return torch.utils.data.DataLoader(Rows(), batch_size, shuffle=shuffle, generator=generator)
 
 
 def train(tmp_path: Path, model: nn.Module | None = None, stream=None, more=None, **options):
+    size = options.get("batch_size", 8)
     config = RunConfig(**{"epochs": 4, "base_lr": 1e-2, "head_lr": 5e-2, "amp": "off", **options})
     model = model or Linear()
     torch.manual_seed(config.seed)
     result = fit(
         model,
-        loader(),
-        loader(shuffle=False),
+        loader(batch_size=size),
+        loader(shuffle=False, batch_size=size),
         config,
         device=torch.device("cpu"),
         prepare=tuple,
@@ -213,11 +214,17 @@ def test_clipping_comes_after_unscaling(tmp_path: Path, monkeypatch) -> None:
     assert order[:5] == ["scale", "unscale", "clip", "step", "update"]
 
 
-def test_training_metrics_are_means_over_images(tmp_path: Path) -> None:
-    """With a rate near zero and no noise the training loss is the loss of the fixed model."""
+@pytest.mark.parametrize("batch_size", [8, 16, 5])
+def test_training_metrics_are_means_over_images(tmp_path: Path, batch_size: int) -> None:
+    """With a rate near zero and no noise the training loss is the loss of the fixed model.
+
+    The last batch of 16 and of 5 is smaller: a mean over batches, or a sum with the same weight for
+    each, is another number.
+    """
     model = nn.Sequential(nn.Linear(2, 3))
     model.get_classifier = lambda: model[0]
-    _, result = train(tmp_path, model, epochs=1, base_lr=1e-12, head_lr=1e-12)
+    options = {"epochs": 1, "base_lr": 1e-12, "head_lr": 1e-12, "batch_size": batch_size}
+    _, result = train(tmp_path, model, **options)
     data = Rows()
     logits = model(data.points)
     truth = torch.tensor(data.labels)

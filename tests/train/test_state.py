@@ -279,6 +279,7 @@ def test_an_option_that_there_was_not_has_its_default() -> None:
     """A sweep that an older version began goes on where the option changes nothing."""
     now = {"options": {"epochs": 3, "progressive": False}}
     check_about({"options": {"epochs": 3}}, now)
+    check_about({"options": {"epochs": 3, "channels_last": True}}, now)
     for kept, about in (
         ({"options": {"epochs": 3}}, {"options": {"epochs": 3, "progressive": True}}),
         ({"options": {"epochs": 4}}, now),
