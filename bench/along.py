@@ -17,7 +17,7 @@ class Along:
 
     Attributes:
         sweep: without what belongs to the leader's process.
-        variant: name of what is trained.
+        variant: key of what is trained.
         before: what was chosen when the training began that now goes on; none: it begins.
     """
 
@@ -28,7 +28,7 @@ class Along:
     @classmethod
     def of(cls, sweep: Sweep, variant: variants.Variant, before: Mapping[str, Any] | None) -> Along:
         """As it can be told to another process, on another machine too."""
-        return cls(sweep.plain(), variant.name, before)
+        return cls(sweep.plain(), variant.key, before)
 
 
 @attrs.frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,32 @@ def asked_sweep(
             f"({', '.join(missing)}): give the plugin files that it was begun with: {files}"
         )
     resolved = moved(journal, given, given.config.results_dir, variants=names)
-    return [variants.get(name) for name in journal.variants], resolved, journal
+    return _as_begun(journal), resolved, journal
+
+
+def _as_begun(journal: Journal) -> list[variants.Variant]:
+    """The variants of a sweep, in the versions that it was begun with; earlier ones are told of.
+
+    Raises:
+        BenchError: a version cannot be built here.
+    """
+    found = []
+    for name, version in journal.variants.items():
+        now = variants.get(name)
+        try:
+            found.append(now.at_version(version))
+        except variants.VariantError as error:
+            raise BenchError(
+                f"--resume: sweep {journal.id} was begun with {error}: begin a new sweep without "
+                "--resume"
+            ) from error
+        if found[-1].version != now.version:
+            print(
+                f"sweep {journal.id} was begun with version {version} of {name}, and goes on with "
+                f"it (version {now.version} is used by new sweeps)",
+                file=sys.stderr,
+            )
+    return found
 
 
 def load_plugins(parsed: Namespace) -> None:

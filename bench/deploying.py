@@ -95,6 +95,7 @@ def evaluate(parsed: Namespace, command_line: str) -> int:
     models, how = _ready(runs, parsed, config)
     mapping = match_classes(index.classes, models[0].classes, parsed.map)
     warnings = [*index.warnings, *_seen_before(models, index)]
+    warnings += [model.note for model in models if model.note]
     mapped = sum(bool(mapping[index.classes[label]]) for label in index.labels)
     with progress(mapped) as advance:
         found = evaluate_external(models, index, mapping, **how, on_progress=advance)
@@ -176,6 +177,8 @@ def _ready(
     keep_freed_memory()
     models = [load_saved(config.results_dir, run, device) for run in runs]
     same_classes(models)
+    for line in filter(None, (model.note for model in models)):
+        print(line, file=sys.stderr)
     return models, {
         "device": device,
         "batch_size": parsed.images_at_once,

@@ -40,6 +40,8 @@ def explain(parsed: Namespace, command_line: str) -> int:
     device = choose_device(config.device)
     probe(device)
     saved = load_saved(config.results_dir, run, device)
+    if saved.note:
+        print(saved.note, file=sys.stderr)
     path = parsed.out or saved.folder / FILE
     refuse_existing(path, "--out")
     chosen = choose(saved.record, parsed.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ def export(parsed: Namespace, command_line: str) -> int:
         _refuse_any(config, parsed.names, SUFFIXES[parsed.format], int8=parsed.format == INT8)
     for run in parsed.names:
         saved = load_saved(config.results_dir, run, torch.device("cpu"))
+        if saved.note:
+            print(saved.note, file=sys.stderr)
         path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
         refuse_existing(path, "--out")
         if parsed.format == INT8:

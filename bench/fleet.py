@@ -120,7 +120,7 @@ def train_all(
                 beside=min(len(devices), len(jobs)) - 1,
             )
             runs = [
-                (one.variant.name, one.epoch_s, one.expected_s, one.begun) for one in job.planned
+                (one.variant.key, one.epoch_s, one.expected_s, one.begun) for one in job.planned
             ]
             store = (features / f"job-{number}", features_limit / len(devices))
             sent[pool.submit(_train, sweep, runs, store)] = job
@@ -198,8 +198,8 @@ def _train(
     features = FeatureStore(*store, stream)
     here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
     planned = [
-        Planned(here, variants.get(name), "", epoch_s, expected_s, begun)
-        for name, epoch_s, expected_s, begun in runs
+        Planned(here, variants.get(key), "", epoch_s, expected_s, begun)
+        for key, epoch_s, expected_s, begun in runs
     ]
     outcomes: list[Outcome] = []
     with contextlib.suppress(StoppedError):

@@ -96,7 +96,7 @@ class _Along:
                 here,
                 model,
                 setup,
-                Progress(told.variant, here.config.epochs, nowhere),
+                Progress(variant.name, here.config.epochs, nowhere),
                 self.folder,
                 about={},
                 recipe={},

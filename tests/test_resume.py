@@ -542,3 +542,72 @@ def test_what_a_sweep_has_on_the_disk_need_not_be_free(here: Path, line: str) ->
     files = [path for path in here.glob("results/*/*") if path.is_file()]
     assert bytes_of(here / "results", sweep) == sum(path.stat().st_size for path in files)
     assert bytes_of(here / "results", "another") == bytes_of(here / "none", sweep) == 0
+
+
+EARLIER_PLUGIN = """\
+from variants import BoTLinear, Variant, register
+
+register(
+    Variant(
+        name="Tiny_BoT",
+        backbone="test_efficientnet",
+        attention=(BoTLinear(heads=4),),
+        version=2,
+        earlier={1: (BoTLinear(heads=4, version=1),)},
+        channels=256,
+        use_case="Tests",
+    )
+)
+"""
+
+
+def test_an_earlier_version_goes_on_and_is_used_as_what_it_was(
+    here: Path, photos: Path, registry: None, capsys
+) -> None:
+    plugin = here / "bot.py"
+    plugin.write_text(EARLIER_PLUGIN)
+    line = f"run --variants Tiny_BoT@1 --plugin {plugin} --data-dir {photos} {FAST} --hours 1e-6"
+    assert main(shlex.split(line)) == 0
+    again = ["run", "--resume", "--plugin", str(plugin)]
+    assert main(again) == 0
+    assert "was begun with version 1 of Tiny_BoT, and goes on with it (version 2 is used" in (
+        capsys.readouterr().err
+    )
+    (path,) = here.glob("results/*/run.json")
+    about = json.loads(path.read_text())["variant"]
+    assert (about["version"], len(about["attention"])) == (1, 1)
+    assert about["attention"] == ["BoTLinear, 4 heads (version 1: one axis for each head)"]
+    run = path.parent.name
+    note = f"{run} is of version 1 of Tiny_BoT (BoTLinear, 4 heads (version 1: one axis"
+    for command in (
+        ["predict", run, str(photos / "blast"), "--out", "s.csv"],
+        ["evaluate", run, "--data-dir", str(photos), "--json"],
+        ["export", run, "--format", "torchscript"],
+    ):
+        assert main([*command, "--plugin", str(plugin)]) == 0
+        out, err = capsys.readouterr()
+        assert note in err
+    (record,) = here.glob("results/external-*.json")
+    assert any(text.startswith(note) for text in json.loads(record.read_text())["warnings"])
+    from bench.inference.saved import load_saved
+
+    saved = load_saved(Path("results"), run, torch.device("cpu"))
+    assert saved.variant.version == 1
+    encoding = saved.model.attention[0].attention.position(torch.zeros(1, 64, 4, 4))
+    # The first quarter of the channels, a head, is of the rows alone.
+    assert torch.equal(encoding[:, :16, :, :1].expand(-1, -1, -1, 4), encoding[:, :16])
+
+
+def test_a_version_that_cannot_be_built_any_more_is_refused(
+    here: Path, photos: Path, tiny_plugin: Path, line: str, capsys
+) -> None:
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    (path,) = here.glob("results/sweep-*.json")
+    content = read_sealed(path)
+    content["variants"]["Tiny"] = 7
+    write_sealed(path, content)
+    capsys.readouterr()
+    assert main(["run", "--resume", "--plugin", str(tiny_plugin)]) == 2
+    assert "was begun with version 7 of Tiny, and version 1 can be built here: begin a new" in (
+        capsys.readouterr().err
+    )

@@ -53,6 +53,7 @@ class Variant:
         use_case: what it is meant for, in a few words.
         paper: sources of the formulas.
         version: raised whenever the arithmetic changes; records carry it.
+        earlier: the attention of earlier versions that can still be built, by version.
         group: ``main`` (part of ``all``) or ``baselines``.
         build: for what does not fit backbone + attention: ``build(num_classes=…, dropout=…,
             reduction=…) -> torch.nn.Module``.
@@ -68,8 +69,29 @@ class Variant:
     use_case: str = ""
     paper: str = ""
     version: int = 1
+    earlier: Mapping[int, tuple[AttentionSpec, ...]] = field(default_factory=dict)
     group: str = MAIN
     build: Callable[..., Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """What :func:`get` finds this very version by, in another process too: ``Name@1``."""
+        return f"{self.name}@{self.version}"
+
+    def at_version(self, version: int) -> Variant:
+        """The variant as it was in a version.
+
+        Raises:
+            VariantError: that version cannot be built here.
+        """
+        if version == self.version:
+            return self
+        if version not in self.earlier:
+            known = " and ".join(map(str, sorted({self.version, *self.earlier})))
+            raise VariantError(
+                f"version {version} of {self.name}, and version {known} can be built here"
+            )
+        return replace(self, version=version, attention=self.earlier[version])
 
     def with_reduction(self, reduction: int | None) -> tuple[AttentionSpec, ...]:
         """The attention specs, those with a ``reduction`` set to the one asked for."""
@@ -126,14 +148,17 @@ def register(variant: Variant) -> Variant:
 
 
 def get(name: str) -> Variant:
-    """The variant of that name, without regard to case.
+    """The variant of that name, without regard to case; of a version where ``name@version`` asks.
 
     Raises:
-        VariantError: unknown; near names are suggested and all are listed.
+        VariantError: unknown; near names are suggested and all are listed. Or as
+            :meth:`Variant.at_version`.
     """
     load()
+    name, _, version = name.partition("@")
     if name.lower() in _variants:
-        return _variants[name.lower()]
+        found = _variants[name.lower()]
+        return found.at_version(int(version)) if version.isdecimal() else found
     near = difflib.get_close_matches(name.lower(), _variants, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(_variants[key].name for key in near)}? " if near else ""
     raise VariantError(f"unknown variant {name!r}: {hint}known are {', '.join(names())}")

@@ -85,15 +85,19 @@ class EfficientChannelAttention:
 
 @dataclass(frozen=True)
 class BoTLinear:
-    """Bottleneck transformer block with linear attention (arXiv:2101.11605, 2006.16236)."""
+    """Bottleneck transformer block with linear attention (arXiv:2101.11605, 2006.16236).
+
+    In version 1 each of four heads saw one axis of the position encoding only.
+    """
 
     heads: int = 4
+    version: int = 2
 
     def build(self, channels: int) -> nn.Module:
         """(B, C, H, W) → (B, C, H, W)."""
         from variants.blocks.bot_linear import BoTLinearBlock
 
-        return BoTLinearBlock(channels, heads=self.heads)
+        return BoTLinearBlock(channels, heads=self.heads, version=self.version)
 
     def parameters(self, channels: int) -> int:
         """C·d + d (in) + 3d² (q, k, v) + d·C + C (out), d = C/4."""
@@ -102,7 +106,8 @@ class BoTLinear:
 
     def describe(self) -> str:
         """A few words for tables."""
-        return f"BoTLinear, {self.heads} heads"
+        early = " (version 1: one axis for each head)" if self.version == 1 else ""
+        return f"BoTLinear, {self.heads} heads{early}"
 
     def attention_map(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) input of the block → (B, H, W): how much attention each position receives.

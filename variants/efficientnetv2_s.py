@@ -39,6 +39,8 @@ register(
     Variant(
         name="EfficientNetV2_S_BoTLinear",
         attention=(BoTLinear(heads=4),),
+        version=2,
+        earlier={1: (BoTLinear(heads=4, version=1),)},
         parameters={10: 21_318_298, 1000: 22_586_488},
         baseline="EfficientNetV2_S",
         use_case="Competition",
@@ -50,6 +52,8 @@ register(
     Variant(
         name="EfficientNetV2_S_Hybrid",
         attention=(CoordinateAttention(reduction=32), BoTLinear(heads=4)),
+        version=2,
+        earlier={1: (CoordinateAttention(reduction=32), BoTLinear(heads=4, version=1))},
         parameters={10: 21_474_578, 1000: 22_742_768},
         baseline="EfficientNetV2_S",
         use_case="Max accuracy",

@@ -17,6 +17,8 @@ register(
     Variant(
         name="ResNet18_Hybrid",
         attention=(CoordinateAttention(reduction=32), BoTLinear(heads=4)),
+        version=2,
+        earlier={1: (CoordinateAttention(reduction=32), BoTLinear(heads=4, version=1))},
         parameters={10: 11_388_154, 1000: 11_896_024},
         baseline="ResNet18",
         use_case="Accuracy with a classic backbone",

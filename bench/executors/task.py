@@ -57,7 +57,7 @@ class Task:
     Attributes:
         sweep: what they share, without what belongs to the process that sends it.
         name: tells it from all other tasks of all sweeps; a file name.
-        runs: name of the variant, expected seconds of its first epoch and of all, and where it was
+        runs: key of the variant, expected seconds of its first epoch and of all, and where it was
             begun or ended before this sweep went on (folder and record, or none), of each.
         plugins: file name and text of those that register variants.
         results_dir: where records go, as the sender sees it.
@@ -156,7 +156,7 @@ def carry_out(task: Task, board: Board) -> list[Sent]:
         if not same and task.gather is not None:
             mirror = Mirror(results, working(task.gather, task.name), board.say)
         if mirror is not None:
-            mirror.fetch([note_of(task.name, name) for name, *_ in task.runs])
+            mirror.fetch([note_of(task.name, variants.get(key).name) for key, *_ in task.runs])
         ended = threading.Event()
         asking = threading.Thread(target=_ask, args=(board, stopper, ended), daemon=True)
         asking.start()
@@ -200,15 +200,16 @@ def _train(
         on_folder=note,
     )
     planned = []
-    for name, epoch_s, expected_s, begun in task.runs:
-        earlier = noted(results, task.name, name, sweep.id, sweep.run) or begun
+    for key, epoch_s, expected_s, begun in task.runs:
+        variant = variants.get(key)
+        earlier = noted(results, task.name, variant.name, sweep.id, sweep.run) or begun
         if earlier is not None and not earlier[0].is_dir():
             earlier = None  # it lies on the sender's machine alone
         whole = earlier is not None and earlier[1]["status"] == "complete"
         planned.append(
             Planned(
                 here,
-                variants.get(name),
+                variant,
                 "",
                 epoch_s=epoch_s,
                 expected_s=expected_s,

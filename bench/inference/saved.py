@@ -54,6 +54,18 @@ class SavedModel:
         return self.folder.name
 
     @property
+    def note(self) -> str | None:
+        """What a user should know of its version; none: it is the present one."""
+        own, now = self.variant.version, variants.get(self.variant.name).version
+        if own == now:
+            return None
+        return (
+            f"{self.name} is of version {own} of {self.variant.name} "
+            f"({', '.join(spec.describe() for spec in self.variant.attention)}), and is used as "
+            f"that; version {now} is trained now"
+        )
+
+    @property
     def memory_format(self) -> torch.memory_format:
         """The format of the model's weights."""
         return FORMATS[_memory_format(self.record)]
@@ -173,13 +185,10 @@ def _variant_of(about: Mapping[str, Any], path: Path) -> variants.Variant:
             f"{path} is of {about['variant']!r}, which is not known here: give the file that "
             "declares it with --plugin"
         ) from error
-    if variant.version != about["variant_version"]:
-        raise _unusable(
-            path,
-            f"is of version {about['variant_version']} of {variant.name}, which is version "
-            f"{variant.version} here",
-        )
-    return variant
+    try:
+        return variant.at_version(about["variant_version"])
+    except variants.VariantError as error:
+        raise _unusable(path, f"is of {error}") from error
 
 
 def _unusable(path: Path, why: str) -> BenchError:

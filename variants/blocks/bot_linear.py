@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import nn
+
+VERSION = 2
 
 
 class LinearAttention2d(nn.Module):
@@ -15,21 +21,44 @@ class LinearAttention2d(nn.Module):
 
         out_i = φ(q_i) Σ_j φ(k_j)ᵀ v_j / (φ(q_i) · Σ_j φ(k_j))
 
-    A fixed 2-D sinusoidal encoding is added to keys and queries, so that values move with the
-    image and attention knows where they are. Feature map, sums and quotient are computed in
+    A fixed 2-D sinusoidal encoding (Vaswani et al. 2017, arXiv:1706.03762, section 3.5, on each
+    axis) is added to keys and queries, so that values move with the image and attention knows
+    where they are. As in Srinivas et al. (2021, arXiv:2101.11605) every head has the same encoding,
+    of the head's width: it sees rows and columns. Feature map, sums and quotient are computed in
     float32 whatever the input's type: φ > 0 makes the sums grow with H·W, past what float16
     holds, and a normaliser of small values would vanish in it.
 
+    A state dict that version 1 wrote (``_metadata`` says so) puts the block back to version 1.
+
     Args:
-        channels: d, divisible by ``heads`` and by 4 (sine and cosine for each axis).
-        heads: number of heads; the head width is d / heads.
+        channels: d, divisible by ``heads``.
+        heads: number of heads; the head width d / heads is divisible by 4 (sine and cosine for
+            each axis).
+        version: 1: one encoding over all d channels, whose quarters are sin y, sin x, cos y and
+            cos x, so that each of four heads sees one axis only (d divisible by 4 is enough). It is
+            for weights that were trained with it.
     """
 
-    def __init__(self, channels: int, heads: int = 4) -> None:
+    # PyTorch writes it beside the weights.
+    _version = VERSION
+
+    def __init__(self, channels: int, heads: int = 4, version: int = VERSION) -> None:
         super().__init__()
-        if channels % heads or channels % 4:
-            raise ValueError(f"channels must be divisible by heads ({heads}) and by 4: {channels}")
+        if version not in (1, VERSION):
+            raise ValueError(f"BoTLinear has versions 1 and {VERSION}, not {version}")
+        if channels % heads:
+            raise ValueError(f"channels must be divisible by heads ({heads}): {channels}")
+        encoded = channels if version == 1 else channels // heads
+        if encoded % 4:
+            raise ValueError(
+                f"a head has {channels} / {heads} = {channels // heads} channels, and the position "
+                "encoding needs a number divisible by 4 (sine and cosine for each axis): choose "
+                "another number of heads"
+                if version > 1
+                else f"channels must be divisible by 4: {channels}"
+            )
         self.heads = heads
+        self._version = version
         self.query = nn.Conv2d(channels, channels, 1, bias=False)
         self.key = nn.Conv2d(channels, channels, 1, bias=False)
         self.value = nn.Conv2d(channels, channels, 1, bias=False)
@@ -40,20 +69,32 @@ class LinearAttention2d(nn.Module):
         _, channels, height, width = like.shape
         known = self._position
         if known is None or known.shape[-2:] != (height, width) or known.device != like.device:
+            copies = 1 if self._version == 1 else self.heads
             with torch.no_grad():
                 table = build_sincos2d_pos_embed(
-                    [height, width], dim=channels, device=like.device, dtype=torch.float32
+                    [height, width], dim=channels // copies, device=like.device, dtype=torch.float32
                 )
-            known = table.T.reshape(1, channels, height, width)
+            known = table.T.repeat(copies, 1).reshape(1, channels, height, width)
             self._position = known
         return known.to(like.dtype)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Mapping[str, Any], *rest: Any
+    ) -> None:
+        if local_metadata.get("version") == 1 < self._version:
+            warnings.warn(
+                f"the weights of {prefix.rstrip('.') or 'this block'} are of version 1 of "
+                "BoTLinear: its position encoding, of one axis for each head, is used with them",
+                stacklevel=2,
+            )
+            self._version, self._position = 1, None
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, d, H, W) → (B, d, H, W)."""
         query, key = self._queries_and_keys(x)
         value = self.value(x).reshape(query.shape)
-        exact = torch.promote_types(x.dtype, torch.float32)
-        out = _attend(query.to(exact), key.to(exact), value.to(exact))
+        out = _attend(query, key, value.to(query.dtype))
         return out.to(value.dtype).reshape(x.shape)
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
@@ -61,19 +102,20 @@ class LinearAttention2d(nn.Module):
 
         Rows sum to 1. The forward pass never holds this matrix; it is for looking at.
         """
-        query, key = (found.float() for found in self._queries_and_keys(x))
-        query, key = _feature_map(query, (-2,)), _feature_map(key, (-2, -1))
+        query, key = _features(*(found.float() for found in self._queries_and_keys(x)))
         products = query.transpose(-1, -2) @ key
-        return products / products.sum(-1, keepdim=True).clamp_min(torch.finfo(query.dtype).tiny)
+        return products / products.sum(-1, keepdim=True)
 
     def _queries_and_keys(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, heads, d / heads, N) each, before the feature map."""
+        """(B, heads, d / heads, N) each, before the feature map, at least float32."""
         batch, channels, height, width = x.shape
-        position = self.position(x)
+        query, key = self.query(x), self.key(x)
+        exact = torch.promote_types(query.dtype, torch.float32)
+        position = self.position(x).to(exact)
         shape = (batch, self.heads, channels // self.heads, height * width)
         return (
-            (self.query(x) + position).reshape(shape),
-            (self.key(x) + position).reshape(shape),
+            (query.to(exact) + position).reshape(shape),
+            (key.to(exact) + position).reshape(shape),
         )
 
 
@@ -83,20 +125,30 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torc
     if not on_meta and torch.is_autocast_enabled(query.device.type):
         with torch.autocast(query.device.type, enabled=False):
             return _attend(query, key, value)
-    query, key = _feature_map(query, (-2,)), _feature_map(key, (-2, -1))
+    query, key = _features(query, key)
     context = value @ key.transpose(-1, -2)
     normaliser = (query * key.sum(-1, keepdim=True)).sum(-2, keepdim=True)
-    return (context @ query) / normaliser.clamp_min(torch.finfo(query.dtype).tiny)
+    return (context @ query) / normaliser
 
 
-def _feature_map(x: torch.Tensor, scaled_over: tuple[int, ...]) -> torch.Tensor:
-    """φ(x) = elu(x) + 1, divided by its maximum over some dimensions.
+def _features(query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """φ of queries and keys, scaled by factors that cancel in the quotient: no sum vanishes.
 
-    A factor common to a query's features, or to all keys of a head, cancels in the quotient. In
-    logarithms (log φ is x below zero, log(1 + x) above) neither large nor tiny values are lost.
+    Each feature of the keys is divided by its largest value over the positions, which its queries
+    are multiplied by; then each query by its largest feature. So every normaliser is from 1 to d·N,
+    whatever the values.
     """
-    logarithm = torch.where(x > 0, x.clamp_min(0).log1p(), x)
-    return (logarithm - logarithm.detach().amax(scaled_over, keepdim=True)).exp()
+    query, key = _log_feature(query), _log_feature(key)
+    # The scale alone: it cancels, and so does its gradient.
+    largest = key.detach().amax(-1, keepdim=True)
+    query = query + largest
+    query = query - query.detach().amax(-2, keepdim=True)
+    return query.exp(), (key - largest).exp()
+
+
+def _log_feature(x: torch.Tensor) -> torch.Tensor:
+    """log φ(x), φ(x) = elu(x) + 1: x below zero, log(1 + x) above."""
+    return torch.where(x > 0, x.clamp_min(0).log1p(), x)
 
 
 class BoTLinearBlock(nn.Module):
@@ -111,15 +163,16 @@ class BoTLinearBlock(nn.Module):
     plus N·d element-wise products for the normaliser.
 
     Args:
-        channels: C of the feature map, divisible by 16.
+        channels: C of the feature map, divisible by 16 · heads.
         heads: heads of the attention.
+        version: as of :class:`LinearAttention2d`.
     """
 
-    def __init__(self, channels: int, heads: int = 4) -> None:
+    def __init__(self, channels: int, heads: int = 4, version: int = VERSION) -> None:
         super().__init__()
         width = channels // 4
         self.reduce = nn.Conv2d(channels, width, 1)
-        self.attention = LinearAttention2d(width, heads)
+        self.attention = LinearAttention2d(width, heads, version)
         self.expand = nn.Conv2d(width, channels, 1)
         self.act = nn.ReLU()
 
