@@ -18,6 +18,7 @@ from bench.config import RunConfig
 from bench.devices import choose_device, choose_devices, probe
 from bench.errors import BenchError
 from bench.estimate import Estimate, StepRates, estimate, measure_rates
+from bench.journal import Journal, same_images
 from bench.measure.cases import plan_cases
 from bench.measure.complexity import count_parameters
 from bench.measure.environment import usable_cores
@@ -160,6 +161,21 @@ def check(
         time.perf_counter() - begin,
         estimating,
     )  # fmt: skip
+
+
+def as_begun(checked: Checked, journal: Journal, results_dir: Path) -> Checked:
+    """What was checked, with the images named as the sweep that goes on has named them.
+
+    Raises:
+        BenchError: they are not those that it was begun with.
+    """
+    parts = checked.runs[0].parts
+    assert parts.copies.contents is not None
+    note = same_images(journal, results_dir, parts.index, parts.copies.contents)
+    index = parts.index.known_as(journal.fingerprint_version)
+    runs = [attrs.evolve(run, parts=attrs.evolve(run.parts, index=index)) for run in checked.runs]
+    lines = [*checked.lines, *([f"warning   {note}"] if note else [])]
+    return attrs.evolve(checked, runs=runs, lines=lines)
 
 
 def _find_devices(config: RunConfig, device: torch.device, together: int) -> list[str]:

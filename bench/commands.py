@@ -50,7 +50,6 @@ def run(parsed: Namespace, command_line: str) -> int:
 
 
 def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -> int:
-    from bench.journal import same_images
     from bench.stopping import SignalError, StoppedError, Stopper
 
     chosen, resolved, journal = asked_sweep(parsed)
@@ -60,6 +59,7 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
     with stopper.listening():
         try:
             with costs.of("importing"), no_collection():
+                from bench.check import as_begun
                 from bench.check import check as check_all
                 from bench.known import bytes_of
                 from bench.sweep import run_sweep
@@ -69,7 +69,7 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
                 already = bytes_of(resolved.config.results_dir, journal.id)
             checked = check_all(chosen, resolved.config, already, team)
             if journal is not None:
-                same_images(journal, checked.runs[0].parts.index.fingerprint)
+                checked = as_begun(checked, journal, resolved.config.results_dir)
             print("\n".join([*_warnings(resolved), *checked.lines]), file=sys.stderr)
             if parsed.dry_run:
                 if asked_elsewhere(parsed):

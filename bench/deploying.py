@@ -210,5 +210,6 @@ def _seen_before(models: list[SavedModel], index: Any) -> list[str]:
         f"{model.name} was trained on images of this very folder: the accuracy says nothing of "
         "others; the report has that of its test part"
         for model in models
-        if model.record["data"].get("fingerprint") == index.fingerprint
+        if (data := model.record["data"]).get("fingerprint")
+        == index.known_as(data.get("fingerprint_version", 1)).fingerprint
     ]

@@ -1,6 +1,7 @@
 """What a sweep was asked for, kept beside its records: a killed sweep goes on from it.
 
-``sweep-<id>.json`` is written before anything is measured, and once more when the sweep has ended.
+``sweep-<id>.json`` is written before anything is measured, and once more when the sweep has ended;
+``sweep-<id>.npz``, before it, has the path and the content hash of every image.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 
 from bench.config import MOVABLE, REMOVED, RunConfig, build, flag_of, options
+from bench.data.fingerprint import SAMPLE
+from bench.data.index import ImageIndex
+from bench.data.layouts import listed
 from bench.errors import BenchError
 from bench.locks import held
 from bench.presets import Resolved
@@ -32,6 +37,7 @@ class Journal:
         variants: name → version, in order.
         plugins: files that registered some of them.
         fingerprint: of the images.
+        fingerprint_version: which fingerprint that is (:mod:`bench.data.fingerprint`).
         session: id of its timing session, once that has ended.
         tuned: how each variant is trained, where a measurement has chosen it: it is not
             measured again (see :class:`bench.tuning.Choice`).
@@ -44,6 +50,7 @@ class Journal:
     variants: Mapping[str, int]
     plugins: tuple[Path, ...]
     fingerprint: str
+    fingerprint_version: int = 1
     session: str | None = None
     tuned: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     ended: str | None = None
@@ -62,6 +69,7 @@ class Journal:
             "variants": dict(self.variants),
             "plugins": [str(path) for path in self.plugins],
             "fingerprint": self.fingerprint,
+            "fingerprint_version": self.fingerprint_version,
             "session": self.session,
             "tuned": dict(self.tuned),
             "ended": self.ended,
@@ -166,17 +174,107 @@ def moved(
     return Resolved(attrs.evolve(before.config, **changes), sources, before.preset)
 
 
-def same_images(journal: Journal, fingerprint: str) -> None:
-    """See that a sweep goes on with the images that it was begun with.
+# --- the images ------------------------------------------------------------------------------
+
+
+def keep_images(results_dir: Path, sweep: str, index: ImageIndex, contents: np.ndarray) -> None:
+    """Keep path and content hash of every image, for :func:`same_images`.
 
     Raises:
-        BenchError: it does not.
+        OSError: it cannot be written.
     """
-    if fingerprint != journal.fingerprint:
+    results_dir.mkdir(parents=True, exist_ok=True)
+    place = _images_file(results_dir, sweep)
+    part = place.with_name(f".{place.name}.part")
+    try:
+        with part.open("wb") as file:
+            names = np.frombuffer("\0".join(index.paths).encode(), np.uint8)
+            np.savez_compressed(file, names=names, contents=contents)
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def same_images(
+    journal: Journal, results_dir: Path, index: ImageIndex, contents: np.ndarray
+) -> str | None:
+    """See that a sweep goes on with the images that it was begun with.
+
+    Every content hash is compared, not times: a touched or copied file is the same one. What was
+    read before is not read again where its stamp (size, times, inode) has not changed.
+
+    Args:
+        journal: of the sweep.
+        results_dir: where its files are.
+        index: the images as they are now.
+        contents: (N, 16) uint8, hash of each.
+
+    Returns:
+        What could not be compared, for the user; none: everything was.
+
+    Raises:
+        BenchError: an image was changed, added or removed, or has another label, part or group.
+    """
+    known = _read_images(_images_file(results_dir, journal.id))
+    differing = [] if known is None else _differing(*known, index, contents)
+    if differing or index.known_as(journal.fingerprint_version).fingerprint != journal.fingerprint:
+        why = "; ".join(differing) or "other paths, sizes, labels, parts, groups or contents"
         raise BenchError(
-            f"--resume: the images are not those that sweep {journal.id} was begun with: give "
-            "--data-dir the same folder, or begin a new sweep without --resume"
+            f"--resume: the images are not those that sweep {journal.id} was begun with ({why}): "
+            "give --data-dir the data as they were, or begin a new sweep without --resume"
         )
+    if journal.fingerprint_version == 1:
+        return (
+            f"sweep {journal.id} was begun before contents were compared: its images are known by "
+            "path, size, label, part and group only"
+        )
+    if known is None:
+        return (
+            f"{_images_file(results_dir, journal.id)} is missing or damaged: the contents of "
+            f"{min(SAMPLE, len(index)):,} of {len(index):,} images were compared"
+        )
+    return None
+
+
+def _read_images(place: Path) -> tuple[list[str], np.ndarray] | None:
+    try:
+        # Opened here: numpy leaves a damaged file open.
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            names = arrays["names"].tobytes().decode().split("\0")
+            contents = arrays["contents"]
+    # Missing, cut short or of another program.
+    except Exception:
+        return None
+    return (names, contents) if contents.shape == (len(names), 16) else None
+
+
+def _differing(
+    names: list[str], contents: np.ndarray, index: ImageIndex, now: np.ndarray
+) -> list[str]:
+    """What was changed, added and removed, with the first names."""
+    if tuple(names) == index.paths:
+        rows = np.flatnonzero((contents != now).any(axis=1)).tolist()
+        found = {"changed": [names[row] for row in rows], "added": [], "removed": []}
+    else:
+        before = {name: row.tobytes() for name, row in zip(names, contents, strict=True)}
+        after = {name: row.tobytes() for name, row in zip(index.paths, now, strict=True)}
+        found = {
+            "changed": [n for n, row in after.items() if before.get(n, row) != row],
+            "added": [name for name in after if name not in before],
+            "removed": [name for name in before if name not in after],
+        }
+    return [
+        f"{what}: {listed(ones)}" + (f", {len(ones):,} in all" if len(ones) > 3 else "")
+        for what, ones in found.items()
+        if ones
+    ]
+
+
+def _images_file(results_dir: Path, sweep: str) -> Path:
+    return results_dir / f"sweep-{sweep}.npz"
+
+
+# --- files -----------------------------------------------------------------------------------
 
 
 def _file(results_dir: Path, sweep: str) -> Path:
@@ -212,6 +310,7 @@ def _read(path: Path) -> Journal:
             variants=content["variants"],
             plugins=tuple(Path(text) for text in content["plugins"]),
             fingerprint=content["fingerprint"],
+            fingerprint_version=content.get("fingerprint_version", 1),
             session=content["session"],
             # Sweeps from before it was kept have it in their runs alone.
             tuned=content.get("tuned") or {},

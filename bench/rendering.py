@@ -74,10 +74,10 @@ def records_of(
     Raises:
         BenchError: there are none.
     """
-    from bench.results import latest_sweep, load_records
+    from bench.results import align_fingerprints, latest_sweep, load_records
 
     records, problems = load_records(results_dir, runs)
-    for line in problems:
+    for line in [*problems, *align_fingerprints(records)]:
         print(f"warning: {line}", file=sys.stderr)
     if not records:
         raise BenchError(

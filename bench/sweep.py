@@ -23,7 +23,7 @@ from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.failures import explain
 from bench.fleet import make_jobs, train_all
-from bench.journal import Journal, lock_of
+from bench.journal import Journal, keep_images, lock_of
 from bench.known import Known, known_runs
 from bench.locks import HeldError, locked
 from bench.measure.environment import usable_cores
@@ -102,7 +102,8 @@ def run_sweep(
     team = team or Team()
     threads = config.threads or max(1, usable_cores() // team.local_size)
     torch.set_num_threads(threads)
-    new = journal is None
+    new, parts = journal is None, checked.runs[0].parts
+    index, contents = parts.index, parts.copies.contents
     if journal is None:
         journal = Journal(
             id=new_sweep_id(datetime.now()),
@@ -110,13 +111,16 @@ def run_sweep(
             resolved=resolved,
             variants={variant.name: variant.version for variant in chosen},
             plugins=tuple(plugins),
-            fingerprint=checked.runs[0].parts.index.fingerprint,
+            fingerprint=index.fingerprint,
+            fingerprint_version=index.fingerprint_version,
         )
     with contextlib.ExitStack() as stack:
         try:
             config.results_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(lock_of(config.results_dir, journal.id)))
             if new:
+                if contents is not None:
+                    keep_images(config.results_dir, journal.id, index, contents)
                 journal.write(config.results_dir)
             else:
                 tidy(config.results_dir, journal.id)

@@ -113,7 +113,7 @@ def _images(config: RunConfig, num_classes: int) -> tuple[list[Path], dict[str, 
         "root": str(index.root) if not index.synthetic else "built-in synthetic set",
         "layout": index.layout,
         "synthetic": index.synthetic,
-        "fingerprint": index.fingerprint,
+        **index.identity(),
     }
     return paths, {**nothing, **known}
 

@@ -19,6 +19,8 @@ import torch
 
 from bench import single
 from bench.cli import main
+from bench.data import fingerprint
+from bench.data.index import Location, load_index
 from bench.journal import Journal
 from bench.known import bytes_of
 from bench.results.sealed import read_sealed, write_sealed
@@ -585,7 +587,7 @@ def test_an_earlier_version_goes_on_and_is_used_as_what_it_was(
         ["export", run, "--format", "torchscript"],
     ):
         assert main([*command, "--plugin", str(plugin)]) == 0
-        out, err = capsys.readouterr()
+        _, err = capsys.readouterr()
         assert note in err
     (record,) = here.glob("results/external-*.json")
     assert any(text.startswith(note) for text in json.loads(record.read_text())["warnings"])
@@ -611,3 +613,98 @@ def test_a_version_that_cannot_be_built_any_more_is_refused(
     assert "was begun with version 7 of Tiny, and version 1 can be built here: begin a new" in (
         capsys.readouterr().err
     )
+
+
+# --- the same images? ------------------------------------------------------------------------
+
+
+def look(capsys) -> tuple[int, str]:
+    """What going on says of the images; nothing is trained."""
+    capsys.readouterr()
+    code = main(["run", "--resume", "--dry-run", "--plugin", "../tiny_variants.py"])
+    return code, capsys.readouterr().err
+
+
+def overwrite(path: Path, *, in_place: bool = False) -> None:
+    """Other bytes of the same number, with the time of before."""
+    before, data = path.stat(), path.read_bytes()
+    target = path if in_place else path.with_name("new")
+    target.write_bytes(data[:-40] + bytes(byte ^ 0x55 for byte in data[-40:]))
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    target.replace(path)
+
+
+@pytest.fixture
+def begun(here: Path, photos: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sweep that has only begun, of whose images two are in the fingerprint's sample."""
+    monkeypatch.setattr(fingerprint, "SAMPLE", 2)
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    return photos
+
+
+def test_a_replaced_picture_of_equal_size_is_refused_by_name(begun: Path, capsys) -> None:
+    for path in begun.glob("*/*"):
+        os.utime(path, (1, 1))
+    assert look(capsys)[0] == 0, "touched, and the same"
+    for in_place in (True, False):
+        for name in ("blast/003.png", "hispa/007.png"):
+            kept = (begun / name).read_bytes()
+            overwrite(begun / name, in_place=in_place)
+            code, err = look(capsys)
+            assert code == 2
+            assert "the images are not those that sweep" in err
+            assert f"(changed: '{name}'): give" in err
+            (begun / name).write_bytes(kept)
+    code, err = look(capsys)
+    assert (code, "warning   sweep" in err) == (0, False)
+
+
+def test_what_is_added_removed_or_of_another_class_is_named(begun: Path, capsys) -> None:
+    (begun / "blast/003.png").rename(begun / "blast/zzz.png")
+    code, err = look(capsys)
+    assert code == 2
+    assert "(added: 'blast/zzz.png'; removed: 'blast/003.png')" in err
+    for number in range(4):
+        (begun / f"blast/00{number + 4}.png").unlink()
+    assert (
+        "removed: 'blast/003.png', 'blast/004.png', 'blast/005.png', …, 5 in all"
+        in (look(capsys)[1])
+    )
+
+
+def test_another_split_of_the_same_files_is_refused(
+    here: Path, photos: Path, line: str, capsys
+) -> None:
+    rows = [str(path.relative_to(photos)) for path in sorted(photos.glob("*/*"))]
+    table = [f"{row},{row.split('/')[0]},{'valid' if n % 3 else 'train'}"
+             for n, row in enumerate(rows)]  # fmt: skip
+    (photos / "metadata.csv").write_text("\n".join(["path,label,split", *table]))
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    assert look(capsys)[0] == 0
+    table[0] = table[0].replace("train", "valid")
+    (photos / "metadata.csv").write_text("\n".join(["path,label,split", *table]))
+    code, err = look(capsys)
+    assert code == 2
+    assert "(other paths, sizes, labels, parts, groups or contents)" in err
+
+
+def test_a_sweep_from_before_contents_were_known_goes_on(begun: Path, here: Path, capsys) -> None:
+    (path,) = here.glob("results/sweep-*.json")
+    (table,) = here.glob("results/sweep-*.npz")
+    content, table_bytes = read_sealed(path), table.read_bytes()
+    table.write_bytes(table_bytes[:100])
+    code, err = look(capsys)
+    assert code == 0
+    assert "is missing or damaged: the contents of 40 of 40 images were compared" in err
+    table.unlink()
+    del content["fingerprint_version"]
+    content["fingerprint"] = load_index(Location(begun, "class-folders")).listing
+    write_sealed(path, content)
+    overwrite(begun / "blast/003.png")
+    assert main(["run", "--resume", "--plugin", "../tiny_variants.py"]) == 0
+    assert "was begun before contents were compared: its images are known by path, size, " in (
+        capsys.readouterr().err
+    )
+    for one in here.glob("results/*/run.json"):
+        data = json.loads(one.read_text())["data"]
+        assert (data["fingerprint"], data["fingerprint_version"]) == (content["fingerprint"], 1)

@@ -26,12 +26,12 @@ KEPT = 64
 
 
 class Member(NamedTuple):
-    """Where a member's bytes lie in its archive, and when the archive was changed."""
+    """Where a member's bytes lie in its archive, and what changes with the archive."""
 
     shard: Path
     offset: int
     size: int
-    mtime_ns: int
+    changes: tuple[int, ...] = ()
 
 
 class Contents(Protocol):
@@ -68,18 +68,28 @@ def find(path: Path) -> Member | None:
         return None
     archive, name = found[-1 if remotely else 0]
     shard = Path(archive)
-    if remotely:
-        size_and_time = remote.status(shard)
-    else:
-        status = shard.stat()
-        size_and_time = status.st_size, status.st_mtime_ns
+    changes = remote.status(shard) if remotely else changes_of(shard)
     try:
-        offset, size = _contents(shard, *size_and_time)[name]
+        offset, size = _contents(shard, changes)[name]
     except KeyError:
         raise FileNotFoundError(2, "no such member", str(path)) from None
     except (tarfile.TarError, arrow.NoArrowError) as error:
         raise OSError(f"{shard} cannot be read as an archive: {error}") from error
-    return Member(shard, offset, size, size_and_time[1])
+    return Member(shard, offset, size, changes)
+
+
+def changes_of(path: Path) -> tuple[int, ...]:
+    """Size, time of change (ns), inode and time of the inode's change (ns) of a file on a disk.
+
+    A replaced file has another inode. One that is written over and gets its old time back has
+    another time of the inode, which no program can set.
+
+    Raises:
+        OSError: it is not there.
+    """
+    found = path.stat()
+    # Some filesystems number inodes up to 2^64, which no int64 holds.
+    return found.st_size, found.st_mtime_ns, found.st_ino & (2**63 - 1), found.st_ctime_ns
 
 
 def read(member: Member) -> bytes:
@@ -104,7 +114,7 @@ def read(member: Member) -> bytes:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _contents(shard: Path, size: int, mtime_ns: int) -> Contents:
+def _contents(shard: Path, changes: tuple[int, ...]) -> Contents:
     """Kept as long as the archive is not changed."""
     if shard.suffix == arrow.SUFFIX:
         return arrow.contents(shard)

@@ -38,6 +38,7 @@ class Audit:
         duplicates: groups of identical files, by their first path.
         near: groups of images that look the same; ``duplicates`` has the identical files in them.
         copies: how they were found.
+        shared: images of a part that have a copy in an earlier one, by the names of both parts.
         warnings: what was passed over, one line each.
     """
 
@@ -48,6 +49,7 @@ class Audit:
     duplicates: tuple[DuplicateGroup, ...]
     near: tuple[DuplicateGroup, ...]
     copies: Copies
+    shared: dict[tuple[str, str], tuple[int, ...]]
     warnings: tuple[str, ...]
 
     @property
@@ -62,7 +64,7 @@ class Audit:
             "root": str(self.index.root),
             "layout": self.index.layout,
             "synthetic": self.index.synthetic,
-            "fingerprint": self.index.fingerprint,
+            **self.index.identity(),
             "images": len(self.index),
             "bytes": sum(self.index.file_sizes),
             "images_by_class": self.index.counts(),
@@ -77,6 +79,10 @@ class Audit:
                 "threshold_bits": self.copies.threshold_bits,
             },
             "copies": count_groups(self.copies.groups),
+            "images_with_copy_in_another_part": [
+                {"part": part, "copy_in": other, "images": [self.index.paths[p] for p in twins]}
+                for (part, other), twins in self.shared.items()
+            ],
             "warnings": list(self.warnings),
         }
 
@@ -86,7 +92,7 @@ class Audit:
 
 
 def across_parts(groups: Sequence[DuplicateGroup]) -> list[DuplicateGroup]:
-    """Groups that lie in more than one part: what is trained on is tested on."""
+    """Groups that lie in more than one part: what is trained on, or chosen by, is tested on."""
     return [group for group in groups if len(group.parts) > 1]
 
 
@@ -162,6 +168,7 @@ def audit(
         duplicates=_groups(index, parts, copies.exact),
         near=_groups(index, parts, tuple(g for g in copies.groups if g not in exact)),
         copies=copies,
+        shared=copies.shared(parts),
         warnings=tuple(index.warnings if warnings is None else warnings),
     )
 
@@ -220,6 +227,12 @@ def _findings(found: Audit) -> list[str]:
         *_group_lines("duplicates", "identical files", found.duplicates, " = "),
         *_group_lines(
             "near copies", f"images that look the same (within {bits} bits)", found.near, " ~ "
+        ),
+        *(
+            f"{'across parts':<12} {len(twins)} of {sum(found.part_counts[part].values())} {part} "
+            f"images have a copy in {other}"
+            for (part, other), twins in found.shared.items()
+            if twins
         ),
         *(f"{'warning':<12} {_plain(warning)}" for warning in found.warnings),
     ]

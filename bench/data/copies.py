@@ -20,7 +20,7 @@ copies only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,14 @@ class Copies:
         exact: the same of files of identical content.
         method: how they were found.
         threshold_bits: most bits between the perceptual hashes of near copies.
+        contents: (N, 16) uint8, BLAKE2b of each image's file; none: not looked at.
     """
 
     groups: Groups
     exact: Groups
     method: str = METHOD
     threshold_bits: int = THRESHOLD_BITS
+    contents: np.ndarray | None = attrs.field(default=None, eq=False, repr=False)
     _number: dict[int, int] = attrs.field(init=False, repr=False, eq=False)
 
     @_number.default
@@ -70,10 +72,24 @@ class Copies:
         """The place in ``groups`` of an image; none: it has no copy."""
         return self._number.get(position)
 
-    def twins(self, positions: Iterable[int], train_positions: Iterable[int]) -> tuple[int, ...]:
-        """Those of the positions that have a copy among the training positions, in order."""
-        trained = {self._number.get(position) for position in train_positions} - {None}
-        return tuple(p for p in positions if self._number.get(p) in trained)
+    def twins(self, positions: Iterable[int], others: Iterable[int]) -> tuple[int, ...]:
+        """Those of the positions that have a copy among the others, in order."""
+        numbers = {self._number.get(position) for position in others} - {None}
+        return tuple(p for p in positions if self._number.get(p) in numbers)
+
+    def shared(self, parts: Mapping[str, Sequence[int]]) -> dict[tuple[str, str], tuple[int, ...]]:
+        """By two parts' names, those of the one that have a copy in the other, which is before it.
+
+        Args:
+            parts: positions by name, in the order of their use: what is trained on, what the epoch
+                is chosen by, what is tested on.
+        """
+        names = list(parts)
+        return {
+            (name, earlier): self.twins(parts[name], parts[earlier])
+            for place, name in enumerate(names)
+            for earlier in names[:place]
+        }
 
     def as_record(self, index: ImageIndex) -> dict[str, Any]:
         """What a record says of the data set; ``near`` counts include the exact copies."""
@@ -109,6 +125,7 @@ def find_copies(
     return Copies(
         groups=_components(len(index), np.concatenate([same, _near_pairs(found, same)])),
         exact=_components(len(index), same),
+        contents=found.contents,
     )
 
 

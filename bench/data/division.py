@@ -9,6 +9,8 @@ from bench.data.hashed import hashed_folds, hashed_split
 from bench.data.index import ImageIndex
 from bench.data.splits import Split, group_warnings, split
 
+TITLES = {"train": "training", "valid": "validation", "test": "test"}
+
 
 def find_splits(
     config: RunConfig, index: ImageIndex, copies: Copies, *, seed: int | None = None
@@ -56,10 +58,10 @@ def split_warnings(
 
 
 def twin_warnings(config: RunConfig, index: ImageIndex, copies: Copies, used: Split) -> list[str]:
-    """One line for each part in which images have a copy that is trained on."""
+    """One line for each two parts of which one has copies of images of the other."""
     lines = []
-    for what, positions in (("validation", used.valid), ("test", used.test)):
-        twins = copies.twins(positions, used.train)
+    parts = used.as_dict()
+    for (part, other), twins in copies.shared(parts).items():
         if twins:
             own = config.dedup == "group" or any(
                 index.parts[p] not in (None, "train") for p in twins
@@ -68,8 +70,8 @@ def twin_warnings(config: RunConfig, index: ImageIndex, copies: Copies, used: Sp
                 "the data's own split has them so" if own else "--dedup group keeps copies together"
             )
             lines.append(
-                f"{len(twins)} of {len(positions)} {what} images have a copy among the training "
-                f"images: {mend}"
+                f"{len(twins)} of {len(parts[part])} {TITLES[part]} images have a copy among the "
+                f"{TITLES[other]} images: {mend}"
             )
     return lines
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench.data import archives
 
+STAMP = 4
+
 
 def source(path: Path) -> Path | BytesIO:
     """What Pillow is to open.
@@ -29,17 +31,19 @@ def read_bytes(path: Path) -> bytes:
     return path.read_bytes() if member is None else archives.read(member)
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change (ns): another file has another one.
+def stamp(path: Path) -> tuple[int, ...]:
+    """Its size, and what changes with its content: :data:`STAMP` numbers.
+
+    Of a file those of :func:`bench.data.archives.changes_of`, of what lies in an archive these of
+    the archive; behind a URL the number of :func:`bench.data.remote.status`.
 
     Raises:
         OSError: it is not there.
     """
     member = archives.find(path)
-    if member is not None:
-        return member.size, member.mtime_ns
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    if member is None:
+        return archives.changes_of(path)
+    return (member.size, *member.changes[1:], 0, 0)[:STAMP]
 
 
 def kind(path: Path) -> int:

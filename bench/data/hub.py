@@ -127,11 +127,10 @@ def read_arrow(root: Path) -> Found:
 
 
 def _entries(archive: str, part: str | None, table: Table, named: bool) -> Iterator[Entry]:
-    for row, (size, label, group) in enumerate(
-        zip(table.sizes.tolist(), table.labels, table.groups, strict=True)
-    ):
+    rows = zip(table.sizes.tolist(), table.labels, table.groups, table.starts.tolist(), strict=True)
+    for row, (size, label, group, start) in enumerate(rows):
         name = f"/{table.names[row]}" if named else ""
-        yield Entry(f"{archive}/{row}{name}", size, label or "", part, group)
+        yield Entry(f"{archive}/{row}{name}", size, label or "", part, group, start)
 
 
 # --- what is not on this disk yet ------------------------------------------------------------

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from bench.data import hub, layouts, remote, shards
+from bench.data.fingerprint import VERSION as FINGERPRINT_VERSION
+from bench.data.fingerprint import fingerprint_of, listing_digest, sample_digest
 from bench.data.folders import holds_image, subfolders
 from bench.data.layouts import Entry, Found
 from bench.data.prefixes import hub_name, is_hub_name, real_folder, url_of
@@ -56,10 +58,13 @@ class ImageIndex:
         labels: numbers of classes.
         parts: ``train``, ``valid`` or ``test`` where the data has its own split, else none.
         file_sizes: in bytes.
-        fingerprint: BLAKE2b (16 bytes, hex) over path, file size, class name and part of every
-            image, sorted. It changes when an image is added, removed, renamed, relabelled, moved to
-            another part or replaced by one of another size; it does not read the images' content.
-            Groups enter it where there are some.
+        fingerprint: BLAKE2b (16 bytes, hex) over ``listing`` and ``sample``. A copy of the data in
+            another folder has the same.
+        fingerprint_version: 2; 1 where the fingerprint is the listing alone.
+        listing: over path, file size, class name, part and group of every image. It changes when an
+            image is added, removed, renamed, relabelled, moved to another part or group, or
+            replaced by one of another size.
+        sample: over the bytes of up to 1,000 images (:mod:`bench.data.fingerprint`).
         warnings: what was passed over, one line each.
         groups: what each image must stay together with (a plant, a field, a patient), or none;
             empty where the data names no groups.
@@ -76,9 +81,26 @@ class ImageIndex:
     fingerprint: str
     warnings: tuple[str, ...] = ()
     groups: tuple[str | None, ...] = ()
+    fingerprint_version: int = FINGERPRINT_VERSION
+    listing: str = ""
+    sample: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def known_as(self, version: int) -> ImageIndex:
+        """The same with the fingerprint of a version, to compare it with what is of that."""
+        if version == self.fingerprint_version:
+            return self
+        return attrs.evolve(self, fingerprint=self.listing, fingerprint_version=1)
+
+    def identity(self) -> dict[str, Any]:
+        """What a record says of which images these are."""
+        return {
+            "fingerprint": self.fingerprint,
+            "fingerprint_version": self.fingerprint_version,
+            "listing_fingerprint": self.listing,
+        }
 
     def path(self, position: int) -> Path:
         """Where the image at a position lies on disk."""
@@ -215,6 +237,8 @@ def load_index(location: Location) -> ImageIndex:
     classes = found.classes or tuple(sorted(names))
     number = {name: place for place, name in enumerate(classes)}
     groups = tuple(entry.group for entry in entries)
+    listing = listing_digest(entries)
+    sample = sample_digest(location.root, entries)
     return ImageIndex(
         root=location.root,
         layout=location.layout,
@@ -224,7 +248,9 @@ def load_index(location: Location) -> ImageIndex:
         labels=tuple(number[entry.label] for entry in entries),
         parts=tuple(entry.part for entry in entries),
         file_sizes=tuple(entry.file_size for entry in entries),
-        fingerprint=_fingerprint(entries),
+        fingerprint=fingerprint_of(listing, sample),
+        listing=listing,
+        sample=sample,
         warnings=tuple(found.warnings),
         groups=groups if any(groups) else (),
     )
@@ -246,12 +272,3 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _fingerprint(entries: Sequence[Entry]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for entry in entries:
-        line = f"{entry.path}\0{entry.file_size}\0{entry.label}\0{entry.part or ''}"
-        group = f"\0{entry.group}" if entry.group else ""
-        digest.update(f"{line}{group}\n".encode())
-    return digest.hexdigest()

@@ -17,13 +17,17 @@ from bench.errors import BenchError
 
 @attrs.frozen
 class Entry:
-    """One labelled image: relative path with ``/``, size in bytes, class name, part and group."""
+    """One labelled image: relative path with ``/``, size in bytes, class name, part and group.
+
+    ``offset`` is where its bytes begin in its archive; none: it is a file of its own.
+    """
 
     path: str
     file_size: int
     label: str
     part: str | None = None
     group: str | None = None
+    offset: int | None = None
 
 
 @attrs.define

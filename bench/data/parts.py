@@ -18,6 +18,10 @@ from bench.data.places import cache_folder
 from bench.data.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
 
+# In a record: validation and test images with a copy in training, test images with one in
+# validation, in the order of :meth:`Copies.shared`.
+TWIN_KEYS = ("valid_with_twin", "test_with_twin", "test_with_twin_in_valid")
+
 
 @attrs.frozen
 class DataSet:
@@ -81,7 +85,7 @@ class Parts:
             "root": str(self.index.root) if not self.index.synthetic else "built-in synthetic set",
             "layout": self.index.layout,
             "synthetic": self.index.synthetic,
-            "fingerprint": self.index.fingerprint,
+            **self.index.identity(),
             "classes": list(self.index.classes),
             "counts": {
                 part: self.index.counts(positions)
@@ -93,14 +97,15 @@ class Parts:
             "copies": {
                 **self.copies.as_record(self.index),
                 "dedup": self.dedup,
-                "valid_with_twin": self._with_twin(self.used.valid),
-                "test_with_twin": self._with_twin(self.used.test),
+                **{
+                    key: [self.index.paths[p] for p in twins]
+                    for key, twins in zip(TWIN_KEYS, self._shared().values(), strict=True)
+                },
             },
         }
 
-    def _with_twin(self, positions: tuple[int, ...]) -> list[str]:
-        """Ids of those that have a copy among the images that are trained on."""
-        return [self.index.paths[p] for p in self.copies.twins(positions, self.used.train)]
+    def _shared(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        return self.copies.shared(self.used.as_dict())
 
 
 def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:

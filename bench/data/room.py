@@ -36,7 +36,7 @@ def open_file(
     """The file of an index's pictures, with room for what it lacks of the positions.
 
     There is one for each set of pictures, image size and version of Pillow; a picture is known by
-    path, size and time of change (ns).
+    path and stamp (:func:`bench.data.files.stamp`), all together by the content of some.
 
     Args:
         parent: holds a folder for each file.
@@ -82,11 +82,10 @@ def size_text(count: float) -> str:
 def _key(index: ImageIndex, image_size: int) -> str:
     """Other pictures, another size and another way of decoding give another name."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{VERSION}\0{PIL.__version__}\0{image_size}\n".encode())
+    digest.update(f"{VERSION}\0{PIL.__version__}\0{image_size}\0{index.sample}\n".encode())
     for position, path in enumerate(index.paths):
         try:
-            size, changed = files.stamp(index.path(position))
-            stamp = f"{size}\0{changed}"
+            stamp = "\0".join(map(str, files.stamp(index.path(position))))
         except OSError:
             stamp = ""
         digest.update(f"{path}\0{stamp}\n".encode())

@@ -116,13 +116,13 @@ def _listed(info: Mapping[str, Any]) -> list[str]:
 
 
 def _samples(shard: Path, names: tuple[str, ...] | None, part: str | None) -> Iterator[Entry]:
-    images: dict[str, tuple[str, int]] = {}
+    images: dict[str, tuple[str, int, int]] = {}
     labels: dict[str, tuple[str, str | None]] = {}
     try:
         contents = list(walk(shard))
     except (tarfile.TarError, OSError) as error:
         raise BenchError(f"{shard} cannot be read as a tar file ({error}): make it anew") from error
-    for name, _, size, text in contents:
+    for name, offset, size, text in contents:
         key, suffix = key_of(name), PurePosixPath(name).suffix.lower()
         if suffix in IMAGE_SUFFIXES:
             if key in images:
@@ -130,7 +130,7 @@ def _samples(shard: Path, names: tuple[str, ...] | None, part: str | None) -> It
                     f"{shard}: key {key!r} has two images ({images[key][0]} and {name}): give "
                     "every image a key of its own"
                 )
-            images[key] = name, size
+            images[key] = name, size, offset
         elif suffix in TEXT_SUFFIXES:
             label, group = _label(shard, name, text, names)
             before = labels.get(key, ("", None))
@@ -147,8 +147,8 @@ def _samples(shard: Path, names: tuple[str, ...] | None, part: str | None) -> It
             f"{shard}: {len(alone)} classes have no image (first: {alone[0]}): the shard is not "
             "whole, make it anew"
         )
-    for key, (name, size) in images.items():
-        yield Entry(f"{shard.name}/{name}", size, labels[key][0], part, labels[key][1])
+    for key, (name, size, offset) in images.items():
+        yield Entry(f"{shard.name}/{name}", size, labels[key][0], part, labels[key][1], offset)
 
 
 def _label(

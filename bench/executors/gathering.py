@@ -79,8 +79,7 @@ def make_tasks(
                 sweep=attrs.evolve(sweep.plain(), beside=beside),
                 name=f"task-{sweep.id}-seed-{run.seed}{fold}",
                 runs=tuple(
-                    (one.variant.key, one.epoch_s, one.expected_s, one.begun)
-                    for one in job.planned
+                    (one.variant.key, one.epoch_s, one.expected_s, one.begun) for one in job.planned
                 ),
                 plugins=texts,
                 results_dir=results_dir.absolute(),

@@ -82,7 +82,7 @@ class Mirror:
         self, results: Path, url: str, say: Callable[[str], object] = lambda line: None
     ) -> None:
         self._results, self._url, self._say = results, url, say
-        self._seen: dict[Path, tuple[int, int]] = {}
+        self._seen: dict[Path, tuple[int, ...]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -130,7 +130,7 @@ class Mirror:
                 continue
             with contextlib.suppress(OSError):
                 about = path.stat()
-                stamp = about.st_mtime_ns, about.st_size
+                stamp = about.st_mtime_ns, about.st_size, about.st_ino
                 if self._seen.get(path) != stamp:
                     self._seen[path] = stamp
                     found.append(path)

@@ -139,7 +139,7 @@ def evaluate_external(
         "data": {
             "root": str(index.root),
             "layout": index.layout,
-            "fingerprint": index.fingerprint,
+            **index.identity(),
             "images": len(index),
         },
         "images": len(kept),

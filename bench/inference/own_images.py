@@ -39,6 +39,7 @@ def images_of(saved: SavedModel, given: Path | None) -> ImageIndex:
             f"the images of {saved.name} are not where they were: {error} (--data-dir names "
             "their folder)"
         ) from error
+    index = index.known_as(data.get("fingerprint_version", 1))
     if index.fingerprint != data.get("fingerprint"):
         raise BenchError(
             f"the images in {index.root} are not those that {saved.name} was trained on: give "

@@ -3,6 +3,7 @@
 from bench.results.schema import SCHEMA, SCHEMA_VERSION
 from bench.results.sealed import write_json
 from bench.results.store import (
+    align_fingerprints,
     latest_sweep,
     load_records,
     new_run_folder,
@@ -14,6 +15,7 @@ from bench.results.store import (
 __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
+    "align_fingerprints",
     "latest_sweep",
     "load_records",
     "new_run_folder",

@@ -219,3 +219,35 @@ def to_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def align_fingerprints(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Name data alike in records of both versions of the fingerprint, where they may be the same.
+
+    Version 1 knew paths, sizes, labels, parts and groups; version 2 knows contents too. A newer
+    record is named by version 1 where an older one has that, so that equal data do not pass for
+    others. The records are changed.
+
+    Returns:
+        A line for each set of data of which older records cannot tell whether it is the same.
+    """
+    data = [record["data"] for record in records if (record.get("data") or {}).get("fingerprint")]
+    older = {one["fingerprint"] for one in data if one.get("fingerprint_version", 1) == 1}
+    newer = [one for one in data if one.get("fingerprint_version", 1) > 1]
+    lines = []
+    for known in sorted(older & {one.get("listing_fingerprint") for one in newer}):
+        same = [one for one in newer if one.get("listing_fingerprint") == known]
+        contents = {one["fingerprint"] for one in same}
+        if len(contents) > 1:
+            lines.append(
+                f"data {known[:12]} of older records may be any of {len(contents)} sets of other "
+                "contents: kept apart"
+            )
+            continue
+        for one in same:
+            one.update(fingerprint=known, fingerprint_version=1)
+        lines.append(
+            f"data {known[:12]}: older records know paths, sizes and labels of the images, not "
+            "their contents; newer ones are compared with them by these"
+        )
+    return lines

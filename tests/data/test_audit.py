@@ -173,6 +173,10 @@ def test_near_copies_are_shown_on_their_own(messy: ImageIndex) -> None:
     assert near["list"][0]["paths"] == ["b/000.png", "b/large.png"]
     assert got["copies"] == {"groups": 2, "files": 4, "redundant_files": 2}
     assert got["warnings"] == ["mind\nthis"]
+    assert "across parts 1 of 3 fold 2 images have a copy in fold 1" in text.splitlines()
+    assert got["images_with_copy_in_another_part"] == [
+        {"part": "fold 2", "copy_in": "fold 1", "images": ["b/large.png"]}
+    ]
 
 
 def test_long_lists_are_cut_and_say_so(folders: Folders) -> None:

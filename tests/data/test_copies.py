@@ -180,6 +180,10 @@ def test_group_and_twins() -> None:
     assert copies.twins([6, 5, 4], [2]) == (6, 5)
     assert copies.twins([1, 4], [0, 1, 2, 4]) == ()
     assert copies.twins([0, 1], []) == ()
+    parts = {"train": (0, 1), "valid": (2, 3), "test": (4, 5, 6)}
+    assert copies.shared(parts) == {
+        ("valid", "train"): (3,), ("test", "train"): (), ("test", "valid"): (5, 6),
+    }  # fmt: skip
 
 
 def test_images_to_keep_together(root: Path) -> None:

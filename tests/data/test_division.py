@@ -64,6 +64,10 @@ def test_twins_are_counted_and_the_mend_is_named() -> None:
         "1 of 2 test",
     ]
     assert twin_warnings(RunConfig(), index, copies, Split((0, 3), (1, 4), (5,))) == []
+    assert twin_warnings(RunConfig(), index, copies, Split((2, 5), (0, 1), (3,))) == [
+        "1 of 1 test images have a copy among the validation images: --dedup group keeps copies "
+        "together"
+    ]
 
 
 def test_the_datas_own_split_is_not_mended_by_dedup() -> None:

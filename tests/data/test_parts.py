@@ -91,9 +91,12 @@ def test_copies_are_recorded_and_warned_of(photos: Path) -> None:
     parts = find_parts(config(photos))
     valid = [p for p in parts.used.valid if parts.copies.twins([p], parts.used.train)]
     tested = [p for p in parts.used.test if parts.copies.twins([p], parts.used.train)]
+    chosen = [p for p in parts.used.test if parts.copies.twins([p], parts.used.valid)]
     assert valid
     assert tested
-    counts = [(len(valid), len(parts.used.valid)), (len(tested), len(parts.used.test))]
+    assert chosen
+    tests = len(parts.used.test)
+    counts = [(len(valid), len(parts.used.valid)), (len(tested), tests), (len(chosen), tests)]
     assert [line.split()[:3:2] for line in parts.warnings] == [[str(a), str(b)] for a, b in counts]
     assert all(line.endswith("--dedup group keeps copies together") for line in parts.warnings)
     kept, images = decoded(parts, config(photos))
@@ -104,9 +107,10 @@ def test_copies_are_recorded_and_warned_of(photos: Path) -> None:
     assert ["blast/000.png", "blast/copy0.png"] in copies["groups"]
     assert copies["valid_with_twin"] == [parts.index.paths[p] for p in valid]
     assert copies["test_with_twin"] == [parts.index.paths[p] for p in tested]
+    assert copies["test_with_twin_in_valid"] == [parts.index.paths[p] for p in chosen]
     assert set(copies) == {
         "method", "threshold_bits", "dedup", "exact", "near", "groups", "valid_with_twin",
-        "test_with_twin",
+        "test_with_twin", "test_with_twin_in_valid",
     }  # fmt: skip
 
 

@@ -50,35 +50,57 @@ def test_accuracy_is_shown_with_and_without_the_images_that_leaked(make_record, 
     record = make_tested(make_record(), 20, 23)
     twins = ["t0.jpg", "t1.jpg", "t22.jpg", "unused.jpg"]
     record["data"]["copies"] = copies(test_with_twin=twins)
-    valid, test = rows(leak_table(Selection([record])))
-    assert (valid["Part"], valid["With a copy in training"]) == ("validation", "0")
+    valid, test, _ = rows(leak_table(Selection([record])))
+    assert (valid["Part"], valid["With a copy there"]) == ("validation", "0")
     assert valid["Accuracy (%), without them"] == "the same: no image has a copy in training"
-    assert (test["Part"], test["Images"], test["With a copy in training"]) == ("test", "23", "3")
+    assert (test["Part"], test["Copies in"], test["Images"]) == ("test", "training", "23")
+    assert test["With a copy there"] == "3"
     assert test["Accuracy (%), all images"] == "87.0 [67.9–95.5]"
     assert test["Accuracy (%), without them"] == "90.0 [69.9–97.2], n 20"
-    headers, (_, line) = leak_table(Selection([record])).raw
+    headers, (_, line, _) = leak_table(Selection([record])).raw
     raw = dict(zip(headers, line, strict=True))
     assert (raw["with_twin"], raw["images_without"]) == (3, 20)
     assert raw["accuracy_without"] == pytest.approx(18 / 20)
+
+
+def test_copies_in_validation_count_as_those_in_training_do(make_record, make_tested):
+    record = make_tested(make_record(), 20, 23)
+    own = record["validation"]["ids"]
+    groups = [[own[0], "t0.jpg", "t22.jpg"], [own[1], "t3.jpg"], ["x.jpg", "t4.jpg"]]
+    record["data"]["copies"] = copies(groups=groups)
+    for known in (None, ["t0.jpg", "t22.jpg", "t3.jpg"]):
+        # A record from before they were counted has the groups.
+        if known is not None:
+            record["data"]["copies"] |= {"groups": [], "test_with_twin_in_valid": known}
+        table = leak_table(Selection([record]))
+        _, trained, chosen = rows(table)
+        assert (trained["Copies in"], trained["With a copy there"]) == ("training", "0")
+        assert (chosen["Part"], chosen["Copies in"]) == ("test", "validation")
+        assert chosen["With a copy there"] == "3"
+        assert chosen["Accuracy (%), without them"] == "90.0 [69.9–97.2], n 20"
+        headers, (*_, line) = table.raw
+        raw = dict(zip(headers, line, strict=True))
+        assert (raw["part"], raw["copies_in"], raw["with_twin"]) == ("test", "validation", 3)
+        assert raw["accuracy_without"] == pytest.approx(18 / 20)
 
 
 def test_every_seed_and_fold_has_its_rows(make_record, make_tested):
     records = [make_tested(make_record(seed=seed), 20, 23) for seed in (0, 1)]
     records[1]["data"]["fold"] = {"number": 1, "of": 5}
     found = rows(leak_table(Selection(records)))
-    assert [row["Seed"] for row in found] == ["0", "0", "1, fold 1 of 5", "1, fold 1 of 5"]
+    assert [row["Seed"] for row in found] == ["0"] * 3 + ["1, fold 1 of 5"] * 3
 
 
 def test_what_is_not_known_is_said(make_record, make_tested):
     record = make_tested(make_record(), 20, 23)
-    valid, _ = rows(leak_table(Selection([record])))
-    assert valid["With a copy in training"] == "n/a (copies were not looked for)"
+    valid, *_ = rows(leak_table(Selection([record])))
+    assert valid["With a copy there"] == "n/a (copies were not looked for)"
     assert valid["Accuracy (%), without them"] == "n/a (copies were not looked for)"
     record["data"]["copies"] = copies(test_with_twin=record["test"]["ids"])
-    _, test = rows(leak_table(Selection([record])))
+    _, test, _ = rows(leak_table(Selection([record])))
     assert test["Accuracy (%), without them"] == "n/a (every image has a copy in training)"
     record["test"]["predictions"] = [0] * 23
-    _, test = rows(leak_table(Selection([record])))
+    _, test, _ = rows(leak_table(Selection([record])))
     assert test["Accuracy (%), all images"].startswith("undertrained (13.0 [")
 
 

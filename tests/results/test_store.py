@@ -10,6 +10,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.results import (
+    align_fingerprints,
     latest_sweep,
     load_records,
     new_run_folder,
@@ -267,3 +268,24 @@ def test_the_frame_has_a_row_for_each_run(tmp_path: Path) -> None:
     assert (row["machine"], row["device"], row["fingerprint"]) == ("1a2b3c4d", "EPYC", "beef")
     assert (row["test_acc"], row["test_macro_f1"]) == (0.9, 0.8)
     assert frame["test_acc"].isna().tolist() == [False, True]
+
+
+def test_equal_data_of_both_fingerprints_are_named_alike() -> None:
+    def of(fingerprint: str, listing: str | None = None) -> dict:
+        newer = {"fingerprint_version": 2, "listing_fingerprint": listing} if listing else {}
+        return record(data={"fingerprint": fingerprint, **newer})
+
+    def names(records: list[dict]) -> list:
+        return [one["data"] and one["data"]["fingerprint"] for one in records]
+
+    same = [of("old"), of("new", "old"), of("new", "old"), of("far", "else"), record(data=None)]
+    (line,) = align_fingerprints(same)
+    assert names(same) == ["old", "old", "old", "far", None]
+    assert line.startswith("data old: older records know paths, sizes and labels")
+    apart = [of("old"), of("new", "old"), of("newer", "old")]
+    (line,) = align_fingerprints(apart)
+    assert names(apart) == ["old", "new", "newer"]
+    assert "may be any of 2 sets of other contents: kept apart" in line
+    newer = [of("new", "old"), of("newer", "old")]
+    assert align_fingerprints(newer) == []
+    assert names(newer) == ["new", "newer"]
