@@ -68,7 +68,7 @@ def explain(parsed: Namespace, command_line: str) -> int:
     if changed:
         print(
             f"warning: {changed} of {len(found)} images are predicted otherwise than in the run's "
-            "record: another device rounds otherwise, or the images have changed",
+            "record: another device rounds otherwise, or the images or their loader have changed",
             file=sys.stderr,
         )
     return 1 if unreadable else 0

@@ -19,6 +19,7 @@ from bench.data.fingerprint import SAMPLE
 from bench.data.index import ImageIndex
 from bench.data.layouts import listed
 from bench.errors import BenchError
+from bench.imaging import LOADER
 from bench.locks import held
 from bench.presets import Resolved
 from bench.results.sealed import Damaged, read_sealed, write_sealed
@@ -38,6 +39,7 @@ class Journal:
         plugins: files that registered some of them.
         fingerprint: of the images.
         fingerprint_version: which fingerprint that is (:mod:`bench.data.fingerprint`).
+        loader: what makes pixels of them (:data:`bench.imaging.LOADER`).
         session: id of its timing session, once that has ended.
         tuned: how each variant is trained, where a measurement has chosen it: it is not
             measured again (see :class:`bench.tuning.Choice`).
@@ -51,6 +53,7 @@ class Journal:
     plugins: tuple[Path, ...]
     fingerprint: str
     fingerprint_version: int = 1
+    loader: int = LOADER
     session: str | None = None
     tuned: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     ended: str | None = None
@@ -70,6 +73,7 @@ class Journal:
             "plugins": [str(path) for path in self.plugins],
             "fingerprint": self.fingerprint,
             "fingerprint_version": self.fingerprint_version,
+            "loader": self.loader,
             "session": self.session,
             "tuned": dict(self.tuned),
             "ended": self.ended,
@@ -215,6 +219,12 @@ def same_images(
     Raises:
         BenchError: an image was changed, added or removed, or has another label, part or group.
     """
+    if journal.loader != LOADER:
+        raise BenchError(
+            f"--resume: sweep {journal.id} was begun with image loader {journal.loader}, and this "
+            f"version has loader {LOADER}, which makes other pixels of the images: begin a new "
+            "sweep without --resume"
+        )
     known = _read_images(_images_file(results_dir, journal.id))
     differing = [] if known is None else _differing(*known, index, contents)
     if differing or index.known_as(journal.fingerprint_version).fingerprint != journal.fingerprint:
@@ -311,6 +321,7 @@ def _read(path: Path) -> Journal:
             plugins=tuple(Path(text) for text in content["plugins"]),
             fingerprint=content["fingerprint"],
             fingerprint_version=content.get("fingerprint_version", 1),
+            loader=content.get("loader", 1),
             session=content["session"],
             # Sweeps from before it was kept have it in their runs alone.
             tuned=content.get("tuned") or {},

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import variants
 from bench.check import plan_timing
 from bench.config import RunConfig
-from bench.data.images import UnreadableImage, load_rgb
+from bench.data.images import UnreadableImage, read_size
 from bench.data.index import ImageIndex
 from bench.data.parts import find_index
 from bench.data.places import absolute
@@ -122,7 +122,7 @@ def _readable(index: ImageIndex) -> Iterator[Path]:
     for position in range(len(index)):
         path = absolute(index.path(position))
         try:
-            load_rgb(path)
+            read_size(path)
         except UnreadableImage:
             continue
         yield path

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from bench.data.copies import Copies, Groups, count_groups, find_copies
-from bench.data.images import UnreadableImage, load_rgb
+from bench.data.images import UnreadableImage, read_size
 from bench.data.index import ImageIndex
 from bench.data.splits import PARTS
 
@@ -140,7 +140,7 @@ def audit(
 
     def look(position: int) -> tuple[int, str | None, str]:
         try:
-            width, height = load_rgb(index.path(position)).size
+            width, height = read_size(index.path(position))
         except UnreadableImage as error:
             return position, None, error.reason
         return position, f"{width}×{height}", ""

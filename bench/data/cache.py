@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from bench.data.images import UnreadableImage, load_rgb, load_square
+from bench.data.images import UnreadableImage, load_square, read_size
 from bench.data.index import ImageIndex
 from bench.data.pixelfile import PixelFile, RowWriter
 from bench.data.room import NotKeptError, because, open_file, size_text
@@ -93,8 +93,8 @@ def open_images(
 ) -> DecodedImages:
     """The pixels of images; what is not in the cache is decoded now, in threads.
 
-    The cache has a folder for each set of pictures, image size and version of Pillow, in which a
-    picture is known by path, size, time of change (ns) and inode. Without a cache each image is
+    The cache has a folder for each set of pictures, image size, loader and version of Pillow, in
+    which a picture is known by path, size, time of change (ns) and inode. Without a cache each image is
     still decoded once, coarsely, so that unreadable ones are known before anything is trained.
 
     Args:
@@ -181,7 +181,7 @@ def _decode(
         try:
             if writer is None or writer.error is not None:
                 # Nobody keeps the pixels: an eighth of the size shows as well what is damaged.
-                load_rgb(path, long_side=1)
+                read_size(path)
             else:
                 writer.write(position, load_square(path, image_size))
         except UnreadableImage as error:

@@ -16,20 +16,15 @@ import numpy as np
 from PIL import Image
 
 from bench.data import files
-from bench.data.images import (
-    MAX_PIXELS,
-    ORIENTATION_TAG,
-    UPRIGHT,
-    UnreadableImage,
-    load_rgb,
-    refuse_special,
-)
+from bench.data.images import UnreadableImage, refuse_special
 from bench.data.index import ImageIndex
 from bench.data.places import absolute
+from bench.imaging.decode import DecodeError, decode
 
 HASH_BITS = 64
 THUMBNAIL = 16
-# A JPEG is decoded no finer than the perceptual hash needs, which looks at 32 × 32 pixels.
+# A JPEG's shorter side is decoded no finer than the perceptual hash needs, which looks at 32 × 32
+# pixels.
 DRAFT = 128
 # Part of the cache file's name: a new number for a new way of hashing.
 VERSION = 2
@@ -110,27 +105,12 @@ def _hash(path: Path) -> _One:
         data = files.read_bytes(path)
         if data:
             content = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
-        image = _small(data) or load_rgb(path)
-    except (OSError, UnreadableImage):
+        image = decode(BytesIO(data), least=DRAFT, side=min).image
+    except (OSError, UnreadableImage, DecodeError):
         return content, bits, thumbnail, False
     bits = np.packbits(imagehash.phash(image).hash)
     tiles = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     return content, bits, np.asarray(tiles), True
-
-
-def _small(data: bytes) -> Image.Image | None:
-    """A JPEG decoded at 1/2, 1/4 or 1/8 of its size, upright; none: decode it the usual way."""
-    try:
-        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-            image.draft("RGB", (DRAFT, DRAFT))
-            rgb = image.convert("RGB")
-    # Damaged bytes raise almost anything; the usual way says what is wrong with them.
-    except Exception:
-        return None
-    return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
 
 
 # --- the cache -------------------------------------------------------------------------------

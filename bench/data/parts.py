@@ -17,6 +17,7 @@ from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.places import cache_folder
 from bench.data.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
+from bench.imaging import LOADER
 
 # In a record: validation and test images with a copy in training, test images with one in
 # validation, in the order of :meth:`Copies.shared`.
@@ -86,6 +87,7 @@ class Parts:
             "layout": self.index.layout,
             "synthetic": self.index.synthetic,
             **self.index.identity(),
+            "loader": LOADER,
             "classes": list(self.index.classes),
             "counts": {
                 part: self.index.counts(positions)

@@ -14,8 +14,9 @@ import PIL
 from bench.data import files
 from bench.data.index import ImageIndex
 from bench.data.pixelfile import DONE, PIXELS, PixelFile, open_or_make, remove
+from bench.imaging import LOADER
 
-# Part of a folder's name: a new number for a new way of decoding or another form of the files.
+# Part of a folder's name: a new number for another form of the files.
 VERSION = 1
 # Folders of builders that were killed: a living one renames its own within milliseconds.
 STALE_S = 3600.0
@@ -35,8 +36,8 @@ def open_file(
 ) -> PixelFile:
     """The file of an index's pictures, with room for what it lacks of the positions.
 
-    There is one for each set of pictures, image size and version of Pillow; a picture is known by
-    path and stamp (:func:`bench.data.files.stamp`), all together by the content of some.
+    There is one for each set of pictures, image size, loader and version of Pillow; a picture is
+    known by path and stamp (:func:`bench.data.files.stamp`), all together by the content of some.
 
     Args:
         parent: holds a folder for each file.
@@ -82,7 +83,8 @@ def size_text(count: float) -> str:
 def _key(index: ImageIndex, image_size: int) -> str:
     """Other pictures, another size and another way of decoding give another name."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{VERSION}\0{PIL.__version__}\0{image_size}\0{index.sample}\n".encode())
+    about = f"{VERSION}\0{LOADER}\0{PIL.__version__}\0{image_size}\0{index.sample}\n"
+    digest.update(about.encode())
     for position, path in enumerate(index.paths):
         try:
             stamp = "\0".join(map(str, files.stamp(index.path(position))))

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from bench.data import files
 from bench.data.archives import SUFFIX, parts_of
-from bench.data.images import FORMATS
 from bench.data.index import ImageIndex
 from bench.data.shards import INFO, key_of
 from bench.data.suffixes import IMAGE_SUFFIXES
 from bench.errors import BenchError
+from bench.imaging.decode import open_image
 
 
 def write_shards(
@@ -150,7 +148,7 @@ def _suffix(path: str, data: bytes) -> str:
         return suffix
     # A row of a table that does not name its image's file.
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
+        with open_image(BytesIO(data)) as image:
             # Pillow's name for a JPEG with several pictures in it.
             name = {"MPO": "jpeg"}.get(str(image.format), str(image.format))
             return f".{name}".lower()

@@ -13,6 +13,7 @@ import torch
 from bench.data.index import ImageIndex
 from bench.data.layouts import listed
 from bench.errors import BenchError
+from bench.imaging import LOADER
 from bench.inference.predict import predict
 from bench.inference.saved import SavedModel
 from bench.stats.accuracy import difference_of_shares, wilson
@@ -139,7 +140,8 @@ def evaluate_external(
         "data": {
             "root": str(index.root),
             "layout": index.layout,
-            **index.identity(),
+            **self.index.identity(),
+            "loader": LOADER,
             "images": len(index),
         },
         "images": len(kept),

@@ -73,7 +73,13 @@ def settings(record: Record) -> list[tuple[str, str]]:
     ]
     weights = training.get("initial_weights")
     start = "not recorded" if weights is None else "random" if weights == "random" else "pretrained"
-    return [*found, ("mixed precision", one_line(training.get("amp"))), ("initial weights", start)]
+    loader = (record.get("data") or {}).get("loader", 1)
+    return [
+        *found,
+        ("image loader", one_line(loader)),
+        ("mixed precision", one_line(training.get("amp"))),
+        ("initial weights", start),
+    ]
 
 
 # --- accuracy --------------------------------------------------------------------------------

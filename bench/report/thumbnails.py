@@ -5,21 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import tarfile
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from bench.imaging.decode import decode
+from bench.imaging.square import DETAIL
+from bench.imaging.square import thumbnail as shrink
 from bench.report.gates import Record, judged_part
 from bench.report.mistakes import predictions_of
 from bench.report.selection import variant_of
 
 MOST = 24
 SIDE = 112
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-MOST_PIXELS = 89_478_485
 
 # A run and the id of one of its images → a Pillow image, or none where it cannot be had.
 Pictures = Callable[[Record, str], Any]
@@ -77,23 +77,19 @@ def thumbnail(mistake: Mistake, pictures: Pictures) -> str | None:
     image = pictures(mistake.runs[0], mistake.id)
     if image is None:
         return None
-    small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=72)
+    shrink(image, SIDE).save(buffer, "JPEG", quality=72)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def open_picture(root: Path, name: str, row: Callable[[Path, str], bytes] | None = None) -> Any:
-    """An image of a data folder, or in an archive there, upright; none: it is gone, or no image.
+    """An image of a data folder, or in an archive there, as models see it; none: it is gone.
 
     Args:
         root: the folder.
         name: of the image, as records have it.
         row: gives the bytes of a row of an Arrow file; none: there are no such files.
     """
-    from PIL import Image, ImageOps
-
     try:
         folder = root.resolve(strict=True)
         ends = [name.find(f"{end}/") + len(end) for end in (".tar", ".arrow") if f"{end}/" in name]
@@ -110,13 +106,7 @@ def open_picture(root: Path, name: str, row: Callable[[Path, str], bytes] | None
             with tarfile.open(path) as tar:
                 file = tar.extractfile(member)
                 source = io.BytesIO(file.read()) if file is not None else None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(source, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    return None
-                image.draft("RGB", (2 * SIDE, 2 * SIDE))
-                return ImageOps.exif_transpose(image).copy()
+        return decode(source, least=DETAIL * SIDE).image
     # Damaged files raise almost anything; a report has no need to say what.
     except Exception:
         return None
