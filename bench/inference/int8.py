@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from bench.data.augment import finish_image
 from bench.data.images import UnreadableImage, load_square
 from bench.data.index import ImageIndex
 from bench.data.transforms import level_table
@@ -23,7 +22,10 @@ from bench.measure.quantised import quantise
 
 CALIBRATION_IMAGES = 256
 BATCH = 16
-METHOD = "static, uint8 activations, int8 weights for each channel, ranges of minimum and maximum"
+METHOD = (
+    "static, uint8 pixels normalised inside, uint8 activations, int8 weights of 7 bits for each "
+    "channel, ranges of minimum and maximum"
+)
 
 
 def export_int8(
@@ -65,9 +67,8 @@ def export_int8(
     calibration = _calibration(saved, index)
     try:
         exported = export_onnx(saved.model, saved.image_size)
-        made = quantise(
-            exported, [images for _, images in _batches(saved, index.root, calibration)]
-        )
+        pixels = [images for _, images in _batches(saved.image_size, index.root, calibration)]
+        made = quantise(exported, pixels, saved.mean, saved.std)
     except (BenchError, OSError):
         raise
     except Exception as error:
@@ -76,7 +77,7 @@ def export_int8(
             f"{saved.variant.name} cannot be quantised ({line}): export it as onnx"
         ) from error
     with new_file(path) as new:
-        new.write_bytes(with_metadata(made.onnx, saved))
+        new.write_bytes(with_metadata(made.onnx, saved, pixels=True))
         content = new.read_bytes()
         kept, exact, small = _predict(
             saved, index.root, ids, exported.onnx, content, on_progress=on_progress
@@ -99,7 +100,7 @@ def export_int8(
         "unreadable": len(ids) - len(kept),
         **{
             key: made.facts[key]
-            for key in ("calibration_images", "quantise_s", "size_mb", "size_float32_mb",
+            for key in ("calibration_images", "input", "quantise_s", "size_mb", "size_float32_mb",
                         "opset", "versions")
         },
     }  # fmt: skip
@@ -130,22 +131,19 @@ def _calibration(saved: SavedModel, index: ImageIndex) -> list[str]:
 
 
 def _batches(
-    saved: SavedModel, root: Path, names: Sequence[str]
+    size: int, root: Path, names: Sequence[str]
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Places in ``names`` and (B, 3, S, S) float32 of the images that can be read."""
-    table, size = level_table(saved.mean, saved.std), saved.image_size
+    """Places in ``names`` and (B, 3, S, S) uint8 of the images that can be read."""
     for start in range(0, len(names), BATCH):
         places, images = [], []
         for place in range(start, min(start + BATCH, len(names))):
-            out = np.empty((size, size, 3), np.float32)
             try:
-                finish_image(load_square(root / names[place], size), table, out)
+                images.append(load_square(root / names[place], size))
             except UnreadableImage:
                 continue
             places.append(place)
-            images.append(out.transpose(2, 0, 1))
         if images:
-            yield places, np.ascontiguousarray(images)
+            yield places, np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
 
 
 def _predict(
@@ -162,11 +160,16 @@ def _predict(
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         for content in (exact, small)
     ]
+    table = level_table(saved.mean, saved.std)[:, 0].T
     kept: list[int] = []
     found: tuple[list[int], list[int]] = ([], [])
-    for places, images in _batches(saved, root, ids):
+    for places, pixels in _batches(saved.image_size, root, ids):
         kept += places
-        for session, predictions in zip(sessions, found, strict=True):
+        channels = zip(table, pixels.swapaxes(0, 1), strict=True)
+        normalised = np.stack([levels[channel] for levels, channel in channels], 1)
+        for session, images, predictions in zip(
+            sessions, (normalised, pixels), found, strict=True
+        ):
             feed = {session.get_inputs()[0].name: images}
             predictions += np.asarray(session.run(None, feed)[0]).argmax(1).tolist()
         on_progress(len(places))

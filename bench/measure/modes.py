@@ -137,6 +137,8 @@ class Modes:
             check_onnxruntime(case)
         shared = shared_quantised if case.mode in INEXACT_MODES else shared_export
         exported = shared(self.model, images.shape[-1], self.exports)
+        if exported.facts.get("input") == "uint8":
+            images = (64 * images + 128).clamp(0, 255).to(torch.uint8)
         run = in_openvino if case.mode == "openvino" else in_onnxruntime
         return run(exported, case, images, facts)
 
