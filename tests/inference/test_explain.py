@@ -95,6 +95,19 @@ def test_grad_cam_of_a_channel_is_where_that_channel_is(tmp_path: Path) -> None:
     assert found.attention == {}
 
 
+def test_maps_are_enlarged_about_the_centres_of_their_pixels(tmp_path: Path) -> None:
+    """A position of the map stands for a square of the image, not for a corner of it."""
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:, 4:6, 0] = 200
+    Image.fromarray(pixels).save(tmp_path / "painted.png")
+    saved = saved_model(Channels(), tmp_path, "ResNet18", 16)
+    (found,), _ = explain(saved, [Chosen("painted.png", 0, 0, 0.9)], index_of(tmp_path), device=CPU)
+    # The map has the third of eight columns: columns 4 and 5 of the image.
+    expected = np.interp((np.arange(16) + 0.5) / 2 - 0.5, np.arange(8), np.eye(8)[2])
+    assert expected[3:7].tolist() == [0.25, 0.75, 0.75, 0.25]
+    assert np.allclose(found.of_guess, expected / expected.max(), atol=1e-6)
+
+
 def test_right_images_have_one_grad_cam(tmp_path: Path) -> None:
     painted(tmp_path)
     saved = saved_model(Channels(), tmp_path, "ResNet18", 16)

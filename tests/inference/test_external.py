@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.inference.external import _own, match_classes, transfer
+from bench.inference import external
+from bench.inference.external import _own, describe, match_classes, transfer
+from bench.inference.predict import Predicted
 from bench.results.sealed import read_sealed
 from bench.stats.accuracy import difference_of_shares
 from tests.inference.conftest import Trained
@@ -198,3 +201,60 @@ def test_the_difference_is_the_external_accuracy_minus_the_own() -> None:
     assert (found["accuracy"], found["difference"]) == (0.5, -0.25)
     low, high = found["difference_interval"]
     assert low < -0.25 < high
+
+
+@pytest.mark.parametrize(
+    ("own", "elsewhere", "low", "high", "said"),
+    [
+        ((48, 80), (56, 70), 0.0524, 0.3339, "better than on its own images"),
+        ((56, 70), (48, 80), -0.3339, -0.0524, "worse than on its own images"),
+    ],
+)
+def test_the_interval_of_the_difference_has_its_sign(own, elsewhere, low, high, said) -> None:
+    """Newcombe (1998), table II, first contrast, method 10, both ways round."""
+    right, images = own
+    record = {"test": {"labels": [0] * images, "predictions": [0] * right + [1] * (images - right)}}
+    found = _own(record, {0}, hits=elsewhere[0], images=elsewhere[1])
+    assert found is not None
+    assert found["difference_interval"] == pytest.approx([low, high], abs=5e-5)
+    assert found["difference_interval"][0] < found["difference"] < found["difference_interval"][1]
+    assert transfer(found).endswith(said)
+    points = f"{100 * found['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+    assert transfer(found).startswith(points)
+
+
+def test_shares_of_each_class_are_those_that_can_be_counted(
+    use, trained: Trained, make_photos: Callable[..., Path], monkeypatch, capsys
+) -> None:
+    """Six of blast, half taken for hispa; three of hispa, all found; one normal, taken for blast."""
+    guesses = [0, 0, 0, 1, 1, 1, 1, 1, 1, 0]
+
+    def planted(models, paths, **_):
+        assert len(paths) == len(guesses)
+        return Predicted(models[0].classes, np.eye(3, dtype=np.float32)[guesses], {})
+
+    monkeypatch.setattr(external, "predict", planted)
+    other = make_photos({"blast": 6, "hispa": 3, "normal": 1})
+    assert use("evaluate", trained.tiny, "--data-dir", other) == 0
+    record, out = written(trained), capsys.readouterr().out
+    assert record["accuracy"] == 0.6
+    assert record["macro_f1"] == pytest.approx((0.6 + 2 / 3 + 0) / 3)
+    rows = [
+        [one[key] for key in ("class", "images", "predicted", "precision", "recall", "f1")]
+        for one in record["by_class"]
+    ]
+    assert rows == [
+        ["blast", 6, 4, 0.75, 0.5, pytest.approx(0.6)],
+        ["hispa", 3, 6, 0.5, 1.0, pytest.approx(2 / 3)],
+        ["normal", 1, 0, None, 0.0, 0.0],
+    ]
+    table = [line.split() for line in out.splitlines()]
+    assert ["class", "images", "precision", "recall", "f1"] in table
+    assert ["blast", "6", "0.750", "0.500", "0.600"] in table
+    assert ["hispa", "3", "0.500", "1.000", "0.667"] in table
+    assert ["normal", "1", "n/a", "0.000", "0.000"] in table
+    own = record["own"]
+    low, high = difference_of_shares((6, 10), (own["correct"], own["images"]))
+    assert own["difference_interval"] == [low, high]
+    assert transfer(own) in "\n".join(describe(record))
+    assert transfer(own) in out
