@@ -94,8 +94,8 @@ def open_images(
     """The pixels of images; what is not in the cache is decoded now, in threads.
 
     The cache has a folder for each set of pictures, image size, loader and version of Pillow, in
-    which a picture is known by path, size, time of change (ns) and inode. Without a cache each image is
-    still decoded once, coarsely, so that unreadable ones are known before anything is trained.
+    which a picture is known by path, size, time of change (ns) and inode. Without a cache each
+    image is still decoded once, coarsely, so that unreadable ones are known before any training.
 
     Args:
         index: where the images are.

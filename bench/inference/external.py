@@ -140,7 +140,7 @@ def evaluate_external(
         "data": {
             "root": str(index.root),
             "layout": index.layout,
-            **self.index.identity(),
+            **index.identity(),
             "loader": LOADER,
             "images": len(index),
         },

@@ -222,8 +222,8 @@ def test_warnings_do_not_leak_and_filters_come_back(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         reasons = set(pool.map(read, range(40)))
     assert reasons == {
-        "9500×9500 pixels are more than the 89 megapixels that are read of a PNG: shrink it, or save "
-        "it as a baseline JPEG"
+        "9500×9500 pixels are more than the 89 megapixels that are read of a PNG: shrink it, or "
+        "save it as a baseline JPEG"
     }
     assert warnings.filters == before
     with pytest.raises(UserWarning):
