@@ -59,6 +59,7 @@ def training_record(
         "seconds": result.seconds,
         "peak_memory_mb": peak,
         "peak_memory_kind": memory.kind,
+        "gpu_memory": memory.of_gpu(),
         # Features that another variant has computed are read, not trained on: no speed of this one.
         # Nor is that of images that grow.
         "images_per_s": None

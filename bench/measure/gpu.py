@@ -34,6 +34,29 @@ def gpu_state(index: int = 0) -> dict[str, Any] | None:
         ``name``, ``driver``, ``memory_mb`` (10⁶ bytes), ``sm_clock_mhz``, ``max_sm_clock_mhz``,
         ``temperature_c``, ``throttle_reasons`` (names), ``other_processes``, ``power_limit_w``.
     """
+    return _of_driver(index, _state)
+
+
+def memory_in_use(device: torch.device) -> tuple[int | None, str | None]:
+    """Bytes of a GPU's memory that the driver counts as used now, and whose they are.
+
+    ``this process``: what nvidia-smi lists for it. In a container the driver's process numbers are
+    the host's, and on Windows it does not tell processes apart: there it is ``the whole GPU``, with
+    what other programs use. None and None where the driver does not answer.
+    """
+    index = torch.cuda.current_device() if device.index is None else device.index
+    own = _of_driver(index, _own_memory)
+    if own is not None:
+        return own, "this process"
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:
+        return None, None
+    return total - free, "the whole GPU"
+
+
+def _of_driver(index: int, found: Callable[[Any, Any], Any]) -> Any:
+    """What is found with the driver's library and the GPU's handle, or None without them."""
     try:
         import pynvml
     except ImportError:
@@ -44,9 +67,15 @@ def gpu_state(index: int = 0) -> dict[str, Any] | None:
         return None
     try:
         handle = _handle(pynvml, index)
-        return None if handle is None else _state(pynvml, handle)
+        return None if handle is None else found(pynvml, handle)
     finally:
         _asked(pynvml, pynvml.nvmlShutdown)
+
+
+def _own_memory(nvml: Any, handle: Any) -> int | None:
+    processes = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+    used = [p.usedGpuMemory for p in processes if p.pid == os.getpid()]
+    return sum(used) if used and None not in used else None
 
 
 def _asked(nvml: Any, query: Callable[..., Any], *arguments: Any) -> Any:

@@ -10,10 +10,13 @@ import ctypes
 import gc
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from bench.measure.gpu import memory_in_use
 
 ALLOCATOR_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
@@ -87,7 +90,32 @@ class PeakMemory:
                     return int(line.split()[1]) * 1024 / 1e6
         except OSError:
             self.kind = "process resident since start"
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        # getrusage(2): KiB on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+    def of_gpu(self) -> dict[str, Any] | None:
+        """Peaks on the GPU in MB (10⁶ bytes), or None on a CPU.
+
+        Returns:
+            ``allocated_mb`` (by tensors) and ``reserved_mb`` (by PyTorch's caching allocator), as
+            ``torch.cuda`` counts them; ``in_use_mb``, as the driver does, with the CUDA context
+            and libraries: None where the driver does not tell; ``in_use_of``, whose it is:
+            ``this process``, or ``the whole GPU`` where the driver tells no processes apart.
+        """
+        if self.device.type != "cuda":
+            return None
+        reserved = torch.cuda.max_memory_reserved(self.device)
+        used, whose = memory_in_use(self.device)
+        if used is not None:
+            # What the allocator has given back since its peak was in use then.
+            used += reserved - torch.cuda.memory_reserved(self.device)
+        return {
+            "allocated_mb": torch.cuda.max_memory_allocated(self.device) / 1e6,
+            "reserved_mb": reserved / 1e6,
+            "in_use_mb": None if used is None else used / 1e6,
+            "in_use_of": whose,
+        }
 
 
 def minor_faults() -> int:

@@ -66,8 +66,7 @@ def facts_of_run(record: Record, data_sets: Mapping[str, Collection[str]]) -> di
         "epochs": config.get("epochs") if training else None,
         "dtype": _DTYPES.get(str(training.get("amp")), training.get("amp")),
         "threads": (record.get("environment") or {}).get("threads"),
-        # Only timings can be asked for another format.
-        "memory_format": "contiguous" if training else None,
+        "memory_format": (training.get("setup") or {}).get("memory_format"),
         "classes": classes_of(record),
         "reduction": reduction_of(record),
         "pretrained": bool(config.get("pretrained")) if initial is None else initial != "random",

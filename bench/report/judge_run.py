@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 
 from bench.config import options
-from bench.report.cells import GUIDE_PIXELS, gmacs, gpu_memory_gb, value_of
+from bench.report.cells import ALLOCATED, GUIDE_PIXELS, gmacs, gpu_memory_gb, value_of
 from bench.report.claimed import Claim
 from bench.report.conditions import (
     OF_THE_MACHINE,
     classes_of,
     differing,
     facts_of_run,
+    facts_of_timing,
     has_reduction,
     presets,
     reduction_of,
@@ -39,6 +40,7 @@ from bench.report.markdown import one_line
 from bench.report.selection import seconds_of
 from bench.report.tables import written
 from bench.report.timed import counted
+from bench.report.timing_cell import fps_entry
 from bench.stats.timing import FEWEST_ROUNDS, locate
 
 HEAD_CLASSES = 1000
@@ -142,21 +144,25 @@ def judge_training(claim: Claim, evidence: Evidence) -> Verdict:
     fitting = [r for r in trained if not differing(claim.conditions, facts[id(r)])]
     latest = max(fitting or trained, key=seconds_of)
     missing = unstated(claim.conditions, _needs(claim))
+    parts, judged = [f"unstated: {', '.join(missing)}"] if missing else [], ""
     if claim.metric == "gpu_memory":
         found = gpu_memory_gb(latest)
         if found.number is None:
             return Verdict(NOT_MEASURED, found.reason)
-        figure = Figure.exact(found.number, claim.unit, found.device or "", "peak of a training")
+        kind = found.setting["memory"]
+        figure = Figure.exact(found.number, claim.unit, found.device or "", f"peak {kind}")
+        judged = f"judged by memory {kind}; recorded, in GB: {found.text}"
+        if kind == ALLOCATED:
+            parts.append("only what tensors took is recorded: the driver shows more")
     else:
         figure = _minutes(fitting or [latest])
-    parts = [f"unstated: {', '.join(missing)}"] if missing else []
     if not fitting:
         differs = ", ".join(differing(claim.conditions, facts[id(latest)]))
         parts.append(f"conditions differ: {differs}")
     if parts:
-        return Verdict(NOT_COMPARABLE, joined(parts), figure)
-    few = f"{figure.count}, an interval needs {FEWEST_ROUNDS}"
-    return decide(claim, figure, few)
+        return Verdict(NOT_COMPARABLE, joined([*parts, judged]), figure)
+    verdict = decide(claim, figure, f"{figure.count}, an interval needs {FEWEST_ROUNDS}")
+    return attrs.evolve(verdict, reason=joined([verdict.reason, judged]))
 
 
 def _needs(claim: Claim) -> tuple[str, ...]:
@@ -193,8 +199,11 @@ def judge_metrics(claim: Claim, evidence: Evidence) -> Verdict:
     figure = Figure(found.number, None, None, "1 run", claim.unit, found.device or "")
     missing = unstated(claim.conditions, claim.kind.needs)
     parts = [f"unstated: {', '.join(missing)}"] if missing else []
+    facts = facts_of_run(latest, evidence.claims.data)
+    # What fps was timed under is not what the model was trained under.
+    facts |= facts_of_timing(fps_entry(latest) or {}) if speed else {}
     without = () if speed else OF_THE_MACHINE
-    differs = differing(claim.conditions, facts_of_run(latest, evidence.claims.data), without)
+    differs = differing(claim.conditions, facts, without)
     if differs:
         parts.append(f"conditions differ: {', '.join(differs)}")
     if parts:

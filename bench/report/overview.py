@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.report.cells import accuracy, gmacs, train_images_per_s
+from bench.report.cells import accuracy, gmacs, gpu_memory, train_images_per_s
 from bench.report.gates import Record, judged_part
 from bench.report.machines import Labels, load_marks
 from bench.report.markdown import MOST_ROWS, Table, one_line
@@ -90,6 +90,9 @@ def _peak_memory(record: Record) -> Value:
     training = record.get("training") or {}
     if training.get("peak_memory_mb") is None:
         return missing("not recorded")
+    if found := gpu_memory(record):
+        text = ", ".join(f"{significant(size)} {name}" for name, size in found.items())
+        return Value(next(iter(found.values())), text)
     text = f"{training['peak_memory_mb']:,.0f} ({one_line(training.get('peak_memory_kind'))})"
     return Value(training["peak_memory_mb"], text)
 

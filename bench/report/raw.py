@@ -11,6 +11,8 @@ from bench.report.seeds import fold_of
 from bench.report.selection import Selection, variant_of
 from bench.report.timing_cell import GUIDE_PIXELS, throughput
 
+GPU_MEMORY = ("allocated_mb", "reserved_mb", "in_use_mb", "in_use_of")
+
 
 def raw_row(record: Record, selection: Selection) -> dict[str, Any]:
     """Unrounded figures of a run by name and unit; None where there is none.
@@ -53,6 +55,7 @@ def raw_row(record: Record, selection: Selection) -> dict[str, Any]:
         "gpu_images_per_s_224": throughput(record, "cuda", GUIDE_PIXELS).number,
         "train_peak_memory_mb": training.get("peak_memory_mb"),
         "peak_memory_kind": training.get("peak_memory_kind"),
+        **{f"train_gpu_{key}": (training.get("gpu_memory") or {}).get(key) for key in GPU_MEMORY},
     }
 
 

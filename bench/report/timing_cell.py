@@ -66,6 +66,13 @@ def timing_entry(
     )
 
 
+def fps_entry(record: Record) -> Record | None:
+    """The timing behind ``fps`` of metrics.json: the training's device, the run's size."""
+    device = (record.get("training") or {}).get("device")
+    pixels = (record.get("config") or {}).get("image_size")
+    return timing_entry(record, str(device), int(pixels or 0))
+
+
 def throughput(record: Record, device: str, pixels: int, *, clock: str = "model") -> Value:
     """Images/s of a run on "cpu" or "cuda" at an image size, with interval or rounds."""
     entry = timing_entry(record, device, pixels, clock=clock)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.measure import gpu
-from bench.measure.gpu import gpu_state
+from bench.measure.gpu import gpu_state, memory_in_use
 
 
 class Driver:
@@ -25,7 +25,8 @@ class Driver:
     def __init__(self) -> None:
         for name in gpu.REASONS:
             setattr(self, name, getattr(pynvml, name))
-        own, other = SimpleNamespace(pid=os.getpid()), SimpleNamespace(pid=1)
+        own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=300_000_000)
+        other = SimpleNamespace(pid=1, usedGpuMemory=900_000_000)
         self.answers = {
             "nvmlInit": None,
             "nvmlShutdown": None,
@@ -148,3 +149,23 @@ def test_the_device_is_pytorchs_not_the_drivers_number(driver, monkeypatch):
     driver.refused.add("nvmlDeviceGetHandleByUUID")
     assert gpu_state(0)["name"] == "Tesla T4"
     assert ("nvmlDeviceGetHandleByIndex", 0) in driver.asked
+
+
+def test_memory_in_use_is_what_the_driver_lists_for_this_process(driver, monkeypatch):
+    device = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (14_000, 16_000))
+    assert memory_in_use(device) == (300_000_000, "this process")
+    assert ("nvmlDeviceGetHandleByIndex", 1) in driver.asked
+    # Another namespace of process numbers, no answer for processes, or none at all.
+    own, other = driver.answers["nvmlDeviceGetComputeRunningProcesses"]
+    for listed in ([other], [SimpleNamespace(pid=own.pid, usedGpuMemory=None)]):
+        driver.answers["nvmlDeviceGetComputeRunningProcesses"] = listed
+        assert memory_in_use(device) == (2_000, "the whole GPU")
+    driver.refused.add("nvmlInit")
+    assert memory_in_use(device) == (2_000, "the whole GPU")
+
+    def refuse(device):
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refuse)
+    assert memory_in_use(device) == (None, None)

@@ -97,6 +97,47 @@ def test_peak_memory_of_cuda() -> None:
     assert peak.peak_mb() == pytest.approx(100, abs=10)
 
 
+class Cuda:
+    """Plays torch.cuda's counters, in bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        counters = {
+            "max_memory_allocated": 5_000_000, "max_memory_reserved": 9_000_000,
+            "memory_reserved": 7_000_000,
+        }  # fmt: skip
+        for name, value in counters.items():
+            monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+
+
+def test_a_gpus_memory_is_allocated_reserved_and_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    Cuda(monkeypatch)
+    monkeypatch.setattr(memory, "memory_in_use", lambda device: (400_000_000, "this process"))
+    found = PeakMemory(torch.device("cuda", 0)).of_gpu()
+    # The allocator gave 2 MB back after its peak: they were in use then.
+    assert found == {
+        "allocated_mb": 5.0, "reserved_mb": 9.0, "in_use_mb": 402.0, "in_use_of": "this process",
+    }  # fmt: skip
+    monkeypatch.setattr(memory, "memory_in_use", lambda device: (None, None))
+    found = PeakMemory(torch.device("cuda", 0)).of_gpu()
+    assert (found["reserved_mb"], found["in_use_mb"], found["in_use_of"]) == (9.0, None, None)
+    assert PeakMemory(torch.device("cpu")).of_gpu() is None
+
+
+def test_getrusage_counts_kib_on_linux_and_bytes_on_macos(monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    used = SimpleNamespace(ru_maxrss=2_000_000)
+    monkeypatch.setattr(memory.resource, "getrusage", lambda who: used)
+    for platform_name, megabytes in (("linux", 2048.0), ("darwin", 2.0)):
+        monkeypatch.setattr(memory.sys, "platform", platform_name)
+        assert PeakMemory(torch.device("cpu")).peak_mb() == megabytes
+
+
 def test_the_environment_names_machine_and_versions() -> None:
     found = env.environment(torch.device("cpu"), {"setting": "default"})
     assert found["torch"] == metadata.version("torch")

@@ -200,6 +200,8 @@ def _training(chance: random.Random, epochs: int, accuracy: float, speed: float)
         "seconds": 31.2,
         "peak_memory_mb": 1210.4,
         "peak_memory_kind": "process resident",
+        "gpu_memory": None,
+        "setup": {"memory_format": "channels_last"},
         "images_per_s": speed / 3,
         "steps_per_epoch": 12,
         "attention_lr": 1e-3,
@@ -407,6 +409,10 @@ def on_gpu() -> Callable[[dict[str, Any], str], dict[str, Any]]:
         record["training"] |= {
             "device": "cuda", "device_name": device, "peak_memory_mb": 12500.0,
             "peak_memory_kind": "CUDA allocated", "seconds": 1320.0,
+            "gpu_memory": {
+                "allocated_mb": 12500.0, "reserved_mb": 13100.0, "in_use_mb": 13500.0,
+                "in_use_of": "this process",
+            },
         }  # fmt: skip
         record["environment"] |= {"cuda": "13.0", "device_name": device}
         speed = record["timing"][1]["images_per_s"] * 100

@@ -15,7 +15,7 @@ from bench.report.judging import (
 )
 from bench.report.selection import Selection
 from bench.report.verdicts import judged_claims
-from tests.report.planted import CA, RESNET, claim, decided, of_guide, trained
+from tests.report.planted import CA, CPU, RESNET, claim, decided, of_guide, trained
 
 
 @pytest.mark.parametrize(
@@ -100,18 +100,77 @@ def test_a_memory_is_of_the_stated_precision_and_format(make_record, on_gpu):
     record["training"]["amp"] = "fp16"
     stated = {"batch": 16, "image_size": 64, "dtype": "float16 autocast"}
     record["config"] |= {"batch_size": 16, "image_size": 64}
-    one = claim("gpu_memory", 12.5, conditions=stated)
+    one = claim("gpu_memory", 13.5, conditions=stated)
     assert decided([record], one).word == CONFIRMED
     for amp, dtype in (("off", "float32"), ("bf16", "bfloat16 autocast")):
         record["training"]["amp"] = amp
         assert f"float16 autocast stated, {dtype} here" in decided([record], one).reason
     record["training"]["amp"] = "fp16"
+    # That of the training, whatever the timing session and its options were.
+    assert {entry["memory_format"] for entry in record["timing"]} == {"contiguous"}
+    assert record["config"]["channels_last"] is False
+    own = attrs.evolve(one, conditions={**stated, "memory_format": "channels_last"})
+    assert decided([record], own).word == CONFIRMED
     for key, value, here in (
-        ("memory_format", "channels_last", "contiguous"), ("reduction", 16, "32"),
+        ("memory_format", "contiguous", "channels_last"), ("reduction", 16, "32"),
     ):  # fmt: skip
         found = decided([record], attrs.evolve(one, conditions={**stated, key: value}))
         words = f"{key.replace('_', ' ')}: {value} stated, {here} here"
         assert (found.word, words in found.reason) == (NOT_COMPARABLE, True)
+
+
+def test_a_memory_is_what_the_driver_shows_and_the_verdict_names_which(make_record, on_gpu):
+    record = on_gpu(trained(make_record, CA, 3800), "Tesla T4")
+    one = claim("gpu_memory", 13.5, tolerance=0.1, conditions={"batch": 16, "image_size": 64})
+    found = decided([record], one)
+    assert (found.word, found.figure.number) == (CONFIRMED, 13.5)
+    assert "judged by memory in use by this process" in found.reason
+    assert "13.1 reserved by PyTorch, 12.5 allocated by PyTorch" in found.reason
+    record["training"]["gpu_memory"]["in_use_of"] = "the whole GPU"
+    assert "judged by memory in use by the whole GPU" in decided([record], one).reason
+    record["training"]["gpu_memory"]["in_use_mb"] = None
+    found = decided([record], one)
+    assert (found.word, found.figure.number) == (CONTRADICTED, 13.1)
+    assert "judged by memory reserved by PyTorch" in found.reason
+
+
+def test_what_tensors_took_alone_decides_no_claim_about_memory(make_record, on_gpu):
+    record = on_gpu(trained(make_record, CA, 3800), "Tesla T4")
+    del record["training"]["gpu_memory"]  # as older records
+    for value in (12.5, 30.0):
+        one = claim("gpu_memory", value, conditions={"batch": 16, "image_size": 64})
+        found = decided([record], one)
+        assert (found.word, found.figure.number) == (NOT_COMPARABLE, 12.5)
+        assert "only what tensors took is recorded" in found.reason
+
+
+def test_a_minute_has_sixty_seconds(make_record):
+    records = [trained(make_record, CA, 3800, minute=n) for n in range(6)]
+    for record in records:
+        record["sweep"]["preset"] = "smoke"
+        record["training"]["seconds"] = 90.0
+    stated = {"preset": "smoke", "device_name": CPU}
+    found = decided(records, claim("training_time", 1.5, tolerance=0.01, conditions=stated))
+    assert found.word == CONFIRMED
+    assert found.figure.number == pytest.approx(1.5)
+    assert (found.figure.low, found.figure.high) == pytest.approx((1.5, 1.5))
+    assert "1.5 minutes" in found.figure.value()
+
+
+def test_fps_is_held_against_what_it_was_timed_under(make_record):
+    record = trained(make_record, CA, 3800)
+    fps = record["metrics"]["fps"]
+    stated = {"device_name": CPU, "batch": 16, "image_size": 64, "dtype": "float32", "threads": 2}
+    record["config"]["batch_size"] = 48
+    for given, words in (
+        ({}, "one run has no interval"),
+        ({"memory_format": "contiguous"}, "one run has no interval"),
+        ({"memory_format": "channels_last"}, "memory format: channels_last stated, contiguous"),
+        ({"batch": 48}, "batch: 48 stated, 16 here"),
+        ({"threads": 1}, "threads: 1 stated, 2 here"),
+    ):
+        one = claim("fps", fps, conditions={**stated, **given})
+        assert words in decided([record], one).reason
 
 
 def test_the_example_metrics_are_of_unstated_conditions(make_record):
@@ -127,11 +186,11 @@ def test_minutes_and_memory_need_the_preset_on_the_stated_gpu(make_record, on_gp
     other = on_gpu(record, "NVIDIA L4")
     found = of_guide([other], "presets/kaggle/gpu_memory")
     assert (found.word, "T4 or P100 stated" in found.reason) == (NOT_COMPARABLE, True)
-    other["training"] |= {"device_name": "Tesla T4", "peak_memory_mb": 13500.0}
+    other["training"]["device_name"] = "Tesla T4"
     assert of_guide([other], "presets/kaggle/gpu_memory").word == CONFIRMED
     minutes = of_guide([other], "presets/kaggle/training_time")
     assert (minutes.word, "1 training" in minutes.reason) == (UNDECIDED, True)
-    other["training"]["peak_memory_mb"] = 9000.0
+    other["training"]["gpu_memory"]["in_use_mb"] = 9000.0
     assert of_guide([other], "presets/kaggle/gpu_memory").word == CONTRADICTED
 
 
