@@ -26,6 +26,7 @@ from bench.measure.modes import require_packages
 from bench.measure.throughput import device_name
 from bench.plan import Plan, plan_session
 from bench.runs import Run, all_positions, find_runs
+from bench.stats.digits import fixed
 from bench.trackers import require_tracker
 from bench.train import weights
 from bench.train.optim import choose_amp
@@ -144,7 +145,7 @@ def check(
             + (f"; {together} processes for each model" if together > 1 else ""),
             f"weights   {initial}",
             *_describe_data(runs, config),
-            f"disk      {needed / 1e9:.2f} GB needed at most",
+            f"disk      {fixed(needed / 1e9, 2)} GB needed at most",
             *(
                 ["tuning    memory format and compilation are chosen by a measurement (--tune "
                  "auto): another one may choose otherwise, and results then differ"]
@@ -255,14 +256,15 @@ def _describe_data(runs: Sequence[Run], config: RunConfig) -> list[str]:
 def _describe_minutes(estimates: Sequence[Estimate], plan: Plan | None) -> list[str]:
     total = sum(item.minutes for item in estimates)
     lines = [
-        f"minutes   {item.minutes:6.1f}  {item.variant}, {item.epoch_s:.1f} s an epoch{item.note}"
+        f"minutes   {fixed(item.minutes, 1):>6}  {item.variant}, "
+        f"{fixed(item.epoch_s, 1)} s an epoch{item.note}"
         for item in estimates
     ]
     if plan is not None:
         total += plan.seconds / 60
-        lines.append(f"minutes   {plan.seconds / 60:6.1f}  timing: {plan.line()}")
+        lines.append(f"minutes   {fixed(plan.seconds / 60, 1):>6}  timing: {plan.line()}")
         lines += [f"timing    {note}" for note in plan.notes]
-    return [*lines, f"minutes   {total:6.1f}  in all, estimated"]
+    return [*lines, f"minutes   {fixed(total, 1):>6}  in all, estimated"]
 
 
 def check_folder(path: Path, flag: str) -> None:
@@ -320,7 +322,8 @@ def _check_disk(runs: Sequence[Run], config: RunConfig, checkpoint_bytes: int) -
     free = shutil.disk_usage(existing).free
     if checkpoint_bytes * DISK_MARGIN > free:
         raise BenchError(
-            f"{existing} has {free / 1e9:.1f} GB free and the checkpoints need "
-            f"{checkpoint_bytes / 1e9:.1f} GB: free some, or give --results-dir on another disk"
+            f"{existing} has {fixed(free / 1e9, 1)} GB free and the checkpoints need "
+            f"{fixed(checkpoint_bytes / 1e9, 1)} GB: free some, or give --results-dir on another "
+            "disk"
         )
     return needed

@@ -24,6 +24,7 @@ from bench.asked import (
 from bench.collection import no_collection
 from bench.costs import Costs
 from bench.errors import BenchError
+from bench.stats.digits import fixed
 
 if TYPE_CHECKING:
     from bench.presets import Resolved
@@ -143,9 +144,9 @@ def _summary(folder: Path, record: dict[str, Any], several: bool) -> dict[str, s
         "macro-F1": f"{training['best_macro_f1']:.3f}",
         "best epoch": f"{metrics['best_epoch']}/{training['epochs_run']}",
         "train images/s": (
-            "n/a" if training["images_per_s"] is None else f"{training['images_per_s']:.1f}"
+            "n/a" if training["images_per_s"] is None else fixed(training["images_per_s"], 1)
         ),
-        "images/s": "n/a" if fps is None else f"{fps:.1f}",
+        "images/s": "n/a" if fps is None else fixed(fps, 1),
         "parameters": f"{record['counts']['parameters']:,}",
         "folder": str(folder),
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench.asked import load_plugins, print_json, resolved_options, text_table
 from bench.errors import BenchError
 from bench.imaging import LOADER
+from bench.stats.digits import significant
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
@@ -65,7 +66,8 @@ def predict(parsed: Namespace, command_line: str) -> int:
     ]
     print(text_table(rows))
     print(
-        f"\n{written:,} images in {seconds:.1f} s ({len(asked.paths) / seconds:.0f} images/s) by "
+        f"\n{written:,} images in {seconds:.1f} s "
+        f"({significant(len(asked.paths) / seconds)} images/s) by "
         f"{', '.join(model.name for model in models)}"
     )
     print(f"predictions: {parsed.out}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.asked import load_plugins, resolved_options
 from bench.errors import BenchError
+from bench.stats.digits import fixed
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
@@ -80,7 +81,7 @@ def _exported(saved: SavedModel, path: Path, form: str) -> None:
     from bench.inference.export import export as export_model
 
     written = export_model(saved, form, path)
-    print(f"file      {written.path} ({written.size_mb:.1f} MB, {form})")
+    print(f"file      {written.path} ({fixed(written.size_mb, 1)} MB, {form})")
     print(f"checked   largest difference to PyTorch's logits {written.max_difference:.1e} "
           f"(largest logit {written.largest:.3g})")  # fmt: skip
 
@@ -118,8 +119,8 @@ def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: s
         raise
     exact, small = accuracies(found)
     images = len(found["labels"])
-    print(f"file      {path} ({found['size_mb']:.1f} MB, {INT8}; "
-          f"{found['size_float32_mb']:.1f} MB as float32)")  # fmt: skip
+    print(f"file      {path} ({fixed(found['size_mb'], 1)} MB, {INT8}; "
+          f"{fixed(found['size_float32_mb'], 1)} MB as float32)")  # fmt: skip
     print(f"checked   accuracy {small:.3f} as int8, {exact:.3f} as float32 "
           f"({found['part']} part, {images} images)")  # fmt: skip
     print(

@@ -8,6 +8,7 @@ from typing import Any
 import variants
 from bench.asked import asked_classes, chosen_variants, print_json, resolved_options, text_table
 from bench.errors import BenchError
+from bench.stats.digits import fixed
 
 
 def list_(parsed: Namespace, command_line: str) -> int:
@@ -114,9 +115,9 @@ def count(parsed: Namespace, command_line: str) -> int:
             "parameters": f"{row['parameters']:,}",
             "of attention": _thousands(row["attention_parameters"]),
             "with 1000 classes": f"{row['parameters_1000_classes']:,}",
-            "MB": f"{row['size_mb']:.1f}",
-            "GMACs (fvcore)": f"{row['gmacs']:.4f}",
-            "GMACs (FlopCounterMode / 2)": f"{row['gmacs_flop_counter']:.4f}",
+            "MB": fixed(row["size_mb"], 1),
+            "GMACs (fvcore)": fixed(row["gmacs"], 4, least=3),
+            "GMACs (FlopCounterMode / 2)": fixed(row["gmacs_flop_counter"], 4, least=3),
         }
         for row in rows
     ]

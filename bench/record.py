@@ -118,7 +118,7 @@ def count_into(
         if counters_disagree(macs):
             record["warnings"].append(
                 f"the two MAC counters disagree at {macs['image_size']} pixels: "
-                f"{macs['gmacs_matrix']:.5f} (fvcore) and {macs['gmacs_flop_counter']:.5f} GMACs"
+                f"{macs['gmacs_matrix']:.6g} (fvcore) and {macs['gmacs_flop_counter']:.6g} GMACs"
             )
 
 

@@ -23,6 +23,7 @@ from bench.data.growth import Growth
 from bench.measure.activations import saved_bytes
 from bench.measure.throughput import device_name
 from bench.results import load_records
+from bench.stats.digits import fixed
 
 # Weights, their gradients and AdamW's two moments, in float32.
 BYTES_PER_TRAINED = 16
@@ -226,11 +227,11 @@ def lines_of(found: Forecast) -> list[str]:
     rows = [
         [
             need.variant,
-            f"{60 * need.hours:,.1f}",
-            f"{60 * need.together_hours:,.1f}",
-            f"{need.memory_gb:.2f}",
-            f"{need.disk_gb:.2f}",
-            *([f"{need.cost:,.2f}"] if need.cost is not None else []),
+            fixed(60 * need.hours, 1),
+            fixed(60 * need.together_hours, 1),
+            fixed(need.memory_gb, 2),
+            fixed(need.disk_gb, 2),
+            *([fixed(need.cost, 2)] if need.cost is not None else []),
         ]
         for need in found.needs
     ]
@@ -245,21 +246,22 @@ def lines_of(found: Forecast) -> list[str]:
         "",
         f"images    {counts}",
         f"devices   {found.devices} like this one: {found.device}",
-        f"minutes   {60 * found.hours:,.1f} until the last run has ended, each device training one "
-        "run at a time, the longest first",
-        f"disk      {found.cache_gb:.2f} GB of decoded images, and the results",
+        f"minutes   {fixed(60 * found.hours, 1)} until the last run has ended, each device "
+        "training one run at a time, the longest first",
+        f"disk      {fixed(found.cache_gb, 2)} GB of decoded images, and the results",
     ]
     if found.cost is not None:
         text.append(
-            f"cost      {found.cost:,.2f}, all {found.devices} devices until the last run has ended"
+            f"cost      {fixed(found.cost, 2)}, all {found.devices} devices until the last run has "
+            "ended"
         )
     if found.error is None:
         text.append("error     no past run on this device says how far predictions are off")
     else:
         middle, low, high, number = found.error
         text.append(
-            f"error     {number} past runs on this device took {middle:.2f} × what was predicted "
-            f"({low:.2f}–{high:.2f})"
+            f"error     {number} past runs on this device took {fixed(middle, 2)} × what was "
+            f"predicted ({fixed(low, 2)}–{fixed(high, 2)})"
         )
     return [
         *text,

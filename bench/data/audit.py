@@ -13,6 +13,7 @@ from bench.data.copies import Copies, Groups, count_groups, find_copies
 from bench.data.images import UnreadableImage, read_size
 from bench.data.index import ImageIndex
 from bench.data.splits import PARTS
+from bench.stats.digits import fixed
 
 LISTED = 20
 
@@ -198,7 +199,7 @@ def _summary(found: Audit) -> list[str]:
     return [
         f"{'data':<12} {_plain(str(index.root))} ({kind})",
         f"{'images':<12} {len(index)} in {len(index.classes)} classes, "
-        f"{sum(index.file_sizes) / 1e6:.1f} MB",
+        f"{fixed(sum(index.file_sizes) / 1e6, 1)} MB",
         f"{'fingerprint':<12} {index.fingerprint}",
         f"{'pixels':<12} {', '.join(sizes[:5]) or 'none'}{more} (width×height)",
         f"{'imbalance':<12} {found.imbalance_ratio:.2f} (largest class / smallest)",

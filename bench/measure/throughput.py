@@ -16,7 +16,7 @@ from bench.measure.cases import INSIDE, LATENCY, Case
 from bench.measure.environment import LoadMeter, tf32_state
 from bench.measure.gpu import gpu_state
 from bench.measure.memory import PeakMemory, allocator_of_environment, minor_faults
-from bench.stats.timing import locate
+from bench.stats.timing import FEWEST_FOR_P95, locate
 
 BLOCK_S = 0.2
 # More blocks where they are short: a neighbour's bursts slow a shared machine for seconds.
@@ -187,7 +187,8 @@ def assemble(
         "images_per_s_low": None if found.high is None else batch / found.high,
         "images_per_s_high": None if found.low is None else batch / found.low,
         "latency_ms": 1000 * found.median if every else None,
-        "latency_p95_ms": 1000 * _percentile_95(every) if every else None,
+        "latency_p95_ms": _percentile_95(every),
+        "latency_max_ms": 1000 * max(every) if every else None,
         "warmup_steps": rounds[0]["warmup_steps"],
         "timed_steps": sum(one["steps_per_block"] * len(one["block_seconds"]) for one in rounds),
         "peak_memory_mb": statistics.median(peaks),
@@ -227,8 +228,11 @@ def _merge_facts(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _percentile_95(values: Sequence[float]) -> float:
-    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
+def _percentile_95(seconds: Sequence[float]) -> float | None:
+    """In ms; None of fewer steps than leave one beyond it: it would be their maximum."""
+    if len(seconds) < FEWEST_FOR_P95:
+        return None
+    return 1000 * sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
 
 
 def _marks(rounds: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,8 +7,15 @@ from collections.abc import Callable
 from bench.report.gates import Accuracy, Record, judged_accuracy, judged_part, valid_accuracy
 from bench.report.machines import machine_of
 from bench.report.markdown import one_line
-from bench.report.timing_cell import GUIDE_PIXELS, TIMINGS, no_cuda, timed_value
-from bench.report.values import Value, missing, significant
+from bench.report.timing_cell import (
+    GUIDE_PIXELS,
+    TIMINGS,
+    fps_entry,
+    no_cuda,
+    threads_of,
+    timed_value,
+)
+from bench.report.values import Value, fixed, missing, significant
 
 ACCURACIES = ("accuracy", "valid_accuracy")
 
@@ -53,7 +60,7 @@ def _count(record: Record, key: str) -> Value:
     count = (record.get("counts") or {}).get(key)
     if count is None:
         return missing("not counted in this run")
-    return Value(number=count / 1e6, text=f"{count / 1e6:.2f}")
+    return Value(number=count / 1e6, text=fixed(count / 1e6, 2))
 
 
 @metric("parameters_1000", counts=True)
@@ -106,6 +113,7 @@ def train_images_per_s(record: Record) -> Value:
         number=speed,
         text=significant(speed),
         device=one_line(training.get("device_name") or training.get("device") or "unknown device"),
+        threads=training_threads(record),
         setting={
             **{key.replace("_", " "): config.get(key) for key in keys},
             "mixed precision": training.get("amp"),
@@ -116,6 +124,13 @@ def train_images_per_s(record: Record) -> Value:
             "threads": (record.get("environment") or {}).get("threads"),
         },
     )
+
+
+def training_threads(record: Record) -> int | None:
+    """CPU threads that a run trained with; None on a GPU."""
+    environment = record.get("environment") or {}
+    device = (record.get("training") or {}).get("device")
+    return threads_of({"device": device, "threads": environment.get("threads")})
 
 
 @metric("gpu_memory_gb")
@@ -223,8 +238,8 @@ def _six_key(key: str) -> Getter:
             return missing(f"{key} not recorded")
         found = valid_accuracy(record) if key == "valid_acc" else None
         if found is not None and found.undertrained:
-            return missing(f"{number:.4f}: {found.undertrained}", "undertrained")
-        return Value(number=number, text=f"{number:d}" if key == "best_epoch" else f"{number:.4f}")
+            return missing(f"{fixed(number, 4)}: {found.undertrained}", "undertrained")
+        return Value(number, f"{number:d}" if key == "best_epoch" else fixed(number, 4))
 
     return getter
 
@@ -239,5 +254,6 @@ def _metrics_fps(record: Record) -> Value:
     if fps is None:
         off = (record.get("config") or {}).get("timing") is False
         return missing("timing was off" if off else record.get("timing_error") or "not timed")
-    training = record.get("training") or {}
-    return Value(number=fps, text=f"{fps:.1f}", device=one_line(training.get("device_name") or ""))
+    device = one_line((record.get("training") or {}).get("device_name") or "")
+    threads = threads_of(fps_entry(record) or {})
+    return Value(number=fps, text=fixed(fps, 1), device=device, threads=threads)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from bench.config import flag_of
-from bench.report.claims import Claims, ClaimTable, Row, format_documented
+from bench.report.claims import Claims, ClaimTable, Row, format_documented, rounded
 from bench.report.conditions import listed
 from bench.report.expected import SUBJECT
 from bench.report.quantities import (
@@ -104,7 +104,7 @@ class Claim:
         name, value = self.base
         return attrs.evolve(
             self,
-            value=round(self.value / value, 2),
+            value=rounded(self.value / value),
             unit=self.kind.unit_of(RATIO),
             form=RATIO,
             against=name,

@@ -212,7 +212,7 @@ def _derive(row: Row, by_key: Mapping[str, Row]) -> Row:
     base = source.documented
     against = base[row.against]
     ratios: dict[str, Documented] = {
-        variant: round(value / against, 2)
+        variant: rounded(value / against)
         for variant, value in base.items()
         if isinstance(value, (int, float)) and isinstance(against, (int, float))
     }
@@ -223,6 +223,11 @@ def _derive(row: Row, by_key: Mapping[str, Row]) -> Row:
         conditions=row.conditions or source.conditions,
         when=row.when or source.when,
     )
+
+
+def rounded(ratio: float) -> float:
+    """A ratio of two documented figures, to three significant digits."""
+    return float(f"{ratio:.3g}")
 
 
 def format_documented(value: Documented, *, approximate: bool = False) -> str:

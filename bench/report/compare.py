@@ -11,7 +11,7 @@ from bench.report.seeds import SeedAccuracy, accuracy_of, runs_of
 from bench.report.selection import Selection
 from bench.report.timed import blocks_of
 from bench.report.timing_cell import TIMINGS, timed_by
-from bench.report.values import Value, failure, missing
+from bench.report.values import Value, failure, fixed, missing
 from bench.stats.timing import Ratio, compare_speeds
 
 
@@ -95,7 +95,7 @@ def related(selection: Selection, row: Row, variant: str) -> Value:
     base = measured(selection, row.metric, row.against)
     if variant == row.against:
         text = "1 (reference)" if row.form == "ratio" else "0 (reference)"
-        return attrs.evolve(value, text=text, device=None, interval=None)
+        return attrs.evolve(value, text=text, device=None, threads=None, interval=None)
     if base.mark or base.number is None or value.number is None:
         return missing(f"{row.against}: {base.mark or 'n/a'}: {base.reason or 'no number'}")
     differing = [key for key in value.setting if value.setting[key] != base.setting.get(key)]
@@ -108,10 +108,11 @@ def related(selection: Selection, row: Row, variant: str) -> Value:
         return attrs.evolve(value, number=difference, text=text, interval=None)
     ratio = _round_by_round(selection, row, variant)
     if ratio is not None and ratio.low is not None and ratio.high is not None:
-        text = f"{ratio.ratio:.2f} [{ratio.low:.2f}–{ratio.high:.2f}]"
+        bounds = f"{fixed(ratio.low, 2)}–{fixed(ratio.high, 2)}"
+        text = f"{fixed(ratio.ratio, 2)} [{bounds}]"
         return attrs.evolve(value, number=ratio.ratio, text=text, interval=(ratio.low, ratio.high))
     number = value.number / base.number if ratio is None else ratio.ratio
-    return attrs.evolve(value, number=number, text=f"{number:.2f}", interval=None)
+    return attrs.evolve(value, number=number, text=fixed(number, 2), interval=None)
 
 
 def _round_by_round(selection: Selection, row: Row, variant: str) -> Ratio | None:

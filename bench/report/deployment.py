@@ -15,7 +15,7 @@ from bench.report.pairtable import p_text
 from bench.report.selection import Selection, caption, distinct, seconds_of, variant_of
 from bench.report.speeds import TimingSession, sessions_of
 from bench.report.speedtable import machine
-from bench.report.timed import EAGER, latency_text, ratio_text
+from bench.report.timed import EAGER, RATIO_NOTE, latency_text, percent_text, ratio_text
 from bench.report.values import significant
 from bench.results.quantised import is_size
 from bench.stats import timing
@@ -283,7 +283,7 @@ def _caption(
     lost: Mapping[str, Lost],
 ) -> str:
     floors = [
-        f"{100 * floor:.1f} % ({regime})"
+        f"{percent_text(floor)} % ({regime})"
         for regime, timings in found.items()
         if (floor := timings.floor(INT8, FLOAT)) is not None
     ]
@@ -297,6 +297,7 @@ def _caption(
         + (f" (noise floor {' and '.join(floors)})." if floors else ".")
         if session is not None
         else "",
+        RATIO_NOTE if session is not None else "",
         f"Accuracy: of the run's exported files on its {' or '.join(parts)} part, both by ONNX "
         f"Runtime on the same images; {'; '.join(methods)}; calibrated on {' or '.join(calibrated)}"
         f" images of no held-out part. p is corrected after Holm for {len(lost)} "

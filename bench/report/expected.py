@@ -9,12 +9,12 @@ import attrs
 
 from bench.config import flag_of
 from bench.presets import Preset, load_presets
-from bench.report.cells import accuracy, gpu_memory_gb
+from bench.report.cells import accuracy, gpu_memory_gb, training_threads
 from bench.report.claims import format_documented
 from bench.report.gates import Record
 from bench.report.markdown import Table, one_line
 from bench.report.selection import Selection, caption, seconds_of, seed_note, variant_of
-from bench.report.values import Value, failure, missing
+from bench.report.values import Value, failure, fixed, missing
 
 # The guide's script trains this variant.
 SUBJECT = "EfficientNetV2_S_CA"
@@ -100,8 +100,9 @@ def _measured(record: Record, key: str) -> Value:
     minutes = training["seconds"] / 60
     return Value(
         number=minutes,
-        text=f"{minutes:.1f}",
+        text=fixed(minutes, 1, digits=2),
         device=one_line(training.get("device_name") or "unknown device"),
+        threads=training_threads(record),
     )
 
 
@@ -117,9 +118,10 @@ def _sweep_minutes(record: Record, selection: Selection) -> Value:
     timing = max((each for each in sessions if each is not None), default=None)
     training = record.get("training") or {}
     minutes = (seconds + (timing or 0)) / 60
-    text = f"{minutes:.1f} for the sweep's {len(runs)} runs"
+    text = f"{fixed(minutes, 1, digits=2)} for the sweep's {len(runs)} runs"
     return Value(
         number=minutes,
         text=text if timing is None else f"{text} with timing",
         device=one_line(training.get("device_name") or "unknown device"),
+        threads=training_threads(record),
     )

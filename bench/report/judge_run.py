@@ -9,7 +9,14 @@ from typing import Any
 import attrs
 
 from bench.config import options
-from bench.report.cells import ALLOCATED, GUIDE_PIXELS, gmacs, gpu_memory_gb, value_of
+from bench.report.cells import (
+    ALLOCATED,
+    GUIDE_PIXELS,
+    gmacs,
+    gpu_memory_gb,
+    training_threads,
+    value_of,
+)
 from bench.report.claimed import Claim
 from bench.report.conditions import (
     OF_THE_MACHINE,
@@ -41,6 +48,7 @@ from bench.report.selection import seconds_of
 from bench.report.tables import written
 from bench.report.timed import counted
 from bench.report.timing_cell import fps_entry
+from bench.report.values import Value
 from bench.stats.timing import FEWEST_ROUNDS, locate
 
 HEAD_CLASSES = 1000
@@ -174,7 +182,8 @@ def _needs(claim: Claim) -> tuple[str, ...]:
 
 def _minutes(records: list[Record]) -> Figure:
     minutes = [(record.get("training") or {}).get("seconds", 0) / 60 for record in records]
-    machine = one_line((records[-1].get("training") or {}).get("device_name") or "")
+    name = one_line((records[-1].get("training") or {}).get("device_name") or "")
+    machine = Value(device=name, threads=training_threads(records[-1])).place()
     count = counted(len(minutes), "training")
     if min(minutes) <= 0:
         return Figure(statistics.median(minutes), None, None, count, "minutes", machine)
@@ -196,7 +205,7 @@ def judge_metrics(claim: Claim, evidence: Evidence) -> Verdict:
     found = value_of(latest, f"metrics_{claim.metric}")
     if found.number is None:
         return Verdict(NOT_MEASURED, f"{claim.variant}: {found.reason}")
-    figure = Figure(found.number, None, None, "1 run", claim.unit, found.device or "")
+    figure = Figure(found.number, None, None, "1 run", claim.unit, found.place())
     missing = unstated(claim.conditions, claim.kind.needs)
     parts = [f"unstated: {', '.join(missing)}"] if missing else []
     facts = facts_of_run(latest, evidence.claims.data)

@@ -137,7 +137,7 @@ def _from_trainings(claim: Claim, evidence: Evidence) -> Verdict | None:
     one, two = (train_images_per_s(record or {}) for record in records)
     if one.number is None or two.number is None or dict(one.setting) != dict(two.setting):
         return None
-    machine = one.device or ""
+    machine = one.place()
     figure = Figure(one.number / two.number, None, None, "1 training each", claim.unit, machine)
     differs = [text for record in records for text in _training_differs(claim, record or {})]
     if differs:

@@ -10,7 +10,7 @@ from bench.report.claimed import Claim
 from bench.report.claims import Claims
 from bench.report.quantities import RATIO_UNIT
 from bench.report.selection import Selection
-from bench.report.values import failure, significant
+from bench.report.values import failure, fixed, significant
 
 CONFIRMED = "confirmed"
 CONTRADICTED = "contradicted"
@@ -70,10 +70,7 @@ class Figure:
 
     def _written(self, number: float) -> str:
         decimals = _DECIMALS.get(self.unit)
-        # A ratio of 0.03 keeps its digits.
-        if decimals is None or (abs(number) < 0.1 and self.unit == RATIO_UNIT):
-            return significant(number)
-        return f"{number:.{decimals}f}"
+        return significant(number) if decimals is None else fixed(number, decimals)
 
     def cell(self) -> str:
         """The value with how often and where it was measured."""

@@ -16,10 +16,12 @@ from bench.report.speeds import TimingSession, sessions_of
 from bench.report.speedtable import machine, marks
 from bench.report.timed import (
     EAGER,
+    RATIO_NOTE,
     counted,
     images_text,
     latency_text,
     mode_of,
+    percent_text,
     ratio_text,
     rounds_of,
 )
@@ -155,7 +157,7 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
     rounds = sorted({len(rounds_of(entry)) for entry in entries if not entry.get("mode_error")})
     span = "–".join(map(str, distinct([rounds[0], rounds[-1]]))) if rounds else "0"
     floors = [
-        f"{100 * floor:.1f} % ({regime})"
+        f"{percent_text(floor)} % ({regime})"
         for regime, timings in found.items()
         if (floor := timings.floor()) is not None
     ]
@@ -164,6 +166,7 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
         f"Measured on {', '.join(devices)}. Machine: {machine(session)}.",
         f"The model alone, {span} round{'' if span == '1' else 's'}, every mode in the same "
         "process of a round.",
+        RATIO_NOTE,
         f"Noise floor of eager (A/A of {session.baseline}): {' and '.join(floors)}; where a mode's "
         "own is larger, it counts."
         if floors

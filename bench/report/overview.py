@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from bench.report.cells import accuracy, gmacs, gpu_memory, train_images_per_s
 from bench.report.gates import Record, judged_part
 from bench.report.machines import Labels, load_marks
@@ -74,7 +76,7 @@ def _at_run_size(record: Record) -> Value:
 
 def _cpu_at_run_size(record: Record) -> Value:
     found = throughput(record, "cpu", _pixels(record))
-    return found if found.mark else Value(found.number, f"{found.text} at {_pixels(record)}")
+    return found if found.mark else attrs.evolve(found, text=f"{found.text} at {_pixels(record)}")
 
 
 def _best_epoch(record: Record) -> Value:
@@ -151,7 +153,7 @@ def overview_tables(selection: Selection) -> list[Table]:
         found.legend,
     )
     second = caption(
-        note, training_note(records), timing_note(records),
+        note, training_note(records), timing_note(records, at_run_size=True),
         "Marks: load by other programs above 10 % of the machine, many page faults; what was "
         "trained beside others of its sweep on one machine has images/s of a part of it.",
         "MB are 10⁶ bytes.", found.legend,

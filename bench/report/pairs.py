@@ -21,7 +21,7 @@ from bench.report.speeds import (
 )
 from bench.report.speedtable import verdict_text
 from bench.report.timed import CaseKey
-from bench.report.values import failure
+from bench.report.values import failure, fixed
 from bench.stats.multiple import ALPHA
 from bench.stats.timing import Ratio, compare_speeds
 
@@ -63,9 +63,10 @@ class Change:
     difference: float
     share: float
 
-    def text(self, style: str) -> str:
-        """``+156,280 (+0.77 %)``."""
-        return f"{self.difference:{style}} ({100 * self.share:+.2f} %)"
+    def text(self, places: int) -> str:
+        """``+156,280 (+0.77 %)``, the difference with so many decimal places."""
+        number = fixed(self.difference, places, sign="+") if places else f"{self.difference:+,.0f}"
+        return f"{number} ({fixed(100 * self.share, 2, sign='+')} %)"
 
 
 @attrs.frozen

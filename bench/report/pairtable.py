@@ -13,7 +13,7 @@ from bench.report.selection import Selection, caption, distinct
 from bench.report.sentences import sentence
 from bench.report.speeds import sessions_of
 from bench.report.speedtable import machine
-from bench.report.timed import CaseKey, counted, ratio_text
+from bench.report.timed import RATIO_NOTE, CaseKey, counted, percent_text, ratio_text
 from bench.stats.multiple import ALPHA
 from bench.stats.timing import LEAST_DIFFERENCE, Ratio
 
@@ -104,8 +104,8 @@ def accuracy_row(pair: Pair) -> list[str]:
     parameters, gmacs = pair.parameters, pair.gmacs
     return [
         *cells,
-        parameters.text("+,.0f") if parameters else "n/a",
-        gmacs.text("+.4f") if gmacs else "n/a",
+        parameters.text(0) if parameters else "n/a",
+        gmacs.text(4) if gmacs else "n/a",
     ]
 
 
@@ -148,7 +148,7 @@ def _speed_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Tab
     text = caption(
         f"Machine: {'; '.join(machines)}." if machines else "",
         "Ratio: speed of the variant ÷ speed of the other in the same round; above 1 the variant "
-        "is faster.",
+        f"is faster. {RATIO_NOTE}",
         "Verdicts are those of the session: corrected after Holm for all comparisons of the case "
         f"({', '.join(map(str, families))}), above {100 * LEAST_DIFFERENCE:g} % and the noise "
         "floor. Smallest visible: the difference that so many rounds of this spread show with a "
@@ -172,7 +172,7 @@ def speed_row(pair: Pair, speed: SpeedPair) -> list[str]:
         ratio_text(speed.ratio),
         str(speed.ratio.rounds if speed.ratio else 0),
         speed.verdict,
-        "n/a" if visible is None else f"{100 * visible:.1f}",
+        "n/a" if visible is None else percent_text(visible),
     ]
 
 

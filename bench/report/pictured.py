@@ -69,7 +69,7 @@ def _figures(selection: Selection) -> list[Figure]:
             caption(
                 note,
                 scatter.bars_note(selection),
-                timing_note(shown),
+                timing_note(selection.speeds()),
             ),
             "no valid complete run has both an accuracy and a timing at 224 pixels",
             lambda path: scatter.accuracy_vs_throughput(selection, path),

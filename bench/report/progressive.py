@@ -15,7 +15,7 @@ from bench.report.matching import settings
 from bench.report.seeds import fold_of, seed_of
 from bench.report.selection import Selection, caption, data_note, distinct, seconds_of, variant_of
 from bench.report.timed import counted
-from bench.report.values import significant
+from bench.report.values import fixed, significant
 from bench.stats.multiple import ALPHA, holm
 from bench.stats.ratios import FEWEST_PAIRS, MeanRatio, mean_ratio
 
@@ -270,8 +270,8 @@ def _lonely(name: str) -> list[str]:
 def ratio_cell(found: MeanRatio) -> str:
     """``0.61 [0.55–0.68]``."""
     if found.low is None or found.high is None:
-        return f"{found.ratio:.2f} (no interval: {counted(found.pairs, 'pair')})"
-    return f"{found.ratio:.2f} [{found.low:.2f}–{found.high:.2f}]"
+        return f"{fixed(found.ratio, 2)} (no interval: {counted(found.pairs, 'pair')})"
+    return f"{fixed(found.ratio, 2)} [{fixed(found.low, 2)}–{fixed(found.high, 2)}]"
 
 
 def verdict_of(found: MeanRatio, p_value: float | None) -> str:

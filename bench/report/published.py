@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bench.report.claimed import Claim
 from bench.report.claims import Claims, Published
 from bench.report.quantities import DIFFERENCE, VALUE
+from bench.report.values import fixed
 
 _QUANTITIES = {
     "inference_speed": "inference",
@@ -35,7 +36,7 @@ def _figures(claim: Claim, claims: Claims) -> Iterator[str]:
         ratio = entry.ratio(name, other) if entry.device is not None else None
         if ratio is not None and name != other:
             whose = "" if (name, other) == (claim.variant, claim.against) else f" {name} ÷ {other}"
-            text = f"{ratio:.2f} ×{whose}, scaled to equal size ({entry.conditions}"
+            text = f"{fixed(ratio, 2)} ×{whose}, scaled to equal size ({entry.conditions}"
         if text is not None:
             yield f"{text}; {entry.source})"
 

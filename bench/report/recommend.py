@@ -13,9 +13,16 @@ from bench.report.ranking import Ranking, accuracy_text, rankings
 from bench.report.selection import Selection, caption
 from bench.report.speeds import TimingSession, main_cases, no_floor, sessions_of
 from bench.report.speedtable import machine
-from bench.report.timed import CaseKey, counted, few_rounds, images_text, latency_text
+from bench.report.timed import (
+    CaseKey,
+    counted,
+    few_rounds,
+    images_text,
+    latency_text,
+    percent_text,
+)
 from bench.report.values import significant
-from bench.stats.timing import FEWEST_ROUNDS, locate
+from bench.stats.timing import FEWEST_ROUNDS, Location, locate
 
 HEADERS = ["Question", "Answer", "Cannot be told from it", "Basis"]
 
@@ -129,7 +136,7 @@ def _fastest(session: TimingSession, case: CaseKey) -> Answer:
     question = f"{'Lowest latency' if case.latency else 'Highest throughput'}: {case.label()}"
     standing = session.standing(case)
     if not standing.ranks:
-        return Answer(question, undecided(session, case), None, machine(session))
+        return _provisional(question, session, case)
     best = min(standing.ranks, key=lambda name: _median(session, case, name))
     tied = tuple(
         name
@@ -137,17 +144,32 @@ def _fastest(session: TimingSession, case: CaseKey) -> Answer:
         if name != best and standing.verdict(best, name) not in ("faster", "slower")
     )
     rounds = locate(list(session.rounds(best, case).values()))
-    figure = (
-        f"{latency_text(rounds)} ms" if case.latency else f"{images_text(rounds, case.batch_size)}"
-        " images/s"
-    )  # fmt: skip
+    figure = _figure(rounds, case)
     left_out = "".join(f"; {name}: {why}" for name, why in standing.left_out.items())
-    noise = 100 * (session.noise_floor(case) or 0)
+    noise = percent_text(session.noise_floor(case) or 0)
     basis = (
-        f"{figure}, {counted(rounds.rounds, 'round')}, noise floor {noise:.1f} %, "
+        f"{figure}, {counted(rounds.rounds, 'round')}, noise floor {noise} %, "
         f"{machine(session)}{left_out}"
     )
     return Answer(question, best, tied, basis)
+
+
+def _provisional(question: str, session: TimingSession, case: CaseKey) -> Answer:
+    """What was measured as fastest where nothing is declared: too few rounds, no noise floor."""
+    reason = undecided(session, case)
+    timed = [name for name in session.timings if session.rounds(name, case)]
+    if len(timed) < 2:
+        return Answer(question, reason, None, machine(session))
+    best = min(timed, key=lambda name: _median(session, case, name))
+    figure = _figure(locate(list(session.rounds(best, case).values())), case)
+    basis = f"{figure}; {reason}; {machine(session)}"
+    return Answer(question, f"{best}: measured fastest (provisional)", None, basis)
+
+
+def _figure(rounds: Location, case: CaseKey) -> str:
+    if case.latency:
+        return f"{latency_text(rounds)} ms"
+    return f"{images_text(rounds, case.batch_size)} images/s"
 
 
 def undecided(session: TimingSession, case: CaseKey) -> str:
@@ -184,7 +206,7 @@ def _within_latency(
     ]
     few = [place.rounds for place in found.values() if place.low is None]
     if few:
-        crossing.append(f"latencies without interval: {counted(min(few), 'round')}")
+        crossing.append(f"latencies without interval: {counted(min(few), 'round')}, provisional")
     return _within(question, ranking, costs, budget_ms, "ms", crossing)
 
 

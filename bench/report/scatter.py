@@ -97,7 +97,7 @@ def _point(selection: Selection, variant: str, device: str) -> dict[str, Any] | 
     return {
         "variant": variant,
         "speed": speed.number,
-        "device": speed.device,
+        "device": speed.place(),
         "accuracy": 100 * mean,
         "below": 100 * max(0.0, mean - low),
         "above": 100 * max(0.0, high - mean),

@@ -10,7 +10,8 @@ from typing import Any
 from bench.report.gates import Record, invalid_reason
 from bench.report.machines import labels
 from bench.report.markdown import one_line
-from bench.report.timed import eager
+from bench.report.timing_cell import GUIDE_PIXELS, timing_entry
+from bench.report.values import Value, counted
 from bench.stats.timing import FEWEST_ROUNDS
 
 
@@ -97,10 +98,16 @@ class Selection:
 
     def shown(self) -> list[Record]:
         """The complete and valid run chosen for each variant: what figures are drawn from."""
-        chosen = [self.chosen(variant) for variant in self._by_variant]
+        return self._usable(map(self.chosen, self._by_variant))
+
+    def speeds(self) -> list[Record]:
+        """The complete and valid run of each variant whose timings stand in tables."""
+        return self._usable(map(self.timed, self._by_variant))
+
+    def _usable(self, records: Iterable[Record | None]) -> list[Record]:
         return [
             record
-            for record in chosen
+            for record in records
             if record is not None
             and record.get("status") == "complete"
             and self.invalid(record) is None
@@ -168,18 +175,18 @@ def _timing(entry: Record) -> str:
         f"{entry.get('dtype')}, {entry.get('memory_format')}, {entry.get('mode')}"
     )
     if entry.get("device") == "cpu":
-        text += f", {entry.get('threads')} threads"
+        text += f", {counted(entry.get('threads') or 0, 'thread')}"
     return f"{text}, inside the clock: {entry.get('inside_clock')}"
 
 
-def timing_note(records: Sequence[Record]) -> str:
-    """Under which settings the inference images/s of a table were measured."""
-    entries = [
-        entry
-        for record in records
-        for entry in eager(record)
-        if entry.get("clock") == "model" and entry.get("regime") == "throughput"
-    ]
+def timing_note(records: Sequence[Record], *, at_run_size: bool = False) -> str:
+    """Under which settings the inference images/s that stand in a table were measured.
+
+    Args:
+        records: of the table.
+        at_run_size: whether it has speeds at the run's size too, beside those at 224 pixels.
+    """
+    entries = [entry for record in records for entry in _in_cells(record, at_run_size)]
     if not entries:
         return "Inference was not timed."
     settings = distinct(_timing(entry) for entry in entries)
@@ -201,6 +208,17 @@ def timing_note(records: Sequence[Record]) -> str:
         f"Allocator: {'; '.join(distinct(map(_allocator, entries)))}.",
         _lowered(records),
     )
+
+
+def _in_cells(record: Record, at_run_size: bool) -> list[Record]:
+    """The timings that stand in cells: of several numbers of threads the one with most."""
+    sizes = [GUIDE_PIXELS]
+    if at_run_size:
+        sizes.append(int((record.get("config") or {}).get("image_size") or GUIDE_PIXELS))
+    found = [
+        timing_entry(record, device, size) for device in ("cpu", "cuda") for size in distinct(sizes)
+    ]
+    return [entry for entry in found if entry is not None]
 
 
 def _allocator(entry: Record) -> str:
@@ -229,7 +247,7 @@ def training_note(records: Sequence[Record]) -> str:
         if not training:
             return None
         return (
-            f"{one_line(training.get('device_name'))}, batch {config.get('batch_size')}, "
+            f"{_trained_on(record)}, batch {config.get('batch_size')}, "
             f"{config.get('image_size')} pixels, mixed precision {training.get('amp')}"
             f"{_team(training)}"
         )
@@ -238,7 +256,16 @@ def training_note(records: Sequence[Record]) -> str:
     if not settings:
         return ""
     more = f" (and {len(settings) - 3} other settings)" if len(settings) > 3 else ""
-    return f"Training images/s: {'; '.join(settings[:3])}{more}."
+    return (
+        f"Training images/s: {'; '.join(settings[:3])}{more}. Images of all epochs over the "
+        "seconds of their training steps: validation is left out."
+    )
+
+
+def _trained_on(record: Record) -> str:
+    training, environment = record.get("training") or {}, record.get("environment") or {}
+    threads = environment.get("threads") if training.get("device") == "cpu" else None
+    return Value(device=one_line(training.get("device_name")), threads=threads).place()
 
 
 def _team(training: Record) -> str:

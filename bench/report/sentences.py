@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.report.pairs import Pair, SpeedPair
 from bench.report.timed import CaseKey
+from bench.report.values import counted
 
 
 def sentence(pair: Pair) -> str:
@@ -68,8 +69,11 @@ def two_digits(number: float) -> str:
 
 
 def where(case: CaseKey) -> str:
-    """``CPU, batch 16``, with what is not the plain model in float32."""
-    parts = [case.where(), f"batch {case.batch_size}"]
+    """``CPU, 2 threads, batch 16, 224 pixels``, with what is not the plain model in float32."""
+    parts = [case.where()]
+    if case.device == "cpu":
+        parts.append(counted(case.threads, "thread"))
+    parts += [f"batch {case.batch_size}", f"{case.image_size} pixels"]
     if case.clock == "train":
         parts.append("training step")
     if case.dtype != "float32":

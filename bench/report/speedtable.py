@@ -12,24 +12,33 @@ from bench.report.markdown import Table, one_line
 from bench.report.selection import Selection, caption, distinct
 from bench.report.speeds import TimingSession, sessions_of
 from bench.report.timed import (
+    RATIO_NOTE,
     CaseKey,
     counted,
     few_rounds,
     images_text,
     latency_text,
+    percent_text,
     ratio_text,
     rounds_of,
+    step_seconds,
 )
 from bench.report.values import significant
-from bench.stats.timing import FEWEST_ROUNDS, LEAST_DIFFERENCE, Location, locate
+from bench.stats.timing import (
+    FEWEST_FOR_P95,
+    FEWEST_ROUNDS,
+    LEAST_DIFFERENCE,
+    Location,
+    locate,
+)
 
 MOST_FAULTS = 3000
 RAW = (
     "session", "machine", "variant", "state", *(field.name for field in attrs.fields(CaseKey)),
     "rounds", "seconds_per_step", "seconds_low", "seconds_high", "images_per_s",
-    "images_per_s_low", "images_per_s_high", "latency_p95_ms", "baseline", "ratio", "ratio_low",
-    "ratio_high", "p_value", "verdict", "rank", "noise_floor", "comparisons", "faults_per_step",
-    "measured_at",
+    "images_per_s_low", "images_per_s_high", "latency_p95_ms", "latency_steps", "baseline",
+    "ratio", "ratio_low", "ratio_high", "p_value", "verdict", "rank", "noise_floor",
+    "comparisons", "faults_per_step", "measured_at",
 )  # fmt: skip
 
 
@@ -106,9 +115,19 @@ def _figures(case: CaseKey, entry: Mapping[str, Any]) -> list[str]:
     if found is None:
         return ["n/a"] * (2 if case.latency else 1)
     if case.latency:
-        p95 = entry.get("latency_p95_ms")
-        return [latency_text(found), "n/a" if p95 is None else significant(p95)]
+        return [latency_text(found), _tail(entry)]
     return [images_text(found, case.batch_size)]
+
+
+def _tail(entry: Mapping[str, Any]) -> str:
+    """``3.32 (498 steps)``; of too few steps their maximum, which is called so."""
+    steps = step_seconds(entry)
+    if not steps:
+        return "n/a"
+    if len(steps) < FEWEST_FOR_P95:
+        return f"n/a (maximum of {counted(len(steps), 'step')}: {significant(1000 * max(steps))})"
+    p95 = entry.get("latency_p95_ms")
+    return "n/a" if p95 is None else f"{significant(p95)} ({len(steps):,} steps)"
 
 
 def verdict_text(
@@ -146,6 +165,7 @@ def marks(entry: Mapping[str, Any]) -> str:
 def _raw(session: TimingSession, case: CaseKey, name: str) -> dict[str, Any]:
     standing, rounds = session.standing(case), session.rounds(name, case)
     entry = session.timings[name].get(case) or {}
+    steps = step_seconds(entry)
     found = locate(list(rounds.values())) if rounds else Location(float("nan"), None, None, 0)
     ratio = session.ratio(name, session.baseline or "", case)
     batch, low, high = case.batch_size, found.low, found.high
@@ -155,7 +175,8 @@ def _raw(session: TimingSession, case: CaseKey, name: str) -> dict[str, Any]:
         found.rounds, found.median if rounds else None, low, high,
         batch / found.median if rounds else None,
         batch / high if high else None, batch / low if low else None,
-        entry.get("latency_p95_ms") if rounds else None, session.baseline,
+        entry.get("latency_p95_ms") if rounds and len(steps) >= FEWEST_FOR_P95 else None,
+        len(steps) if rounds else None, session.baseline,
         ratio and ratio.ratio, ratio and ratio.low, ratio and ratio.high, ratio and ratio.p_value,
         standing.verdict(name, session.baseline or ""), standing.ranks.get(name),
         session.noise_floor(case), standing.comparisons, entry.get("minor_faults_per_step"),
@@ -185,6 +206,7 @@ def _caption(session: TimingSession, case: CaseKey) -> str:
         f"Measured on {', '.join(devices)}, memory format {case.memory_format}. "
         f"Machine: {machine(session)}.",
         f"Inside the clock: {'; '.join(inside)}. {_effort(entries)}",
+        RATIO_NOTE,
         _noise(session, case),
         f"Allocator: {'; '.join(distinct(_allocator(entry) for entry in entries))}.",
         *distinct(_tf32(entry) for entry in entries if case.device == "cuda"),
@@ -219,7 +241,7 @@ def _noise(session: TimingSession, case: CaseKey) -> str:
         rounds = counted(ratio.rounds, "round")
         return f"Noise floor: none, the control has {rounds}, a floor needs {FEWEST_ROUNDS}."
     return (
-        f"Noise floor: {100 * floor:.1f} % between {session.baseline} and itself "
+        f"Noise floor: {percent_text(floor)} % between {session.baseline} and itself "
         f"(A/A, {counted(ratio.rounds, 'round')})."
     )
 

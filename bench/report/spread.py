@@ -8,7 +8,7 @@ from typing import Any
 from bench.report.gates import Record, judged_part
 from bench.report.markdown import Table
 from bench.report.seeds import Summary, accuracy_of, fold_of, runs_of, seed_of, summarise
-from bench.report.selection import Selection, caption, data_note, distinct
+from bench.report.selection import Selection, caption, data_note, distinct, training_note
 from bench.report.values import significant
 
 HEADERS = (
@@ -34,7 +34,8 @@ def spread_table(selection: Selection) -> Table:
         runs = runs_of(selection, name)
         rows.append([name, *found.cells(runs[0]), *_row(selection, name, runs)])
         raw.append([name, *_raw_row(selection, name, runs)])
-    text = caption(data_note([r for n in shown for r in runs_of(selection, n)]), INTERVALS)
+    every = [run for name in shown for run in runs_of(selection, name)]
+    text = caption(data_note(every), INTERVALS, training_note(every))
     headers = ["Variant", *found.headings(), *HEADERS]
     return Table("seeds", "Seeds and folds", caption(text, found.legend), headers, rows, (RAW, raw))
 

@@ -18,6 +18,9 @@ from bench.report.selection import (
     timing_note,
     training_note,
 )
+from bench.report.timed import RATIO_NOTE
+from bench.report.timing_cell import TIMINGS
+from bench.report.values import fixed
 
 
 def guide_table(table: ClaimTable, selection: Selection, claims: Claims) -> Table:
@@ -33,13 +36,24 @@ def guide_table(table: ClaimTable, selection: Selection, claims: Claims) -> Tabl
         "mean and range."
         if "valid_accuracy" in metrics
         else "",
-        timing_note(records) if timed else "",
+        timing_note(selection.speeds()) if timed else "",
         training_note(records) if "train_images_per_s" in metrics else "",
+        *_ratio_notes(table),
         table.note,
     )
     by_layout = {"metrics": _by_metric, "variants": _by_variant}
     headers, rows = by_layout[table.layout](table, selection, claims)
     return Table(table.id, table.title, text, headers, rows)
+
+
+def _ratio_notes(table: ClaimTable) -> list[str]:
+    """How the measured ratios of a table are taken."""
+    related_to = {row.metric for row in table.rows if row.against and row.form == "ratio"}
+    quotients = "train_images_per_s" in related_to
+    return [
+        *([RATIO_NOTE] if related_to & set(TIMINGS) else []),
+        *(["Ratios of training images/s are quotients of the two runs' own."] if quotients else []),
+    ]
 
 
 Grid = tuple[list[str], list[list[str]]]
@@ -128,7 +142,7 @@ def _published_ratio(entry: Published) -> str:
     ratio = entry.ratio("EfficientNetV2_S", "ResNet18")
     if entry.unit == "%" or ratio is None:
         return "n/a (not a speed)"
-    return f"{ratio:.2f}" + (" (scaled to equal size)" if entry.pixels else "")
+    return fixed(ratio, 2) + (" (scaled to equal size)" if entry.pixels else "")
 
 
 # --- parameters ------------------------------------------------------------------------------

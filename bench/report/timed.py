@@ -10,10 +10,14 @@ from typing import Any
 import attrs
 
 from bench.report.markdown import one_line
-from bench.report.values import significant
+from bench.report.values import counted, fixed, significant
 from bench.stats.timing import FEWEST_ROUNDS, Location, Ratio
 
 EAGER = "eager"
+RATIO_NOTE = (
+    "A speed ratio is the geometric mean over the rounds of the ratio within each round (from 8 "
+    "rounds on without the eighth at each end), not the quotient of the medians."
+)
 CLOCK_WORDS = {
     "model": "model alone",
     "copy": "model and copy to the GPU",
@@ -63,11 +67,6 @@ class CaseKey:
         return self.regime == "latency"
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 round``, ``3 rounds``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def mode_of(entry: Mapping[str, Any]) -> str:
     """How the model was run: records that know of no other mode were eager."""
     return str(entry.get("mode") or EAGER)
@@ -100,6 +99,12 @@ def rounds_of(entry: Mapping[str, Any] | None) -> dict[int, float]:
     return {number: statistics.median(blocks) for number, blocks in blocks_of(entry).items()}
 
 
+def step_seconds(entry: Mapping[str, Any]) -> list[float]:
+    """Seconds of every step that was timed by itself, over all rounds."""
+    parts = (part.get("step_seconds") or [] for part in entry.get("rounds") or [])
+    return [float(value) for part in parts for value in part if _positive(value)]
+
+
 def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
 
@@ -129,6 +134,12 @@ def ratio_text(ratio: Ratio | None) -> str:
     """``0.912 [0.905–0.919]``."""
     if ratio is None:
         return "n/a (no common round)"
+    text = fixed(ratio.ratio, 3, least=3)
     if ratio.low is None or ratio.high is None:
-        return f"{ratio.ratio:.3f} (no interval)"
-    return f"{ratio.ratio:.3f} [{ratio.low:.3f}–{ratio.high:.3f}]"
+        return f"{text} (no interval)"
+    return f"{text} [{fixed(ratio.low, 3, least=3)}–{fixed(ratio.high, 3, least=3)}]"
+
+
+def percent_text(share: float) -> str:
+    """A share of speed in percent: ``3.5``, ``0.12``."""
+    return fixed(100 * share, 1, digits=2)

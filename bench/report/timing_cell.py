@@ -89,9 +89,15 @@ def throughput(record: Record, device: str, pixels: int, *, clock: str = "model"
         number=entry["images_per_s"],
         text=text,
         device=one_line(entry.get("device_name") or device),
+        threads=threads_of(entry),
         setting=_timing_setting(record, entry),
         interval=interval,
     )
+
+
+def threads_of(entry: Record) -> int | None:
+    """CPU threads of a timing or a training; None on a GPU: they have no part in its speed."""
+    return entry.get("threads") if entry.get("device") == "cpu" else None
 
 
 def _timing_setting(record: Record, entry: Record) -> dict[str, Any]:

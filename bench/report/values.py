@@ -9,6 +9,9 @@ import attrs
 
 from bench.report.gates import Record
 from bench.report.markdown import one_line
+from bench.stats.digits import fixed, significant
+
+__all__ = ["Value", "counted", "failure", "fixed", "missing", "significant"]
 
 
 @attrs.frozen
@@ -20,6 +23,7 @@ class Value:
         text: as it stands in a cell.
         mark, reason: "n/a", "invalid" or "undertrained" and why, where the figure must not be used.
         device: what it was measured on, where that matters.
+        threads: of the CPU that it was measured on; None where the CPU has no part in it.
         setting: what two figures must share to be compared.
         interval: its 95 % bounds, where it has some.
     """
@@ -29,6 +33,7 @@ class Value:
     mark: str | None = None
     reason: str = ""
     device: str | None = None
+    threads: int | None = None
     setting: Mapping[str, Any] = attrs.field(factory=dict)
     interval: tuple[float, float] | None = None
 
@@ -36,9 +41,15 @@ class Value:
         """The text of a table's cell."""
         if self.mark:
             return f"{self.mark} ({self.reason})"
-        if self.device and with_device:
-            return f"{self.text} ({self.device})"
-        return self.text
+        place = self.place() if with_device else self._threads()
+        return f"{self.text} ({place})" if place else self.text
+
+    def place(self) -> str:
+        """``AMD EPYC, 2 threads``: what it was measured on, empty where that does not matter."""
+        return ", ".join(part for part in (self.device, self._threads()) if part)
+
+    def _threads(self) -> str:
+        return "" if self.threads is None else counted(self.threads, "thread")
 
 
 def missing(reason: str, mark: str = "n/a") -> Value:
@@ -46,11 +57,9 @@ def missing(reason: str, mark: str = "n/a") -> Value:
     return Value(mark=mark, reason=one_line(reason))
 
 
-def significant(number: float) -> str:
-    """Three significant digits, thousands separated: 0.0584, 2.87, 345, 31,435."""
-    if abs(number) >= 1000:
-        return f"{number:,.0f}"
-    return f"{float(f'{number:.3g}'):g}" if abs(number) < 100 else f"{number:.0f}"
+def counted(number: int, noun: str) -> str:
+    """``1 round``, ``3 rounds``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def failure(record: Record, limit: int = 120) -> str:

@@ -35,6 +35,7 @@ from bench.report.judging import (
 from bench.report.markdown import Table, one_line
 from bench.report.published import published_evidence
 from bench.report.selection import Selection, caption
+from bench.report.timed import RATIO_NOTE
 
 HEADERS = ("Claim", "Conditions stated", "Source", "Measured here", "Verdict", "Evidence")
 RAW = (
@@ -49,7 +50,7 @@ RULES = (
     "half a unit of the last digit and 1 % for counts, 10 % for speeds, memory and their ratios, "
     "1 point for an accuracy, none for a range, unless the claim gives its own. Speeds of another "
     "machine are not decided; the ratio of two models is, on the machine that the verdict names. "
-    "What follows 'published' was not measured here and decides nothing."
+    f"{RATIO_NOTE} What follows 'published' was not measured here and decides nothing."
 )
 
 

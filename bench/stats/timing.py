@@ -18,6 +18,8 @@ from bench.stats.multiple import ALPHA
 Blocks = float | Sequence[float] | np.ndarray
 
 FEWEST_ROUNDS = 6
+# Of fewer values the 95th percentile is the maximum.
+FEWEST_FOR_P95 = 20
 LEAST_DIFFERENCE = 0.03
 POWER = 0.8
 

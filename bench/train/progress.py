@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bench.stats.digits import fixed
+
 
 class Progress:
     """Progress of one variant's training, on standard error.
@@ -88,10 +90,10 @@ class Progress:
         time_left = f"{clock(left)} left{self._of_sweep(left, epoch_s)}"
         print(
             f"{self.title}  epoch {done}/{self.epochs}"
-            f"  loss {row['train_loss']:.4f}/{row['valid_loss']:.4f}"
+            f"  loss {fixed(row['train_loss'], 4)}/{fixed(row['valid_loss'], 4)}"
             f"  acc {row['train_acc']:.3f}/{row['valid_acc']:.3f}"
             f"  F1 {row['valid_macro_f1']:.3f} ({best})"
-            f"  {row['images_per_s']:.1f} images/s  {time_left}",
+            f"  {fixed(row['images_per_s'], 1)} images/s  {time_left}",
             file=self.stream,
             flush=True,
         )
