@@ -201,7 +201,7 @@ def accuracy_value(record: Record, found: Accuracy | None, part: str) -> Value:
     text, interval = f"{percent:.1f}", None
     if found.low is not None and found.high is not None:
         interval = (100 * found.low, 100 * found.high)
-        text += f" [{interval[0]:.1f}–{interval[1]:.1f}], n {found.total}"
+        text += f" [{interval[0]:.1f}–{interval[1]:.1f}], {found.count()}"
     setting = {
         "data": (record.get("data") or {}).get("fingerprint"),
         "image size": (record.get("config") or {}).get("image_size"),

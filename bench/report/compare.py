@@ -7,9 +7,12 @@ import attrs
 from bench.report.cells import ACCURACIES, accuracy, needs_no_training, value_of
 from bench.report.claims import Row
 from bench.report.gates import Record
+from bench.report.matching import accuracy_pair
+from bench.report.pairtable import difference_text, word
 from bench.report.seeds import SeedAccuracy, accuracy_of, runs_of
 from bench.report.selection import Selection
-from bench.report.timed import blocks_of
+from bench.report.speeds import sessions_of
+from bench.report.timed import CaseKey, blocks_of
 from bench.report.timing_cell import TIMINGS, timed_by
 from bench.report.values import Value, failure, fixed, missing
 from bench.stats.timing import Ratio, compare_speeds
@@ -72,10 +75,10 @@ def seeds_text(found: SeedAccuracy) -> str:
     """``93.1 (mean of 3 seeds, 92.0–94.1), test``, or one seed's folds with their interval."""
     shares, count = found.shares, len(found.shares.values)
     text = f"{100 * shares.mean:.1f}"
+    if found.low is not None and found.high is not None:
+        text += f" [{100 * found.low:.1f}–{100 * found.high:.1f}], {found.count()}"
     if count > 1:
         text += f" (mean of {count} seeds, {100 * shares.least:.1f}–{100 * shares.most:.1f})"
-    elif found.low is not None and found.high is not None:
-        text += f" [{100 * found.low:.1f}–{100 * found.high:.1f}], n {found.images}"
     left_out = f"{found.invalid} invalid left out" if found.invalid else ""
     return ", ".join(part for part in (text, found.part, found.folds, left_out) if part)
 
@@ -102,31 +105,51 @@ def related(selection: Selection, row: Row, variant: str) -> Value:
     if differing:
         return missing(f"the two runs differ in {', '.join(differing)}")
     if row.form == "difference":
-        difference = value.number - base.number
-        tie = " (~: the intervals overlap)" if _overlap(value, base) else ""
-        text = f"{difference:+.1f}{tie}"
-        return attrs.evolve(value, number=difference, text=text, interval=None)
-    ratio = _round_by_round(selection, row, variant)
-    if ratio is not None and ratio.low is not None and ratio.high is not None:
-        bounds = f"{fixed(ratio.low, 2)}–{fixed(ratio.high, 2)}"
-        text = f"{fixed(ratio.ratio, 2)} [{bounds}]"
-        return attrs.evolve(value, number=ratio.ratio, text=text, interval=(ratio.low, ratio.high))
-    number = value.number / base.number if ratio is None else ratio.ratio
-    return attrs.evolve(value, number=number, text=fixed(number, 2), interval=None)
+        return _difference(selection, row, variant, value, base)
+    found = _judged_ratio(selection, row, variant)
+    if found is None:
+        number = value.number / base.number
+        return attrs.evolve(value, number=number, text=fixed(number, 2), interval=None)
+    ratio, tie = found
+    text = fixed(ratio.ratio, 2)
+    if ratio.low is None or ratio.high is None:
+        return attrs.evolve(value, number=ratio.ratio, text=text, interval=None)
+    text += f" [{fixed(ratio.low, 2)}–{fixed(ratio.high, 2)}]{' (~ tie)' if tie else ''}"
+    return attrs.evolve(value, number=ratio.ratio, text=text, interval=(ratio.low, ratio.high))
 
 
-def _round_by_round(selection: Selection, row: Row, variant: str) -> Ratio | None:
-    """Ratio of two images/s over the rounds of their session; None for what is not timed so."""
+def _difference(selection: Selection, row: Row, variant: str, value: Value, base: Value) -> Value:
+    """Points against another variant; of accuracies the report's one verdict on the pair."""
+    if row.metric not in ACCURACIES:
+        number = (value.number or 0.0) - (base.number or 0.0)
+        return attrs.evolve(value, number=number, text=f"{number:+.1f}", interval=None)
+    pair = accuracy_pair(selection, variant, row.against or "")
+    found = pair.found
+    if found is None:
+        return missing(pair.refused.reason if pair.refused else "the two are not compared")
+    bounds = 100 * found.low, 100 * found.high
+    text = f"{difference_text(found)} ({word(found.verdict)})"
+    return attrs.evolve(value, number=100 * found.difference, text=text, interval=bounds)
+
+
+def _judged_ratio(selection: Selection, row: Row, variant: str) -> tuple[Ratio, bool] | None:
+    """Ratio of two images/s as their session judged it, and whether that was a tie.
+
+    None for what is not timed in rounds.
+    """
     if row.metric not in TIMINGS or row.against is None:
         return None
-    rounds = []
-    for name in (variant, row.against):
-        entry = timed_by(selection.timed(name) or {}, row.metric)
-        rounds.append(blocks_of(entry))
-    return compare_speeds(*rounds)
-
-
-def _overlap(one: Value, two: Value) -> bool:
-    if one.interval is None or two.interval is None:
-        return False
-    return one.interval[0] <= two.interval[1] and two.interval[0] <= one.interval[1]
+    entries = [timed_by(selection.timed(name) or {}, row.metric) for name in (variant, row.against)]
+    if entries[0] is None or entries[1] is None:
+        return None
+    case = CaseKey.of(entries[0])
+    for session in reversed(sessions_of(selection)):
+        if all(
+            session.timings.get(name, {}).get(case) is entry
+            for name, entry in zip((variant, row.against), entries, strict=True)
+        ):
+            ratio = session.ratio(variant, row.against, case)
+            tie = session.standing(case).verdict(variant, row.against) == "tie"
+            return None if ratio is None else (ratio, tie)
+    ratio = compare_speeds(*map(blocks_of, entries))
+    return None if ratio is None else (ratio, False)

@@ -15,9 +15,8 @@ from bench.report.markdown import Table
 from bench.report.pairs import Pair, compare_pairs, matched
 from bench.report.pairtable import tables_of
 from bench.report.runsets import has_accuracy
-from bench.report.selection import Selection, variant_of
+from bench.report.selection import Selection
 from bench.report.sentences import sentence
-from bench.report.speeds import sessions_of
 
 
 @attrs.frozen
@@ -26,7 +25,7 @@ class Compared:
 
     Attributes:
         pairs: variants, each with what it is compared with.
-        selection: the runs of these variants.
+        selection: the runs that the verdicts rest on.
         title: first words of the tables' titles.
     """
 
@@ -50,15 +49,13 @@ def compare_runs(records: Sequence[Record], names: Sequence[str]) -> Compared:
     selection = Selection(records)
     if names:
         wanted = _resolved(selection, names)
-        # The noise floor may rest on a variant that was not asked for.
-        sessions = [session.among(wanted) for session in sessions_of(selection)]
-        selection = Selection([record for record in records if variant_of(record) in wanted])
+        # Verdicts are those of all variants together, as in the report, whoever is asked for.
         listed = [(name, wanted[0]) for name in wanted[1:]]
     else:
-        listed, sessions = _baselines(selection), sessions_of(selection)
+        listed = _baselines(selection)
     for name in dict.fromkeys(name for pair in listed for name in pair):
         _check_run(selection, name)
-    pairs = compare_pairs(selection, listed, sessions)
+    pairs = compare_pairs(selection, listed)
     for pair in pairs:
         _check_data(pair)
     title = f"Against {listed[0][1]}" if names else "Each variant against its baseline"

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from bench.report.gates import Record
+from bench.report.gates import Record, units_of
 from bench.report.markdown import Table, one_line
 from bench.report.modes import ModeTimings, Setting, settings_of
 from bench.report.pairtable import p_text
@@ -19,8 +19,9 @@ from bench.report.timed import EAGER, RATIO_NOTE, latency_text, percent_text, ra
 from bench.report.values import significant
 from bench.results.quantised import is_size
 from bench.stats import timing
-from bench.stats.accuracy import AccuracyDifference, compare_one_run
-from bench.stats.multiple import ALPHA, holm, shared_ranks
+from bench.stats.accuracy import TrainedDifference, compare_trained
+from bench.stats.multiple import ALPHA, holm_levels, shared_ranks
+from bench.stats.multireader import table_of, unit_numbers
 from bench.stats.timing import FEWEST_ROUNDS, locate
 
 FLOAT, INT8 = "onnxruntime", "onnxruntime-int8"
@@ -28,7 +29,7 @@ HEADERS = (
     "Variant", "PyTorch (ms)", "ONNX Runtime (ms)", "int8 (ms)", "Rank, int8 latency",
     "int8 ÷ float32, batch 1", "Verdict", "int8 ÷ float32, larger batch", "Verdict (larger batch)",
     "float32 (MB)", "int8 (MB)", "Accuracy, float32 (%)", "Accuracy, int8 (%)",
-    "int8 − float32 (points), 95 % interval", "p, Holm", "Verdict (accuracy)",
+    "int8 − float32 (points), interval", "p, Holm", "Verdict (accuracy)",
 )  # fmt: skip
 RAW = (
     "session", "variant", "image_size", "threads", "eager_s", "float32_s", "int8_s", "rank",
@@ -77,13 +78,20 @@ class Lost:
         float32, int8: accuracies 0..1.
         found: int8 against float32, on the same images.
         p_adjusted: corrected for all variants of the report.
+        level: at which Holm's procedure tested it.
     """
 
     about: Mapping[str, Any]
     float32: float
     int8: float
-    found: AccuracyDifference
+    found: TrainedDifference
     p_adjusted: float
+    level: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval of the difference that belongs to the verdict."""
+        return self.found.interval(self.level)
 
     @property
     def verdict(self) -> str:
@@ -99,14 +107,22 @@ def _lost(selection: Selection) -> dict[str, Lost]:
     for record in sorted(selection.complete(), key=seconds_of):
         about = record.get("quantised")
         if isinstance(about, dict) and selection.invalid(record) is None and _fits(record, about):
-            known[variant_of(record)] = about
-    pairs = {name: _hits(about) for name, about in known.items()}
-    found = {name: compare_one_run(small, exact) for name, (exact, small) in pairs.items()}
-    adjusted = holm([one.p_value for one in found.values()])
+            known[variant_of(record)] = about, units_of(record)
+    hits = {name: _hits(about) for name, (about, _) in known.items()}
+    found = {name: _compared(*hits[name], known[name][1]) for name in known}
+    levels = holm_levels([one.p_value for one in found.values()])
     return {
-        name: Lost(known[name], _share(pairs[name][0]), _share(pairs[name][1]), one, p or 0.0)
-        for (name, one), p in zip(found.items(), adjusted, strict=True)
+        name: Lost(known[name][0], _share(hits[name][0]), _share(hits[name][1]), one, p or 0.0, at)
+        for (name, one), (p, at) in zip(found.items(), levels, strict=True)
     }
+
+
+def _compared(
+    exact: Mapping[str, bool], small: Mapping[str, bool], units: Mapping[str, str]
+) -> TrainedDifference:
+    """int8 against float32."""
+    correct, images = table_of({"int8": {0: small}, "float32": {0: exact}})
+    return compare_trained(correct[0], correct[1], unit_numbers(images, units))
 
 
 def _fits(record: Record, about: Mapping[str, Any]) -> bool:
@@ -176,13 +192,10 @@ def _ranks(timings: ModeTimings | None) -> dict[str, int]:
     rounds = {name: timings.rounds(name, INT8) for name, mode in timings.entries if mode == INT8}
     enough = [name for name, found in rounds.items() if len(found) >= FEWEST_ROUNDS]
     pairs = list(combinations(enough, 2))
-    ratios = [timing.compare_speeds(rounds[one], rounds[two]) for one, two in pairs]
-    adjusted = holm([ratio.p_value if ratio else None for ratio in ratios])
-    faster = set()
-    for (one, two), ratio, p_value in zip(pairs, ratios, adjusted, strict=True):
-        verdict = timing.declare(ratio, floor, p_value)
-        if verdict in ("faster", "slower"):
-            faster.add((one, two) if verdict == "faster" else (two, one))
+    measured = {(a, b): timing.compare_speeds(rounds[a], rounds[b]) for a, b in pairs}
+    verdicts, _ = timing.judge_ratios(measured, lambda _: floor)
+    faster = {pair for pair, word in verdicts.items() if word == "faster"}
+    faster |= {(b, a) for (a, b), word in verdicts.items() if word == "slower"}
     return shared_ranks(enough, lambda one, two: (one, two) in faster)
 
 
@@ -199,12 +212,12 @@ def _row(
     cells += ["n/a" if size is None else significant(size) for size in sizes]
     if lost is None:
         return [*cells, *["n/a (not exported as int8)"] * 2, "n/a", "n/a", "n/a"]
-    one = lost.found
+    one, (low, high) = lost.found, lost.bounds
     return [
         *cells,
         f"{100 * lost.float32:.1f}",
         f"{100 * lost.int8:.1f}",
-        f"{100 * one.difference:+.1f} [{100 * one.low:+.1f} to {100 * one.high:+.1f}]",
+        f"{100 * one.difference:+.1f} [{100 * low:+.1f} to {100 * high:+.1f}]",
         p_text(lost.p_adjusted),
         lost.verdict,
     ]
@@ -270,7 +283,7 @@ def _raw(
         row |= {
             "part": lost.about.get("part"), "images": one.images,
             "accuracy_float32": lost.float32, "accuracy_int8": lost.int8,
-            "difference": one.difference, "low": one.low, "high": one.high,
+            "difference": one.difference, "low": lost.bounds[0], "high": lost.bounds[1],
             "p_value": one.p_value, "p_holm": lost.p_adjusted,
             "calibration_images": lost.about.get("calibration_images"),
         }  # fmt: skip
@@ -301,7 +314,7 @@ def _caption(
         f"Accuracy: of the run's exported files on its {' or '.join(parts)} part, both by ONNX "
         f"Runtime on the same images; {'; '.join(methods)}; calibrated on {' or '.join(calibrated)}"
         f" images of no held-out part. p is corrected after Holm for {len(lost)} "
-        f"variant{'' if len(lost) == 1 else 's'}."
+        f"variant{'' if len(lost) == 1 else 's'}, and the interval is at the level of that test."
         if lost
         else "No run was exported as int8 (python -m bench export RUN --format onnx-int8): what it "
         "costs in accuracy is not known.",

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from bench.stats.accuracy import wilson
+from bench.stats.multireader import effective_number
 
 Record = Mapping[str, Any]
 COLLAPSED = "predicts a single class"
@@ -21,10 +22,12 @@ class Accuracy:
     """Accuracy on one evaluated part.
 
     Attributes:
-        share, low, high: fractions 0..1; the bounds are the 95 % Wilson interval, None where the
-            number of images is unknown.
+        share, low, high: fractions 0..1; the bounds are the 95 % Wilson interval of the effective
+            number of images, None where the number is unknown.
         total: images evaluated.
         undertrained: why the figure says nothing about the model, or None.
+        units: images, groups that are kept together counting once.
+        effective: independent images that would leave as much doubt.
     """
 
     share: float
@@ -32,6 +35,19 @@ class Accuracy:
     high: float | None
     total: int | None
     undertrained: str | None
+    units: int | None = None
+    effective: float | None = None
+
+    def count(self) -> str:
+        """``n 576``, or ``n 576 (75 groups, effective 131)`` where groups leave fewer."""
+        return count_text(self.total, self.units, self.effective)
+
+
+def count_text(total: int | None, units: int | None, effective: float | None) -> str:
+    """Images evaluated, and how many independent ones they are worth where that is fewer."""
+    if total is None or units is None or effective is None or units >= total:
+        return f"n {total}"
+    return f"n {total} ({units} groups, effective {effective:.0f})"
 
 
 class Remembered:
@@ -104,28 +120,28 @@ def pooled_accuracy(
         parts: each run with the part of it that counts.
         without: names of images to leave out.
     """
-    kept: list[tuple[int, int]] = []
+    kept: list[tuple[int, int, str]] = []
     for record, part in parts:
         entry = record.get(part) or {}
         labels, predictions = entry.get("labels") or [], entry.get("predictions") or []
         if len(labels) != len(predictions):
             return None
-        if not without:
-            kept += zip(labels, predictions, strict=True)
-            continue
         names = entry.get("ids") or []
         if len(names) != len(labels):
             names = [""] * len(labels)
+        groups = units_of(record)
         kept += [
-            (label, guess)
+            (label, guess, groups.get(name) or name)
             for name, label, guess in zip(names, labels, predictions, strict=True)
             if name not in without
         ]
     if not kept:
         return None
-    correct = sum(label == guess for label, guess in kept)
-    majority = max(Counter(label for label, _ in kept).values()) / len(kept)
-    return _judge(correct / len(kept), len(kept), majority, len({guess for _, guess in kept}) == 1)
+    right = [label == guess for label, guess, _ in kept]
+    majority = max(Counter(label for label, _, _ in kept).values()) / len(kept)
+    units = [unit for _, _, unit in kept]
+    only = len({guess for _, guess, _ in kept}) == 1
+    return _judge(sum(right) / len(right), len(right), majority, only, right, units)
 
 
 def judged_part(record: Record) -> str:
@@ -152,14 +168,40 @@ def hits(record: Record, part: str) -> dict[str, bool]:
     }
 
 
-def _judge(share: float, total: int | None, majority: float, only_class: bool) -> Accuracy:
+def units_of(record: Record) -> Mapping[str, str]:
+    """The group of each evaluated image that is kept together with others, or has copies."""
+    found: Mapping[str, str] = _once(record, "units", lambda: _units(record))
+    return found
+
+
+def _units(record: Record) -> dict[str, str]:
+    data = record.get("data") or {}
+    if data.get("units") is not None:
+        return dict(data["units"])
+    # Records from before groups were recorded know the copies.
+    groups = (data.get("copies") or {}).get("groups") or []
+    return {image: group[0] for group in groups for image in group}
+
+
+def _judge(
+    share: float,
+    total: int | None,
+    majority: float,
+    only_class: bool,
+    right: Sequence[bool] = (),
+    units: Sequence[str] = (),
+) -> Accuracy:
     reason = None
     if only_class:
         reason = COLLAPSED
     elif share <= majority:
         reason = f"not above the majority rate of {100 * majority:.1f} %"
-    low, high = _interval(round(share * total), total) if total else (None, None)
-    return Accuracy(share, low, high, total, reason)
+    if not total:
+        return Accuracy(share, None, None, total, reason)
+    distinct = len(set(units)) if all(units) and units else total
+    effective = effective_number(right, units) if distinct < total else float(total)
+    low, high = _interval(share * effective, effective)
+    return Accuracy(share, low, high, total, reason, distinct, effective)
 
 
 # A report asks for the same interval in many tables.

@@ -24,7 +24,8 @@ from bench.report.judging import (
     decide,
     joined,
 )
-from bench.report.matching import accuracy_pair
+from bench.report.matching import AccuracyPair, accuracy_pair, rankings
+from bench.report.pairtable import word
 from bench.report.quantities import DIFFERENCE
 from bench.report.runsets import has_accuracy, run_set, sweep_of
 from bench.report.selection import Selection, seconds_of
@@ -71,12 +72,14 @@ def _figure(claim: Claim, records: Sequence[Record]) -> tuple[Figure, str]:
         raise ValueError(f"{claim.variant}: no accuracy in the runs chosen for {claim.id}")
     bounds = [None if bound is None else 100 * bound for bound in (found.low, found.high)]
     seeds = counted(len(found.shares.values), "seed")
-    count = f"n {found.images}, {found.part}, {joined([seeds, found.folds])}"
+    count = f"{found.count()}, {found.part}, {joined([seeds, found.folds])}"
     return Figure(100 * found.shares.mean, bounds[0], bounds[1], count, claim.unit), found.part
 
 
 def _judged(claim: Claim, figure: Figure, part: str) -> Verdict:
-    verdict = decide(claim, figure, "no interval: 2 seeds, or the number of images is unknown")
+    verdict = decide(
+        claim, figure, "no interval: which images were classified correctly is unknown"
+    )
     note = f"judged on the {part} part"
     if part != "test":
         note += ", which the best epoch was chosen on"
@@ -91,18 +94,34 @@ def _difference(claim: Claim, evidence: Evidence) -> Verdict:
         return Verdict(NOT_MEASURED, joined(absent))
     refused = [_refusal(claim, runs) for runs in (one, two)]
     kept = [runs.fitting or runs.others for runs in (one, two)]
-    selection = Selection([*kept[0], *kept[1]])
-    pair = accuracy_pair(selection, claim.variant, claim.against or "")
+    pair = _pair(claim, kept, evidence.selection)
     figure = None
     if pair.found is not None:
         numbers = (100 * pair.found.difference, 100 * pair.found.low, 100 * pair.found.high)
-        figure = Figure(*numbers, pair.images(), claim.unit)
+        figure = Figure(*numbers, f"{pair.images()}, {pair.found.scope}", claim.unit)
     if any(refused):
         return Verdict(NOT_COMPARABLE, joined(list(dict.fromkeys(refused))), figure)
     if figure is None or pair.found is None:
         return Verdict(NOT_COMPARABLE, pair.refused.reason if pair.refused else "", figure)
     verdict = _judged(claim, figure, pair.part)
-    return attrs.evolve(verdict, reason=joined([verdict.reason, pair.found.method]))
+    said = f"{word(pair.found.verdict)} among all variants of the sweep"
+    return attrs.evolve(verdict, reason=joined([verdict.reason, said, pair.about]))
+
+
+def _pair(claim: Claim, kept: Sequence[Sequence[Record]], selection: Selection) -> AccuracyPair:
+    """The report's verdict on the two, or that of the latest sweep whose runs the claim may use."""
+    sweeps = [{sweep_of(record) for record in records} for records in kept]
+    for one in (sets for ranking in rankings(selection)[0] for sets in [ranking.sets]):
+        used = {each.variant: {sweep_of(run) for run in each.runs.values()} for each in one}
+        names = (claim.variant, claim.against or "")
+        if all(used.get(name, {None}) <= known for name, known in zip(names, sweeps, strict=True)):
+            return accuracy_pair(selection, *names)
+    common = [record for record in kept[0] if sweep_of(record) in sweeps[1]]
+    if common:
+        found = selection.of_sweep(sweep_of(max(common, key=seconds_of)))
+    else:
+        found = Selection([*kept[0], *kept[1]])
+    return accuracy_pair(found, claim.variant, claim.against or "")
 
 
 def _refusal(claim: Claim, runs: Runs) -> str:

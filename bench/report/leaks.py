@@ -128,7 +128,7 @@ def _text(found: Accuracy, with_total: bool = False) -> str:
     if found.low is not None and found.high is not None:
         text += f" [{100 * found.low:.1f}–{100 * found.high:.1f}]"
     if with_total:
-        text += f", n {found.total}"
+        text += f", {found.count()}"
     return f"undertrained ({text}: {found.undertrained})" if found.undertrained else text
 
 

@@ -1,21 +1,24 @@
-"""Which runs of two variants may be compared, and their accuracy on the same images."""
+"""Which runs of two variants may be compared, and the one verdict on each pair of accuracies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import attrs
+import numpy as np
 
 from bench.config import flag_of, options
-from bench.report.gates import Record
+from bench.report.gates import Record, judged_accuracy
 from bench.report.markdown import one_line
-from bench.report.runsets import RunSet, has_accuracy, run_set, sweep_of
+from bench.report.runsets import RunSet, broken, has_accuracy, run_set, sweep_of
 from bench.report.selection import Selection, distinct, seconds_of
 from bench.report.timed import counted
-from bench.stats import accuracy as tests
-from bench.stats.accuracy import AccuracyDifference
-from bench.stats.multiple import ALPHA, holm
+from bench.stats.multiple import shared_ranks
+from bench.stats.multireader import FEWEST_SEEDS, table_of, unit_numbers
+from bench.stats.pairs import PairVerdict, judge_pairs
 
 # Seeds are paired, reduction belongs to the variant, and workers and pinned memory change nothing.
 MAY_DIFFER = (
@@ -90,7 +93,10 @@ class AccuracyPair:
     """Accuracy of a variant against another's, or why there is no comparison.
 
     Attributes:
-        p_adjusted: after Holm's correction for all pairs that are looked at together.
+        seeds: that both have.
+        folds: of a seed, pooled.
+        found: the one verdict on the pair, the same wherever it is shown.
+        about: why the verdict is not about the variants, or "".
         notes: runs that were left out, with the reason.
     """
 
@@ -99,78 +105,220 @@ class AccuracyPair:
     part: str = ""
     seeds: tuple[Any, ...] = ()
     folds: int = 0
-    found: AccuracyDifference | None = None
+    found: PairVerdict | None = None
+    about: str = ""
     refused: Refusal | None = None
     notes: tuple[str, ...] = ()
-    p_adjusted: float | None = None
 
     @property
     def verdict(self) -> str:
         """``better``, ``worse``, ``tie``, or ``not compared``."""
-        if self.found is None or self.p_adjusted is None:
-            return "not compared"
-        if self.p_adjusted >= ALPHA or self.found.difference == 0:
-            return "tie"
-        return "better" if self.found.difference > 0 else "worse"
+        return "not compared" if self.found is None else self.found.verdict
+
+    def turned(self) -> AccuracyPair:
+        """The other against the variant."""
+        found = None if self.found is None else self.found.turned()
+        return attrs.evolve(self, variant=self.other, other=self.variant, found=found)
 
     def images(self) -> str:
-        """``23 test images``, with the number of seeds or folds where there are several."""
+        """``23 test images``, with the number of groups, seeds or folds where there are several."""
         if self.found is None:
             return ""
         text = counted(self.found.images, f"{self.part} image")
+        if self.found.units < self.found.images:
+            text += f" in {counted(self.found.units, 'group')}"
         if len(self.seeds) > 1:
             text += f", {len(self.seeds)} seeds"
         return text + (f", {self.folds} folds" if self.folds > 1 else "")
 
 
-def compare_sets(one: RunSet, two: RunSet, comparisons: int = 1) -> AccuracyPair:
-    """Compare the runs of equal seed and fold.
+@attrs.frozen(eq=False)
+class Ranking:
+    """Variants whose accuracies may be compared: same data, size, part and settings.
 
-    Args:
-        comparisons: how many pairs are looked at together, for the smallest visible difference.
+    Attributes:
+        sets: the runs of each, best measured first.
+        pairs: all pairs, judged together.
+        scope: what the verdicts are about: ``trained models`` or ``variants``.
+        about: why it is not the variants, or "".
     """
-    pair = AccuracyPair(one.variant, two.variant, notes=(*one.left_out, *two.left_out))
+
+    sets: tuple[RunSet, ...]
+    pairs: tuple[AccuracyPair, ...]
+    scope: str
+    about: str
+    _known: Mapping[tuple[str, str], AccuracyPair] = attrs.field(init=False, repr=False)
+
+    @_known.default
+    def _by_names(self) -> dict[tuple[str, str], AccuracyPair]:
+        found = {(pair.variant, pair.other): pair for pair in self.pairs}
+        return {**found, **{(two, one): pair.turned() for (one, two), pair in found.items()}}
+
+    def pair(self, one: str, two: str) -> AccuracyPair:
+        """One against two; KeyError where one of them is not ranked here."""
+        return self._known[one, two]
+
+    def verdict(self, one: str, two: str) -> str:
+        """``better``, ``worse``, ``tie`` or ``not compared``: one against two."""
+        found = self._known.get((one, two))
+        return "not compared" if found is None else found.verdict
+
+    @property
+    def names(self) -> list[str]:
+        """The variants, best measured first."""
+        return [each.variant for each in self.sets]
+
+    def ranks(self) -> dict[str, int]:
+        """Rank of each variant; ties share one."""
+        return shared_ranks(self.names, lambda one, two: self.verdict(one, two) == "better")
+
+    def tied_with(self, name: str) -> list[str]:
+        """The variants that cannot be told from one."""
+        return [
+            other
+            for other in self.names
+            if other != name and self.verdict(name, other) not in ("better", "worse")
+        ]
+
+    def median_detectable(self) -> float | None:
+        """Minimum detectable difference of the median pair, a fraction; None without a pair."""
+        found = [pair.found.minimum_detectable for pair in self.pairs if pair.found]
+        return statistics.median(found) if found else None
+
+
+def rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
+    """The rankings of a report, largest first, and why a variant is in none.
+
+    Variants that differ in data, image size or settings are ranked apart.
+    """
+    found: tuple[list[Ranking], dict[str, str]] = selection.once(
+        "rankings", "", lambda: _rankings(selection)
+    )
+    return found
+
+
+def _rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
+    groups: list[list[RunSet]] = []
+    left_out: dict[str, str] = {}
+    for name in selection.variants():
+        found = run_set(selection, name)
+        reason = broken(selection, name) or found.absent
+        if reason:
+            left_out[name] = reason.removeprefix(f"{name}: ").removeprefix(f"{name}, ")
+            continue
+        fitting = (group for group in groups if _comparable(group[0], found))
+        group = next(fitting, None)
+        if group is None:
+            groups.append([found])
+        else:
+            group.append(found)
+    return [_ranking(group) for group in sorted(groups, key=len, reverse=True)], left_out
+
+
+def _comparable(one: RunSet, two: RunSet) -> bool:
+    return refusal(one, two) is None and bool(set(one.runs) & set(two.runs))
+
+
+def _ranking(sets: Sequence[RunSet]) -> Ranking:
+    ordered = sorted(sets, key=lambda each: -mean_accuracy(each))
+    hits = {each.variant: each.pooled(list(each.runs)) for each in ordered}
+    correct, images = table_of(hits)
+    groups = {image: unit for each in ordered for image, unit in each.units().items()}
+    judged = judge_pairs(correct, unit_numbers(images, groups))
+    seeds = list(dict.fromkeys(seed for by_seed in hits.values() for seed in by_seed))
+    pairs = []
+    for (i, one), (j, two) in combinations(enumerate(ordered), 2):
+        found = judged.pairs.get((i, j))
+        pair = AccuracyPair(one.variant, two.variant, part=one.part, about=judged.reason)
+        if found is None:
+            reason = _apart(one, two)
+            pairs.append(attrs.evolve(pair, refused=Refusal(reason, data="image" in reason)))
+            continue
+        both = tuple(seeds[place] for place in found.seeds)
+        folds = {fold for seed, fold in one.runs if seed in both and (seed, fold) in two.runs}
+        notes = tuple(text for each in (one, two) if (text := _lacking(each, seeds)))
+        pair = attrs.evolve(pair, found=found, seeds=both, folds=len(folds), notes=notes)
+        pairs.append(pair)
+    return Ranking(tuple(ordered), tuple(pairs), judged.scope, judged.reason)
+
+
+def _lacking(runs: RunSet, seeds: Sequence[Any]) -> str:
+    own = {seed for seed, _ in runs.runs}
+    lacking = [str(seed) for seed in seeds if seed not in own]
+    if not lacking:
+        return ""
+    return (
+        f"{runs.variant} has no run with seed {', '.join(lacking)}: its pairs rest on the seeds "
+        "that both have"
+    )
+
+
+def _apart(one: RunSet, two: RunSet) -> str:
+    """Why a pair of a ranking has no verdict."""
+    common = {seed for seed, _ in one.runs} & {seed for seed, _ in two.runs}
+    if not common:
+        return _seeds_apart(one, two)
+    if len(common) < FEWEST_SEEDS and max(len(each.runs) for each in (one, two)) > 1:
+        return (
+            f"the two share {counted(len(common), 'seed')}, verdicts about variants need "
+            f"{FEWEST_SEEDS}"
+        )
+    return "the two share no evaluated image"
+
+
+def _seeds_apart(one: RunSet, two: RunSet) -> str:
+    seeds = [", ".join(map(str, distinct(k[0] for k in each.runs))) for each in (one, two)]
+    return f"no run with the same seed and fold: seeds {seeds[0]} and {seeds[1]}"
+
+
+def accuracy_pair(selection: Selection, variant: str, other: str) -> AccuracyPair:
+    """The verdict on two variants: that of the ranking in which both stand.
+
+    Where their latest runs cannot be compared, that of the latest sweep that trained both.
+    """
+    for found in (selection, *_common_sweep(selection, variant, other)):
+        for ranking in rankings(found)[0]:
+            if variant in ranking.names and other in ranking.names:
+                return ranking.pair(variant, other)
+    one, two = run_set(selection, variant), run_set(selection, other)
+    pair = AccuracyPair(variant, other, notes=(*one.left_out, *two.left_out))
     absent = one.absent or two.absent
     if absent:
         return attrs.evolve(pair, refused=Refusal(absent))
-    refused = refusal(one, two)
-    keys = [key for key in one.runs if key in two.runs]
-    if refused is None and not keys:
-        seeds = [", ".join(map(str, distinct(k[0] for k in each.runs))) for each in (one, two)]
-        text = f"no run with the same seed and fold: seeds {seeds[0]} and {seeds[1]}"
-        refused = Refusal(text)
-    if refused is not None:
-        return attrs.evolve(pair, refused=refused)
-    ours, theirs = one.pooled(keys), two.pooled(keys)
-    alpha = ALPHA / max(1, comparisons)
-    try:
-        if len(ours) == 1 and len(keys) > 1:
-            folds = [(one.hits_of(key), two.hits_of(key)) for key in keys]
-            found = tests.compare_folds(folds, alpha)
-        else:
-            found = tests.compare_runs([(ours[seed], theirs[seed]) for seed in ours], alpha)
-    except ValueError:
-        return attrs.evolve(pair, refused=Refusal("the two share no evaluated image", data=True))
-    number = len(distinct(fold for _, fold in keys))
-    return attrs.evolve(pair, part=one.part, seeds=tuple(ours), folds=number, found=found)
+    reasons = (broken(selection, name) for name in (variant, other))
+    unusable = next((reason for reason in reasons if reason), None)
+    if unusable:
+        return attrs.evolve(pair, refused=Refusal(unusable))
+    refused = refusal(one, two) or Refusal(_seeds_apart(one, two))
+    return attrs.evolve(pair, refused=refused)
 
 
-def accuracy_pair(
-    selection: Selection, variant: str, other: str, comparisons: int = 1
-) -> AccuracyPair:
-    """Compare two variants in the latest sweep that trained both, else in the latest of each."""
+def _common_sweep(selection: Selection, variant: str, other: str) -> list[Selection]:
+    """The runs of the latest sweep that trained both, where it is not the only one."""
     theirs = {sweep_of(record) for record in selection.complete(other) if has_accuracy(record)}
     common = [
         record
         for record in selection.complete(variant)
         if has_accuracy(record) and sweep_of(record) in theirs
     ]
-    sweep = sweep_of(max(common, key=seconds_of)) if common else None
-    one, two = run_set(selection, variant, sweep), run_set(selection, other, sweep)
-    return compare_sets(one, two, comparisons)
+    if not common or len({sweep_of(record) for record in selection.records}) == 1:
+        return []
+    latest = sweep_of(max(common, key=seconds_of))
+    return [selection.of_sweep(latest)]
 
 
-def adjusted(pairs: Sequence[AccuracyPair]) -> list[AccuracyPair]:
-    """The pairs with p values corrected after Holm for being looked at together."""
-    values = holm([pair.found.p_value if pair.found else None for pair in pairs])
-    return [attrs.evolve(pair, p_adjusted=p) for pair, p in zip(pairs, values, strict=True)]
+# --- accuracy of one variant -----------------------------------------------------------------
+
+
+def shares(runs: RunSet) -> list[float]:
+    """Accuracy of each seed, 0..1, over all of its folds."""
+    pooled = [hits for hits in runs.pooled(list(runs.runs)).values() if hits]
+    if pooled:
+        return [sum(hits.values()) / len(hits) for hits in pooled]
+    found = [judged_accuracy(record) for record in runs.runs.values()]
+    return [each.share for each in found if each is not None]
+
+
+def mean_accuracy(runs: RunSet) -> float:
+    """Mean over the seeds, 0..1."""
+    return float(np.mean(shares(runs)))

@@ -15,7 +15,7 @@ from bench.report.selection import distinct
 from bench.report.speeds import TimingSession, no_floor
 from bench.report.timed import EAGER, few_rounds, mode_of, rounds_of
 from bench.stats import timing
-from bench.stats.multiple import holm, shared_ranks
+from bench.stats.multiple import shared_ranks
 from bench.stats.timing import FEWEST_ROUNDS, Ratio
 
 Entry = Mapping[str, Any]
@@ -102,7 +102,16 @@ class ModeTimings:
         return rounds_of(entry)
 
     def ratio(self, variant: str, mode: str, other: str = EAGER) -> Ratio | None:
-        """Speed of a mode ÷ that of another mode of the same variant."""
+        """Speed of a mode ÷ that of another mode of the same variant.
+
+        Where the pair has a verdict, with the interval that belongs to it.
+        """
+        judged = self._judged[1].get((variant, mode, other))
+        if judged is None and (turned := self._judged[1].get((variant, other, mode))) is not None:
+            judged = turned.turned()
+        return judged or self._measured(variant, mode, other)
+
+    def _measured(self, variant: str, mode: str, other: str) -> Ratio | None:
         return timing.compare_speeds(self.rounds(variant, mode), self.rounds(variant, other))
 
     def control_ratio(self, mode: str) -> Ratio | None:
@@ -127,21 +136,25 @@ class ModeTimings:
     # --- verdicts ----------------------------------------------------------------------------
 
     @cached_property
-    def verdicts(self) -> dict[tuple[str, str, str], str]:
+    def _judged(
+        self,
+    ) -> tuple[dict[tuple[str, str, str], str], dict[tuple[str, str, str], Ratio | None]]:
         """By variant, mode and other mode: all pairs of all variants, corrected after Holm."""
         pairs = [
             (variant, one, two)
             for variant in distinct(name for name, _ in self.entries)
             for one, two in combinations(self._ranked(variant), 2)
         ]
-        ratios = [self.ratio(*pair) for pair in pairs]
-        adjusted = holm([ratio.p_value if ratio else None for ratio in ratios])
-        found = {}
-        for (variant, one, two), ratio, p in zip(pairs, ratios, adjusted, strict=True):
-            verdict = timing.declare(ratio, self.floor(one, two), p)
-            flipped = {"faster": "slower", "slower": "faster"}.get(verdict, verdict)
-            found[variant, one, two], found[variant, two, one] = verdict, flipped
-        return found
+        measured = {pair: self._measured(*pair) for pair in pairs}
+        return timing.judge_ratios(measured, lambda pair: self.floor(*pair[1:]))
+
+    @cached_property
+    def verdicts(self) -> dict[tuple[str, str, str], str]:
+        """By variant, mode and other mode, in both orders."""
+        words = {"faster": "slower", "slower": "faster"}
+        found = self._judged[0]
+        turned = {(name, b, a): words.get(word, word) for (name, a, b), word in found.items()}
+        return {**found, **turned}
 
     @property
     def comparisons(self) -> int:

@@ -10,10 +10,11 @@ from bench.report.cells import GUIDE_PIXELS, gmacs
 from bench.report.confusion import confusion
 from bench.report.gates import Record, judged_part
 from bench.report.markdown import one_line
-from bench.report.pairs import usable
-from bench.report.pareto import front
-from bench.report.ranking import Ranking, named, rankings
+from bench.report.matching import Ranking, rankings
+from bench.report.pareto import front, too_few_images
+from bench.report.ranking import named
 from bench.report.recommend import largest_session
+from bench.report.runsets import usable
 from bench.report.seeds import SeedAccuracy, accuracy_of
 from bench.report.selection import Selection, variant_of
 from bench.report.speeds import TimingSession, main_cases
@@ -36,7 +37,8 @@ def page_data(selection: Selection) -> dict[str, Any]:
     range), or none. A variant has a ``rank``, or a ``reason`` why it is not compared with the
     others. A cost has ``value`` and ``text``, and ``low`` and ``high``, None where there is no
     interval. An axis has the ``front``: the variants that no other beats in accuracy and in that
-    cost by a declared difference. What is no finite number is None: JSON knows no NaN.
+    cost by a declared difference; none where there are too few images for one. What is no finite
+    number is None: JSON knows no NaN.
     """
     found, left_out = rankings(selection)
     ranking = found[0] if found else None
@@ -184,6 +186,8 @@ def _front(ranking: Ranking | None, axis: Axis, variants: Sequence[Mapping[str, 
         return []
     known = {one["name"] for one in variants if axis.of(one["name"]) is not None}
     names = [name for name in ranking.names if name in known]
+    if len(names) > 1 and too_few_images(ranking.median_detectable()) is not None:
+        return []
     return list(front(names, ranking.verdict, axis.verdict).names) if names else []
 
 

@@ -10,8 +10,9 @@ from bench.report.cells import GUIDE_PIXELS, gmacs
 from bench.report.conditions import classes_of
 from bench.report.gates import Record
 from bench.report.markdown import one_line
-from bench.report.matching import AccuracyPair, accuracy_pair, adjusted
-from bench.report.selection import Selection, seconds_of
+from bench.report.matching import AccuracyPair, accuracy_pair
+from bench.report.runsets import broken, usable
+from bench.report.selection import Selection
 from bench.report.speeds import (
     TimingSession,
     main_cases,
@@ -21,9 +22,8 @@ from bench.report.speeds import (
 )
 from bench.report.speedtable import verdict_text
 from bench.report.timed import CaseKey
-from bench.report.values import failure, fixed
-from bench.stats.multiple import ALPHA
-from bench.stats.timing import Ratio, compare_speeds
+from bench.report.values import fixed
+from bench.stats.timing import Ratio
 
 
 @attrs.frozen
@@ -99,19 +99,10 @@ def matched(selection: Selection) -> list[tuple[str, str]]:
     return found
 
 
-def compare_pairs(
-    selection: Selection,
-    names: Sequence[tuple[str, str]],
-    sessions: Sequence[TimingSession] | None = None,
-) -> list[Pair]:
-    """Compare (variant, other) pairs; p values are corrected for all of them.
-
-    Args:
-        sessions: timing sessions to use; None: all of the report.
-    """
-    known = sessions_of(selection) if sessions is None else sessions
-    accuracies = adjusted([accuracy_pair(selection, *pair, len(names)) for pair in names])
-    return [_pair(selection, accuracy, known) for accuracy in accuracies]
+def compare_pairs(selection: Selection, names: Sequence[tuple[str, str]]) -> list[Pair]:
+    """What is known of (variant, other) pairs; the verdicts are those of the whole selection."""
+    known = sessions_of(selection)
+    return [_pair(selection, accuracy_pair(selection, *pair), known) for pair in names]
 
 
 def _pair(selection: Selection, accuracy: AccuracyPair, sessions: Sequence[TimingSession]) -> Pair:
@@ -130,23 +121,6 @@ def _pair(selection: Selection, accuracy: AccuracyPair, sessions: Sequence[Timin
     )
 
 
-def usable(selection: Selection, name: str) -> Record | None:
-    """The latest complete and valid run of a variant, a trained one where there is one."""
-    valid = [run for run in selection.complete(name) if selection.invalid(run) is None]
-    trained = [run for run in valid if run.get("training")]
-    return max(trained or valid, key=seconds_of, default=None)
-
-
-def broken(selection: Selection, name: str) -> str | None:
-    """Why no run of a variant takes part in a comparison, or None where one does."""
-    if usable(selection, name) is not None:
-        return None
-    record = selection.chosen(name) or {}
-    if record.get("status") != "complete":
-        return f"{name}: run failed: {failure(record, limit=70)}"
-    return f"{name}: invalid: {selection.invalid(record)}"
-
-
 def speed_pairs(
     sessions: Sequence[TimingSession], variant: str, other: str
 ) -> tuple[SpeedPair, ...]:
@@ -159,16 +133,13 @@ def speed_pairs(
 
 
 def _speed_pair(session: TimingSession, variant: str, other: str, case: CaseKey) -> SpeedPair:
-    number = session.standing(case).comparisons
-    rounds = session.blocks(variant, case), session.blocks(other, case)
     return SpeedPair(
         session=session.id,
         case=case,
-        # What could be seen is what would have been declared among all comparisons of the case.
-        ratio=compare_speeds(*rounds, alpha=ALPHA / max(1, number)),
+        ratio=session.ratio(variant, other, case),
         verdict=verdict_text(session, case, variant, other),
         floor=session.noise_floor(case),
-        comparisons=number,
+        comparisons=session.standing(case).comparisons,
     )
 
 

@@ -8,23 +8,26 @@ from typing import Any
 import attrs
 
 from bench.report.markdown import Table
+from bench.report.matching import rankings
 from bench.report.pairs import Pair, SpeedPair, compare_pairs, matched
+from bench.report.ranking import verdict_note
 from bench.report.selection import Selection, caption, distinct
 from bench.report.sentences import sentence
 from bench.report.speeds import sessions_of
 from bench.report.speedtable import machine
-from bench.report.timed import RATIO_NOTE, CaseKey, counted, percent_text, ratio_text
+from bench.report.timed import RATIO_NOTE, CaseKey, percent_text, ratio_text
 from bench.stats.multiple import ALPHA
+from bench.stats.pairs import PairVerdict
 from bench.stats.timing import LEAST_DIFFERENCE, Ratio
 
 WORDS = ["Variant", "Against", "In words"]
 ACCURACY = [
-    "Variant", "Against", "Δ accuracy (points), 95 % interval", "p, Holm", "Verdict", "Images",
-    "Right only in the variant", "Right only in the other", "Smallest visible (points)",
-    "Δ params", "Δ GMACs at 224",
+    "Variant", "Against", "Δ accuracy (points), interval", "p, adjusted", "Verdict", "About",
+    "Images", "Right only in the variant", "Right only in the other",
+    "Minimum detectable (points)", "Δ params", "Δ GMACs at 224",
 ]  # fmt: skip
 SPEED = [
-    "Variant", "Against", "Case", "Speed ratio, 95 % interval", "Rounds", "Verdict",
+    "Variant", "Against", "Case", "Speed ratio, interval", "Rounds", "Verdict",
     "Smallest visible (%)",
 ]  # fmt: skip
 
@@ -52,7 +55,7 @@ def tables_of(
             [[pair.variant, pair.other, sentence(pair)] for pair in pairs],
             csv=bool(pairs),
         ),
-        _accuracy_table(pairs, note, title),
+        _accuracy_table(pairs, selection, title),
         _speed_table(pairs, selection, title),
     ]
 
@@ -60,21 +63,20 @@ def tables_of(
 # --- accuracy and size -----------------------------------------------------------------------
 
 
-def _accuracy_table(pairs: Sequence[Pair], note: str, title: str) -> Table:
-    compared = [pair.accuracy for pair in pairs if pair.accuracy.found]
-    methods = distinct(each.found.method for each in compared if each.found)
+def _accuracy_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Table:
+    note = selection.data_note()
+    compared = any(pair.accuracy.found for pair in pairs)
     notes = distinct(text for pair in pairs for text in pair.accuracy.notes)
     text = caption(
         note,
-        f"Same images, same seeds: {'; '.join(methods)}." if methods else "",
-        f"p is corrected after Holm for {counted(len(compared), 'comparison')}; below {ALPHA:g} "
-        "the difference is declared, else ~ tie. Smallest visible: the difference that so many "
-        "images would have shown with a probability of 80 %."
+        f"{verdict_note(rankings(selection)[0])} Below {ALPHA:g} the difference is declared, else "
+        "~ tie. Minimum detectable: the difference that would be declared with a probability of "
+        "80 %."
         if compared
         else "",
         "Parameters: with the head of the run's classes. GMACs: fvcore counts one multiply-add as "
         "one.",
-        f"Left out: {'; '.join(notes)}." if notes else "",
+        f"Runs: {'; '.join(notes)}." if notes else "",
     )
     rows, raw = [accuracy_row(pair) for pair in pairs], [_raw_accuracy(pair) for pair in pairs]
     table = Table(
@@ -88,18 +90,18 @@ def accuracy_row(pair: Pair) -> list[str]:
     accuracy, found = pair.accuracy, pair.accuracy.found
     cells = [pair.variant, pair.other]
     reason = pair.reason or (accuracy.refused.reason if accuracy.refused else "")
-    if pair.reason or found is None or accuracy.p_adjusted is None:
-        cells += [f"n/a ({reason})", "n/a", "not compared", *["n/a"] * 4]
+    if pair.reason or found is None:
+        cells += [f"n/a ({reason})", "n/a", "not compared", *["n/a"] * 5]
     else:
-        interval = f"[{100 * found.low:+.1f} to {100 * found.high:+.1f}]"
         cells += [
-            f"{100 * found.difference:+.1f} {interval}",
-            p_text(accuracy.p_adjusted),
-            "~ tie" if accuracy.verdict == "tie" else accuracy.verdict,
+            difference_text(found),
+            p_text(found.p_value),
+            word(found.verdict),
+            found.scope,
             accuracy.images(),
             str(found.only_variant),
-            str(found.only_baseline),
-            f"{100 * found.smallest_visible:.1f}",
+            str(found.only_other),
+            f"{100 * found.minimum_detectable:.1f}",
         ]
     parameters, gmacs = pair.parameters, pair.gmacs
     return [
@@ -107,6 +109,17 @@ def accuracy_row(pair: Pair) -> list[str]:
         parameters.text(0) if parameters else "n/a",
         gmacs.text(4) if gmacs else "n/a",
     ]
+
+
+def difference_text(found: PairVerdict) -> str:
+    """``+3.0 [+0.4 to +5.6]``, in points."""
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * found.difference:+.1f} [{low:+.1f} to {high:+.1f}]"
+
+
+def word(verdict: str) -> str:
+    """``better``, ``worse``, ``~ tie``."""
+    return "~ tie" if verdict == "tie" else verdict
 
 
 def p_text(p_value: float) -> str:
@@ -117,18 +130,16 @@ def p_text(p_value: float) -> str:
 def _raw_accuracy(pair: Pair) -> dict[str, Any]:
     accuracy = pair.accuracy
     found = None if pair.reason else accuracy.found
-    keys = ("difference", "low", "high", "p_value")
-    counts = ("images", "runs", "only_variant", "only_baseline", "smallest_visible", "method")
     reason = pair.reason or (accuracy.refused.reason if accuracy.refused else None)
+    keys = [field.name for field in attrs.fields(PairVerdict) if field.name != "seeds"]
     return {
         "variant": pair.variant,
         "other": pair.other,
         "part": accuracy.part or None,
         "reason": reason,
         **{key: getattr(found, key, None) for key in keys},
-        "p_holm": accuracy.p_adjusted if found else None,
-        "verdict": accuracy.verdict if found else "not compared",
-        **{key: getattr(found, key, None) for key in counts},
+        "verdict": found.verdict if found else "not compared",
+        "seeds": len(accuracy.seeds) if found else None,
         "parameters_difference": pair.parameters and pair.parameters.difference,
         "gmacs_224_difference": pair.gmacs and pair.gmacs.difference,
         "sentence": sentence(pair),
@@ -150,9 +161,10 @@ def _speed_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Tab
         "Ratio: speed of the variant ÷ speed of the other in the same round; above 1 the variant "
         f"is faster. {RATIO_NOTE}",
         "Verdicts are those of the session: corrected after Holm for all comparisons of the case "
-        f"({', '.join(map(str, families))}), above {100 * LEAST_DIFFERENCE:g} % and the noise "
-        "floor. Smallest visible: the difference that so many rounds of this spread show with a "
-        "probability of 80 % among so many comparisons, never below the noise floor."
+        f"({', '.join(map(str, families))}), each interval at the level of that test; a difference "
+        f"must be above {100 * LEAST_DIFFERENCE:g} % and the noise floor. Smallest visible: the "
+        "difference that so many rounds of this spread show with a probability of 80 % at that "
+        "level, never below the noise floor."
         if families
         else "No two of these were timed in one session.",
     )
@@ -177,7 +189,8 @@ def speed_row(pair: Pair, speed: SpeedPair) -> list[str]:
 
 
 def _raw_speed(pair: Pair, speed: SpeedPair) -> dict[str, Any]:
-    keys = [field.name for field in attrs.fields(Ratio)]
+    internal = ("error", "freedom")
+    keys = [field.name for field in attrs.fields(Ratio) if field.name not in internal]
     return {
         "session": speed.session,
         "variant": pair.variant,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
+
+# Where the median pair of variants must differ by more to be told apart, a front means nothing.
+MOST_DETECTABLE = 0.1
 
 Verdict = Callable[[str, str], str]
 """``better``, ``worse`` or ``tie``: the first variant against the second."""
@@ -23,24 +26,61 @@ class Front:
     off: dict[str, tuple[str, str]]
 
 
-def front(names: Sequence[str], accuracy: Verdict, speed: Verdict) -> Front:
-    """Which variants no other beats.
+def too_few_images(detectable: float | None) -> str | None:
+    """Why there is no front, or None.
 
-    A variant is off the front only where another is declared better in accuracy or speed and not
-    declared worse in the other of the two. So two that tie in both are both on it, and a gap that
-    was measured and not declared takes nobody off.
+    Args:
+        detectable: minimum detectable difference of the median pair, a fraction.
     """
+    if detectable is None or detectable <= MOST_DETECTABLE:
+        return None
+    return (
+        "too few images for a front: half of the pairs could differ by "
+        f"{100 * detectable:.0f} points unseen"
+    )
+
+
+def front(names: Sequence[str], accuracy: Verdict, speed: Verdict) -> Front:
+    """Which variants no member of the front beats.
+
+    A variant beats another where it is declared better in accuracy or speed and not declared worse
+    in the other of the two. Ties are not transitive, so being beaten by any variant is not enough:
+    the winner may be off the front itself, beaten by a third that ties with the first. From the
+    top down a variant is on the front unless a member beats it; where variants beat each other in
+    a circle, all of them are.
+    """
+
+    def gain(other: str, name: str) -> str | None:
+        verdicts = (accuracy(other, name), speed(other, name))
+        known = all(verdict in ("better", "worse", "tie") for verdict in verdicts)
+        wins = known and "better" in verdicts and "worse" not in verdicts
+        return _what(verdicts) if wins and other != name else None
+
+    beaten_by = {name: {other for other in names if gain(other, name)} for name in names}
+    kept: list[str] = []
     off: dict[str, tuple[str, str]] = {}
-    for name in names:
-        for other in names:
-            verdicts = (accuracy(other, name), speed(other, name))
-            known = all(verdict in ("better", "worse", "tie") for verdict in verdicts)
-            if other != name and known and "better" in verdicts and "worse" not in verdicts:
-                off.setdefault(name, (other, _what(verdicts)))
-    # Ties are not transitive: where every variant is beaten by another, none is taken off.
-    if len(off) == len(names):
-        off = {}
-    return Front(tuple(name for name in names if name not in off), off)
+    left = list(names)
+    while left:
+        above = {name: _above(name, beaten_by, left) for name in left}
+        top = [name for name in left if all(name in above[other] for other in above[name])]
+        kept += top
+        left = [name for name in left if name not in top]
+        for name in left:
+            winner = next((member for member in top if member in beaten_by[name]), None)
+            if winner is not None:
+                off[name] = (winner, str(gain(winner, name)))
+        left = [name for name in left if name not in off]
+    return Front(tuple(name for name in names if name in kept), off)
+
+
+def _above(name: str, beaten_by: Mapping[str, set[str]], left: Sequence[str]) -> set[str]:
+    """Whoever beats a variant, or beats one that does, among those left."""
+    found: set[str] = set()
+    new = beaten_by[name] & set(left)
+    while new:
+        found |= new
+        new = {other for each in new for other in beaten_by[each]} & set(left) - found
+    return found
 
 
 def _what(verdicts: tuple[str, str]) -> str:

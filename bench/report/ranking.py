@@ -2,137 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
-
-import attrs
-import numpy as np
 
 from bench.report.gates import judged_accuracy
 from bench.report.markdown import Table
-from bench.report.matching import AccuracyPair, adjusted, compare_sets, refusal
-from bench.report.pairs import broken
-from bench.report.runsets import RunSet, run_set
+from bench.report.matching import Ranking, mean_accuracy, rankings, shares
+from bench.report.runsets import RunSet
+from bench.report.seeds import of_runs
 from bench.report.selection import Selection, caption, distinct
 from bench.report.timed import counted
-from bench.stats.accuracy import wilson
-from bench.stats.multiple import ALPHA, shared_ranks
-
-_FLIPPED = {"better": "worse", "worse": "better"}
-
-
-@attrs.frozen
-class Ranking:
-    """Variants whose accuracies may be compared: same data, size, part and settings.
-
-    Attributes:
-        sets: the runs of each, best measured first.
-        pairs: all pairs, p values corrected for all of them.
-    """
-
-    sets: tuple[RunSet, ...]
-    pairs: tuple[AccuracyPair, ...]
-    _verdicts: Mapping[tuple[str, str], str] = attrs.field(factory=dict)
-
-    def verdict(self, one: str, two: str) -> str:
-        """``better``, ``worse``, ``tie`` or ``not compared``: one against two."""
-        if (one, two) in self._verdicts:
-            return self._verdicts[one, two]
-        found = self._verdicts.get((two, one), "not compared")
-        return _FLIPPED.get(found, found)
-
-    @property
-    def names(self) -> list[str]:
-        """The variants, best measured first."""
-        return [each.variant for each in self.sets]
-
-    def ranks(self) -> dict[str, int]:
-        """Rank of each variant; ties share one."""
-        return shared_ranks(self.names, lambda one, two: self.verdict(one, two) == "better")
-
-    def tied_with(self, name: str) -> list[str]:
-        """The variants that cannot be told from one."""
-        return [
-            other
-            for other in self.names
-            if other != name and self.verdict(name, other) not in ("better", "worse")
-        ]
-
-
-def rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
-    """The rankings of a report, largest first, and why a variant is in none.
-
-    Variants that differ in data, image size or settings are ranked apart.
-    """
-    if selection not in _KNOWN:
-        _KNOWN[selection] = _rankings(selection)
-    return _KNOWN[selection]
-
-
-_KNOWN: WeakKeyDictionary[Selection, tuple[list[Ranking], dict[str, str]]] = WeakKeyDictionary()
-
-
-def _rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
-    groups: list[list[RunSet]] = []
-    left_out: dict[str, str] = {}
-    for name in selection.variants():
-        found = run_set(selection, name)
-        reason = broken(selection, name) or found.absent
-        if reason:
-            left_out[name] = reason.removeprefix(f"{name}: ").removeprefix(f"{name}, ")
-            continue
-        fitting = (group for group in groups if _comparable(group[0], found))
-        group = next(fitting, None)
-        if group is None:
-            groups.append([found])
-        else:
-            group.append(found)
-    return [_ranking(group) for group in sorted(groups, key=len, reverse=True)], left_out
-
-
-def _comparable(one: RunSet, two: RunSet) -> bool:
-    return refusal(one, two) is None and bool(set(one.runs) & set(two.runs))
-
-
-def _ranking(sets: Sequence[RunSet]) -> Ranking:
-    ordered = sorted(sets, key=lambda each: -mean_accuracy(each))
-    number = len(ordered) * (len(ordered) - 1) // 2
-    pairs = adjusted([compare_sets(one, two, number) for one, two in combinations(ordered, 2)])
-    verdicts = {(pair.variant, pair.other): pair.verdict for pair in pairs}
-    return Ranking(tuple(ordered), tuple(pairs), verdicts)
-
-
-# --- accuracy of one variant -----------------------------------------------------------------
-
-
-def shares(runs: RunSet) -> list[float]:
-    """Accuracy of each seed, 0..1, over all of its folds."""
-    pooled = [hits for hits in runs.pooled(list(runs.runs)).values() if hits]
-    if pooled:
-        return [sum(hits.values()) / len(hits) for hits in pooled]
-    found = [judged_accuracy(record) for record in runs.runs.values()]
-    return [each.share for each in found if each is not None]
-
-
-def mean_accuracy(runs: RunSet) -> float:
-    """Mean over the seeds, 0..1."""
-    return float(np.mean(shares(runs)))
+from bench.stats.multiple import ALPHA
+from bench.stats.pairs import TRAINED
 
 
 def accuracy_text(runs: RunSet) -> str:
-    """``90.0 [82.1–94.6], n 120``, or mean and range over seeds."""
-    found = shares(runs)
-    mean = f"{100 * mean_accuracy(runs):.1f}"
-    if len(found) > 1:
-        return f"{mean} (range {100 * min(found):.1f}–{100 * max(found):.1f}, {len(found)} seeds)"
-    total = images(runs)
-    if not total:
-        return mean
-    low, high = wilson(round(found[0] * total), total)
-    folds = counted(len(runs.runs), "fold") if len(runs.runs) > 1 else ""
-    return f"{mean} [{100 * low:.1f}–{100 * high:.1f}], n {total}{', ' * bool(folds)}{folds}"
+    """``90.0 [82.1–94.6], n 120``; of several seeds with their range."""
+    found = of_runs(list(runs.runs.values()))
+    share = shares(runs)
+    text = f"{100 * mean_accuracy(runs):.1f}"
+    if found is not None and found.low is not None and found.high is not None:
+        text += f" [{100 * found.low:.1f}–{100 * found.high:.1f}]"
+    if len(share) > 1:
+        text += f", {len(share)} seeds {100 * min(share):.1f}–{100 * max(share):.1f}"
+    if found is not None and found.images:
+        text += f", {found.count()}"
+    folds = len({fold for _, fold in runs.runs})
+    return text + (f", {counted(folds, 'fold')}" if folds > 1 else "")
 
 
 def images(runs: RunSet) -> int:
@@ -186,20 +82,43 @@ def named(names: Sequence[str], others: int) -> str:
     return ", ".join(names) or "none"
 
 
+def verdict_note(rankings: Sequence[Ranking]) -> str:
+    """How the verdicts on accuracies were made, and what they are about."""
+    judged = [ranking for ranking in rankings if any(pair.found for pair in ranking.pairs)]
+    parts = []
+    for scope in distinct(ranking.scope for ranking in judged):
+        kept = [ranking for ranking in judged if ranking.scope == scope]
+        number = " and ".join(counted(len(ranking.pairs), "comparison") for ranking in kept)
+        if scope == TRAINED:
+            reasons = "; ".join(distinct(ranking.about for ranking in kept))
+            parts.append(
+                f"Verdicts are of these trained models ({reasons}): exact McNemar test on the same "
+                "images (where groups or several trainings count together, its sign-flip form), "
+                f"Holm's correction for {number}, and each interval at the level at which Holm "
+                "tested that pair."
+            )
+        else:
+            variants = " and ".join(str(len(ranking.sets)) for ranking in kept)
+            parts.append(
+                "Verdicts are about the variants, for new seeds and new images of this data set: "
+                "Obuchowski and Rockette's analysis with Hillis' degrees of freedom, seeds and "
+                f"images random, Tukey's simultaneous 95 % intervals over {variants} variants "
+                f"({number})."
+            )
+    return " ".join(parts)
+
+
 def _caption(found: Sequence[Ranking], selection: Selection, *, several: bool) -> str:
-    pairs = [pair for ranking in found for pair in ranking.pairs if pair.found]
-    methods = distinct(pair.found.method for pair in pairs if pair.found)
-    families = [len(ranking.pairs) for ranking in found if ranking.pairs]
-    numbers = " and ".join(counted(number, "comparison") for number in families)
-    notes = distinct(note for pair in pairs for note in pair.notes)
+    notes = distinct(note for ranking in found for pair in ranking.pairs for note in pair.notes)
+    method = verdict_note(found)
     return caption(
         selection.data_note(),
-        f"Every pair on the same images: {'; '.join(methods)}; better or worse where p, corrected "
-        f"after Holm for {numbers}, is below {ALPHA:g}; ties share a rank."
-        if pairs
+        f"{method} Better or worse where p, adjusted for them all, is below {ALPHA:g}; ties share "
+        "a rank."
+        if method
         else "No two accuracies can be compared.",
         "Sets differ in data, image size, part, seeds or settings and are ranked apart."
         if several
         else "",
-        f"Left out: {'; '.join(notes)}." if notes else "",
+        f"Seeds: {'; '.join(notes)}." if notes else "",
     )

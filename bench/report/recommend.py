@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from bench.report.markdown import Table, one_line
-from bench.report.pairs import usable
-from bench.report.pareto import front
-from bench.report.ranking import Ranking, accuracy_text, rankings
+from bench.report.matching import Ranking, rankings
+from bench.report.pareto import front, too_few_images
+from bench.report.ranking import accuracy_text
+from bench.report.runsets import usable
 from bench.report.selection import Selection, caption
 from bench.report.speeds import TimingSession, main_cases, no_floor, sessions_of
 from bench.report.speedtable import machine
@@ -22,6 +23,7 @@ from bench.report.timed import (
     percent_text,
 )
 from bench.report.values import significant
+from bench.stats.pairs import TRAINED
 from bench.stats.timing import FEWEST_ROUNDS, Location, locate
 
 HEADERS = ["Question", "Answer", "Cannot be told from it", "Basis"]
@@ -68,11 +70,18 @@ def recommendations(
         else "",
         "The best measured variant, and beside it every one that is not declared different from "
         "it: choose among all of them. Failed, invalid and undertrained runs take no part.",
-        "Off a Pareto front is only what another variant beats by a declared difference in "
+        "Off a Pareto front is only what a variant on it beats by a declared difference in "
         "accuracy or speed without being declared worse in the other.",
+        "".join(f"{about[0].upper()}{about[1:]}." for about in _about(selection)),
     )
     rows = [answer.row() for answer in answers]
     return Table("recommendations", "Recommendations", text, HEADERS, rows)
+
+
+def _about(selection: Selection) -> list[str]:
+    """Why the verdicts on accuracy are not about the variants."""
+    largest = rankings(selection)[0][:1]
+    return [each.about for each in largest if each.about and len(each.sets) > 1]
 
 
 def answers_of(
@@ -126,7 +135,14 @@ def _best(question: str, ranking: Ranking, names: Sequence[str], more: str = "")
     best = next(each for each in ranking.sets if each.variant == kept[0])
     tied = tuple(name for name in ranking.tied_with(kept[0]) if name in kept)
     basis = f"accuracy {accuracy_text(best)} (%, {best.part} part){more}"
+    if len(ranking.sets) > 1:
+        basis += f"; {ranking_basis(ranking)}"
     return Answer(question, kept[0], tied, basis)
+
+
+def ranking_basis(ranking: Ranking) -> str:
+    """What the verdicts on accuracy are about."""
+    return f"of these {TRAINED}" if ranking.scope == TRAINED else "of the variants"
 
 
 # --- speed -----------------------------------------------------------------------------------
@@ -253,6 +269,9 @@ def _front(ranking: Ranking | None, session: TimingSession, case: CaseKey) -> An
     names = [name for name in (ranking.names if ranking else []) if name in standing.ranks]
     if ranking is None or not names:
         return Answer(question, "n/a (no variant has both an accuracy and a speed)", None, "")
+    few = too_few_images(ranking.median_detectable()) if len(names) > 1 else None
+    if few is not None:
+        return Answer(question, few, None, ranking_basis(ranking))
     words = {"faster": "better", "slower": "worse"}
 
     def speed(one: str, two: str) -> str:
@@ -265,4 +284,5 @@ def _front(ranking: Ranking | None, session: TimingSession, case: CaseKey) -> An
         beaten.setdefault(f"{other} is {what} than", []).append(name)
     off = "; ".join(f"{reason} {', '.join(names)}" for reason, names in beaten.items())
     basis = f"off the front: {off}" if off else "no variant is declared off it"
+    basis += f"; {ranking_basis(ranking)}"
     return Answer(question, ", ".join(found.names), None, basis)

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from bench.report.gates import Record, hits, judged_accuracy, judged_part
+from bench.report.gates import Record, hits, judged_accuracy, judged_part, units_of
 from bench.report.seeds import accuracy_of
 from bench.report.selection import Selection, distinct, seconds_of
 from bench.report.values import failure
@@ -46,6 +46,12 @@ class RunSet:
         for seed, fold in keys:
             found.setdefault(seed, {}).update(self.hits_of((seed, fold)))
         return found
+
+    def units(self) -> dict[str, str]:
+        """What each image is kept together with, for those that are not on their own."""
+        return {
+            image: unit for record in self.runs.values() for image, unit in units_of(record).items()
+        }
 
     def hits_of(self, key: Key) -> dict[str, bool]:
         """Hits of one run by image."""
@@ -125,6 +131,23 @@ def _absent(selection: Selection, variant: str) -> str:
     if record.get("status") != "complete":
         return f"{variant}: run failed: {failure(record, limit=70)}"
     return f"{variant} was not trained: it has no accuracy"
+
+
+def usable(selection: Selection, name: str) -> Record | None:
+    """The latest complete and valid run of a variant, a trained one where there is one."""
+    valid = [run for run in selection.complete(name) if selection.invalid(run) is None]
+    trained = [run for run in valid if run.get("training")]
+    return max(trained or valid, key=seconds_of, default=None)
+
+
+def broken(selection: Selection, name: str) -> str | None:
+    """Why no run of a variant takes part in a comparison, or None where one does."""
+    if usable(selection, name) is not None:
+        return None
+    record = selection.chosen(name) or {}
+    if record.get("status") != "complete":
+        return f"{name}: run failed: {failure(record, limit=70)}"
+    return f"{name}: invalid: {selection.invalid(record)}"
 
 
 def sweep_of(record: Record) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import attrs
@@ -14,14 +13,15 @@ from bench.report.gates import (
     COLLAPSED,
     Accuracy,
     Record,
+    count_text,
+    hits,
     judged_accuracy,
     judged_part,
     pooled_accuracy,
+    units_of,
 )
 from bench.report.selection import Selection, distinct, seconds_of
-
-FEWEST_SEEDS = 3
-CONFIDENCE = 0.95
+from bench.stats.multireader import interval_of_mean, jackknife, table_of, unit_numbers
 
 
 def runs_of(selection: Selection, variant: str) -> list[Record]:
@@ -106,9 +106,11 @@ class SeedAccuracy:
 
     Attributes:
         shares: fractions 0..1, one for each seed (the folds of a seed pooled), in order.
-        low, high: 95 % interval of the mean: Wilson's for one seed, Student's over the seeds from
-            three on, None between.
+        low, high: 95 % interval of the mean: Wilson's of the effective number of images; of several
+            seeds with the seeds' variance in it. None where single images are not known.
         images: images evaluated by one seed, all of its folds together; None where unknown.
+        units: of them, groups that are kept together counting once.
+        effective: independent images of one seed that would leave as much doubt.
         part: "test" or "validation".
         folds: "" or, for example, "5 folds pooled".
         undertrained: why the figure says nothing about the model, or None.
@@ -119,10 +121,16 @@ class SeedAccuracy:
     low: float | None
     high: float | None
     images: int | None
+    units: int | None
+    effective: float | None
     part: str
     folds: str
     undertrained: str | None
     invalid: int
+
+    def count(self) -> str:
+        """``n 576``, with the groups where there are some."""
+        return count_text(self.images, self.units, self.effective)
 
 
 def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
@@ -136,24 +144,39 @@ def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
 def _accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
     runs = runs_of(selection, variant)
     valid = [run for run in runs if selection.invalid(run) is None]
-    by_seed: dict[int | None, list[Record]] = {}
-    for run in valid:
-        by_seed.setdefault(seed_of(run), []).append(run)
-    found = [one for group in by_seed.values() if (one := _of_seed(group)) is not None]
+    found = of_runs(valid)
+    return None if found is None else attrs.evolve(found, invalid=len(runs) - len(valid))
+
+
+def of_runs(runs: Sequence[Record]) -> SeedAccuracy | None:
+    """Accuracy over runs that differ in seed and fold only."""
+    groups = by_seed(runs)
+    found = [one for group in groups.values() if (one := _of_seed(group)) is not None]
     shares = summarise([one.share for one in found])
     if shares is None:
         return None
-    low, high = _bounds(found)
+    low, high = _bounds(found, list(groups.values()))
+    most = max(found, key=lambda one: one.total or 0)
     return SeedAccuracy(
         shares=shares,
         low=low,
         high=high,
-        images=max((one.total for one in found if one.total is not None), default=None),
-        part=" or ".join(distinct(judged_part(run) for run in valid)),
-        folds=_folds(valid),
+        images=most.total,
+        units=most.units,
+        effective=most.effective,
+        part=" or ".join(distinct(judged_part(run) for run in runs)),
+        folds=_folds(runs),
         undertrained=_undertrained(found),
-        invalid=len(runs) - len(valid),
+        invalid=0,
     )
+
+
+def by_seed(runs: Sequence[Record]) -> dict[int | None, list[Record]]:
+    """Runs by seed: the folds of each."""
+    groups: dict[int | None, list[Record]] = {}
+    for run in runs:
+        groups.setdefault(seed_of(run), []).append(run)
+    return groups
 
 
 def _of_seed(runs: Sequence[Record]) -> Accuracy | None:
@@ -168,26 +191,22 @@ def _of_seed(runs: Sequence[Record]) -> Accuracy | None:
     return attrs.evolve(pooled, undertrained=f"{collapsed} of {len(runs)} folds: {COLLAPSED}")
 
 
-def _bounds(found: Sequence[Accuracy]) -> tuple[float | None, float | None]:
-    """95 % interval of the mean over seeds.
-
-    The variance is the sum of two: that of the seeds' accuracies ÷ seeds, and that of the images,
-    share · (1 − share) ÷ images of one seed, with two hits and two misses added (Agresti and
-    Coull), so that seeds that happen to agree leave no interval of width 0.
-    """
+def _bounds(
+    found: Sequence[Accuracy], groups: Sequence[Sequence[Record]]
+) -> tuple[float | None, float | None]:
+    """95 % interval of the mean over seeds."""
     if len(found) == 1:
         return found[0].low, found[0].high
-    totals = [one.total for one in found if one.total]
-    if len(found) < FEWEST_SEEDS or len(totals) < len(found):
+    pooled: dict[Hashable, dict[str, bool]] = {
+        number: {k: v for run in runs for k, v in hits(run, judged_part(run)).items()}
+        for number, runs in enumerate(groups)
+    }
+    if not all(pooled.values()):
         return None, None
-    from scipy import stats
-
-    shares, images = [one.share for one in found], statistics.fmean(totals)
-    mean = statistics.fmean(shares)
-    shrunk = (mean * images + 2) / (images + 4)
-    variance = statistics.variance(shares) / len(found) + shrunk * (1 - shrunk) / (images + 4)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1)) * math.sqrt(variance)
-    return max(0.0, mean - half), min(1.0, mean + half)
+    correct, images = table_of({"": pooled})
+    units = {k: v for runs in groups for run in runs for k, v in units_of(run).items()}
+    scores, deltas, counts = jackknife(correct, unit_numbers(images, units))
+    return interval_of_mean(scores[0], deltas[0], counts)
 
 
 def _folds(runs: Sequence[Record]) -> str:

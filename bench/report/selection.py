@@ -92,6 +92,17 @@ class Selection:
             self._found[what, variant] = find()
         return self._found[what, variant]
 
+    def of_sweep(self, sweep: str) -> Selection:
+        """The records of one sweep alone."""
+        found: Selection = self.once(
+            "sweep",
+            sweep,
+            lambda: Selection(
+                [r for r in self.records if str((r.get("sweep") or {}).get("id")) == sweep]
+            ),
+        )
+        return found
+
     def data_note(self) -> str:
         """:func:`data_note` of all records."""
         return str(self.once("data note", "", lambda: data_note(self.records)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bench.report.pairs import Pair, SpeedPair
 from bench.report.timed import CaseKey
 from bench.report.values import counted
+from bench.stats.pairs import TRAINED
 
 
 def sentence(pair: Pair) -> str:
@@ -97,25 +98,28 @@ def _undecided(speed: SpeedPair) -> str:
 
 def _accuracy_clause(pair: Pair) -> str:
     accuracy, found = pair.accuracy, pair.accuracy.found
-    if found is None or accuracy.verdict == "not compared":
+    if found is None:
         return ""
-    if accuracy.verdict == "tie":
-        visible = 100 * found.smallest_visible
+    basis = accuracy.images()
+    if found.scope == TRAINED:
+        basis += ", of these trained models"
+    if found.verdict == "tie":
+        visible = 100 * found.minimum_detectable
         unseen = (
             "no difference, however large, could have been seen"
             if visible >= 100
             else f"a difference below {two_digits(visible)} points would likely not have been seen"
         )
-        return f"gains nothing measurable on this data ({accuracy.images()}: {unseen})"
+        return f"gains nothing measurable on this data ({basis}: {unseen})"
     points = f"{two_digits(100 * abs(found.difference))} points of accuracy"
-    interval = f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
-    verb = "gains" if accuracy.verdict == "better" else "loses"
-    return f"{verb} {points} ({interval}, {accuracy.images()})"
+    interval = f"interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    verb = "gains" if found.verdict == "better" else "loses"
+    return f"{verb} {points} ({interval}, {basis})"
 
 
 def _refusal(pair: Pair) -> str:
     refused = pair.accuracy.refused
-    return refused.reason if refused else "no p value"
+    return refused.reason if refused else "no verdict"
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from bench.report.markdown import one_line
 from bench.report.selection import Selection, variant_of
 from bench.report.timed import CaseKey, blocks_of, cases, counted, few_rounds, rounds_of
 from bench.stats import timing
-from bench.stats.multiple import holm, shared_ranks
+from bench.stats.multiple import shared_ranks
 from bench.stats.timing import FEWEST_ROUNDS, Ratio
 
 # --- verdicts --------------------------------------------------------------------------------
@@ -34,12 +34,14 @@ class Standing:
         left_out: why a variant takes no rank.
         comparisons: size of the family that Holm's correction is for.
         verdicts: by (variant, compared with), in one of the two orders.
+        ratios: the same, each with the interval of the level at which Holm tested it.
     """
 
     ranks: Mapping[str, int]
     left_out: Mapping[str, str]
     comparisons: int
     verdicts: Mapping[tuple[str, str], str]
+    ratios: Mapping[tuple[str, str], Ratio | None] = attrs.field(factory=dict)
 
     def verdict(self, variant: str, other: str) -> str:
         """``faster``, ``slower``, ``tie`` or ``undecided``: the variant against the other."""
@@ -47,6 +49,13 @@ class Standing:
             return self.verdicts[variant, other]
         found = self.verdicts.get((other, variant), "undecided")
         return _FLIPPED.get(found, found)
+
+    def ratio(self, variant: str, other: str) -> Ratio | None:
+        """Speed of the variant ÷ the other's, as it was judged; None where the two were not."""
+        if (variant, other) in self.ratios:
+            return self.ratios[variant, other]
+        found = self.ratios.get((other, variant))
+        return None if found is None else found.turned()
 
 
 @attrs.frozen(eq=False)
@@ -90,11 +99,6 @@ class TimingSession:
                 groups.setdefault(str(about.get("id")), []).append(record)
         return [_session(name, group, invalid) for name, group in groups.items()]
 
-    def among(self, names: Sequence[str]) -> TimingSession:
-        """The same session with these variants only: fewer comparisons to correct for."""
-        kept = {name: self.timings[name] for name in names if name in self.timings}
-        return attrs.evolve(self, timings=kept)
-
     def cases(self) -> list[CaseKey]:
         """The cases that any of the variants was timed in, in their order."""
         return list(dict.fromkeys(case for entries in self.timings.values() for case in entries))
@@ -112,7 +116,15 @@ class TimingSession:
         return blocks_of(self.timings.get(variant, {}).get(case))
 
     def ratio(self, variant: str, baseline: str, case: CaseKey) -> Ratio | None:
-        """Speed of a variant ÷ that of another, or None where they share no round."""
+        """Speed of a variant ÷ that of another, or None where they share no round.
+
+        Where the pair has a verdict, with the interval that belongs to it.
+        """
+        judged = self.standing(case).ratio(variant, baseline)
+        return judged or self.measured_ratio(variant, baseline, case)
+
+    def measured_ratio(self, variant: str, baseline: str, case: CaseKey) -> Ratio | None:
+        """The same with an interval of 95 % for this pair alone."""
         return timing.compare_speeds(self.blocks(variant, case), self.blocks(baseline, case))
 
     def control_ratio(self, case: CaseKey) -> Ratio | None:
@@ -171,13 +183,9 @@ def _standing(session: TimingSession, case: CaseKey) -> Standing:
             left_out[name] = reason
     names = [name for name in session.timings if name not in left_out]
     pairs = list(combinations(names, 2))
-    ratios = [session.ratio(one, two, case) for one, two in pairs]
-    adjusted = holm([ratio.p_value if ratio else None for ratio in ratios])
-    verdicts = {
-        pair: timing.declare(ratio, floor, p)
-        for pair, ratio, p in zip(pairs, ratios, adjusted, strict=True)
-    }
-    standing = Standing({}, left_out, len(pairs), verdicts)
+    measured = [session.measured_ratio(one, two, case) for one, two in pairs]
+    verdicts, ratios = timing.judge_ratios(dict(zip(pairs, measured, strict=True)), lambda _: floor)
+    standing = Standing({}, left_out, len(pairs), verdicts, ratios)
     ranks = shared_ranks(names, lambda one, two: standing.verdict(one, two) == "faster")
     return attrs.evolve(standing, ranks=ranks)
 

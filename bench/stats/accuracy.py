@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -12,19 +14,31 @@ import numpy as np
 from bench.stats.multiple import ALPHA
 
 POWER = 0.8
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def wilson(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(
+    correct: float, total: float, confidence: float = 0.95, freedom: float = math.inf
+) -> tuple[float, float]:
     """Wilson score interval of a share, as fractions 0..1.
 
     Args:
         correct: images classified correctly, 0..total.
-        total: images evaluated, at least 1.
-    """
-    from scipy import stats
+        total: images evaluated, above 0; with a design effect the effective number, which need not
+            be whole.
+        freedom: degrees of freedom of the variance that ``total`` stands for; finite, Student's
+            quantile replaces the normal one.
 
-    bounds = stats.binomtest(correct, total).proportion_ci(confidence, method="wilson")
-    return float(bounds.low), float(bounds.high)
+    Raises:
+        ValueError: no image.
+    """
+    if total <= 0:
+        raise ValueError("a share of no image has no interval")
+    z, share = _quantile((1 + confidence) / 2, freedom), correct / total
+    centre, squares = share + z**2 / total / 2, share * (1 - share) / total
+    half = z * math.sqrt(max(0.0, squares) + (z / total / 2) ** 2)
+    shrink = 1 + z**2 / total
+    return max(0.0, (centre - half) / shrink), min(1.0, (centre + half) / shrink)
 
 
 def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -63,175 +77,162 @@ def mcnemar(only_one: int, only_other: int) -> float:
     return float(stats.binomtest(only_one, discordant, 0.5).pvalue) if discordant else 1.0
 
 
-@functools.lru_cache(maxsize=64)
-def _normal_quantile(share: float) -> float:
-    from scipy import stats
+@functools.lru_cache(maxsize=1024)
+def _quantile(share: float, freedom: float = math.inf) -> float:
+    from scipy import special
 
-    return float(stats.norm.ppf(share))
-
-
-@attrs.frozen
-class AccuracyDifference:
-    """Accuracy of a variant minus that of its baseline, on the same images.
-
-    Attributes:
-        difference, low, high: fractions −1..1; the bounds are a 95 % interval, None where there is
-            one run and no image.
-        p_value: of "no difference".
-        images: distinct images evaluated by both.
-        runs: pairs of runs (seeds, or folds).
-        only_variant, only_baseline: images that one of them alone classified correctly, over all
-            runs.
-        smallest_visible: the difference that would be found with a probability of 80 %.
-        method: how interval and p value were made.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    images: int
-    runs: int
-    only_variant: int
-    only_baseline: int
-    smallest_visible: float
-    method: str
+    return float(special.ndtri(share) if math.isinf(freedom) else special.stdtrit(freedom, share))
 
 
 Hits = Mapping[str, bool]
 """Whether each image, by its name, was classified correctly."""
 
 
-def compare_one_run(variant: Hits, baseline: Hits, alpha: float = ALPHA) -> AccuracyDifference:
-    """Exact McNemar test and the paired interval of Bonett and Price on the common images.
+@attrs.frozen
+class TrainedDifference:
+    """Accuracy of one trained model minus that of another on the same images, before correction.
 
-    The interval is that of Bonett and Price (2012, Journal of Educational and Behavioral Statistics
-    37:479), as recommended by Fagerland, Lydersen and Laake (2014, doi 10.1002/sim.6148): the Wald
-    interval of a paired difference after one discordant image is added to each side. A bootstrap
-    would give an interval of width 0 where no image differs.
+    Of several trainings of each, the accuracies of all together.
+
+    Attributes:
+        difference: fraction −1..1.
+        p_value: of the exact test of "no difference" between these trained models.
+        images: distinct images that both evaluated.
+        units: of them, groups counting once.
+        evaluated: images, each as often as it was evaluated.
+        only_variant, only_baseline: images that one of them alone classified correctly, over all
+            trainings.
+        sums: of each unit on which the two differ, the images (and trainings) that the variant
+            alone classified correctly minus those of the baseline alone; sorted.
+    """
+
+    difference: float
+    p_value: float
+    images: int
+    units: int
+    evaluated: int
+    only_variant: int
+    only_baseline: int
+    sums: tuple[int, ...] = attrs.field(repr=False)
+
+    def interval(self, level: float = ALPHA) -> tuple[float, float]:
+        """Interval of confidence 1 − ``level``; without 0 exactly where the p value is below it.
+
+        That of Bonett and Price (2012, Journal of Educational and Behavioral Statistics 37:479), as
+        recommended by Fagerland, Lydersen and Laake (2014, doi 10.1002/sim.6148): the Wald interval
+        of a paired difference after one discordant unit is added to each side. Where it contradicts
+        the exact test, the bound nearer to 0 is the exact conditional one (Clopper and Pearson's of
+        the discordant units' signs).
+        """
+        low, high = (round(bound, 12) for bound in _bonett_price(self, level))
+        if (low > 0 or high < 0) == (self.p_value < level):
+            return low, high
+        near = _conditional_bound(self.sums, level) / self.evaluated
+        return (near, high) if self.difference > 0 else (low, -near)
+
+    def smallest_visible(self, level: float = ALPHA) -> float:
+        """The difference that a test at ``level`` would find with a probability of 80 %."""
+        found = _visible(sum(d * d for d in self.sums), self.units, self.evaluated, level)
+        return max(found, min(1.0, _fewest(level) / self.evaluated))
+
+
+def compare_trained(one: Array, two: Array, units: Array | None = None) -> TrainedDifference:
+    """Exact test of two trained models on the images that both evaluated.
+
+    It is the sign-flip test of the units' sums: exact McNemar's where each unit is one image and
+    there is one training of each.
 
     Args:
-        variant, baseline: hits by image.
-        alpha: level of the test that ``smallest_visible`` is meant for (divide it by the number of
-            comparisons).
+        one, two: (trainings, images) 0 or 1, NaN where a training did not evaluate an image.
+        units: (images,) numbers of groups; None: each image is its own.
 
     Raises:
         ValueError: no common image.
     """
-    names = sorted(set(variant) & set(baseline))
-    if not names:
-        raise ValueError("the two runs share no evaluated image")
-    n = len(names)
-    only_a = sum(variant[name] and not baseline[name] for name in names)
-    only_b = sum(baseline[name] and not variant[name] for name in names)
-    p_value = mcnemar(only_a, only_b)
-    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    half = _normal_quantile(1 - ALPHA / 2) * math.sqrt(
-        (share_a + share_b - (share_a - share_b) ** 2) / (n + 2)
-    )
-    centre = share_a - share_b
-    return AccuracyDifference(
-        difference=(only_a - only_b) / n,
-        low=max(-1.0, centre - half),
-        high=min(1.0, centre + half),
-        p_value=p_value,
-        images=n,
-        runs=1,
-        only_variant=only_a,
-        only_baseline=only_b,
-        smallest_visible=_visible(only_a + only_b, n, alpha),
-        method="exact McNemar test, Bonett-Price interval",
+    signs = np.asarray(one, float) - np.asarray(two, float)
+    known = ~np.isnan(signs)
+    if not known.any():
+        raise ValueError("the two share no evaluated image")
+    signs = np.where(known, signs, 0.0)
+    of_images, seen = signs.sum(axis=0), known.any(axis=0)
+    numbers = np.arange(len(seen)) if units is None else np.asarray(units)
+    sums = np.bincount(numbers, of_images)
+    sums = np.rint(sums[sums != 0]).astype(int)
+    only_one, only_two = int((signs > 0).sum()), int((signs < 0).sum())
+    return TrainedDifference(
+        difference=float(signs.sum() / known.sum()),
+        p_value=_exact(tuple(sorted(sums.tolist()))),
+        images=int(seen.sum()),
+        units=len(np.unique(numbers[seen])),
+        evaluated=int(known.sum()),
+        only_variant=only_one,
+        only_baseline=only_two,
+        sums=tuple(sorted(sums.tolist())),
     )
 
 
-def compare_folds(pairs: Sequence[tuple[Hits, Hits]], alpha: float = ALPHA) -> AccuracyDifference:
-    """Folds of one division: every image is evaluated once, so all are pooled."""
-    pooled: tuple[dict[str, bool], dict[str, bool]] = ({}, {})
-    for pair in pairs:
-        for whole, fold in zip(pooled, pair, strict=True):
-            whole.update(fold)
-    found = compare_one_run(*pooled, alpha=alpha)
-    method = f"{found.method}, {len(pairs)} folds pooled"
-    return attrs.evolve(found, runs=len(pairs), method=method)
+def _exact(sums: tuple[int, ...]) -> float:
+    ahead = sum(d > 0 for d in sums)
+    if all(abs(d) == 1 for d in sums):
+        return mcnemar(ahead, len(sums) - ahead)
+    return min(1.0, 2 * _flipped_tail(sums, abs(sum(sums)), 0.5))
 
 
-def compare_runs(pairs: Sequence[tuple[Hits, Hits]], alpha: float = ALPHA) -> AccuracyDifference:
-    """Several pairs of runs with the same seeds: both the seeds and the images vary.
-
-    The variance of the mean difference is the sum of two: that of the runs' differences ÷ runs,
-    and that of the images' mean differences ÷ images (an image counts once however many runs
-    evaluated it; at least as if each variant alone had classified one image). What is common to
-    both is counted twice, so the test errs towards a tie. The quantile is Student's with
-    (runs − 1) degrees of freedom.
-
-    Args:
-        pairs: (variant, baseline) of each seed.
-        alpha: as in :func:`compare_one_run`.
-    """
+def _flipped_tail(sums: Sequence[int], reached: int, chance: float) -> float:
+    """P(sum ≥ ``reached``) where every unit's size is positive with probability ``chance``."""
     from scipy import stats
 
-    if len(pairs) == 1:
-        return compare_one_run(*pairs[0], alpha=alpha)
-    by_run: list[float] = []
-    by_image: dict[str, list[int]] = {}
-    only_a = only_b = 0
-    for variant, baseline in pairs:
-        names = sorted(set(variant) & set(baseline))
-        if not names:
-            raise ValueError("two runs share no evaluated image")
-        signs = [int(variant[name]) - int(baseline[name]) for name in names]
-        only_a, only_b = only_a + signs.count(1), only_b + signs.count(-1)
-        by_run.append(float(np.mean(signs)))
-        for name, sign in zip(names, signs, strict=True):
-            by_image.setdefault(name, []).append(sign)
-    means = [sum(signs) / len(signs) for signs in by_image.values()]
-    runs, images = len(pairs), len(means)
-    # Runs that agree on every image leave the doubt of one image more on each side.
-    of_images = 2 / (images + 2) ** 2
-    if images > 1:
-        of_images = max(of_images, float(np.var(means, ddof=1)) / images)
-    variance = float(np.var(by_run, ddof=1)) / runs + of_images
-    difference, error = float(np.mean(by_run)), math.sqrt(variance)
-    quantile = stats.t.ppf(1 - ALPHA / 2, runs - 1)
-    p_value = float(2 * stats.t.sf(abs(difference) / error, runs - 1))
-    visible = (stats.t.ppf(1 - alpha / 2, runs - 1) + stats.t.ppf(POWER, runs - 1)) * error
-    return AccuracyDifference(
-        difference=difference,
-        low=max(-1.0, difference - quantile * error),
-        high=min(1.0, difference + quantile * error),
-        p_value=p_value,
-        images=images,
-        runs=runs,
-        only_variant=only_a,
-        only_baseline=only_b,
-        smallest_visible=min(1.0, max(float(visible), _fewest(alpha) / images / runs)),
-        method=f"t-test over {runs} seeds, variance of seeds and of images added",
+    found, least = np.ones(1), 0
+    for size, count in Counter(map(abs, sums)).items():
+        steps = np.zeros(2 * size * count + 1)
+        steps[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, chance)
+        found, least = np.convolve(found, steps), least - size * count
+    return float(found[max(0, reached - least) :].sum())
+
+
+def _conditional_bound(sums: Sequence[int], level: float) -> float:
+    """Lower bound of the sum of the units' signed sizes, given their sizes."""
+    from scipy import optimize
+
+    whole, reached = sum(map(abs, sums)), abs(sum(sums))
+    chance = optimize.brentq(
+        lambda share: _flipped_tail(sums, reached, share) - level / 2, 1e-12, 1 - 1e-12
     )
+    return float((2 * chance - 1) * whole)
+
+
+def _bonett_price(found: TrainedDifference, level: float) -> tuple[float, float]:
+    squares, units = sum(d * d for d in found.sums), found.units
+    added = squares / len(found.sums) if found.sums else 1.0
+    centre = sum(found.sums) / (units + 2)
+    spread = (squares + 2 * added) / (units + 2) - centre**2
+    half = _quantile(1 - level / 2) * math.sqrt(spread / (units + 2))
+    size = found.evaluated / units
+    return max(-1.0, (centre - half) / size), min(1.0, (centre + half) / size)
 
 
 def _fewest(alpha: float) -> int:
-    """Images that must all differ the same way before the exact test can reach ``alpha``."""
+    """Units that must all differ the same way before the exact test can reach ``alpha``."""
     return math.ceil(1 - math.log2(alpha))
 
 
 @functools.lru_cache(maxsize=4096)
-def _visible(discordant: int, images: int, alpha: float) -> float:
+def _visible(squares: int, units: int, evaluated: int, alpha: float) -> float:
     """Connor (1987, Biometrics 43:207): the difference found with :data:`POWER`.
 
-    The share of images on which the two disagree is taken from the data (one added), and at least
-    as large as the difference itself.
+    The mean square of the units' differences (for single images the share on which the two
+    disagree) is taken from the data, one image added, and is at least what the difference itself
+    makes.
     """
     from scipy import optimize
 
-    z_alpha, z_power = _normal_quantile(1 - alpha / 2), _normal_quantile(POWER)
-    observed = (discordant + 1) / (images + 1)
+    z_alpha, z_power = _quantile(1 - alpha / 2), _quantile(POWER)
+    size = evaluated / units
+    observed = (squares + 1) / (units + 1) / size**2
 
     def missing(difference: float) -> float:
-        share = max(observed, difference)
+        share = max(observed, difference / size, difference**2)
         needed = z_alpha * math.sqrt(share) + z_power * math.sqrt(share - difference**2)
-        return difference * math.sqrt(images) - needed
+        return difference * math.sqrt(units) - needed
 
-    least = min(1.0, _fewest(alpha) / images)
-    if missing(1.0) < 0:
-        return 1.0
-    return max(least, float(optimize.brentq(missing, 0.0, 1.0)))
+    return 1.0 if missing(1.0) < 0 else float(optimize.brentq(missing, 0.0, 1.0))

@@ -4,20 +4,21 @@ The analysis of Obuchowski and Rockette (1995, Communications in Statistics 24:2
 of freedom of Hillis (2007, Statistics in Medicine 26:596): variants are fixed, seeds and images are
 random. All pairs are judged together by Tukey's studentized range.
 
-``analyse(correct, units)`` works on arrays, ``compare_variants(hits, groups)`` on names. Both return
-an :class:`Analysis`, whose matrices ``difference``, ``se``, ``df``, ``low``, ``high``, ``p``,
-``mdd`` and ``verdict`` are indexed by the numbers of two variants.
+``analyse(correct, units)`` returns an :class:`Analysis`, whose matrices ``difference``, ``se``,
+``df``, ``low``, ``high``, ``p``, ``mdd`` and ``verdict`` are indexed by the numbers of two
+variants; ``compare_variants(hits, groups)`` is the same by name.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
+from bench.stats.accuracy import wilson
 from bench.stats.multiple import ALPHA
 
 POWER = 0.8
@@ -247,9 +248,9 @@ def analyse_scores(scores: Array, deltas: Array, counts: Array) -> Analysis:
         covariance = _between_seeds(deltas, both) / (seeds * (seeds - 1))
         pooled, freedom = _pooled(scores, ran)
         interaction = np.fmax(own, pooled)
-        freedom = np.where(np.isnan(pooled), seeds - 1, freedom)
-        error, found = hillis(interaction, covariance, seeds, freedom)
-        df = np.where(freedom < FEWEST_FREEDOM, freedom, found)
+        left = np.where(np.isnan(pooled), seeds - 1, freedom)
+        error, found = hillis(interaction, covariance, seeds, left)
+        df = np.where(left < FEWEST_FREEDOM, left, found)
         fewest = np.where(both > 0, counts, np.inf).min(axis=-1)
         # Variants that agree on every image leave the doubt of one more on each side.
         variance = np.maximum(2 / seeds * error, 2 / (fewest + 2) ** 2)
@@ -287,27 +288,70 @@ def _between_seeds(deltas: Array, both: Array) -> Array:
 # --- one variant -----------------------------------------------------------------------------
 
 
-def mean_interval(scores: Array, deltas: Array, counts: Array) -> tuple[float, float]:
-    """95 % interval of the mean score of one variant over its seeds, not cut off at 0 and 1.
+def effective_number(hits: Sequence[bool], units: Sequence[Hashable]) -> float:
+    """Independent images that would leave as much doubt: images ÷ the design effect.
+
+    The design effect is the variance of the accuracy by the delete-one jackknife over units ÷ the
+    binomial one; at least 1, so that grouped images never count for more than there are. Where all
+    are right or all are wrong, nothing tells how alike a group's images are: then it is the number
+    of units.
+
+    Args:
+        hits: of each image.
+        units: what is kept together, of each image.
+    """
+    right = np.array(hits, float)
+    numbers = np.unique([str(unit) for unit in units], return_inverse=True)[1]
+    share = float(right.mean())
+    groups = int(numbers.max()) + 1
+    if share in (0.0, 1.0) or groups < 2:
+        return float(groups)
+    _, deltas, _ = jackknife(right[None, None], numbers)
+    variance = float((deltas**2).sum())
+    binomial = share * (1 - share) / len(right)
+    return len(right) * min(1.0, binomial / variance) if variance > 0 else float(len(right))
+
+
+def error_of_mean(scores: Array, deltas: Array, counts: Array) -> tuple[float, float]:
+    """Variance of the mean score of one variant over its seeds, and its degrees of freedom.
 
     Args:
         scores: (seeds,).
         deltas: (seeds, units), the influences of :func:`jackknife`.
         counts: (seeds,), units that each seed evaluated.
     """
-    from scipy import stats
-
     seeds = len(scores)
     if seeds == 1:
-        error, freedom = float((deltas**2).sum()), float(counts[0] - 1)
-    else:
-        between = float((deltas.sum(axis=0) ** 2).sum() - (deltas**2).sum()) / seeds / (seeds - 1)
-        square = np.asarray(np.var(scores, ddof=1))
-        found, df = hillis(square, np.asarray(between), np.asarray(seeds), np.asarray(seeds - 1))
-        error, freedom = float(found) / seeds, float(df)
-    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * float(np.sqrt(error))
+        return float((deltas**2).sum()), float(counts[0] - 1)
+    between = float((deltas.sum(axis=0) ** 2).sum() - (deltas**2).sum()) / seeds / (seeds - 1)
+    square = np.asarray(np.var(scores, ddof=1))
+    error, freedom = hillis(square, np.asarray(between), np.asarray(seeds), np.asarray(seeds - 1))
+    return float(error) / seeds, float(freedom)
+
+
+def interval_of_mean(scores: Array, deltas: Array, counts: Array) -> tuple[float, float]:
+    """95 % interval of a mean accuracy over seeds, new seeds and new images meant.
+
+    Wilson's, of the number of independent images that would leave the variance of
+    :func:`error_of_mean`, with Student's quantile: within 0 and 1, and of some width where every
+    image is right.
+    """
     mean = float(np.mean(scores))
-    return mean - half, mean + half
+    variance, freedom = error_of_mean(scores, deltas, counts)
+    number = float(counts.min())
+    if variance > 0 and 0 < mean < 1:
+        number = min(float(counts.sum()), mean * (1 - mean) / variance)
+    return wilson(mean * number, number, freedom=freedom)
+
+
+def interval_of_score(scores: Array, deltas: Array, counts: Array) -> tuple[float, float]:
+    """95 % jackknife interval of a mean score 0..1 that is no share, such as macro-F1."""
+    from scipy import special
+
+    variance, freedom = error_of_mean(scores, deltas, counts)
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * float(np.sqrt(variance))
+    mean = float(np.mean(scores))
+    return max(0.0, mean - half), min(1.0, mean + half)
 
 
 # --- by name ---------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ another variant that of their blocks. The intervals were chosen by simulation:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import attrs
 import numpy as np
 
-from bench.stats.multiple import ALPHA
+from bench.stats.multiple import ALPHA, holm_levels
 
+Key = TypeVar("Key", bound=Hashable)
 Blocks = float | Sequence[float] | np.ndarray
 
 FEWEST_ROUNDS = 6
@@ -65,11 +67,15 @@ class Ratio:
     Attributes:
         ratio: geometric mean over rounds without the eighth (rounded down) at each end; above 1
             the variant is faster.
-        low, high: 95 % interval (trimmed t on logarithms), None below 6 rounds.
+        low, high: interval of confidence 1 − ``level`` (trimmed t on logarithms), None below 6
+            rounds.
         p_value: of "no difference" (trimmed t-test on logarithms), None below 6 rounds.
         rounds: how many rounds both have.
         smallest_visible: the relative difference that so many rounds of this spread show with a
-            probability of 80 %, None below 6 rounds.
+            probability of 80 % at ``level``, None below 6 rounds.
+        level: of the test that interval and ``smallest_visible`` belong to.
+        p_adjusted: after Holm's correction, where the ratio was judged with others.
+        error, freedom: standard error of the logarithm, and its degrees of freedom.
     """
 
     ratio: float
@@ -78,6 +84,30 @@ class Ratio:
     p_value: float | None
     rounds: int
     smallest_visible: float | None
+    level: float = ALPHA
+    p_adjusted: float | None = None
+    error: float = 0.0
+    freedom: int = 0
+
+    def at(self, level: float) -> Ratio:
+        """The same with interval and smallest visible difference of another level."""
+        if self.rounds < FEWEST_ROUNDS or (level == self.level and self.low is not None):
+            return self
+        from scipy import special
+
+        quantile, power = (float(special.stdtrit(self.freedom, q)) for q in (1 - level / 2, POWER))
+        return attrs.evolve(
+            self,
+            low=self.ratio * math.exp(-quantile * self.error),
+            high=self.ratio * math.exp(quantile * self.error),
+            smallest_visible=max(math.expm1((quantile + power) * self.error), LEAST_DIFFERENCE),
+            level=level,
+        )
+
+    def turned(self) -> Ratio:
+        """The baseline's speed ÷ the variant's."""
+        low, high = (None if bound is None else 1 / bound for bound in (self.high, self.low))
+        return attrs.evolve(self, ratio=1 / self.ratio, low=low, high=high)
 
 
 def compare_speeds(
@@ -90,8 +120,7 @@ def compare_speeds(
     Args:
         variant: seconds of a step by number of the round: one value for each block.
         baseline: the same of what it is compared with.
-        alpha: level of the test that ``smallest_visible`` is meant for (divide it by the number of
-            comparisons); interval and p value do not depend on it.
+        alpha: level of the test that interval and ``smallest_visible`` belong to.
     """
     from scipy import stats
 
@@ -107,11 +136,8 @@ def compare_speeds(
         p_value = 1.0 if abs(mean) < 1e-12 else 0.0
     else:
         p_value = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    levels = (1 - ALPHA / 2, 1 - alpha / 2, POWER)
-    quantile, corrected, power = (float(q) for q in stats.t.ppf(levels, freedom))
-    visible = max(math.expm1((corrected + power) * error), LEAST_DIFFERENCE)
-    bounds = math.exp(mean - quantile * error), math.exp(mean + quantile * error)
-    return Ratio(math.exp(mean), *bounds, p_value, n, visible)
+    found = Ratio(math.exp(mean), None, None, p_value, n, None, error=error, freedom=freedom)
+    return found.at(alpha)
 
 
 def round_ratio(variant: Blocks, baseline: Blocks) -> float:
@@ -170,3 +196,23 @@ def declare(ratio: Ratio | None, floor: float | None, p_adjusted: float | None) 
     if p_adjusted >= ALPHA or size <= max(floor, LEAST_DIFFERENCE):
         return "tie"
     return "faster" if ratio.ratio > 1 else "slower"
+
+
+def judge_ratios(
+    ratios: Mapping[Key, Ratio | None], floor: Callable[[Key], float | None]
+) -> tuple[dict[Key, str], dict[Key, Ratio | None]]:
+    """Verdicts of all ratios together, and the ratios with the intervals that belong to them.
+
+    Args:
+        ratios: by any name.
+        floor: the noise floor of each.
+    """
+    levels = holm_levels([ratio.p_value if ratio else None for ratio in ratios.values()])
+    verdicts: dict[Key, str] = {}
+    judged: dict[Key, Ratio | None] = {}
+    for (name, ratio), (adjusted, level) in zip(ratios.items(), levels, strict=True):
+        verdicts[name] = declare(ratio, floor(name), adjusted)
+        if ratio is not None and adjusted is not None:
+            ratio = attrs.evolve(ratio.at(level), p_adjusted=adjusted)
+        judged[name] = ratio
+    return verdicts, judged

@@ -226,7 +226,7 @@ def test_the_interval_of_the_difference_has_its_sign(own, elsewhere, low, high, 
 def test_shares_of_each_class_are_those_that_can_be_counted(
     use, trained: Trained, make_photos: Callable[..., Path], monkeypatch, capsys
 ) -> None:
-    """Six of blast, half taken for hispa; three of hispa, all found; one normal, taken for blast."""
+    """Six of blast, half taken for hispa; three of hispa, all found; one normal as blast."""
     guesses = [0, 0, 0, 1, 1, 1, 1, 1, 1, 0]
 
     def planted(models, paths, **_):

@@ -1,0 +1,170 @@
+"""Every pair of variants judged once: difference, interval, p value, verdict, what was visible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import attrs
+import numpy as np
+
+from bench.stats.accuracy import Array, compare_trained
+from bench.stats.multiple import ALPHA, holm_levels
+from bench.stats.multireader import FEWEST_SEEDS, FEWEST_UNITS, Analysis, analyse
+
+TRAINED, VARIANTS = "trained models", "variants"
+
+
+@attrs.frozen
+class PairVerdict:
+    """One variant against another, on the images and seeds that both have.
+
+    Attributes:
+        scope: what the verdict is about: :data:`TRAINED` or :data:`VARIANTS`.
+        difference: of the accuracies, a fraction −1..1.
+        low, high: the interval that belongs to the verdict: without 0 where one is declared.
+        p_value: adjusted for all pairs judged together.
+        verdict: ``better``, ``worse`` or ``tie``.
+        minimum_detectable: the difference that would be declared with a probability of 80 %.
+        images, units: evaluated by both; groups of images count once as units.
+        seeds: numbers, in the order of the array, of those that both have.
+        only_variant, only_other: images that one alone classified correctly, over all seeds.
+    """
+
+    scope: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    verdict: str
+    minimum_detectable: float
+    images: int
+    units: int
+    seeds: tuple[int, ...]
+    only_variant: int
+    only_other: int
+
+    def turned(self) -> PairVerdict:
+        """The other against the variant."""
+        words = {"better": "worse", "worse": "better"}
+        return attrs.evolve(
+            self,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            verdict=words.get(self.verdict, self.verdict),
+            only_variant=self.only_other,
+            only_other=self.only_variant,
+        )
+
+
+@attrs.frozen
+class Judged:
+    """All pairs of a family.
+
+    Attributes:
+        scope: what the verdicts are about.
+        reason: why it is not the variants, or "".
+        pairs: by the numbers of two variants, the smaller first; without those that share no image,
+            or too few seeds.
+    """
+
+    scope: str
+    reason: str
+    pairs: Mapping[tuple[int, int], PairVerdict]
+
+
+def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
+    """Judge all pairs together: about variants where there is enough for that.
+
+    Args:
+        correct: (variants, seeds, images) 0 or 1, NaN where a seed did not evaluate an image.
+        units: (images,) numbers of groups; None: each image is its own.
+    """
+    correct = np.asarray(correct, float)
+    ran = ~np.isnan(correct).all(axis=2)
+    shared = (ran[:, None] & ran[None]).sum(axis=2)
+    np.fill_diagonal(shared, 0)
+    if shared.max(initial=0) < FEWEST_SEEDS:
+        reason = (
+            "one training each cannot tell the design from the luck of its seed: add --seeds 3"
+            if ran.sum(axis=1).max(initial=0) < FEWEST_SEEDS
+            else f"no two variants share {FEWEST_SEEDS} seeds"
+        )
+        return Judged(TRAINED, reason, _trained(correct, units, ran))
+    analysis = analyse(correct, units)
+    fewest = int(np.nanmin(np.where(shared >= FEWEST_SEEDS, analysis.units, np.nan)))
+    if fewest < FEWEST_UNITS:
+        reason = (
+            f"{fewest} images or groups are below the {FEWEST_UNITS} that verdicts about variants "
+            "need"
+        )
+        return Judged(TRAINED, reason, _trained(correct, units, ran))
+    return Judged(VARIANTS, "", _of_variants(correct, units, ran, analysis))
+
+
+def _trained(correct: Array, units: Array | None, ran: Array) -> dict[tuple[int, int], PairVerdict]:
+    places, found = [], []
+    for one, two in combinations(range(len(correct)), 2):
+        both = ran[one] & ran[two]
+        if both.any():
+            try:
+                found.append(compare_trained(correct[one][both], correct[two][both], units))
+            except ValueError:
+                continue
+            places.append((one, two, tuple(np.flatnonzero(both).tolist())))
+    pairs = {}
+    levels = holm_levels([each.p_value for each in found])
+    for (one, two, seeds), each, (p_value, level) in zip(places, found, levels, strict=True):
+        low, high = each.interval(level)
+        pairs[one, two] = PairVerdict(
+            scope=TRAINED,
+            difference=each.difference,
+            low=low,
+            high=high,
+            p_value=p_value or 0.0,
+            verdict=_word(each.difference, p_value or 0.0),
+            minimum_detectable=each.smallest_visible(level),
+            images=each.images,
+            units=each.units,
+            seeds=seeds,
+            only_variant=each.only_variant,
+            only_other=each.only_baseline,
+        )
+    return pairs
+
+
+def _of_variants(
+    correct: Array, units: Array | None, ran: Array, analysis: Analysis
+) -> dict[tuple[int, int], PairVerdict]:
+    numbers = np.arange(correct.shape[2]) if units is None else np.asarray(units)
+    pairs, low, high, mdd = {}, analysis.low, analysis.high, analysis.mdd
+    for one, two in combinations(range(len(correct)), 2):
+        at = one, two
+        if np.isnan(analysis.difference[at]):
+            continue
+        both = ran[one] & ran[two]
+        signs = correct[one][both] - correct[two][both]
+        seen = ~np.isnan(signs).all(axis=0)
+        difference, p_value = float(analysis.difference[at]), float(analysis.p[at])
+        pairs[at] = PairVerdict(
+            scope=VARIANTS,
+            difference=difference,
+            low=float(low[at]),
+            high=float(high[at]),
+            p_value=p_value,
+            verdict=_word(difference, p_value),
+            minimum_detectable=float(mdd[at]),
+            images=int(seen.sum()),
+            units=len(np.unique(numbers[seen])),
+            seeds=tuple(np.flatnonzero(both).tolist()),
+            only_variant=int((signs > 0).sum()),
+            only_other=int((signs < 0).sum()),
+        )
+    return pairs
+
+
+def _word(difference: float, p_value: float) -> str:
+    if p_value >= ALPHA:
+        return "tie"
+    return "better" if difference > 0 else "worse"
