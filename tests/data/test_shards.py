@@ -24,8 +24,10 @@ from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.prefixes import real_folder
 from bench.data.shard_writer import write_shards
 from bench.data.shards import key_of
+from bench.data.splits import Split
 from bench.data.transforms import AT_ONCE, shuffled
 from bench.errors import BenchError
+from tests.data.indexes import make_index
 
 
 def index_of(folder: Path) -> ImageIndex:
@@ -250,6 +252,26 @@ def test_each_image_is_tested_in_one_fold(sharded: Path) -> None:
     assert sorted(p for fold in folds for p in fold.test) == list(range(40))
     for fold in folds:
         assert sorted((*fold.train, *fold.valid, *fold.test)) == list(range(40))
+
+
+def test_the_shares_of_hashed_parts_and_folds_and_what_decides_them() -> None:
+    index = make_index({"a": 2000, "b": 2000})
+    split = hashed_split(index, valid_fraction=0.1, test_fraction=0.3, seed=0)
+    assert shares_of(split) == pytest.approx([0.6, 0.1, 0.3], abs=0.03)
+    folds = hashed_folds(index, 3, valid_fraction=0.2, seed=0)
+    for fold in folds:
+        # Validation is a share of all images, as without folds.
+        assert shares_of(fold) == pytest.approx([2 / 3 - 0.2, 0.2, 1 / 3], abs=0.03)
+    assert hashed_folds(index, 3, valid_fraction=0.2, seed=0) == folds
+    others = hashed_folds(index, 3, valid_fraction=0.2, seed=1)
+    for one, other in zip(folds, others, strict=True):
+        assert one.test != other.test
+        assert one.valid != other.valid
+
+
+def shares_of(split: Split) -> list[float]:
+    parts = split.as_dict().values()
+    return [len(part) / sum(map(len, parts)) for part in parts]
 
 
 def test_a_part_that_chance_leaves_empty(sharded: Path) -> None:

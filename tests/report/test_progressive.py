@@ -147,6 +147,7 @@ def test_the_interval_is_students_of_the_logarithms():
     assert found.p_value == pytest.approx(0.0332123, rel=1e-4)
     assert mean_ratio([]) is None
     assert mean_ratio([2.0, 2.0]).p_value is None
+    assert mean_ratio([0.5, 2.0]).ratio == pytest.approx(1)
     assert (mean_ratio([2.0] * 3).p_value, mean_ratio([1.0] * 3).p_value) == (0, 1)
 
 

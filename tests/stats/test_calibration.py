@@ -43,6 +43,14 @@ def test_chance_alone_makes_few_images_look_miscalibrated() -> None:
     assert (found.ece, found.by_chance, found.p_value) == (0.5, 0.5, 1.0)
 
 
+@pytest.mark.parametrize(("confidence", "high"), [(0.93, 0.93), (0.97, 0.03)])
+def test_the_bound_of_chance_is_that_of_95_percent(confidence: float, high: float) -> None:
+    """One image is missed by a calibrated model in 7 % and in 3 % of all draws."""
+    found = calibration([confidence], [True], draws=20_000)
+    assert found.by_chance_high == pytest.approx(high)
+    assert found.by_chance == pytest.approx(2 * confidence * (1 - confidence), rel=0.1)
+
+
 def test_the_test_keeps_its_level_and_finds_what_is_there() -> None:
     rng = np.random.default_rng(1)
     false_alarms = found = 0

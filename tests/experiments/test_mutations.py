@@ -1,0 +1,121 @@
+"""The list of breaks is in step with the code, and its runner tells caught from survived."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from experiments import mutations
+from experiments.mutations import CAUGHT, FAILING, ROOT, STALE, SURVIVED, Break, load, run, select
+
+BREAKS = load()
+
+
+def functions(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text("utf8")).body
+            if isinstance(node, ast.FunctionDef)}  # fmt: skip
+
+
+@pytest.mark.parametrize("one", BREAKS, ids=lambda one: one.name)
+def test_a_break_is_in_step_with_the_code(one: Break) -> None:
+    assert not one.is_stale(ROOT), f"{one.old!r} must be in {one.file} exactly once"
+    assert one.new != one.old
+    if one.file.endswith(".py"):
+        ast.parse((ROOT / one.file).read_text("utf8").replace(one.old, one.new))
+    for test in one.tests:
+        file, _, name = test.partition("::")
+        assert (ROOT / file).is_file(), test
+        assert not name or name.partition("[")[0] in functions(ROOT / file), test
+
+
+def test_breaks_have_names_of_their_own_and_none_is_there_twice() -> None:
+    assert len({one.name for one in BREAKS}) == len(BREAKS)
+    assert len({(one.file, one.old, one.new) for one in BREAKS}) == len(BREAKS)
+
+
+def test_breaks_are_chosen_by_name_or_file() -> None:
+    assert select(BREAKS, []) == BREAKS
+    assert {one.file for one in select(BREAKS, ["bench/stats/*"])} <= {
+        f"bench/stats/{name}.py"
+        for name in ("accuracy", "calibration", "classes", "multiple", "ratios", "timing")
+    }
+    assert [one.name for one in select(BREAKS, ["holm-becomes-bonferroni"])] == [
+        "holm-becomes-bonferroni"
+    ]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A project of one function, of which the tests see one half."""
+    root = tmp_path / "project"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    (root / "halves.py").write_text("def halves(n):\n    return n // 2, n - n // 2\n", "utf8")
+    (root / "test_halves.py").write_text(
+        "from halves import halves\n\n\ndef test_first():\n    assert halves(5)[0] == 2\n\n\n"
+        "def test_wrong():\n    assert halves(5)[0] == 3\n",
+        "utf8",
+    )
+    return root
+
+
+def edit(name: str, old: str, new: str, *tests: str) -> Break:
+    return Break(name, "halves.py", old, new, tests)
+
+
+def found_in(tree: Path, breaks: Sequence[Break], jobs: int = 1) -> list[str]:
+    return run(breaks, tree, jobs=jobs, preload=["pytest"])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_outcomes_of_planted_breaks(tree: Path, jobs: int) -> None:
+    before = (tree / "halves.py").read_text("utf8")
+    right = "test_halves.py::test_first"
+    breaks = [
+        edit("caught", "return n // 2,", "return n // 3,", right),
+        edit("survived", "n - n // 2", "n", right),
+        edit("not there", "n / 2", "n", right),
+        edit("there twice", "n // 2", "n", right),
+        edit("tested by what fails anyway", "n - n // 2", "n", "test_halves.py::test_wrong"),
+        edit("another edit after a break", "return n // 2,", "return n,", right),
+        edit("tests that are not there", "n - n // 2", "n", "test_halves.py::test_none"),
+    ]
+    expected = [CAUGHT, SURVIVED, STALE, STALE, FAILING, CAUGHT, FAILING]
+    assert found_in(tree, breaks, jobs) == expected
+    assert (tree / "halves.py").read_text("utf8") == before
+
+
+def test_a_test_that_does_not_end_catches(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutations, "TIMEOUT_S", 5)
+    one = edit("for ever", "return n // 2,", "while True: pass\n    return n,",
+               "test_halves.py::test_first")  # fmt: skip
+    assert found_in(tree, [one]) == [CAUGHT]
+
+
+def test_the_exit_code_says_whether_all_are_caught(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = "test_halves.py::test_first"
+    caught = edit("caught", "return n // 2,", "return n // 3,", right)
+    survivor = edit("survivor", "n - n // 2", "n", right)
+    stale = edit("stale", "n / 2", "n", right)
+    monkeypatch.setattr(mutations, "ROOT", tree)
+    monkeypatch.setattr(mutations, "load", lambda: [caught, survivor, stale])
+    monkeypatch.setattr(
+        mutations, "run", lambda breaks, jobs, on_result: found_in(tree, breaks, jobs)
+    )
+    assert mutations.main(["caught"]) == 0
+    assert mutations.main([]) == 1
+    closing = capsys.readouterr().out.splitlines()[-1]
+    assert closing == "3 breaks: 1 caught, 1 survived, 1 stale, 0 fails without the break"
+    assert mutations.main(["--check", "caught"]) == 0
+    assert mutations.main(["--check"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "3 breaks, 1 stale"
+    assert mutations.main(["--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert mutations.main(["nothing"]) == 2
+    assert "no such break" in capsys.readouterr().err
