@@ -130,9 +130,7 @@ def _calibration(saved: SavedModel, index: ImageIndex) -> list[str]:
     return [known[place] for place in order[:CALIBRATION_IMAGES]]
 
 
-def _batches(
-    size: int, root: Path, names: Sequence[str]
-) -> Iterator[tuple[list[int], np.ndarray]]:
+def _batches(size: int, root: Path, names: Sequence[str]) -> Iterator[tuple[list[int], np.ndarray]]:
     """Places in ``names`` and (B, 3, S, S) uint8 of the images that can be read."""
     for start in range(0, len(names), BATCH):
         places, images = [], []
@@ -167,9 +165,7 @@ def _predict(
         kept += places
         channels = zip(table, pixels.swapaxes(0, 1), strict=True)
         normalised = np.stack([levels[channel] for levels, channel in channels], 1)
-        for session, images, predictions in zip(
-            sessions, (normalised, pixels), found, strict=True
-        ):
+        for session, images, predictions in zip(sessions, (normalised, pixels), found, strict=True):
             feed = {session.get_inputs()[0].name: images}
             predictions += np.asarray(session.run(None, feed)[0]).argmax(1).tolist()
         on_progress(len(places))

@@ -162,8 +162,11 @@ def test_validation_images_are_normalised_only(dataset, images, index) -> None:
 
 
 def test_a_label_belongs_to_its_image(index, images) -> None:
-    positions = [2, len(index) - 1]
-    data = ImageDataset(images, positions, index.labels, 3, HALF, HALF)
+    """Also where some images were not decoded, and whatever their order."""
+    last = len(index) - 1
+    some = open_images(index, [2, 5, last], image_size=32, cache=None, limit=1e9, workers=1)
+    positions = [last, 2]
+    data = ImageDataset(some, positions, index.labels, 3, HALF, HALF)
     (batch,) = loader(data, train=False)
     assert data.labels == batch.labels.tolist() == [index.labels[p] for p in positions]
     assert data.num_classes == 3

@@ -140,6 +140,12 @@ def test_twins_are_those_of_the_images_that_are_used(photos: Path) -> None:
     assert data.copies.twins(few.used.valid, few.used.train) == ()
     assert not [line for line in few.warnings if "validation" in line]
     assert [line for line in whole.warnings if "validation" in line]
+    recorded = []
+    for parts in (few, whole):
+        kept, images = decoded(parts, config(photos))
+        recorded.append(kept.as_record(images)["copies"]["valid_with_twin"])
+    assert recorded[0] == []
+    assert recorded[1]
 
 
 def test_a_given_seed_draws_split_and_limits(photos: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from bench.cli import main
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.inference.explain import Chosen, choose, explain, last_feature_map
+from bench.inference.own_images import images_of
 from bench.inference.saved import SavedModel
 from bench.report.sheet import Panel, Row, contact_sheet
 from tests.conftest import write_photos
@@ -122,6 +124,33 @@ def test_nothing_for_a_class_is_a_map_of_zeros(tmp_path: Path) -> None:
     (found,), _ = explain(saved, [Chosen("painted.png", 2, 0, 0.9)], index_of(tmp_path), device=CPU)
     assert found.of_truth is not None
     assert not found.of_truth.any()
+    # What speaks against a class is nothing for it either: here blue is the opposite of red.
+    with torch.no_grad():
+        saved.model.convolution.weight[2] = -saved.model.convolution.weight[0]
+    (found,), _ = explain(saved, [Chosen("painted.png", 2, 0, 0.9)], index_of(tmp_path), device=CPU)
+    assert found.of_truth is not None
+    assert not found.of_truth.any()
+
+
+def test_each_map_has_its_own_maximum(tmp_path: Path) -> None:
+    """Also that of a dark image, in one batch with a bright one."""
+    with Image.open(painted(tmp_path)) as bright:
+        bright.point(lambda level: level // 4).save(tmp_path / "dark.png")
+    saved = saved_model(Channels(), tmp_path, "ResNet18", 16)
+    chosen = [Chosen(name, 1, 0, 0.9) for name in ("painted.png", "dark.png")]
+    for found in explain(saved, chosen, index_of(tmp_path), device=CPU)[0]:
+        assert found.of_guess.max() == pytest.approx(1)
+        assert found.of_truth is not None
+        assert found.of_truth.max() == pytest.approx(1)
+
+
+def test_other_images_are_not_taken_for_those_of_the_run(photos: Path, tmp_path: Path) -> None:
+    saved = attrs.evolve(
+        saved_model(Channels(), tmp_path, "ResNet18", 16),
+        record={"data": {"fingerprint": "0" * 32}, "config": {}, "sweep": {}},
+    )
+    with pytest.raises(BenchError, match="are not those that .* was trained on"):
+        images_of(saved, photos)
 
 
 def test_the_two_gates_are_what_the_block_multiplies_by() -> None:

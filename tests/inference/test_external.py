@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from bench.errors import BenchError
 from bench.inference import external
 from bench.inference.external import _own, describe, match_classes, transfer
 from bench.inference.predict import Predicted
 from bench.results.sealed import read_sealed
-from bench.stats.accuracy import difference_of_shares
+from bench.stats.accuracy import difference_of_shares, wilson
 from tests.inference.conftest import Trained
 
 OURS = ("bacterial_leaf_blight", "blast", "normal")
@@ -108,6 +109,8 @@ def test_an_external_set_with_other_names(
     hits = sum(a == b for a, b in zip(record["labels"], record["predictions"], strict=True))
     assert (record["correct"], record["accuracy"]) == (hits, hits / 10)
     assert record["interval"][0] <= record["accuracy"] <= record["interval"][1]
+    f1 = f1_score(record["labels"], record["predictions"], average="macro", zero_division=0)
+    assert record["macro_f1"] == pytest.approx(f1)
     assert record["environment"]["command"].startswith(f"python -m bench evaluate {trained.tiny}")
     known = json.loads((trained.results / trained.tiny / "run.json").read_text())
     own = record["own"]
@@ -133,6 +136,8 @@ def test_the_runs_own_folder_is_warned_of(use, trained: Trained, capsys) -> None
     known = json.loads((trained.results / trained.tiny / "run.json").read_text())["test"]
     found = dict(zip(record["ids"], record["predictions"], strict=True))
     assert [found[name] for name in known["ids"]] == known["predictions"]
+    sure = dict(zip(record["ids"], record["confidences"], strict=True))
+    assert [sure[name] for name in known["ids"]] == pytest.approx(known["confidences"], abs=1e-5)
 
 
 def test_an_ensemble_and_unreadable_images(
@@ -148,6 +153,7 @@ def test_an_ensemble_and_unreadable_images(
     assert record["own"] is None
     assert record["views"] == "flip"
     assert record["images"] == 8
+    assert record["interval"] == pytest.approx(wilson(record["correct"], 8))
     assert record["unreadable"] == {"hispa/001.png": "the file is empty"}
     assert "hispa/001.png" not in record["ids"]
     assert "'hispa/001.png' (the file is empty)" in err
@@ -258,3 +264,11 @@ def test_shares_of_each_class_are_those_that_can_be_counted(
     assert own["difference_interval"] == [low, high]
     assert transfer(own) in "\n".join(describe(record))
     assert transfer(own) in out
+
+
+def test_the_interval_of_the_own_accuracy_is_that_of_its_own_images() -> None:
+    record = {"test": {"labels": [0, 0, 1, 1, 2], "predictions": [0, 0, 0, 0, 2]}}
+    found = _own(record, {0, 1}, hits=9, images=10)
+    assert found is not None
+    # Wilson's interval of 2 of 4.
+    assert found["interval"] == pytest.approx([0.150039, 0.849961], abs=1e-6)

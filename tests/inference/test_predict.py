@@ -160,6 +160,10 @@ def test_what_cannot_be_read_is_listed_and_left_out(
     assert list(probabilities("p.csv")) == ["a/000.png", "a/002.png"]
     assert "unreadable image, not predicted: 'a/001.png' (the file is empty)" in err
     assert "'a/zz.jpg'" in err
+    # The same where they lie in other batches.
+    assert use("predict", trained.tiny, folder, "--out", "b.csv", "--batch-size", 1) == 1
+    assert rows("b.csv") == rows("s.csv")
+    assert capsys.readouterr().err == err
     assert "2 images in" in out
     (folder / "a" / "001.png").unlink()
     (folder / "a" / "zz.jpg").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from bench.report.confusion import confusion, confusion_matrices
@@ -142,6 +143,9 @@ def test_confusion_figure_names_classes_once_a_row(sweep, drawn, tmp_path):
     assert names[3] == "blast"
     assert list(panels[1].get_yticklabels()) == []
     assert len(panels[9].get_xticklabels()) == 10
+    # Colour is the share of the true class: every row of one that occurs sums to 1.
+    shares = [np.asarray(panel.images[0].get_array()).sum(axis=1) for panel in panels]
+    assert np.allclose(shares, 1)
 
 
 def test_confusion_of_very_many_classes_has_no_numbers(make_record, drawn, tmp_path):

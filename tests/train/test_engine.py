@@ -235,6 +235,15 @@ def test_training_metrics_are_means_over_images(tmp_path: Path, batch_size: int)
     assert row["images_per_s"] == pytest.approx(24 / row["train_seconds"])
 
 
+def test_figures_of_training_are_not_those_of_validation(tmp_path: Path, monkeypatch) -> None:
+    planted([0.7], monkeypatch)
+    _, result = train(tmp_path, epochs=1)
+    row = result.epochs[0]
+    assert (row["valid_loss"], row["valid_acc"], row["valid_macro_f1"]) == (0.5, 0.9, 0.7)
+    assert row["train_loss"] != row["valid_loss"]
+    assert row["train_acc"] in {hits / 24 for hits in range(25)} - {0.9}
+
+
 def test_a_diverged_training_says_where(tmp_path: Path) -> None:
     model = Linear()
     with torch.no_grad():
