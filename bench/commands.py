@@ -102,7 +102,10 @@ def _warnings(resolved: Resolved) -> list[str]:
 
 def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
     several = config.seeds > 1 or config.folds is not None
+    from bench.report.closing import closing_lines
+
     print(text_table([_summary(folder, record, several) for folder, record in outcome.runs]))
+    print("\n".join(["", *closing_lines([record for _, record in outcome.runs])]))
     print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
     costs.include(outcome.costs.seconds)
     print(costs.line())
@@ -135,13 +138,16 @@ def _summary(folder: Path, record: dict[str, Any], several: bool) -> dict[str, s
         row |= {"fold": f"{fold['number']}/{fold['of']}"} if fold else {}
     if record["error"]:
         text = f"failed: {record['error']['type']}: {record['error']['message']}"
-        return {**row, "valid acc": text[:60], "folder": str(folder)}
+        return {**row, "accuracy (%), 95 % interval": text[:60], "folder": str(folder)}
+    from bench.report.cells import accuracy
+
     metrics, training = record["metrics"], record["training"]
     fps = metrics["fps"]
     return {
         **row,
-        "valid acc": f"{metrics['valid_acc']:.3f}",
-        "macro-F1": f"{training['best_macro_f1']:.3f}",
+        "accuracy (%), 95 % interval": accuracy(record).cell(with_device=False),
+        "validation (%)": f"{100 * metrics['valid_acc']:.1f}",
+        "validation macro-F1": f"{training['best_macro_f1']:.3f}",
         "best epoch": f"{metrics['best_epoch']}/{training['epochs_run']}",
         "train images/s": (
             "n/a" if training["images_per_s"] is None else fixed(training["images_per_s"], 1)

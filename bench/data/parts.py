@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import attrs
 
 from bench.config import RunConfig
 from bench.data.cache import DecodedImages, open_images
-from bench.data.copies import Copies, find_copies
+from bench.data.copies import Copies, find_copies, keep_together
 from bench.data.division import find_splits, split_warnings, twin_warnings
 from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.places import cache_folder
@@ -104,10 +105,23 @@ class Parts:
                     for key, twins in zip(TWIN_KEYS, self._shared().values(), strict=True)
                 },
             },
+            "units": self._units(),
         }
 
     def _shared(self) -> dict[tuple[str, str], tuple[int, ...]]:
         return self.copies.shared(self.used.as_dict())
+
+    def _units(self) -> dict[str, str]:
+        """First image of the group of each evaluated image that has one, or has copies."""
+        groups = keep_together(self.index, self.copies)
+        if groups is None:
+            return {}
+        members = Counter(groups)
+        first: dict[int, str] = {}
+        for position, group in enumerate(groups):
+            first.setdefault(group, self.index.paths[position])
+        evaluated = (*self.used.valid, *self.used.test)
+        return {self.index.paths[p]: first[groups[p]] for p in evaluated if members[groups[p]] > 1}
 
 
 def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:

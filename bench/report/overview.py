@@ -8,11 +8,11 @@ from typing import Any
 import attrs
 
 from bench.report.cells import accuracy, gmacs, gpu_memory, train_images_per_s
-from bench.report.gates import Record, judged_part
+from bench.report.gates import Record
 from bench.report.machines import Labels, load_marks
 from bench.report.markdown import MOST_ROWS, Table, one_line
 from bench.report.raw import raw_row
-from bench.report.seeds import fold_of
+from bench.report.seeds import fold_of, macro_f1_of
 from bench.report.selection import (
     Selection,
     caption,
@@ -79,6 +79,11 @@ def _cpu_at_run_size(record: Record) -> Value:
     return found if found.mark else attrs.evolve(found, text=f"{found.text} at {_pixels(record)}")
 
 
+def _macro_f1(record: Record) -> Value:
+    found = macro_f1_of([record])
+    return missing("not recorded") if found is None else Value(found.mean, found.text())
+
+
 def _best_epoch(record: Record) -> Value:
     training = record.get("training") or {}
     if training.get("best_epoch") is None:
@@ -122,7 +127,7 @@ COUNTS: tuple[Column, ...] = (
 )
 LEARNED: tuple[Column, ...] = (
     ("Accuracy (%), 95 % interval", accuracy),
-    ("Macro-F1", lambda record: _part(record, judged_part(record), "macro_f1", "{:.3f}".format)),
+    ("Macro-F1, 95 % interval", _macro_f1),
     ("Best epoch", _best_epoch),
 )
 TIMED: tuple[Column, ...] = (
@@ -145,8 +150,9 @@ def overview_tables(selection: Selection) -> list[Table]:
     folds = any(fold_of(record) for record in records)
     first = caption(
         note,
-        "Accuracy and macro-F1: the part named (test where there is one, else validation), with "
-        "95 % Wilson interval and number of images; "
+        "Accuracy and macro-F1: the part named (test where there is one, else validation); "
+        "accuracy with its 95 % Wilson interval of the effective number of images, macro-F1 with "
+        "that of the delete-one jackknife; "
         f"{seed_note(selection.records)}. Parameters: with the head of the run's classes, and with "
         f"one of 1000 classes. MACs: {MACS_UNIT}, batch 1.",
         "Undertrained models have no place in an order of accuracy.",

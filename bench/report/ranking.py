@@ -9,7 +9,7 @@ from bench.report.gates import judged_accuracy
 from bench.report.markdown import Table
 from bench.report.matching import Ranking, mean_accuracy, rankings, shares
 from bench.report.runsets import RunSet
-from bench.report.seeds import of_runs
+from bench.report.seeds import macro_f1_of, of_runs
 from bench.report.selection import Selection, caption, distinct
 from bench.report.timed import counted
 from bench.stats.multiple import ALPHA
@@ -58,17 +58,20 @@ def ranking_table(selection: Selection) -> Table:
             tied = named(ranking.tied_with(each.variant), len(ranking.sets) - 1)
             alone = len(ranking.sets) == 1
             rank = "n/a (nothing to compare with)" if alone else str(ranks[each.variant])
-            cells = [rank, each.variant, accuracy_text(each), each.part, "n/a" if alone else tied]
+            f1 = macro_f1_of(list(each.runs.values()))
+            cells = [rank, each.variant, accuracy_text(each), f1.text() if f1 else "n/a"]
+            cells += [each.part, "n/a" if alone else tied]
             rows.append([str(number), *cells] if several else cells)
             keys = list(each.runs)
             seeds, folds = ({key[place] for key in keys} for place in (0, 1))
             figures = (each.part, mean_accuracy(each), len(seeds), len(folds), images(each), None)
             raw.append([number, each.variant, None if alone else ranks[each.variant], *figures])
     for name, reason in left_out.items():
-        cells = ["n/a", name, f"n/a ({reason})", "n/a", "n/a"]
+        cells = ["n/a", name, f"n/a ({reason})", "n/a", "n/a", "n/a"]
         rows.append(["n/a", *cells] if several else cells)
         raw.append([None, name, None, None, None, None, None, None, reason])
-    headers = ["Rank", "Variant", "Accuracy (%), 95 % interval", "Part", "Cannot be told from"]
+    headers = ["Rank", "Variant", "Accuracy (%), 95 % interval"]
+    headers += ["Macro-F1, 95 % interval", "Part", "Cannot be told from"]
     if several:
         headers.insert(0, "Set")
     text = _caption(found, selection, several=several)

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from bench.config import MOVABLE, options
 from bench.report.gates import (
@@ -21,7 +22,14 @@ from bench.report.gates import (
     units_of,
 )
 from bench.report.selection import Selection, distinct, seconds_of
-from bench.stats.multireader import interval_of_mean, jackknife, table_of, unit_numbers
+from bench.stats.classes import macro_f1_jackknife
+from bench.stats.multireader import (
+    interval_of_mean,
+    interval_of_score,
+    jackknife,
+    table_of,
+    unit_numbers,
+)
 
 
 def runs_of(selection: Selection, variant: str) -> list[Record]:
@@ -169,6 +177,58 @@ def of_runs(runs: Sequence[Record]) -> SeedAccuracy | None:
         undertrained=_undertrained(found),
         invalid=0,
     )
+
+
+@attrs.frozen
+class MacroF1:
+    """Macro-F1 on the judged part, 0..1: mean over the seeds, and its 95 % interval.
+
+    ``values`` has one for each seed, the folds of a seed pooled; no interval where single
+    predictions are not recorded.
+    """
+
+    values: tuple[float, ...]
+    low: float | None
+    high: float | None
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return statistics.fmean(self.values)
+
+    def text(self) -> str:
+        """``0.912 [0.880–0.941]``."""
+        bounds = "" if self.low is None else f" [{self.low:.3f}–{self.high:.3f}]"
+        return f"{self.mean:.3f}{bounds}"
+
+
+def macro_f1_of(runs: Sequence[Record]) -> MacroF1 | None:
+    """Macro-F1 over runs that differ in seed and fold only, with its jackknife interval."""
+    parts = [[run.get(judged_part(run)) or {} for run in group] for group in by_seed(runs).values()]
+    columns = [
+        [[item for part in group for item in part.get(key) or []] for group in parts]
+        for key in ("labels", "predictions", "ids")
+    ]
+    whole = all(
+        labels and len(labels) == len(guesses) == len(ids)
+        for labels, guesses, ids in zip(*columns, strict=True)
+    )
+    if not whole or not parts:
+        known = [one["macro_f1"] for group in parts for one in group if "macro_f1" in one]
+        return MacroF1(tuple(known), None, None) if known else None
+    images = list(dict.fromkeys(name for ids in columns[2] for name in ids))
+    units = {name: unit for run in runs for name, unit in units_of(run).items()}
+    numbers = unit_numbers(images, units)
+    place = {name: n if numbers is None else int(numbers[n]) for n, name in enumerate(images)}
+    found = [
+        macro_f1_jackknife(labels, guesses, np.array([place[name] for name in ids]), len(images))
+        for labels, guesses, ids in zip(*columns, strict=True)
+    ]
+    scores, deltas, counts = (np.array(column) for column in zip(*found, strict=True))
+    if counts.min() < 2:
+        return MacroF1(tuple(scores.tolist()), None, None)
+    low, high = interval_of_score(scores, deltas, counts)
+    return MacroF1(tuple(scores.tolist()), low, high)
 
 
 def by_seed(runs: Sequence[Record]) -> dict[int | None, list[Record]]:

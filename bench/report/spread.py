@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.report.gates import Record, judged_part
+from bench.report.gates import Record
 from bench.report.markdown import Table
-from bench.report.seeds import Summary, accuracy_of, fold_of, runs_of, seed_of, summarise
+from bench.report.seeds import (
+    Summary,
+    accuracy_of,
+    fold_of,
+    macro_f1_of,
+    runs_of,
+    seed_of,
+    summarise,
+)
 from bench.report.selection import Selection, caption, data_note, distinct, training_note
 from bench.report.values import significant
 
@@ -16,11 +24,13 @@ HEADERS = (
     "Accuracy (%), mean (range)",
     "95 % interval",
     "Macro-F1, mean (range)",
+    "95 % interval (macro-F1)",
     "Training images/s, mean (range)",
 )
 INTERVALS = (
-    "Interval of the accuracy: Wilson's for one seed (folds pooled); from three seeds on Student's "
-    "over the seeds with the images' variance added; of two seeds none is given. Accuracy and "
+    "Intervals are for new seeds and new images of this data set: of one seed (folds pooled) "
+    "Wilson's, of several with the variance of the seeds and of the images (Obuchowski and "
+    "Rockette, Hillis' degrees of freedom); macro-F1 by the delete-one jackknife. Accuracy and "
     "macro-F1 are those of the part that models are judged on."
 )
 
@@ -43,7 +53,7 @@ def spread_table(selection: Selection) -> Table:
 def _row(selection: Selection, variant: str, runs: Sequence[Record]) -> list[str]:
     valid = [run for run in runs if selection.invalid(run) is None]
     if not valid:
-        return [_counted(runs), *[f"invalid ({selection.invalid(runs[-1])})"] * 4]
+        return [_counted(runs), *[f"invalid ({selection.invalid(runs[-1])})"] * 5]
     accuracy = accuracy_of(selection, variant)
     if accuracy is None:
         shares, interval = "n/a (accuracy not recorded)", "n/a"
@@ -52,14 +62,16 @@ def _row(selection: Selection, variant: str, runs: Sequence[Record]) -> list[str
         interval = "n/a"
     else:
         folds = f", {accuracy.folds}" if accuracy.folds else ""
-        shares = f"{_range(accuracy.shares, _percent)}, n {accuracy.images}, {accuracy.part}{folds}"
-        interval = "n/a (2 seeds)"
+        shares = f"{_range(accuracy.shares, _percent)}, {accuracy.count()}, {accuracy.part}{folds}"
+        interval = "n/a (single predictions not recorded)"
         if accuracy.low is not None and accuracy.high is not None:
             interval = f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f}"
-    f1, speed = summarise(_numbers(valid, _macro_f1)), summarise(_numbers(valid, _speed))
+    f1, speed = macro_f1_of(valid), summarise(_numbers(valid, _speed))
+    score = _range(None if f1 is None else summarise(f1.values), "{:.3f}".format)
+    bounds = "n/a" if f1 is None or f1.low is None else f"{f1.low:.3f}–{f1.high:.3f}"
     broken = len(runs) - len(valid)
     count = _counted(runs) + (f"; {broken} invalid, left out" if broken else "")
-    return [count, shares, interval, _range(f1, "{:.3f}".format), _range(speed, significant)]
+    return [count, shares, interval, score, bounds, _range(speed, significant)]
 
 
 def _counted(runs: Sequence[Record]) -> str:
@@ -86,25 +98,23 @@ def _numbers(runs: Sequence[Record], key: Callable[[Record], float | None]) -> l
     return [value for run in runs if (value := key(run)) is not None]
 
 
-def _macro_f1(record: Record) -> float | None:
-    return (record.get(judged_part(record)) or {}).get("macro_f1")
-
-
 def _speed(record: Record) -> float | None:
     return (record.get("training") or {}).get("images_per_s")
 
 
 RAW = (
     "variant", "part", "seeds", "runs", "images", "accuracy_mean", "accuracy_least",
-    "accuracy_most", "accuracy_low", "accuracy_high", "macro_f1_mean", "train_images_per_s_mean",
+    "accuracy_most", "accuracy_low", "accuracy_high", "macro_f1_mean", "macro_f1_low",
+    "macro_f1_high", "train_images_per_s_mean",
 )  # fmt: skip
 
 
 def _raw_row(selection: Selection, variant: str, runs: Sequence[Record]) -> list[Any]:
     found = accuracy_of(selection, variant)
     valid = [run for run in runs if selection.invalid(run) is None]
-    f1, speed = summarise(_numbers(valid, _macro_f1)), summarise(_numbers(valid, _speed))
-    means = [f1 and f1.mean, speed and speed.mean]
+    f1, speed = macro_f1_of(valid) if valid else None, summarise(_numbers(valid, _speed))
+    scores = [f1.mean, f1.low, f1.high] if f1 else [None] * 3
+    means = [*scores, speed and speed.mean]
     seeds = len(distinct(map(seed_of, valid)))
     if found is None:
         return [None, seeds, len(valid), *[None] * 6, *means]

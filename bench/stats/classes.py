@@ -1,10 +1,14 @@
-"""Precision, recall and F1 of each class."""
+"""Precision, recall and F1 of each class, and macro-F1 with what each image adds to it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def of_classes(
@@ -35,3 +39,44 @@ def of_classes(
         for place, name in enumerate(classes)
         if images[place] or predicted[place]
     ]
+
+
+def macro_f1_jackknife(
+    labels: Sequence[int], predictions: Sequence[int], units: Array, number: int
+) -> tuple[float, Array, int]:
+    """Macro-F1, and the influence of every unit on it (delete-one jackknife).
+
+    The unweighted mean of F1 over the classes that occur among labels or predictions.
+
+    Args:
+        labels, predictions: numbers of classes, one for each image.
+        units: number of each image's group.
+        number: units there are; those without an image have no influence.
+
+    Returns:
+        Macro-F1, influences (number,), units that have an image.
+    """
+    classes = max(*labels, *predictions) + 1
+    truth, guess = np.asarray(labels), np.asarray(predictions)
+    order = np.argsort(units, kind="stable")
+    present, starts = np.unique(np.asarray(units)[order], return_index=True)
+    right, count = np.zeros(classes), np.zeros(classes)
+    np.add.at(right, truth[truth == guess], 1)
+    np.add.at(count, truth, 1)
+    np.add.at(count, guess, 1)
+    without = np.empty(len(present))
+    for place, rows in enumerate(np.split(order, starts[1:])):
+        lost, fewer = right.copy(), count.copy()
+        np.subtract.at(lost, truth[rows][truth[rows] == guess[rows]], 1)
+        np.subtract.at(fewer, truth[rows], 1)
+        np.subtract.at(fewer, guess[rows], 1)
+        without[place] = _mean_f1(lost, fewer)
+    deltas, found = np.zeros(number), len(present)
+    deltas[present] = (without - without.mean()) * np.sqrt((found - 1) / found)
+    return _mean_f1(right, count), deltas, found
+
+
+def _mean_f1(right: Array, count: Array) -> float:
+    """Of each class's hits, and its labels and predictions together."""
+    kept = count > 0
+    return float(np.mean(2 * right[kept] / count[kept])) if kept.any() else 0.0

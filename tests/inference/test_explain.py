@@ -149,7 +149,7 @@ def test_other_images_are_not_taken_for_those_of_the_run(photos: Path, tmp_path:
         saved_model(Channels(), tmp_path, "ResNet18", 16),
         record={"data": {"fingerprint": "0" * 32}, "config": {}, "sweep": {}},
     )
-    with pytest.raises(BenchError, match="are not those that .* was trained on"):
+    with pytest.raises(BenchError, match=r"are not those that .* was trained on"):
         images_of(saved, photos)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -10,13 +11,12 @@ import pytest
 from scipy import stats
 
 from bench.stats.accuracy import (
-    AccuracyDifference,
+    TrainedDifference,
     clopper_pearson,
-    compare_folds,
-    compare_one_run,
-    compare_runs,
+    compare_trained,
     wilson,
 )
+from bench.stats.multireader import effective_number, table_of
 
 
 def hits(images: int, wrong: range = range(0), prefix: str = "") -> dict[str, bool]:
@@ -80,7 +80,25 @@ def test_zero_images_have_no_interval(interval: Callable[..., tuple[float, float
         interval(0, 0)
 
 
-# --- one run ---------------------------------------------------------------------------------
+def test_wilson_takes_an_effective_number_and_students_quantile() -> None:
+    low, high = wilson(45.5, 50.5)
+    assert wilson(45, 50)[0] < low < high < 1
+    z, share = 1.959963984540054, 45.5 / 50.5
+    edge = share - z * math.sqrt(low * (1 - low) / 50.5)
+    assert low == pytest.approx(edge)
+    assert wilson(45, 50, freedom=4)[0] < wilson(45, 50)[0]
+
+
+# --- two trained models ----------------------------------------------------------------------
+
+
+def array(hits: dict[str, bool]) -> np.ndarray:
+    return np.array([list(hits.values())], float)
+
+
+def compare_one_run(one: dict[str, bool], two: dict[str, bool]) -> TrainedDifference:
+    correct, _ = table_of({"one": {0: one}, "two": {0: two}})
+    return compare_trained(correct[0], correct[1])
 
 
 @pytest.mark.parametrize(
@@ -102,17 +120,31 @@ def test_exact_mcnemar_by_hand(only_variant: int, only_baseline: int, p_value: f
 
 
 def test_bonett_price_by_its_formula() -> None:
-    found = compare_one_run(*differing(48, 7, 1))
-    # p12 = 8/50, p21 = 2/50; variance (0.20 − 0.12²)/50.
-    half = 1.959964 * math.sqrt((0.20 - 0.0144) / 50)
-    assert (found.low, found.high) == pytest.approx((0.12 - half, 0.12 + half), abs=1e-6)
+    found = compare_one_run(*differing(48, 9, 1))
+    # p12 = 10/50, p21 = 2/50; variance (0.24 − 0.16²)/50.
+    half = 1.959964 * math.sqrt((0.24 - 0.0256) / 50)
+    assert found.interval() == pytest.approx((0.16 - half, 0.16 + half), abs=1e-6)
 
 
 def test_equal_predictions_still_have_an_interval() -> None:
     found = compare_one_run(hits(23), hits(23))
     assert found.difference == 0
-    assert found.low == pytest.approx(-found.high)
-    assert found.high == pytest.approx(1.959964 * math.sqrt(2 / 25 / 25), abs=1e-6)
+    low, high = found.interval()
+    assert low == pytest.approx(-high)
+    assert high == pytest.approx(1.959964 * math.sqrt(2 / 25 / 25), abs=1e-6)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.01, 0.05 / 45, 0.05 / 4950])
+def test_the_interval_has_0_exactly_where_the_exact_test_declares_nothing(level: float) -> None:
+    declared = 0
+    for ahead in range(40):
+        for behind in range(0, 12, 2):
+            found = compare_one_run(*differing(60, ahead, behind))
+            low, high = found.interval(level)
+            assert low <= found.difference <= high
+            assert (low > 0 or high < 0) == (found.p_value < level), (ahead, behind)
+            declared += found.p_value < level
+    assert 10 < declared < 230
 
 
 def test_only_common_images_are_compared() -> None:
@@ -120,27 +152,25 @@ def test_only_common_images_are_compared() -> None:
     assert (found.images, found.only_variant, found.difference) == (2, 1, 0.5)
 
 
-@pytest.mark.parametrize("compare", [compare_one_run, lambda a, b: compare_runs([(a, b)] * 2)])
 @pytest.mark.parametrize("other", [{}, {"y": True}])
-def test_no_common_image(
-    compare: Callable[..., AccuracyDifference], other: dict[str, bool]
-) -> None:
+def test_no_common_image(other: dict[str, bool]) -> None:
     with pytest.raises(ValueError, match="no evaluated image"):
-        compare({"x": True}, other)
+        compare_one_run({"x": True}, other)
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])
 def test_few_images_stay_within_bounds(images: int) -> None:
     found = compare_one_run(*differing(images, images, 0))
-    assert -1 <= found.low <= found.difference == 1
-    assert found.high <= 1
-    assert found.smallest_visible == 1
+    low, high = found.interval()
+    assert -1 <= low <= found.difference == 1
+    assert high <= 1
+    assert found.smallest_visible() == 1
 
 
 def test_smallest_visible_is_found_four_times_of_five() -> None:
     images, share = 1041, 0.04
     found = compare_one_run(*differing(images, 21, 20))
-    size = found.smallest_visible
+    size = found.smallest_visible()
     rng = np.random.default_rng(0)
     ahead, behind = (share + size) / 2, (share - size) / 2
     draws = rng.multinomial(images, [ahead, behind, 1 - share], size=2000)
@@ -149,88 +179,54 @@ def test_smallest_visible_is_found_four_times_of_five() -> None:
 
 
 def test_more_comparisons_see_less() -> None:
-    pair = differing(200, 5, 5)
-    alone, among_ten = compare_one_run(*pair), compare_one_run(*pair, alpha=0.005)
-    assert among_ten.smallest_visible > alone.smallest_visible
+    found = compare_one_run(*differing(200, 5, 5))
+    assert found.smallest_visible(0.005) > found.smallest_visible()
 
 
-# --- folds and seeds -------------------------------------------------------------------------
+def test_copies_of_a_photograph_count_once() -> None:
+    # Six photographs, each there twice: twelve images on which one model is ahead are six signs.
+    one, two = array(hits(40)), array(hits(40, range(12)))
+    alone = compare_trained(one, two)
+    grouped = compare_trained(one, two, np.array([n // 2 for n in range(12)] + list(range(12, 40))))
+    assert alone.p_value == pytest.approx(2 / 2**12)
+    assert grouped.p_value == pytest.approx(2 / 2**6)
+    assert (grouped.images, grouped.units, grouped.difference) == (40, 34, alone.difference)
+    low, high = grouped.interval()
+    assert high - low > 1.2 * np.diff(alone.interval())[0]
+    assert grouped.smallest_visible() > 1.2 * alone.smallest_visible()
 
 
-def test_folds_are_pooled() -> None:
-    pairs = [
-        (hits(10, prefix=fold), hits(10, range(wrong), prefix=fold))
-        for fold, wrong in (("a", 4), ("b", 2))
-    ]
-    found = compare_folds(pairs)
-    assert (found.images, found.runs, found.only_variant) == (20, 2, 6)
-    assert found.p_value == pytest.approx(0.03125)
-    assert found.difference == pytest.approx(0.3)
-    assert "2 folds" in found.method
+def test_the_sign_flip_test_by_enumeration() -> None:
+    rng = np.random.default_rng(1)
+    one, two = (rng.random((2, 3, 12)) < [[[0.9]], [[0.5]]]).astype(float)
+    found = compare_trained(one, two)
+    sums = (one - two).sum(axis=0)
+    flips = np.array(list(itertools.product((-1, 1), repeat=12)))
+    expected = (np.abs(flips @ np.abs(sums)) >= abs(sums.sum())).mean()
+    assert found.p_value == pytest.approx(expected)
+    assert found.difference == pytest.approx(one.mean() - two.mean())
+    assert (found.images, found.evaluated) == (12, 36)
 
 
-def test_one_seed_is_one_run() -> None:
-    pair = differing(20, 4, 1)
-    assert compare_runs([pair]) == compare_one_run(*pair)
+def test_grouped_images_are_worth_fewer() -> None:
+    rng = np.random.default_rng(0)
+    whole = np.repeat(rng.random(100) < 0.8, 5)
+    units = [n // 5 for n in range(500)]
+    # Groups that are right or wrong as a whole are worth their number, mixed ones every image.
+    assert effective_number(whole, units) == pytest.approx(100, rel=0.02)
+    apart = effective_number(rng.random(500) < 0.8, units)
+    assert 380 < apart <= 500
+    assert effective_number([True] * 10, [0, 0, *range(1, 9)]) == 9
+    assert effective_number(whole, range(500)) == 500
 
 
-def test_seeds_by_hand() -> None:
-    # Differences 0.2 and 0.4 on ten images; images 0 and 1 differ in both runs, 2 and 3 in one.
-    found = compare_runs([differing(10, 2, 0), differing(10, 4, 0)])
-    of_runs = 0.02 / 2
-    of_images = np.var([1, 1, 0.5, 0.5, 0, 0, 0, 0, 0, 0], ddof=1) / 10
-    error = math.sqrt(of_runs + of_images)
-    assert found.difference == pytest.approx(0.3)
-    assert found.p_value == pytest.approx(2 * stats.t.sf(0.3 / error, 1))
-    assert found.high == 1.0
-    assert (found.runs, found.images, found.only_variant, found.only_baseline) == (2, 10, 6, 0)
-
-
-def test_bounds_of_seeds_by_hand() -> None:
-    pairs = [differing(100, ahead, behind) for ahead, behind in ((5, 2), (4, 3), (6, 1))]
-    found = compare_runs(pairs)
-    by_run = [0.03, 0.01, 0.05]
-    # +1: the variant alone is right, −1: the baseline alone; an image may turn over between runs.
-    signs = np.array([[int(a[name]) - int(b[name]) for name in pairs[0][0]] for a, b in pairs])
-    error = math.sqrt(np.var(by_run, ddof=1) / 3 + np.var(signs.mean(0), ddof=1) / 100)
-    half = stats.t.ppf(0.975, 2) * error
-    assert (found.low, found.high) == pytest.approx((0.03 - half, 0.03 + half))
-
-
-def test_seeds_that_agree_on_every_image_still_have_an_interval() -> None:
-    found = compare_runs([differing(12, 0, 0)] * 3)
-    half = stats.t.ppf(0.975, 2) * math.sqrt(2) / 14
-    assert (found.low, found.high) == pytest.approx((-half, half))
-    assert (found.difference, found.p_value) == (0.0, 1.0)
-
-
-def test_seeds_that_differ_on_every_image() -> None:
-    found = compare_runs([differing(12, 12, 0)] * 3)
-    assert found.difference == found.high == 1.0
-    assert found.low < 1
-    assert found.p_value == pytest.approx(2 * stats.t.sf(14 / math.sqrt(2), 2))
-
-
-@pytest.mark.parametrize(
-    "compare",
-    [
-        lambda pairs: compare_one_run(*pairs[0]),
-        compare_folds,
-        compare_runs,
-    ],
-)
-def test_swapping_the_models_mirrors_everything(
-    compare: Callable[..., AccuracyDifference],
-) -> None:
+def test_swapping_the_models_mirrors_everything() -> None:
     rng = np.random.default_rng(3)
-    pairs = []
-    for run in range(3):
-        one, two = ({f"{run}-{i}": bool(h) for i, h in enumerate(rng.random(40) < 0.8)}, {})
-        two = {name: bool(rng.random() < 0.7) for name in one}
-        pairs.append((one, two))
-    ahead, back = compare(pairs), compare([(two, one) for one, two in pairs])
+    one, two = (rng.random((2, 3, 40)) < [[[0.8]], [[0.7]]]).astype(float)
+    ahead, back = compare_trained(one, two), compare_trained(two, one)
     assert back.difference == pytest.approx(-ahead.difference)
-    assert (back.low, back.high) == pytest.approx((-ahead.high, -ahead.low))
+    (low, high), (below, above) = ahead.interval(), back.interval()
+    assert (below, above) == pytest.approx((-high, -low))
     assert back.p_value == pytest.approx(ahead.p_value)
-    assert back.smallest_visible == pytest.approx(ahead.smallest_visible)
+    assert back.smallest_visible() == pytest.approx(ahead.smallest_visible())
     assert (back.only_variant, back.only_baseline) == (ahead.only_baseline, ahead.only_variant)

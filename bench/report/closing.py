@@ -1,0 +1,50 @@
+"""What a run says of its accuracies in the terminal, once it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.report.gates import Record, judged_part
+from bench.report.matching import Ranking, rankings
+from bench.report.ranking import accuracy_text, verdict_note
+from bench.report.selection import Selection, distinct
+
+# A table of all pairs of more would fill the screen; the report has it.
+MOST_VARIANTS = 12
+
+
+def closing_lines(records: Sequence[Record]) -> list[str]:
+    """Which part the accuracies are of, the ranks, and every verdict that is no tie."""
+    selection = Selection(records)
+    complete = selection.complete()
+    if not complete:
+        return []
+    parts = distinct(map(judged_part, complete))
+    chosen = "the validation part chose the best epoch, which flatters it"
+    lines = [
+        f"accuracy: on the {' or '.join(parts)} part, which report and compare judge by; {chosen}"
+        if parts != ["validation"]
+        else f"accuracy: on the validation part, since there is no test part; {chosen}"
+    ]
+    for ranking in rankings(selection)[0]:
+        if len(ranking.sets) > 1:
+            lines += _ranked(ranking)
+    return lines
+
+
+def _ranked(ranking: Ranking) -> list[str]:
+    ranks = ranking.ranks()
+    lines = [f"rank {ranks[each.variant]}: {each.variant}  {accuracy_text(each)}"
+             for each in ranking.sets]  # fmt: skip
+    declared = [pair for pair in ranking.pairs if pair.verdict in ("better", "worse")]
+    if len(ranking.sets) <= MOST_VARIANTS:
+        for pair in declared:
+            assert pair.found is not None
+            low, high = 100 * pair.found.low, 100 * pair.found.high
+            lines.append(
+                f"{pair.variant} is {pair.verdict} than {pair.other}: "
+                f"{100 * pair.found.difference:+.1f} points [{low:+.1f} to {high:+.1f}]"
+            )
+    ties = len(ranking.pairs) - len(declared)
+    lines.append(f"{ties} of {len(ranking.pairs)} pairs cannot be told apart")
+    return [*lines, verdict_note([ranking])]
