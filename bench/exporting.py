@@ -33,8 +33,8 @@ def export(parsed: Namespace, command_line: str) -> int:
     load_plugins(parsed)
     import torch
 
-    from bench.inference.export import SUFFIXES, describe_transform, require_format
-    from bench.inference.saved import load_saved
+    from bench.inference.export import SUFFIXES, describe_transform, input_line, require_format
+    from bench.inference.saved import load_saved, warn_of_loader
 
     require_format(parsed.format)
     if parsed.out is None:
@@ -43,15 +43,15 @@ def export(parsed: Namespace, command_line: str) -> int:
         saved = load_saved(config.results_dir, run, torch.device("cpu"))
         if saved.note:
             print(saved.note, file=sys.stderr)
+        warn_of_loader([saved])
         path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
         refuse_existing(path, "--out")
         if parsed.format == INT8:
             _quantised(saved, path, config, command_line)
         else:
             _exported(saved, path, parsed.format)
-        about = describe_transform(saved)
-        print(f"input     {about['input']}")
-        print(f"output    {about['output']}")
+        print(f"input     {input_line(saved, pixels=parsed.format == INT8)}")
+        print(f"output    {describe_transform(saved)['output']}")
         print("inside    classes and transform: see the README on how to read them")
     return 0
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from bench import __version__
 from bench.errors import BenchError
+from bench.imaging.stated import stated_steps
 from bench.inference.newfile import new_file
 from bench.inference.saved import SavedModel
 from bench.measure.exported import BATCH, export_onnx
@@ -54,27 +55,65 @@ class ExportedFile:
     largest: float
 
 
-def describe_transform(saved: SavedModel) -> dict[str, Any]:
-    """What a program needs to know to use the file: it is written into it."""
+def describe_transform(saved: SavedModel, *, pixels: bool = False) -> dict[str, Any]:
+    """What a program needs to know to use the file: it is written into it.
+
+    Args:
+        saved: the run.
+        pixels: whether the file takes pixels and normalises them itself.
+    """
     size = saved.image_size
+    normalise = {
+        "scale": 1 / 255,
+        "mean": list(saved.mean),
+        "std": list(saved.std),
+        "formula": "(float32(pixel) * scale - mean) / std, in float32",
+    }
+    given = {} if pixels else normalise
     return {
         "paddy_bench": __version__,
         "run": saved.name,
         "variant": saved.variant.name,
         "variant_version": saved.variant.version,
-        "input": f"images: float32 (batch, 3, {size}, {size}), RGB",
+        "input": {
+            "name": "images",
+            "dtype": "uint8" if pixels else "float32",
+            "shape": ["batch", 3, size, size],
+            "layout": "NCHW",
+            "colour": "RGB",
+            "range": [0, 255] if pixels else _range(saved),
+            "normalised": "by the model" if pixels else "by the caller",
+        },
         "output": f"logits: float32 (batch, {len(saved.classes)}), in the order of classes",
         "classes": list(saved.classes),
         "transform": {
-            "orientation": "as EXIF says",
-            "pad": "black, to a centred square",
-            "resize": [size, size],
-            "interpolation": "bilinear, antialiased",
-            "scale": 1 / 255,
-            "mean": list(saved.mean),
-            "std": list(saved.std),
+            **stated_steps(size, saved.pillow),
+            **given,
+            "trained_with_version": saved.loader,
         },
+        # Nothing that a caller has to do.
+        **({"normalised_inside": normalise} if pixels else {}),
     }
+
+
+def input_line(saved: SavedModel, *, pixels: bool) -> str:
+    """Name, type and shape of the input, for people."""
+    about = describe_transform(saved, pixels=pixels)["input"]
+    shape = ", ".join(map(str, about["shape"]))
+    return f"{about['name']}: {about['dtype']} ({shape}), {about['colour']}, {_WHO[pixels]}"
+
+
+_WHO = {True: "normalised inside", False: "normalised as its metadata says"}
+
+
+def _range(saved: SavedModel) -> list[float]:
+    """The smallest and largest value that a normalised pixel has."""
+    ends = [
+        (level - mean) / std
+        for level in (0, 1)
+        for mean, std in zip(saved.mean, saved.std, strict=True)
+    ]
+    return [min(ends), max(ends)]
 
 
 def require_format(form: str) -> None:
@@ -144,12 +183,12 @@ def _compare(model: nn.Module, read: Outputs, size: int) -> tuple[float, float]:
     return float(torch.stack(differences).max()), float(torch.stack(sizes).max())
 
 
-def with_metadata(content: bytes, saved: SavedModel) -> bytes:
+def with_metadata(content: bytes, saved: SavedModel, *, pixels: bool = False) -> bytes:
     """An ONNX file with :func:`describe_transform` in its metadata."""
     import onnx
 
     model = onnx.load_model_from_string(content)
-    for name, value in describe_transform(saved).items():
+    for name, value in describe_transform(saved, pixels=pixels).items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         model.metadata_props.add(key=name, value=text)
     return model.SerializeToString()

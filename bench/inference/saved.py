@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+import PIL
 import torch
 from torch import nn
 
@@ -16,6 +18,7 @@ from bench import build
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.estimate import FORMATS
+from bench.imaging.square import LOADER
 from bench.results.store import UnreadableRecord, read_record, run_folder
 from bench.train.checkpoint import load_weights
 from bench.train.optim import AMP_TYPES, choose_amp
@@ -64,6 +67,18 @@ class SavedModel:
             f"({', '.join(spec.describe() for spec in self.variant.attention)}), and is used as "
             f"that; version {now} is trained now"
         )
+
+    @property
+    def loader(self) -> int:
+        """Number of the loader that made its pixels (:data:`bench.imaging.square.LOADER`)."""
+        found = (self.record.get("data") or {}).get("loader")
+        return found if type(found) is int else 1
+
+    @property
+    def pillow(self) -> str:
+        """The version of Pillow that it was trained with; this one where the record has none."""
+        found = (self.record.get("environment") or {}).get("pillow")
+        return found if isinstance(found, str) else str(PIL.__version__)
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -124,6 +139,18 @@ def load_saved(results_dir: Path, run: str, device: torch.device) -> SavedModel:
         std=tuple(about["std"]),
         amp=_amp(record, device),
     )
+
+
+def warn_of_loader(models: Sequence[SavedModel]) -> None:
+    """Say of which runs the images were made otherwise than they are now."""
+    for model in models:
+        if model.loader != LOADER:
+            print(
+                f"warning: {model.name} was trained on pixels of loader {model.loader}, and this "
+                f"is loader {LOADER}: predictions of large photographs differ; train it again for "
+                "those of its record",
+                file=sys.stderr,
+            )
 
 
 def same_classes(models: list[SavedModel]) -> None:

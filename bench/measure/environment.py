@@ -18,7 +18,7 @@ import torch
 import bench
 from bench.measure.gpu import gpu_state
 
-PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "pandas")
+PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "pandas", "pillow")
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 GOVERNORS = Path("/sys/devices/system/cpu")
 

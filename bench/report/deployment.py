@@ -318,5 +318,17 @@ def _caption(
         if lost
         else "No run was exported as int8 (python -m bench export RUN --format onnx-int8): what it "
         "costs in accuracy is not known.",
+        "int8 takes pixels and normalises them within its time."
+        if any(
+            (entry.get("mode_facts") or {}).get("input") == "uint8"
+            for timings in found.values()
+            for (_, mode), entry in timings.entries.items()
+            if mode == INT8
+        )
+        else "",
+        f"Exported with an input of floats, whose last bits decide some predictions: "
+        f"{', '.join(old)}; move these .int8.onnx and quantised.json away and export again."
+        if (old := [one_line(name) for name, one in lost.items() if "input" not in one.about])
+        else "",
         "Sizes: of the ONNX files, MB = 10⁶ bytes.",
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import attrs
 import numpy as np
+import PIL
 import pytest
 import torch
+from PIL import Image
 
 import variants
 from bench import build
@@ -16,9 +19,19 @@ from bench.data.augment import finish_image
 from bench.data.images import load_square
 from bench.data.transforms import level_table
 from bench.errors import BenchError
+from bench.imaging.square import LOADER
 from bench.inference import export as exporting
-from bench.inference.export import ABOUT, SUFFIXES, WRITERS, export, require_format
+from bench.inference.export import (
+    ABOUT,
+    SUFFIXES,
+    WRITERS,
+    describe_transform,
+    export,
+    require_format,
+)
 from bench.inference.saved import SavedModel
+from bench.results import write_record
+from tests.inference import restated
 from tests.inference.conftest import Trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -31,7 +44,7 @@ def read(path: Path):
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         about = session.get_modelmeta().custom_metadata_map
-        found = {name: json.loads(about[name]) for name in ("classes", "transform")}
+        found = {name: json.loads(about[name]) for name in ("classes", "transform", "input")}
         assert session.get_inputs()[0].name == "images"
         return found, lambda images: session.run(["logits"], {"images": images})[0]
     extra = {ABOUT: ""}
@@ -42,6 +55,7 @@ def read(path: Path):
     return json.loads(extra[ABOUT]), lambda images: model(torch.from_numpy(images)).detach().numpy()
 
 
+TINY = variants.Variant(name="Tiny", backbone="test_efficientnet")
 TEN = (
     "EfficientNetV2_S_CA", "EfficientNetV2_S_ECA", "EfficientNetV2_S_BoTLinear",
     "EfficientNetV2_S_Hybrid", "EfficientNet_Lite0_CA", "ResNet18_Hybrid", "MobileNetV3_Small",
@@ -63,14 +77,132 @@ def test_a_file_alone_is_enough_to_predict(use, trained: Trained, capsys, form: 
     transform = about["transform"]
     size = transform["resize"][0]
     assert size == 32
-    images = np.empty((len(record["test"]["ids"]), size, size, 3), np.float32)
-    table = level_table(transform["mean"], transform["std"])
-    for place, name in enumerate(record["test"]["ids"]):
-        finish_image(load_square(trained.photos / name, size), table, images[place])
-    found = logits(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    images = np.stack(
+        [
+            restated.normalised(restated.pixels_of(trained.photos / name, transform), transform)
+            for name in record["test"]["ids"]
+        ]
+    )
+    expected = {
+        "name": "images", "dtype": "float32", "shape": ["batch", 3, size, size],
+        "layout": "NCHW", "colour": "RGB", "normalised": "by the caller",
+        "range": about["input"]["range"],
+    }  # fmt: skip
+    assert about["input"] == expected
+    low, high = about["input"]["range"]
+    ends = [restated.normalised(np.full((1, 1, 3), n, np.uint8), transform) for n in (0, 255)]
+    assert (low, high) == (pytest.approx(ends[0].min()), pytest.approx(ends[1].max()))
+    assert (
+        f"images: float32 (batch, 3, {size}, {size}), RGB, normalised as its metadata says" in said
+    )
+    found = logits(images)
     assert found.argmax(1).tolist() == record["test"]["predictions"]
-    one = logits(np.ascontiguousarray(images[:1].transpose(0, 3, 1, 2)))
-    assert np.allclose(one, found[:1], atol=1e-4)
+    assert np.allclose(logits(images[:1]), found[:1], atol=1e-4)
+
+
+def noisy(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Noise on waves, so that every pixel counts, up to the outermost."""
+    rng, bands = np.random.default_rng(width + height), len(mode)
+    waves = 128 + 60 * np.sin(np.arange(height)[:, None] / 9 + np.arange(width) / 7)
+    pixels = waves[..., None] + rng.normal(0, 40, (height, width, bands))
+    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels if bands > 1 else pixels[..., 0], mode)
+
+
+def oriented(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = value
+    return exif
+
+
+def deep() -> Image.Image:
+    grey = np.random.default_rng(0).integers(0, 65536, (61, 83)).astype(np.uint16)
+    return Image.fromarray(grey)
+
+
+PICTURES = {
+    "large.jpg": lambda path: noisy(1003, 751).save(path),
+    "larger.jpg": lambda path: noisy(2003, 1501).save(path),
+    "small.jpg": lambda path: noisy(45, 33).save(path),
+    "whole.jpg": lambda path: noisy(1024, 768).save(path),
+    "grey.jpg": lambda path: noisy(901, 777, "L").save(path),
+    "cmyk.jpg": lambda path: noisy(901, 777, "CMYK").save(path),
+    "progressive.jpg": lambda path: noisy(901, 777).save(path, progressive=True),
+    "tall.jpg": lambda path: noisy(31, 1999).save(path),
+    "wide.jpg": lambda path: noisy(1999, 3).save(path),
+    "odd.png": lambda path: noisy(333, 222).save(path),
+    "tall.png": lambda path: noisy(7, 401).save(path),
+    "line.png": lambda path: noisy(9600, 3).save(path),
+    "square.png": lambda path: noisy(64, 64).save(path),
+    "grey.png": lambda path: noisy(120, 91, "L").save(path),
+    "deep.png": lambda path: deep().save(path),
+    "transparent.png": lambda path: noisy(130, 171, "RGBA").save(path),
+    "grey-transparent.png": lambda path: noisy(130, 171, "LA").save(path),
+    "palette.gif": lambda path: noisy(99, 64).convert("P").save(path),
+    "lossy.webp": lambda path: noisy(401, 300).save(path),
+    **{
+        f"turned-{value}.jpg": lambda path, value=value: noisy(1003, 751).save(
+            path, exif=oriented(value)
+        )
+        for value in range(1, 9)
+    },
+    "turned.png": lambda path: noisy(103, 51).save(path, exif=oriented(6)),
+}
+
+
+@pytest.mark.parametrize("size", [32, 96, 224])
+def test_the_metadata_alone_gives_the_pixels_that_the_model_is_given(
+    tmp_path: Path, size: int
+) -> None:
+    transform = json.loads(json.dumps(describe_transform(saved_of(TINY, size))))["transform"]
+    table = level_table((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    drafted = 0
+    for name, save in PICTURES.items():
+        path = tmp_path / name
+        save(path)
+        found, expected = restated.pixels_of(path, transform), load_square(path, size)
+        assert np.array_equal(found, expected), name
+        given = np.empty((size, size, 3), np.float32)
+        finish_image(expected, table, given)
+        assert np.array_equal(restated.normalised(found, transform), given.transpose(2, 0, 1))
+        with Image.open(path) as image:
+            drafted += image.format == "JPEG" and max(image.size) >= 2 * 3 * size
+    assert drafted > 1
+
+
+def test_the_steps_are_told_with_their_versions() -> None:
+    saved = saved_of(TINY)
+    old = describe_transform(saved)["transform"]
+    assert old["version"] == LOADER
+    # A record from before loaders had a number.
+    assert old["trained_with_version"] == 1
+    assert old["pillow"] == PIL.__version__
+    record = {"data": {"loader": LOADER}, "environment": {"pillow": "12.3"}}
+    new = describe_transform(attrs.evolve(saved, record=record))["transform"]
+    assert (new["trained_with_version"], new["pillow"]) == (LOADER, "12.3")
+
+
+@pytest.mark.parametrize("command", ["export", "predict", "evaluate", "explain"])
+def test_runs_of_an_earlier_loader_are_warned_of(
+    use, trained: Trained, capsys, command: str
+) -> None:
+    folder = trained.results / trained.tiny
+    content = (folder / "run.json").read_bytes()
+    record = json.loads(content)
+    assert record["data"].pop("loader") == LOADER
+    write_record(folder, record)
+    arguments = {
+        "export": ["--format", "torchscript", "--out", "m.pt"],
+        "predict": [trained.photos, "--out", "p.csv"],
+        "evaluate": ["--data-dir", trained.photos, "--results-dir", "new"],
+        "explain": ["--out", "e.png"],
+    }[command]
+    try:
+        use(command, folder, *arguments)
+        err = capsys.readouterr().err
+        assert f"warning: {trained.tiny} was trained on pixels of loader 1" in err
+    finally:
+        (folder / "run.json").write_bytes(content)
 
 
 def test_the_default_file_lies_in_the_run(use, trained: Trained, capsys) -> None:

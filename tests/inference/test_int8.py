@@ -10,13 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from bench.data.augment import finish_image
-from bench.data.images import load_square
-from bench.data.transforms import level_table
 from bench.inference import int8
 from bench.results import load_records
 from bench.results.quantised import FILE, read_quantised
+from tests.inference import restated
 from tests.inference.conftest import Trained
+from tests.measure.test_quantised import with_normalised_in
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -31,21 +30,19 @@ def quantised(use, trained: Trained, capsys):
     (folder / FILE).unlink()
 
 
-def predictions(content: bytes, trained: Trained, names: list[str]) -> list[int]:
-    about = {
-        one.key: json.loads(one.value)
-        for one in onnx.load_model_from_string(content).metadata_props
-        if one.key in ("classes", "transform")
-    }
-    assert about["classes"] == ["blast", "hispa", "normal"]
-    size, transform = about["transform"]["resize"][0], about["transform"]
-    table = level_table(transform["mean"], transform["std"])
-    images = np.empty((len(names), size, size, 3), np.float32)
-    for place, name in enumerate(names):
-        finish_image(load_square(trained.photos / name, size), table, images[place])
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    fed = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return session.run(["logits"], {"images": fed})[0].argmax(1).tolist()
+def metadata(content: bytes) -> dict:
+    return {one.key: one.value for one in onnx.load_model_from_string(content).metadata_props}
+
+
+def pixels_of(content: bytes, trained: Trained, names: list[str]) -> np.ndarray:
+    transform = json.loads(metadata(content)["transform"])
+    pixels = [restated.pixels_of(trained.photos / name, transform) for name in names]
+    return np.ascontiguousarray(np.stack(pixels).transpose(0, 3, 1, 2))
+
+
+def predictions(content: bytes, pixels: np.ndarray, options=None) -> list[int]:
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"images": pixels})[0].argmax(1).tolist()
 
 
 def test_the_file_and_what_is_told_of_it(quantised, trained: Trained) -> None:
@@ -56,20 +53,54 @@ def test_the_file_and_what_is_told_of_it(quantised, trained: Trained) -> None:
     assert found["labels"] == record["test"]["labels"]
     assert found["predictions_float32"] == record["test"]["predictions"]
     # Another program that knows nothing but the file gets what the record of it says.
-    assert predictions(path.read_bytes(), trained, found["ids"]) == found["predictions_int8"]
+    content = path.read_bytes()
+    pixels = pixels_of(content, trained, found["ids"])
+    assert predictions(content, pixels) == found["predictions_int8"]
+    about = metadata(content)
+    assert json.loads(about["classes"]) == ["blast", "hispa", "normal"]
+    assert json.loads(about["input"]) == {
+        "name": "images", "dtype": "uint8", "shape": ["batch", 3, 32, 32], "layout": "NCHW",
+        "colour": "RGB", "range": [0, 255], "normalised": "by the model",
+    }  # fmt: skip
+    # What a caller must not do is told apart from what it has to.
+    assert not {"scale", "mean", "std"} & set(json.loads(about["transform"]))
+    assert {"scale", "mean", "std"} <= set(json.loads(about["normalised_inside"]))
+    assert found["input"] == "uint8"
+    assert "input     images: uint8 (batch, 3, 32, 32), RGB, normalised inside" in said
     accuracy = np.mean(np.array(found["predictions_int8"]) == np.array(found["labels"]))
     assert f"accuracy {accuracy:.3f} as int8, {record['test']['accuracy']:.3f} as float32" in said
     assert found["size_mb"] == pytest.approx(path.stat().st_size / 1e6, rel=0.05)
     assert found["environment"]["command"].startswith("python -m bench export")
 
 
+def test_the_stated_predictions_hang_on_no_last_bit(quantised, trained: Trained) -> None:
+    """Another program that makes the pixels in floats, or computes the model in floats."""
+    path, found, _ = quantised
+    content = path.read_bytes()
+    pixels = pixels_of(content, trained, found["ids"])
+    rng = np.random.default_rng(0)
+    for noise in (1e-6, -1e-6, rng.uniform(-1e-6, 1e-6, pixels.shape)):
+        again = np.rint(np.clip(pixels / 255 + noise, 0, 1) * 255).astype(np.uint8)
+        assert predictions(content, again) == found["predictions_int8"]
+        inside = with_normalised_in(content)
+        mean, std = (
+            np.reshape(json.loads(metadata(content)["normalised_inside"])[key], (3, 1, 1))
+            for key in ("mean", "std")
+        )
+        images = ((pixels / 255 - mean) / std + noise).astype(np.float32)
+        assert predictions(inside, images) == found["predictions_int8"]
+    as_floats = onnxruntime.SessionOptions()
+    as_floats.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert predictions(content, pixels, as_floats) == found["predictions_int8"]
+
+
 def test_only_training_images_calibrate(use, trained: Trained, monkeypatch) -> None:
     seen = []
     original = int8._batches
 
-    def spy(saved, root, names):
+    def spy(size, root, names):
         seen.append(list(names))
-        return original(saved, root, names)
+        return original(size, root, names)
 
     monkeypatch.setattr(int8, "_batches", spy)
     folder = trained.results / trained.tiny_ca
