@@ -119,6 +119,7 @@ def train_images_per_s(record: Record) -> Value:
             "mixed precision": training.get("amp"),
             "memory format": setup.get("memory_format"),
             "forward pass": (setup.get("forward") or {}).get("chosen"),
+            "parts of a batch": training.get("accumulation_parts") or 1,
             "machine": machine_of(record),
             "device": training.get("device_name"),
             "threads": (record.get("environment") or {}).get("threads"),

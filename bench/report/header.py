@@ -43,7 +43,7 @@ def header(selection: Selection, translate: Callable[[str], str] = str) -> str:
 
 
 def header_items(selection: Selection) -> list[tuple[str, str]]:
-    """Sweep, date, runs, preset, machine, versions, data and seeds, each as name and text."""
+    """Sweep, date, runs, machine, versions, data, training and seeds, each as name and text."""
     records = selection.records
     sweeps = distinct((record.get("sweep") or {}).get("id") for record in records)
     presets = distinct((record.get("sweep") or {}).get("preset") for record in records)
@@ -57,6 +57,7 @@ def header_items(selection: Selection) -> list[tuple[str, str]]:
         ("Versions", _versions(records)),
         ("Source", _commits(records)),
         ("Data", "; ".join(distinct(map(_data, records))) or "not recorded"),
+        ("Training", training_note(records)),
         ("Seeds", seed_note(records)),
         *([("Several", selection.labels.legend)] if selection.labels.legend else []),
     ]
@@ -119,6 +120,35 @@ def _commits(records: Sequence[Record]) -> str:
             changed = " with uncommitted changes" if environment.get("git_dirty") else ""
             texts.append(f"commit {environment['git_commit']}{changed}")
     return "; ".join(distinct(texts)) or "commit not recorded"
+
+
+def training_note(records: Sequence[Record]) -> str:
+    """Memory format, compilation and parts of a batch: what changes results beside the options."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record.get("training"):
+            found.setdefault(_trained(record), []).append(variant_of(record))
+    if len(found) < 2:
+        return next(iter(found), "not recorded")
+    return "; ".join(f"{', '.join(distinct(names))}: {text}" for text, names in found.items())
+
+
+def _trained(record: Record) -> str:
+    training, config = record.get("training") or {}, record.get("config") or {}
+    setup = training.get("setup") or {}
+    memory_format = one_line(setup.get("memory_format") or "not recorded").replace("_", "-")
+    parts = [f"memory format {memory_format}"]
+    forward = (setup.get("forward") or {}).get("chosen") or "eager"
+    if forward != "eager":
+        parts.append(one_line(forward))
+    if config.get("tune") == "auto":
+        parts.append("chosen by a measurement (--tune auto)")
+    divided = training.get("accumulation_parts") or 1
+    if divided != 1:
+        parts.append(f"batches in {divided} parts for want of memory")
+        images = training.get("batch_norm_images")
+        parts += [] if images is None else [f"BatchNorm over {images} images"]
+    return ", ".join(parts)
 
 
 def _data(record: Record) -> str | None:

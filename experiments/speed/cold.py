@@ -1,7 +1,7 @@
 """Three epochs from nothing: ours builds its cache within the time, timm's decodes each time.
 
 The clock runs from the first epoch's begin, with model and imports ready, to the third one's end:
-files found and hashed, cache built, memory format measured, loader processes started. The whole
+files found and hashed, cache built, a step measured, loader processes started. The whole
 process, imports and model included, is shown beside it.
 """
 

@@ -58,7 +58,7 @@ class Gate:
 def train(job: ours.Job, channel: Channel) -> None:
     """Train by the harness' own loop, with its loader; the first epoch holds all preparations.
 
-    These are: finding and hashing the files, building the cache, measuring the memory format.
+    These are: finding and hashing the files, building the cache, measuring a step.
 
     Args:
         job: ``variant``, ``data_dir``, ``image_size``, ``batch_size``, ``options``.

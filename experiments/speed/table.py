@@ -8,6 +8,7 @@ EXPERIMENTS = (
     "training",
     "limit",
     "turns",
+    "formats",
     "cold",
     "sweep",
     "pipeline",

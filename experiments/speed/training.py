@@ -3,7 +3,7 @@
 timm's procedure is timed with its defaults (contiguous format, default allocator) and with its best
 settings (channels-last, allocator set by the environment), and these beside ours in the same
 environment. Otherwise ours and the fixed batch run as the harness runs: they are given none. The
-first epoch of ours hashes the files, builds the cache and measures the memory format; it is shown
+first epoch of ours hashes the files, builds the cache and measures a step; it is shown
 apart from the steady ones.
 """
 
