@@ -6,7 +6,9 @@ from experiments.suite import Suite
 
 EXPERIMENTS = (
     "simulated_sessions",
+    "speed_families",
     "accuracy_intervals",
+    "accuracy_verdicts",
     "counting",
     "sessions",
     "agreement",
