@@ -100,8 +100,8 @@ DETECTABLE = (*((v, s, SMALL) for v, s in SIZES), (10, 3, LARGE), (2, 3, SMALL))
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """Simulate every case; ``quick``: 40 sweeps of each."""
-    sweeps, many = (40, 40) if quick else (SWEEPS, MANY_SWEEPS)
+    """Simulate every case; ``quick``: 8 sweeps of each."""
+    sweeps, many = (8, 8) if quick else (SWEEPS, MANY_SWEEPS)
     parameters = {
         "sweeps": sweeps,
         "accuracy": ACCURACY,
