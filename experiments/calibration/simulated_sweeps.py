@@ -69,6 +69,7 @@ class Spreads:
     noise: float
 
 
+@functools.cache
 def spreads(variants: int, twins: bool) -> Spreads:
     """What gives the observed disagreements and the observed spread of trainings."""
     from scipy import stats
@@ -114,6 +115,7 @@ class Design:
         return groups(self.images) if self.grouped else None
 
 
+@functools.cache
 def groups(images: int) -> Array:
     """Group of each image: every group has one, the others lie at random."""
     more = np.random.default_rng(0).integers(0, GROUPS, images - GROUPS)
@@ -125,7 +127,7 @@ def simulate(design: Design, rng: np.random.Generator) -> Array:
 
     With a test split for each seed, images are all those that any seed evaluated.
     """
-    from scipy import stats
+    from scipy import special
 
     variants, seeds = len(design.accuracies), design.seeds
     parts = spreads(variants, design.twins)
@@ -133,21 +135,19 @@ def simulate(design: Design, rng: np.random.Generator) -> Array:
     luck = np.full(variants, design.luck * np.sqrt(parts.luck))
     luck[0] *= design.luck_of_first
     total = parts.difficulty + parts.liking + luck**2 + parts.noise
-    ability = stats.norm.ppf(design.accuracies) * np.sqrt(total)
+    ability = special.ndtri(design.accuracies) * np.sqrt(total)
 
-    def of_images(*shape: int) -> Array:
-        alone = rng.standard_normal((*shape, evaluated.shape[1]))
-        if design.units is None:
-            return alone
-        shared = rng.standard_normal((*shape, GROUPS))[..., design.units]
-        return np.asarray(np.sqrt(GROUP_SHARE) * shared + np.sqrt(1 - GROUP_SHARE) * alone)
+    def of_images(variance: Array, *shape: int) -> Array:
+        alone = rng.standard_normal((*shape, evaluated.shape[1]), np.float32)
+        if design.units is not None:
+            shared = rng.standard_normal((*shape, GROUPS), np.float32)[..., design.units]
+            alone = np.sqrt(GROUP_SHARE) * shared + np.sqrt(1 - GROUP_SHARE) * alone
+        return np.asarray(np.sqrt(variance, dtype=np.float32)[:, None, None] * alone)
 
-    latent = (
-        (ability[:, None] + luck[:, None] * rng.standard_normal((variants, seeds)))[..., None]
-        + np.sqrt(parts.difficulty)[:, None, None] * of_images(1, 1)
-        + np.sqrt(parts.liking)[:, None, None] * of_images(variants, 1)
-        + np.sqrt(parts.noise) * of_images(variants, seeds)
-    )
+    of_trainings = ability[:, None] + luck[:, None] * rng.standard_normal((variants, seeds))
+    latent = of_images(parts.difficulty, 1, 1) + of_images(parts.liking, variants, 1)
+    latent = latent + of_images(np.full(variants, parts.noise), variants, seeds)
+    latent += of_trainings[..., None]
     correct = np.where(evaluated, latent > 0, np.nan)
     if design.missing:
         correct[-1, -1] = np.nan
