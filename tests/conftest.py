@@ -29,6 +29,14 @@ register(Variant(name="Tiny", backbone="test_efficientnet", channels=256, group=
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Heavy grids run where the variable CI is set."""
+    if not os.environ.get("CI"):
+        for item in items:
+            if item.get_closest_marker("ci"):
+                item.add_marker(pytest.mark.skip(reason="a heavy grid: set CI=1 to run it"))
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
     """No PADDY_BENCH_ variable of the user's, and a cache folder for this test alone."""

@@ -211,6 +211,25 @@ def test_other_images_are_refused(here: Path, photos: Path, line: str, capsys) -
     assert "the images are not those that sweep" in capsys.readouterr().err
 
 
+def test_another_image_loader_is_refused(here: Path, line: str, capsys, monkeypatch) -> None:
+    """A sweep from before the loader had a number, and one of the loader that comes."""
+    from bench import journal
+
+    assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
+    (path,) = here.glob("results/sweep-*.json")
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "LOADER", 99)
+        assert main([*shlex.split(line), "--resume"]) == 2
+    err = capsys.readouterr().err
+    assert "was begun with image loader 2, and this version has loader 99" in err
+    content = json.loads(path.read_text())
+    del content["loader"]
+    write_sealed(path, content)
+    assert main([*shlex.split(line), "--resume"]) == 2
+    assert "was begun with image loader 1" in capsys.readouterr().err
+
+
 # --- really killed ---------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ BATCH_SIZE = 32
 CACHE, JPEG = "from the cache", "from JPEG"
 IMAGES = 1024
 OPTIONS = {"num_workers": 0, "threads": 1, "tune": "off"}
-LEAST = {CACHE: 1000.0, JPEG: 350.0}
+LEAST = {CACHE: 1000.0, JPEG: 200.0}
 
 
 def run(quick: bool) -> dict[str, Any]:

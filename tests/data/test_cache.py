@@ -207,7 +207,7 @@ def test_a_changed_file_is_decoded_anew(look, photos: Path) -> None:
     assert np.array_equal(images.read(0), before[::-1])
 
 
-@pytest.mark.parametrize("what", ["pictures", "size", "Pillow", "version"])
+@pytest.mark.parametrize("what", ["pictures", "size", "Pillow", "loader", "version"])
 def test_other_conditions_have_a_file_of_their_own(look, photos: Path, monkeypatch, what) -> None:
     look()
     options = {}
@@ -218,7 +218,7 @@ def test_other_conditions_have_a_file_of_their_own(look, photos: Path, monkeypat
     elif what == "Pillow":
         monkeypatch.setattr(room.PIL, "__version__", "99.0")
     else:
-        monkeypatch.setattr(room, "VERSION", 99)
+        monkeypatch.setattr(room, {"loader": "LOADER", "version": "VERSION"}[what], 99)
     assert look(**options).found == 0
     assert look(**options).decoded == 0
 

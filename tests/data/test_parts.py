@@ -18,6 +18,7 @@ from bench.data.parts import (
 )
 from bench.data.places import cache_folder
 from bench.errors import BenchError
+from bench.imaging import LOADER
 
 
 def config(folder: Path | None = None, **options) -> RunConfig:
@@ -66,6 +67,7 @@ def test_what_cannot_be_decoded_is_left_out_and_recorded(photos: Path) -> None:
     assert record["synthetic"] is False
     assert record["root"] == str(photos)
     assert len(record["fingerprint"]) == 32
+    assert record["loader"] == LOADER
     assert record["fold"] is None
 
 

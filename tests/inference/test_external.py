@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from bench import deploying
 from bench.errors import BenchError
 from bench.inference import external
 from bench.inference.external import _own, describe, match_classes, transfer
@@ -123,6 +124,21 @@ def test_an_external_set_with_other_names(
     assert "transfer  " in out
     assert "images    10 of 15" in out
     assert err == ""
+
+
+def test_a_run_of_another_image_loader_is_warned_of(
+    use, trained: Trained, capsys, make_photos, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(deploying, "LOADER", 99)
+    other = make_photos({"blast": 6, "hispa": 5, "normal": 4})
+    line = "was trained on pixels of image loader 2, and loader 99 reads the images now"
+    assert use("evaluate", trained.tiny, "--data-dir", other, "--json") == 0
+    out, err = capsys.readouterr()
+    assert line in err
+    assert any(line in one for one in json.loads(out)["warnings"])
+    assert json.loads(out)["data"]["loader"] == 2
+    assert use("predict", trained.tiny, other, "--out", tmp_path / "x.csv") == 0
+    assert line in capsys.readouterr().err
 
 
 def test_the_runs_own_folder_is_warned_of(use, trained: Trained, capsys) -> None:

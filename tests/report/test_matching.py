@@ -49,6 +49,7 @@ def test_without_a_test_part_the_validation_part_is_compared(make_record):
         ("config", "epochs", 99, "settings differ: --epochs 99 and", False),
         ("config", "batch_size", 99, "settings differ: --batch-size 99 and", False),
         ("config", "pretrained", True, "settings differ: --pretrained True and False", False),
+        ("data", "loader", 2, "settings differ: image loader 2 and 1", False),
         ("training", "amp", "fp16", "settings differ: mixed precision fp16 and off", False),
         ("training", "initial_weights", "x.in1k", "initial weights pretrained and random", False),
     ],
