@@ -53,7 +53,7 @@ def predict(parsed: Namespace, command_line: str) -> int:
         write_probabilities(parsed.probabilities, asked, predicted)
     for note in asked.notes:
         print(note, file=sys.stderr)
-    for line in _other_loader(models):
+    for line in other_loader(models):
         print(f"warning: {line}", file=sys.stderr)
     _tell_unreadable(dict.fromkeys(asked.odd, "its name is not UTF-8"))
     _tell_unreadable({asked.ids[n]: why for n, why in predicted.unreadable.items()})
@@ -99,7 +99,7 @@ def evaluate(parsed: Namespace, command_line: str) -> int:
     check_folder(config.results_dir, "--results-dir")
     models, how = _ready(runs, parsed, config)
     mapping = match_classes(index.classes, models[0].classes, parsed.map)
-    warnings = [*index.warnings, *_other_loader(models), *_seen_before(models, index)]
+    warnings = [*index.warnings, *other_loader(models), *_seen_before(models, index)]
     warnings += [model.note for model in models if model.note]
     mapped = sum(bool(mapping[index.classes[label]]) for label in index.labels)
     with progress(mapped) as advance:
@@ -210,12 +210,13 @@ def _tell_unreadable(why: dict[str, str]) -> None:
         print(f"unreadable image, not predicted: {name!r} ({reason})", file=sys.stderr)
 
 
-def _other_loader(models: list[SavedModel]) -> list[str]:
+def other_loader(models: list[SavedModel]) -> list[str]:
+    """Warnings of runs whose images another loader read than would now."""
     return [
-        f"{model.name} was trained on pixels of image loader {loader}, and loader {LOADER} reads "
-        "the images now: train it again"
+        f"{model.name} was trained on pixels of image loader {model.loader}, and loader {LOADER} "
+        "reads the images now: train it again"
         for model in models
-        if (loader := model.record["data"].get("loader", 1)) != LOADER
+        if model.loader != LOADER
     ]
 
 

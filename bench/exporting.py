@@ -33,8 +33,9 @@ def export(parsed: Namespace, command_line: str) -> int:
     load_plugins(parsed)
     import torch
 
+    from bench.deploying import other_loader
     from bench.inference.export import SUFFIXES, describe_transform, input_line, require_format
-    from bench.inference.saved import load_saved, warn_of_loader
+    from bench.inference.saved import load_saved
 
     require_format(parsed.format)
     if parsed.out is None:
@@ -43,7 +44,8 @@ def export(parsed: Namespace, command_line: str) -> int:
         saved = load_saved(config.results_dir, run, torch.device("cpu"))
         if saved.note:
             print(saved.note, file=sys.stderr)
-        warn_of_loader([saved])
+        for line in other_loader([saved]):
+            print(f"warning: {line}", file=sys.stderr)
         path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
         refuse_existing(path, "--out")
         if parsed.format == INT8:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.imaging import LOADER
 from bench.imaging.decode import (
     FROM_BELOW,
     FROM_RIGHT,
     MAX_PIXELS,
     ORIENTATION_TAG,
     SCALES,
+    SIDEWAYS,
     UPRIGHT,
 )
-from bench.imaging.decode import SIDEWAYS as SIDES
-from bench.imaging.square import DETAIL, LOADER
+from bench.imaging.square import DETAIL
 
 
 def stated_steps(size: int, pillow: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def stated_steps(size: int, pillow: str) -> dict[str, Any]:
         "upright": {
             "exif_tag": ORIENTATION_TAG,
             "transpose": {str(value): method.name for value, method in UPRIGHT.items()},
-            "width_and_height_exchanged": list(SIDES),
+            "width_and_height_exchanged": list(SIDEWAYS),
             "box_at_right": list(FROM_RIGHT),
             "box_at_bottom": list(FROM_BELOW),
         },

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from bench import build
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.estimate import FORMATS
-from bench.imaging.square import LOADER
 from bench.results.store import UnreadableRecord, read_record, run_folder
 from bench.train.checkpoint import load_weights
 from bench.train.optim import AMP_TYPES, choose_amp
@@ -70,7 +68,7 @@ class SavedModel:
 
     @property
     def loader(self) -> int:
-        """Number of the loader that made its pixels (:data:`bench.imaging.square.LOADER`)."""
+        """Number of the loader that made its pixels (:data:`bench.imaging.LOADER`)."""
         found = (self.record.get("data") or {}).get("loader")
         return found if type(found) is int else 1
 
@@ -139,18 +137,6 @@ def load_saved(results_dir: Path, run: str, device: torch.device) -> SavedModel:
         std=tuple(about["std"]),
         amp=_amp(record, device),
     )
-
-
-def warn_of_loader(models: Sequence[SavedModel]) -> None:
-    """Say of which runs the images were made otherwise than they are now."""
-    for model in models:
-        if model.loader != LOADER:
-            print(
-                f"warning: {model.name} was trained on pixels of loader {model.loader}, and this "
-                f"is loader {LOADER}: predictions of large photographs differ; train it again for "
-                "those of its record",
-                file=sys.stderr,
-            )
 
 
 def same_classes(models: list[SavedModel]) -> None:

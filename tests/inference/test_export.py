@@ -19,7 +19,7 @@ from bench.data.augment import finish_image
 from bench.data.images import load_square
 from bench.data.transforms import level_table
 from bench.errors import BenchError
-from bench.imaging.square import LOADER
+from bench.imaging import LOADER
 from bench.inference import export as exporting
 from bench.inference.export import (
     ABOUT,
@@ -182,7 +182,7 @@ def test_the_steps_are_told_with_their_versions() -> None:
     assert (new["trained_with_version"], new["pillow"]) == (LOADER, "12.3")
 
 
-@pytest.mark.parametrize("command", ["export", "predict", "evaluate", "explain"])
+@pytest.mark.parametrize("command", ["export", "predict", "evaluate"])
 def test_runs_of_an_earlier_loader_are_warned_of(
     use, trained: Trained, capsys, command: str
 ) -> None:
@@ -195,12 +195,11 @@ def test_runs_of_an_earlier_loader_are_warned_of(
         "export": ["--format", "torchscript", "--out", "m.pt"],
         "predict": [trained.photos, "--out", "p.csv"],
         "evaluate": ["--data-dir", trained.photos, "--results-dir", "new"],
-        "explain": ["--out", "e.png"],
     }[command]
     try:
         use(command, folder, *arguments)
         err = capsys.readouterr().err
-        assert f"warning: {trained.tiny} was trained on pixels of loader 1" in err
+        assert f"warning: {trained.tiny} was trained on pixels of image loader 1" in err
     finally:
         (folder / "run.json").write_bytes(content)
 
