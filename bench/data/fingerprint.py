@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.data import archives, files, remote
+from bench.data import archives, remote
 from bench.data.layouts import Entry
 from bench.data.places import cache_folder
 from bench.data.prefixes import url_of
@@ -78,15 +78,18 @@ def _content(root: Path, entry: Entry) -> str:
         if entry.offset is not None:
             archive, _ = archives.parts_of(entry.path) or (entry.path, "")
             data = archives.read(archives.Member(root / archive, entry.offset, entry.file_size))
-        elif stat.S_ISREG(files.kind(root / entry.path)):
-            data = files.read_bytes(root / entry.path)
-        else:
+            return hashlib.blake2b(data, digest_size=16).hexdigest()
+        path = root / entry.path
+        if not stat.S_ISREG(path.stat().st_mode):
             return UNREADABLE  # a pipe or a device may have no end
+        with path.open("rb") as file:
+            return hashlib.file_digest(
+                file, functools.partial(hashlib.blake2b, digest_size=16)
+            ).hexdigest()
     except OSError as error:
         if url_of(root) is not None:
             raise BenchError(f"{error}: see that the data can be reached, and try again") from error
         return UNREADABLE
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 # --- behind a URL ----------------------------------------------------------------------------
