@@ -256,15 +256,15 @@ def _describe_data(runs: Sequence[Run], config: RunConfig) -> list[str]:
 def _describe_minutes(estimates: Sequence[Estimate], plan: Plan | None) -> list[str]:
     total = sum(item.minutes for item in estimates)
     lines = [
-        f"minutes   {fixed(item.minutes, 1):>6}  {item.variant}, "
+        f"minutes   {fixed(item.minutes, 1, digits=2):>6}  {item.variant}, "
         f"{fixed(item.epoch_s, 1)} s an epoch{item.note}"
         for item in estimates
     ]
     if plan is not None:
         total += plan.seconds / 60
-        lines.append(f"minutes   {fixed(plan.seconds / 60, 1):>6}  timing: {plan.line()}")
+        lines.append(f"minutes   {fixed(plan.seconds / 60, 1, digits=2):>6}  timing: {plan.line()}")
         lines += [f"timing    {note}" for note in plan.notes]
-    return [*lines, f"minutes   {fixed(total, 1):>6}  in all, estimated"]
+    return [*lines, f"minutes   {fixed(total, 1, digits=2):>6}  in all, estimated"]
 
 
 def check_folder(path: Path, flag: str) -> None:

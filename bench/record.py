@@ -18,7 +18,7 @@ from bench.measure.environment import environment
 from bench.measure.memory import keep_freed_memory
 from bench.results import SCHEMA, SCHEMA_VERSION
 from bench.results.sealed import read_sealed, write_sealed
-from bench.session import Timed
+from bench.session import CONTROL, Timed
 
 
 def new_record(
@@ -131,11 +131,11 @@ def time_into(record: dict[str, Any], name: str, timed: Timed | None) -> None:
     record["timing_error"] = timed.errors[name]
     if timed.errors[name]:
         record["warnings"].append(f"timing: {timed.errors[name]}")
-    record["warnings"] += [
-        f"timing: batch {item['to']} instead of {item['from']} for all variants: "
-        f"{item['variant']}: {item['reason']}"
-        for item in timed.record["lowered_batch"]
-    ]
+    for item in timed.record["lowered_batch"]:
+        line = f"timing: batch {item['to']} instead of {item['from']} for all variants"
+        # The reason is that of one variant: the others' records name it, and have it in `session`.
+        own = item["variant"].removesuffix(CONTROL) == name
+        record["warnings"].append(f"{line}: {item['reason'] if own else 'for ' + item['variant']}")
 
 
 def keep_session(timed: Timed, results_dir: Path) -> Path:

@@ -227,8 +227,8 @@ def lines_of(found: Forecast) -> list[str]:
     rows = [
         [
             need.variant,
-            fixed(60 * need.hours, 1),
-            fixed(60 * need.together_hours, 1),
+            fixed(60 * need.hours, 1, digits=2),
+            fixed(60 * need.together_hours, 1, digits=2),
             fixed(need.memory_gb, 2),
             fixed(need.disk_gb, 2),
             *([fixed(need.cost, 2)] if need.cost is not None else []),
@@ -246,8 +246,8 @@ def lines_of(found: Forecast) -> list[str]:
         "",
         f"images    {counts}",
         f"devices   {found.devices} like this one: {found.device}",
-        f"minutes   {fixed(60 * found.hours, 1)} until the last run has ended, each device "
-        "training one run at a time, the longest first",
+        f"minutes   {fixed(60 * found.hours, 1, digits=2)} until the last run has ended, each "
+        "device training one run at a time, the longest first",
         f"disk      {fixed(found.cache_gb, 2)} GB of decoded images, and the results",
     ]
     if found.cost is not None:

@@ -180,6 +180,7 @@ def _train(
     sweep.team.begin(Along.of(sweep, variant, before))
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
+    told = len(sweep.accumulation.notes)
     sweep.accumulation.look()
     memory = PeakMemory(device)
     about = {
@@ -203,7 +204,8 @@ def _train(
         sweep, model, setup, progress, folder, about=about, recipe={**recipe, **setup.lasting}
     )
     sweep.team.end()
-    record["warnings"] += [n for n in sweep.accumulation.notes if n not in record["warnings"]]
+    # Those of earlier runs are in their own records.
+    record["warnings"] += sweep.accumulation.notes[told:]
     count_costs(sweep, result)
     if sweep.features is not None:
         record["warnings"] += [note for note in sweep.features.notes if note not in noted]

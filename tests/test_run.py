@@ -11,11 +11,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from bench.cli import main
 from bench.results.schema import METRICS, problem_of
+from bench.train import engine
 from tests.played import Played
 
 FAST = "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2"
@@ -116,6 +119,14 @@ def test_what_a_record_holds(
     assert training["initial_weights"] == "random"
     assert training["attention_lr"] == 1e-2
     assert training["peak_memory_mb"] > 50
+    assert training["gpu_memory"] is None
+    # Images of training over its own seconds: validation has no part in it.
+    seconds = [row["train_seconds"] for row in training["epochs"]]
+    assert training["images_per_s"] == pytest.approx(2 * used["train"] / sum(seconds), rel=1e-9)
+    assert [row["images_per_s"] for row in training["epochs"]] == pytest.approx(
+        [used["train"] / one for one in seconds], rel=1e-9
+    )
+    assert training["seconds"] > sum(seconds) + sum(r["valid_seconds"] for r in training["epochs"])
     counts = record["counts"]
     assert [m["image_size"] for m in counts["macs"]] == [32, 224]
     assert counts["attention_parameters"] == 256 * 8 + 8 + 16 + 2 * (8 * 256 + 256)
@@ -182,6 +193,30 @@ def test_histories_do_not_hang_on_what_is_measured(
         outcomes.append((without_times(training["epochs"]), record["validation"], record["test"]))
     assert workers == [0, 1]
     assert outcomes[0] == outcomes[1]
+
+
+def test_one_runs_want_of_memory_is_no_reason_in_the_records_of_others(
+    here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = engine.training_step
+
+    def step(*args: Any, parts: int = 1, **keywords: Any) -> Any:
+        if parts == 1:
+            raise torch.OutOfMemoryError("planted")
+        return original(*args, parts=parts, **keywords)
+
+    monkeypatch.setattr(engine, "training_step", step)
+    line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
+    assert run(line) == 0
+    found = records(here)
+    assert {one["training"]["accumulation_parts"] for one in found.values()} == {2}
+    told = {
+        name: [line for line in record["warnings"] if "did not fit in memory" in line]
+        for name, record in found.items()
+    }
+    assert len(told["Tiny"]) == 1
+    assert told["Tiny"][0].startswith("Tiny did not fit in memory: each batch of 8 is trained in 2")
+    assert told["Tiny_CA"] == []
 
 
 def test_the_same_seed_gives_identical_histories_and_another_does_not(

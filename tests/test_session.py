@@ -13,6 +13,7 @@ from bench import session
 from bench.config import RunConfig
 from bench.measure.cases import Case
 from bench.plan import Plan
+from bench.record import time_into
 from bench.session import CONTROL, Session, Timed
 from tests.played import Played
 
@@ -268,3 +269,16 @@ def test_a_lower_batch_gives_a_failed_mode_another_try(played) -> None:
     timed = run(cases=(LATENCY, BATCHED, FOLDED))
     (failed,) = [entry for entry in timed.timing["A"] if entry["mode"] == "folded"]
     assert failed["batch_size"] == 8
+
+
+def test_the_reason_of_a_lowered_batch_is_told_in_one_record(played) -> None:
+    played.full_above["C"] = 8
+    timed = run()
+    told = {}
+    for name in "ABC":
+        record = {"warnings": []}
+        time_into(record, name, timed)
+        told[name] = record["warnings"]
+    line = "timing: batch 8 instead of 16 for all variants: "
+    assert told["A"] == told["B"] == [f"{line}for C"]
+    assert told["C"] == [f"{line}out of memory (model at 32 pixels, cpu)"]

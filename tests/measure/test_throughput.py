@@ -130,6 +130,22 @@ def test_latency_has_a_median_and_a_95th_percentile() -> None:
     assert entry["latency_p95_ms"] == pytest.approx(95)
 
 
+def test_of_few_steps_there_is_a_maximum_and_no_95th_percentile() -> None:
+    steps = [0.001 * number for number in range(1, 20)]
+    two = rounds(0.05, 0.05, step_seconds=steps[:9])
+    entry = assemble({"batch_size": 1}, two, "now")  # 18 steps
+    assert entry["latency_p95_ms"] is None
+    assert entry["latency_max_ms"] == pytest.approx(9)
+    assert (
+        assemble({"batch_size": 1}, rounds(0.05, step_seconds=steps), "now")["latency_p95_ms"]
+        is None
+    )
+    twenty = assemble({"batch_size": 1}, rounds(0.05, step_seconds=[*steps, 0.02]), "now")
+    # The 19th of 20: one step is beyond it.
+    assert twenty["latency_p95_ms"] == pytest.approx(19)
+    assert twenty["latency_max_ms"] == pytest.approx(20)
+
+
 def test_others_load_and_page_faults_mark_an_entry() -> None:
     busy = rounds(0.1, 0.1, others_load=0.25, minor_faults_per_step=4000.0)
     marks = assemble({"batch_size": 16}, busy, "now")["marks"]

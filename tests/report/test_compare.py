@@ -29,9 +29,9 @@ def test_counts_are_in_millions_with_both_heads(make_record):
 
 
 def test_speeds_name_their_device(make_record):
-    assert cell([make_record()], "cpu_images_per_s") == f"21 (1 round) ({CPU})"
-    assert cell([make_record()], "train_images_per_s") == f"7 ({CPU})"
-    assert cell([make_record()], "metrics_fps") == f"231.0 ({CPU})"
+    assert cell([make_record()], "cpu_images_per_s") == f"21 (1 round) ({CPU}, 2 threads)"
+    assert cell([make_record()], "train_images_per_s") == f"7 ({CPU}, 2 threads)"
+    assert cell([make_record()], "metrics_fps") == f"231.0 ({CPU}, 2 threads)"
 
 
 def test_accuracy_has_its_interval_and_number_of_images(make_record):
@@ -49,7 +49,7 @@ def test_an_undertrained_accuracy_says_so_and_counts_stand(make_record):
     )
     assert cell([record], "metrics_valid_acc").startswith("undertrained (")
     assert cell([record], "parameters_run") == "20.35"
-    assert cell([record], "cpu_images_per_s") == f"21 (1 round) ({CPU})"
+    assert cell([record], "cpu_images_per_s") == f"21 (1 round) ({CPU}, 2 threads)"
 
 
 def test_an_invalid_run_has_its_reason_in_place_of_every_number(make_record):
@@ -109,10 +109,13 @@ def test_a_gpu_run_shows_the_gpus_name_and_memory(make_record, on_gpu):
     record = on_gpu(make_record(), "NVIDIA H100")
     assert cell([record], "gpu_images_per_s") == "2,100 (1 round) (NVIDIA H100)"
     assert cell([record], "any_images_per_s") == "2,100 (1 round) (NVIDIA H100)"
-    assert cell([record], "gpu_memory_gb") == "12.5 (NVIDIA H100)"
+    assert cell([record], "gpu_memory_gb") == (
+        "13.5 in use by this process, 13.1 reserved by PyTorch, 12.5 allocated by PyTorch "
+        "(NVIDIA H100)"
+    )
     record["timing"].pop()
     assert cell([record], "gpu_images_per_s") == "n/a (not timed at 224 pixels)"
-    record["training"]["peak_memory_mb"] = None
+    record["training"] |= {"peak_memory_mb": None, "gpu_memory": None}
     assert cell([record], "gpu_memory_gb") == "n/a (peak memory not recorded)"
 
 
@@ -137,7 +140,7 @@ def test_the_latest_complete_run_is_chosen(make_record, make_failed):
 
 def test_ratio_to_another_variant(make_record):
     selection = Selection([make_record("EfficientNetV2_S"), make_record("ResNet18")])
-    assert related(selection, SPEED, "EfficientNetV2_S").cell() == f"0.33 ({CPU})"
+    assert related(selection, SPEED, "EfficientNetV2_S").cell() == f"0.33 ({CPU}, 2 threads)"
     assert related(selection, SPEED, "ResNet18").cell() == "1 (reference)"
 
 
@@ -219,12 +222,12 @@ def test_the_timing_shown_is_float32_with_most_threads(make_record):
         {"memory_format": "channels_last"}, {"regime": "latency"},
     ):  # fmt: skip
         record["timing"].insert(0, {**base, "images_per_s": 999.0, **change})
-    assert cell([record], "cpu_images_per_s") == f"21 (1 round) ({CPU})"
+    assert cell([record], "cpu_images_per_s") == f"21 (1 round) ({CPU}, 2 threads)"
     record["timing"].append({**base, "images_per_s": 40.0, "threads": 4})
-    assert cell([record], "cpu_images_per_s") == f"40 (1 round) ({CPU})"
+    assert cell([record], "cpu_images_per_s") == f"40 (1 round) ({CPU}, 4 threads)"
     assert cell([record], "train_step_images_per_s") == "n/a (not timed at 224 pixels)"
     record["timing"].append({**base, "images_per_s": 7.0, "clock": "train"})
-    assert cell([record], "train_step_images_per_s") == f"7 (1 round) ({CPU})"
+    assert cell([record], "train_step_images_per_s") == f"7 (1 round) ({CPU}, 2 threads)"
 
 
 def test_a_speed_has_its_interval_from_six_rounds_on(make_record, make_rounds):
@@ -263,7 +266,9 @@ def test_speeds_of_different_machines_and_sessions_are_not_related(make_record):
     row = attrs.evolve(SPEED, metric="train_images_per_s")
     shown = related(Selection([one, two]), row, "EfficientNetV2_S").cell()
     assert shown == "n/a (the two runs differ in machine)"
-    assert cell([one, two], "cpu_images_per_s", "ResNet18") == f"68 (1 round) on M2 ({CPU})"
+    assert (
+        cell([one, two], "cpu_images_per_s", "ResNet18") == f"68 (1 round) on M2 ({CPU}, 2 threads)"
+    )
     assert cell([one, two], "parameters_run", "ResNet18") == "11.18"
 
 
@@ -271,7 +276,7 @@ def test_timings_alone_do_not_replace_a_trained_run(make_record):
     trained = make_record(minute=10)
     alone = make_record(minute=40, training=None, metrics=None, validation=None)
     alone["timing"][1]["images_per_s"] = 25.0
-    assert cell([trained, alone], "cpu_images_per_s") == f"25 (1 round) ({CPU})"
+    assert cell([trained, alone], "cpu_images_per_s") == f"25 (1 round) ({CPU}, 2 threads)"
     assert cell([trained, alone], "accuracy").endswith("validation")
     assert cell([alone], "accuracy") == "n/a (not trained in this run)"
     assert cell([alone], "train_images_per_s") == "n/a (training speed not recorded)"

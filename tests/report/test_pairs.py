@@ -49,14 +49,17 @@ def test_the_matched_baseline_is_used_where_both_ran(timed, make_record):
 def test_a_cost_in_speed_without_a_gain_is_said_plainly(timed):
     text = words(timed(right=([True] * 23, [True] * 23)))
     assert text.startswith(f"{ONE} against {TWO}: costs ")
-    assert "% speed (CPU, batch 1) and " in text
+    assert "% speed (CPU, 2 threads, batch 1, 224 pixels) and " in text
     assert ("gains nothing measurable on this data (23 test images: a difference below ") in text
     assert "points would likely not have been seen" in text
 
 
 def test_the_cost_is_the_change_of_the_speed(timed):
     text = words(timed(slow=0.020, spread=0.0001))
-    assert "costs 50 % speed (CPU, batch 1) and 50 % (CPU, batch 16) and gains" in text
+    assert (
+        "costs 50 % speed (CPU, 2 threads, batch 1, 224 pixels) and 50 % (CPU, 2 threads, "
+        "batch 16, 224 pixels) and gains"
+    ) in text
 
 
 def test_a_gain_in_accuracy_is_given_with_its_interval(timed):
@@ -68,7 +71,10 @@ def test_a_gain_in_accuracy_is_given_with_its_interval(timed):
 
 def test_a_tie_in_speed_says_what_would_have_been_seen(timed):
     text = words(timed(slow=0.010))
-    assert "shows no measurable difference in speed (CPU, batch 1; CPU, batch 16: " in text
+    assert (
+        "shows no measurable difference in speed (CPU, 2 threads, batch 1, 224 pixels; CPU, "
+        "2 threads, batch 16, 224 pixels: "
+    ) in text
     assert "a difference below 3 % would likely not have been seen" in text
     assert "costs" not in text
 
@@ -94,8 +100,8 @@ def test_few_rounds_are_undecided_and_nothing_is_claimed(timed):
     text = words(timed(rounds=3))
     assert "costs" not in text
     assert (
-        "Speed undecided: CPU, batch 1 (3 rounds, an interval needs 6); "
-        "CPU, batch 16 (3 rounds, an interval needs 6)."
+        "Speed undecided: CPU, 2 threads, batch 1, 224 pixels (3 rounds, an interval needs 6); "
+        "CPU, 2 threads, batch 16, 224 pixels (3 rounds, an interval needs 6)."
     ) in text
 
 

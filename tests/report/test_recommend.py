@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from bench.report import render
+from bench.report.comparing import compare_text
 from bench.report.recommend import recommendations
 from bench.report.selection import Selection
 from tests.report.sessions import set_predictions, timed_together, timing_only
@@ -47,12 +51,38 @@ def test_equal_speeds_are_all_named(timed):
     assert {best, *tied.split(", ")} == set(SPEEDS)
 
 
-def test_undecided_speeds_name_no_winner(timed):
-    found = answers(timed(rounds=3))
-    questions = list(found)[1:]
-    assert len(questions) == 3
-    for question in questions:
-        assert found[question][:2] == ["undecided: 3 rounds, an interval needs 6", "n/a"]
+@pytest.mark.parametrize(("rounds", "text"), [(1, "1 round"), (5, "5 rounds")])
+def test_few_rounds_name_what_was_measured_fastest_as_provisional(timed, rounds, text):
+    found = answers(timed(rounds=rounds))
+    why = f"undecided: {text}, an interval needs 6"
+    for question in ("Lowest latency", "Highest throughput"):
+        best, tied, basis = found[question]
+        assert (best, tied) == ("MobileNetV3_Small: measured fastest (provisional)", "n/a")
+        assert why in basis
+    assert found["Pareto front of accuracy and throughput"][:2] == [why, "n/a"]
+
+
+@pytest.mark.parametrize("rounds", [1, 5, 10])
+def test_below_six_rounds_nothing_is_called_faster_anywhere(timed, rounds, tmp_path):
+    records = timed(rounds=rounds)
+    path = render(records, tmp_path, title="few")
+    page = path.with_name("report.html").read_text("utf8")
+    page = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", page, flags=re.DOTALL)
+    names = [record["variant"]["name"] for record in records]
+    written = [path.read_text("utf8"), page, compare_text(records, names)]
+    # What rules and notes say of the words is no verdict; the guide says them of itself.
+    verdicts = re.compile(r"\| faster +\||>faster<|  faster  |is faster and|\bgains \d")
+    fastest = re.compile(r"(?:measured|the) fastest(?! \(provisional\))")
+    for text in written:
+        assert bool(verdicts.search(text)) == (rounds >= 6)
+        assert fastest.findall(text) == []
+    assert ("measured fastest (provisional)" in written[0]) == (rounds < 6)
+    assert ("measured fastest (provisional)" in written[1]) == (rounds < 6)
+
+
+def test_one_variant_alone_is_not_the_fastest(timed):
+    records = timed({"ResNet18": 0.01}, rounds=1)
+    assert answers(records)["Highest throughput"][0] == "undecided: 1 round, an interval needs 6"
 
 
 def test_the_pareto_front_keeps_the_fast_and_the_accurate(timed):

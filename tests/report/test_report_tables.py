@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.config import options
+from bench.presets import get_preset
+from bench.report.cells import value_of
 from bench.report.claims import load_claims
 from bench.report.expected import presets_table
 from bench.report.header import _versions, class_tables, failures_table, header, warnings_table
@@ -63,13 +65,13 @@ def test_why_v2_s_puts_documented_and_measured_side_by_side(sweep):
     assert at(table, macs, "ResNet18, documented") == "1.8"
     assert at(table, macs, "ResNet18, measured") == "1.82"
     assert at(table, "FPS (guide: T4 GPU)", "ResNet18, measured").startswith("n/a (no CUDA device")
-    assert at(table, "FPS (CPU)", "ResNet18, measured") == f"68 (1 round) ({CPU})"
+    assert at(table, "FPS (CPU)", "ResNet18, measured") == f"68 (1 round) ({CPU}, 2 threads)"
     assert at(table, "FPS (CPU)", "ResNet18, documented") == "~25"
     ratio = "FPS (CPU), ratio to ResNet18"
     assert at(table, ratio, "EfficientNetV2-S, documented") == "~1.4"
-    assert at(table, ratio, "EfficientNetV2-S, measured") == f"0.33 ({CPU})"
+    assert at(table, ratio, "EfficientNetV2-S, measured") == f"0.33 ({CPU}, 2 threads)"
     training = "Training Speed, ratio to ResNet18"
-    assert at(table, training, "EfficientNetV2-S, measured") == f"0.33 ({CPU})"
+    assert at(table, training, "EfficientNetV2-S, measured") == f"0.33 ({CPU}, 2 threads)"
     assert "not measured by" in at(table, "ImageNet Acc", "ResNet18, measured")
 
 
@@ -99,7 +101,8 @@ def test_variants_that_the_guide_lacks_are_added(sweep, make_record):
     assert at(table, "ResNet18_Hybrid", "Speed, documented (in words)") == elsewhere
     assert at(table, "EfficientNetV2_S_ECA", "Speed, documented (in words)") == "Fastest"
     assert (
-        at(table, "EfficientNetV2_S_ECA", "Speed, measured (images/s on CPU)") == "21.9 (1 round)"
+        at(table, "EfficientNetV2_S_ECA", "Speed, measured (images/s on CPU)")
+        == "21.9 (1 round) (2 threads)"
     )
     assert at(table, "EfficientNetV2_S_ECA", "Use case, documented") == "Real-time"
 
@@ -112,7 +115,7 @@ def test_a_documented_variant_that_did_not_run_keeps_its_row(make_record):
 
 def test_captions_carry_the_conditions_of_speed(sweep):
     caption = guide(sweep, "why-v2-s").caption
-    for text in ("batch 16", "float32", "contiguous", "2 threads", CPU, "64 and 224 pixels"):
+    for text in ("batch 16", "float32", "contiguous", "2 threads", CPU, "at 224 pixels"):
         assert text in caption
 
 
@@ -158,14 +161,64 @@ def test_the_note_on_timing_tells_rounds_blocks_warm_up_and_allocator(make_recor
     assert "Allocator: environment MALLOC_MMAP_MAX_=0." in note
     assert "batch 16" in note
     assert "batch 1," not in note
+    assert "at 64 and 224 pixels" in timing_note([one], at_run_size=True)
     many = make_rounds(make_record("ResNet18"), 10)
     many["timing"][0]["rounds"][0]["block_seconds"].pop()
     for entry in (many["timing"][0], many["timing"][1], one["timing"][0], one["timing"][1]):
         entry["warmup_steps"] = None
     many["timing"][1]["allocator"] = {}
-    note = timing_note([one, many])
+    note = timing_note([one, many], at_run_size=True)
     assert "over 1–10 rounds (each in a fresh process, 2–3 blocks after an unrecorded" in note
     assert "Allocator: environment MALLOC_MMAP_MAX_=0; not recorded." in note
+
+
+def test_captions_and_cells_say_the_threads_that_the_cells_hold(make_record):
+    """A session times one thread too; the cells hold the figures of most threads."""
+    record = make_record()
+    record["timing"] += [{**entry, "threads": 1} for entry in record["timing"]]
+    note = timing_note([record], at_run_size=True)
+    assert "2 threads" in note
+    assert "1 thread" not in note
+    speed = "CPU images/s at the run's size"
+    _, table = overview_tables(Selection([record]))
+    assert table.rows[0][table.headers.index(speed)] == "231 (1 round) at 64 (2 threads)"
+    assert "1 thread" not in table.caption
+    assert f"Training images/s: {CPU}, 2 threads, batch 16" in table.caption
+    for entry in record["timing"]:
+        entry["threads"] = 1
+    record["environment"]["threads"] = 1
+    _, table = overview_tables(Selection([record]))
+    assert table.rows[0][table.headers.index(speed)] == "231 (1 round) at 64 (1 thread)"
+    assert table.rows[0][table.headers.index("Training images/s")] == "7 (1 thread)"
+    assert "1 thread," in table.caption
+    assert "threads" not in table.caption
+
+
+def test_a_gpus_figures_name_no_threads(make_record, on_gpu):
+    record = on_gpu(make_record(), "NVIDIA H100")
+    _, table = overview_tables(Selection([record]))
+    assert table.rows[0][table.headers.index("GPU images/s at 224")] == "2,100 (1 round)"
+    assert table.rows[0][table.headers.index("Training images/s")] == "7"
+    assert table.rows[0][table.headers.index("Peak memory of training (MB)")] == (
+        "13,500 in use by this process, 13,100 reserved by PyTorch, 12,500 allocated by PyTorch"
+    )
+
+
+def test_small_figures_keep_their_digits(make_record, on_gpu):
+    record = on_gpu(make_record(), "NVIDIA H100")
+    record["counts"]["parameters_1000_classes"] = 54_500
+    record["training"]["gpu_memory"]["in_use_mb"] = 54.5
+    record["training"]["seconds"] = 3.28
+    record["metrics"] |= {"valid_loss": 0.0000545, "fps": 0.0545}
+    assert value_of(record, "parameters_1000").text == "0.0545"
+    assert value_of(record, "gpu_memory_gb").text.startswith("0.0545 in use")
+    assert value_of(record, "metrics_valid_loss").text == "0.0000545"
+    assert value_of(record, "metrics_fps").text == "0.0545"
+    kaggle = get_preset("kaggle")
+    record["sweep"]["preset"], record["config"] = "kaggle", {**record["config"], **kaggle.options}
+    table = presets_table(Selection([record]))
+    minutes = at(table, "kaggle", "Minutes of training, measured")
+    assert minutes == "0.055 (NVIDIA H100)"
 
 
 def test_a_batch_lowered_for_all_is_told_with_its_reason(make_record):
@@ -195,7 +248,10 @@ def test_a_presets_run_stands_beside_its_documented_figures(make_record, on_gpu)
     assert at(table, "kaggle", "Minutes of training, documented") == "25–30"
     assert at(table, "kaggle", "Minutes of training, measured") == "22.0 (Tesla T4)"
     assert at(table, "kaggle", "GPU memory (GB), documented") == "13–14"
-    assert at(table, "kaggle", "GPU memory (GB), measured") == "12.5 (Tesla T4)"
+    assert at(table, "kaggle", "GPU memory (GB), measured") == (
+        "13.5 in use by this process, 13.1 reserved by PyTorch, 12.5 allocated by PyTorch "
+        "(Tesla T4)"
+    )
     assert at(table, "kaggle", "Accuracy (%), measured").endswith("n 120, validation (Tesla T4)")
     absent = "n/a (no run of this preset with EfficientNetV2_S_CA)"
     assert at(table, "basic", "Minutes of training, measured") == absent
@@ -243,11 +299,11 @@ def test_a_preset_documented_by_sweep_counts_the_whole_sweep(make_record, monkey
     records = [make_record(minute=10), make_record("ResNet18", minute=13)]
     cell = at(presets_table(Selection(records)), "smoke", "Minutes of training, measured")
     # 3.7 minutes of training after a session of 11 seconds, which both records carry.
-    assert cell == f"3.9 for the sweep's 2 runs with timing ({CPU})"
+    assert cell == f"3.9 for the sweep's 2 runs with timing ({CPU}, 2 threads)"
     for record in records:
         record["session"] = None
     cell = at(presets_table(Selection(records)), "smoke", "Minutes of training, measured")
-    assert cell == f"3.7 for the sweep's 2 runs ({CPU})"
+    assert cell == f"3.7 for the sweep's 2 runs ({CPU}, 2 threads)"
 
 
 # --- parameters ------------------------------------------------------------------------------
@@ -321,7 +377,8 @@ def test_overview_has_a_row_for_every_run(sweep, make_record, make_failed):
     ]  # fmt: skip
     assert at(size, "MobileNetV3_Small", "GMACs at the run's size") == "0.00477 at 64"
     assert (
-        at(speed, "MobileNetV3_Small", "CPU images/s at the run's size") == "2,530 (1 round) at 64"
+        at(speed, "MobileNetV3_Small", "CPU images/s at the run's size")
+        == "2,530 (1 round) at 64 (2 threads)"
     )
     assert size.rows[10][1] == "1"
     last = size.rows[11]

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import csv
+import statistics
+
+import pytest
 
 from bench.report.markdown import write_csv
+from bench.report.pairtable import pair_tables
 from bench.report.selection import Selection
+from bench.report.speeds import sessions_of
 from bench.report.speedtable import marks, speed_tables
+from bench.report.timed import RATIO_NOTE
+from bench.report.verdicts import verdict_table
 from tests.report.sessions import MAIN, TRAIN, timed_together
 
 SPEEDS = {"ResNet18": 0.010, "ResNet18_Hybrid": 0.011, "MobileNetV3_Small": 0.010}
@@ -26,6 +33,40 @@ def test_both_regimes_and_the_training_step_have_a_table(make_record):
     ]
     assert len({table.id for table in tables}) == 3
     assert "95th percentile (ms)" in tables[0].headers
+
+
+def test_a_maximum_is_not_called_a_95th_percentile(make_record):
+    """Older records hold the maximum of 18 steps under that name."""
+    records = timed_together(make_record, SPEEDS, rounds=6)
+    for steps, cell in ((18, "n/a (maximum of 18 steps: 21.2)"), (120, "20.1 (120 steps)")):
+        for record in records:
+            (entry,) = (one for one in record["timing"] if one["regime"] == "latency")
+            entry["latency_p95_ms"] = 20.1
+            for one in entry["rounds"]:
+                one["step_seconds"] = [0.0212] * (steps // 6)
+        table = speed_tables(Selection(records))[0]
+        assert by_variant(table)["ResNet18"]["95th percentile (ms)"] == cell
+        raw = dict(zip(table.raw[0], table.raw[1][0], strict=True))
+        assert (raw["latency_p95_ms"], raw["latency_steps"]) == (
+            20.1 if steps >= 20 else None, steps,
+        )  # fmt: skip
+
+
+def test_every_table_with_ratios_says_how_they_are_taken(make_record):
+    """A ratio is not that of the medians printed beside it: a slow round moves them apart."""
+    records = timed_together(make_record, SPEEDS, rounds=10, spread=0.03)
+    selection = Selection(records)
+    for table in (*speed_tables(selection), pair_tables(selection)[2], verdict_table(selection)):
+        assert RATIO_NOTE in table.caption
+    session = sessions_of(selection)[0]
+    case = session.cases()[0]
+    one, two = "ResNet18_Hybrid", "ResNet18"
+    medians = [statistics.median(session.rounds(name, case).values()) for name in (two, one)]
+    ratio = session.ratio(one, two, case)
+    each = [session.rounds(two, case)[n] / session.rounds(one, case)[n] for n in range(10)]
+    kept = sorted(each)[1:-1]  # an eighth of ten rounds is one at each end
+    assert ratio.ratio == pytest.approx(statistics.geometric_mean(kept), rel=1e-3)
+    assert ratio.ratio != pytest.approx(medians[0] / medians[1], rel=1e-3)
 
 
 def test_rows_have_interval_ratio_verdict_and_shared_rank(make_record):
