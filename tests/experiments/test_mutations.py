@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 
 from experiments import mutations
@@ -15,21 +17,49 @@ from experiments.mutations import CAUGHT, FAILING, ROOT, STALE, SURVIVED, Break,
 BREAKS = load()
 
 
-def functions(path: Path) -> set[str]:
-    return {node.name for node in ast.parse(path.read_text("utf8")).body
-            if isinstance(node, ast.FunctionDef)}  # fmt: skip
+@functools.cache
+def functions(file: str) -> set[str]:
+    """Names of the tests of a file; empty where it is not there."""
+    if not (ROOT / file).is_file():
+        return set()
+    found = ast.parse((ROOT / file).read_text("utf8")).body
+    return {node.name for node in found if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize("one", BREAKS, ids=lambda one: one.name)
-def test_a_break_is_in_step_with_the_code(one: Break) -> None:
-    assert not one.is_stale(ROOT), f"{one.old!r} must be in {one.file} exactly once"
-    assert one.new != one.old
-    if one.file.endswith(".py"):
+def problems(one: Break) -> Iterator[str]:
+    if one.is_stale(ROOT):
+        yield f"{one.old!r} is not in {one.file} exactly once"
+    elif one.file.endswith(".py"):
         ast.parse((ROOT / one.file).read_text("utf8").replace(one.old, one.new))
+    if one.new == one.old:
+        yield "it changes nothing"
+    if not one.tests:
+        yield "it names no test"
     for test in one.tests:
         file, _, name = test.partition("::")
-        assert (ROOT / file).is_file(), test
-        assert not name or name.partition("[")[0] in functions(ROOT / file), test
+        names = functions(file)
+        if not any(known.startswith("test_") for known in names) or (name and name not in names):
+            yield f"there is no test {test}"
+
+
+def test_breaks_are_in_step_with_the_code() -> None:
+    assert [f"{one.name}: {why}" for one in BREAKS for why in problems(one)] == []
+
+
+def test_what_is_out_of_step_is_named() -> None:
+    known = BREAKS[0]
+    for change, why in (
+        ({"old": "no such text"}, "exactly once"),
+        ({"file": "bench/nothing.py"}, "exactly once"),
+        ({"new": known.old}, "changes nothing"),
+        ({"tests": ()}, "no test"),
+        ({"tests": ("tests/test_nothing.py",)}, "no test tests/test_nothing.py"),
+        ({"tests": ("tests/test_docs.py::test_nothing",)}, "no test tests/test_docs.py::test_n"),
+    ):
+        (found,) = problems(attrs.evolve(known, **change))
+        assert why in found
+    with pytest.raises(SyntaxError):
+        list(problems(attrs.evolve(known, new="(")))
 
 
 def test_breaks_have_names_of_their_own_and_none_is_there_twice() -> None:

@@ -91,6 +91,10 @@ def test_a_gain_is_a_paired_difference(make_record, right, word):
     )  # fmt: skip
     found = decided(records, gain)
     assert found.word == word
+    assert found.figure is not None
+    # In points, of 4,000 images.
+    assert found.figure.number == pytest.approx((3800 - right) / 40)
+    assert found.figure.low < found.figure.number < found.figure.high
     assert "McNemar" in found.reason
     records[1]["data"]["fingerprint"] = "another"
     assert "fingerprints differ" in decided(records, gain).reason

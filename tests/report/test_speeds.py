@@ -115,6 +115,23 @@ def test_fewer_variants_mean_fewer_comparisons_and_the_same_noise_floor(make_rec
     assert session.standing(case).comparisons == 3
 
 
+def test_many_comparisons_need_a_smaller_p_value(make_record):
+    """A difference that two variants alone would show is a tie among eight."""
+    names = [
+        "ResNet18", "MobileNetV3_Small", "MobileNetV3_Small_CA", "EfficientNet_Lite0",
+        "EfficientNet_Lite0_CA", "EfficientNetV2_S", "EfficientNetV2_S_CA",
+    ]  # fmt: skip
+    speeds = {**dict.fromkeys(names, 0.010), "ResNet18_Hybrid": 0.0105}
+    session = only(timed_together(make_record, speeds, spread=0.02))
+    (case,) = (case for case in session.cases() if not case.latency)
+    pair = ("ResNet18_Hybrid", "EfficientNet_Lite0")
+    p_value = session.ratio(*pair, case).p_value
+    assert 0.05 / 28 < p_value < 0.05 / 3
+    assert session.among(pair).standing(case).verdict(*pair) == "slower"
+    assert session.standing(case).comparisons == 28
+    assert session.standing(case).verdict(*pair) == "tie"
+
+
 def test_records_without_a_session_have_none(make_record):
     assert TimingSession.of([make_record("ResNet18", session=None)]) == []
 
@@ -128,7 +145,7 @@ def test_main_cases_are_at_224_pixels_with_all_threads(make_record):
     kinds = [
         {**kind, "image_size": size, "threads": threads}
         for kind in MAIN
-        for size, threads in ((64, 2), (64, 1), (224, 2))
+        for size, threads in ((64, 2), (64, 1), (224, 2), (224, 1))
     ]
     records = timed_together(make_record, SPEEDS, kinds=[*kinds, TRAIN])
     records[0]["timing"].append(timing_entry(0.001, device="cuda"))
