@@ -79,13 +79,12 @@ def test_counting_leaves_threads_and_mode_as_they_were() -> None:
         with pytest.raises(ArithmeticError):
             count_macs(model, 16)
         assert torch.get_num_threads() == 2
-        assert model.training
-        count_macs(model.eval(), 8)
-        assert not model.training
     finally:
         torch.set_num_threads(threads)
     assert set(seen) == {(1, False)}
     assert model.training
+    count_macs(model.eval(), 8)
+    assert not model.training
 
 
 @pytest.mark.parametrize("name", ["EfficientNetV2_S_Hybrid", "ResNet18_Hybrid"])
