@@ -7,14 +7,13 @@ import sys
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.asked import load_plugins, print_json, resolved_options, text_table
 from bench.errors import BenchError
-from bench.imaging import LOADER
 from bench.stats.digits import significant
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ def predict(parsed: Namespace, command_line: str) -> int:
     from bench.report.markdown import one_line
 
     models, how = _ready(runs, parsed, config)
+    for model in models:
+        print_warnings(model.warnings)
     begin = time.perf_counter()
     with progress(len(asked.paths)) as advance:
         predicted = predict_all(models, asked.paths, **how, on_progress=advance)
@@ -53,8 +54,6 @@ def predict(parsed: Namespace, command_line: str) -> int:
         write_probabilities(parsed.probabilities, asked, predicted)
     for note in asked.notes:
         print(note, file=sys.stderr)
-    for line in other_loader(models):
-        print(f"warning: {line}", file=sys.stderr)
     _tell_unreadable(dict.fromkeys(asked.odd, "its name is not UTF-8"))
     _tell_unreadable({asked.ids[n]: why for n, why in predicted.unreadable.items()})
     names = [predicted.classes[label] for label in predicted.labels.tolist() if label >= 0]
@@ -99,8 +98,9 @@ def evaluate(parsed: Namespace, command_line: str) -> int:
     check_folder(config.results_dir, "--results-dir")
     models, how = _ready(runs, parsed, config)
     mapping = match_classes(index.classes, models[0].classes, parsed.map)
-    warnings = [*index.warnings, *other_loader(models), *_seen_before(models, index)]
-    warnings += [model.note for model in models if model.note]
+    warnings = [*index.warnings, *_seen_before(models, index)]
+    for model in models:
+        warnings += model.warnings
     mapped = sum(bool(mapping[index.classes[label]]) for label in index.labels)
     with progress(mapped) as advance:
         found = evaluate_external(models, index, mapping, **how, on_progress=advance)
@@ -117,8 +117,7 @@ def evaluate(parsed: Namespace, command_line: str) -> int:
     path = config.results_dir / f"external-{when.translate(PLAIN)[:15]}-{os.getpid()}.json"
     config.results_dir.mkdir(parents=True, exist_ok=True)
     write_sealed(path, record)
-    for line in warnings:
-        print(f"warning: {line}", file=sys.stderr)
+    print_warnings(warnings)
     _tell_unreadable(found["unreadable"])
     if parsed.json:
         print_json(record)
@@ -182,8 +181,6 @@ def _ready(
     keep_freed_memory()
     models = [load_saved(config.results_dir, run, device) for run in runs]
     same_classes(models)
-    for line in filter(None, (model.note for model in models)):
-        print(line, file=sys.stderr)
     return models, {
         "device": device,
         "batch_size": parsed.images_at_once,
@@ -210,14 +207,10 @@ def _tell_unreadable(why: dict[str, str]) -> None:
         print(f"unreadable image, not predicted: {name!r} ({reason})", file=sys.stderr)
 
 
-def other_loader(models: list[SavedModel]) -> list[str]:
-    """Warnings of runs whose images another loader read than would now."""
-    return [
-        f"{model.name} was trained on pixels of image loader {model.loader}, and loader {LOADER} "
-        "reads the images now: train it again"
-        for model in models
-        if model.loader != LOADER
-    ]
+def print_warnings(lines: Iterable[str]) -> None:
+    """Print each to standard error."""
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def _seen_before(models: list[SavedModel], index: Any) -> list[str]:

@@ -29,7 +29,7 @@ def explain(parsed: Namespace, command_line: str) -> int:
 
     refuse_existing(parsed.out, "--out")
     load_plugins(parsed)
-    from bench.deploying import progress
+    from bench.deploying import print_warnings, progress
     from bench.devices import choose_device, probe
     from bench.inference.explain import choose
     from bench.inference.explain import explain as explain_all
@@ -40,8 +40,7 @@ def explain(parsed: Namespace, command_line: str) -> int:
     device = choose_device(config.device)
     probe(device)
     saved = load_saved(config.results_dir, run, device)
-    if saved.note:
-        print(saved.note, file=sys.stderr)
+    print_warnings(saved.warnings)
     path = parsed.out or saved.folder / FILE
     refuse_existing(path, "--out")
     chosen = choose(saved.record, parsed.images)

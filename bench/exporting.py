@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ def export(parsed: Namespace, command_line: str) -> int:
     load_plugins(parsed)
     import torch
 
-    from bench.deploying import other_loader
+    from bench.deploying import print_warnings
     from bench.inference.export import SUFFIXES, describe_transform, input_line, require_format
     from bench.inference.saved import load_saved
 
@@ -42,10 +41,7 @@ def export(parsed: Namespace, command_line: str) -> int:
         _refuse_any(config, parsed.names, SUFFIXES[parsed.format], int8=parsed.format == INT8)
     for run in parsed.names:
         saved = load_saved(config.results_dir, run, torch.device("cpu"))
-        if saved.note:
-            print(saved.note, file=sys.stderr)
-        for line in other_loader([saved]):
-            print(f"warning: {line}", file=sys.stderr)
+        print_warnings(saved.warnings)
         path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
         refuse_existing(path, "--out")
         if parsed.format == INT8:

@@ -17,6 +17,7 @@ from bench import build
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.estimate import FORMATS
+from bench.imaging import LOADER
 from bench.results.store import UnreadableRecord, read_record, run_folder
 from bench.train.checkpoint import load_weights
 from bench.train.optim import AMP_TYPES, choose_amp
@@ -55,16 +56,22 @@ class SavedModel:
         return self.folder.name
 
     @property
-    def note(self) -> str | None:
-        """What a user should know of its version; none: it is the present one."""
+    def warnings(self) -> list[str]:
+        """What differs from the variant and the image loader of this version of the program."""
+        lines = []
         own, now = self.variant.version, variants.get(self.variant.name).version
-        if own == now:
-            return None
-        return (
-            f"{self.name} is of version {own} of {self.variant.name} "
-            f"({', '.join(spec.describe() for spec in self.variant.attention)}), and is used as "
-            f"that; version {now} is trained now"
-        )
+        if own != now:
+            lines.append(
+                f"{self.name} is of version {own} of {self.variant.name} "
+                f"({', '.join(spec.describe() for spec in self.variant.attention)}), and is used "
+                f"as that; version {now} is trained now"
+            )
+        if self.loader != LOADER:
+            lines.append(
+                f"{self.name} was trained on pixels of image loader {self.loader}, and loader "
+                f"{LOADER} reads the images now: train it again"
+            )
+        return lines
 
     @property
     def loader(self) -> int:

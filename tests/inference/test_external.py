@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from bench import deploying
 from bench.errors import BenchError
-from bench.inference import external
+from bench.inference import external, saved
 from bench.inference.external import _own, describe, match_classes, transfer
 from bench.inference.predict import Predicted
 from bench.results.sealed import read_sealed
@@ -129,7 +128,7 @@ def test_an_external_set_with_other_names(
 def test_a_run_of_another_image_loader_is_warned_of(
     use, trained: Trained, capsys, make_photos, monkeypatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(deploying, "LOADER", 99)
+    monkeypatch.setattr(saved, "LOADER", 99)
     other = make_photos({"blast": 6, "hispa": 5, "normal": 4})
     line = "was trained on pixels of image loader 2, and loader 99 reads the images now"
     assert use("evaluate", trained.tiny, "--data-dir", other, "--json") == 0
