@@ -79,9 +79,8 @@ def leak_table(selection: Selection) -> Table:
             rows.append([*map(one_line, start), *_row(run, part, other, twins, accuracy)])
             raw.append([start[0], *_raw_row(run, part, other, twins, accuracy)])
     text = caption(
-        "A copy in the training part makes an image easier than an unseen one; one in the "
-        "validation part was looked at when the best epoch was chosen. Accuracy with its 95 % "
-        "Wilson interval.",
+        "A copy in the training part makes an image easier than an unseen one. A copy in the "
+        "validation part helped to choose the best epoch. Accuracy with its 95 % Wilson interval.",
         data_note(runs),
         found.legend,
     )
