@@ -109,6 +109,14 @@ def test_attention_in_order_and_by_the_published_formula() -> None:
     assert on_meta("EfficientNet_Lite0_CA", 10).attention[0].conv1.out_channels == 80
 
 
+@pytest.mark.parametrize(("channels", "kernel"), [(64, 3), (256, 5), (1280, 5), (4096, 7)])
+def test_the_kernel_of_eca_is_odd(channels: int, kernel: int) -> None:
+    """Eq. 12: log2(C)/2 + 1/2 is 3.5, 4.5, 5.66 and 6.5; cut off, and 4 and 6 made odd."""
+    spec = variants.EfficientChannelAttention()
+    assert spec.kernel_size(channels) == spec.parameters(channels) == kernel
+    assert sum(weight.numel() for weight in spec.build(channels).parameters()) == kernel
+
+
 def test_the_bottleneck_never_falls_below_eight() -> None:
     assert variants.CoordinateAttention(reduction=32).bottleneck(64) == 8
     assert variants.CoordinateAttention(reduction=16).bottleneck(512) == 32
