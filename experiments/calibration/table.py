@@ -9,6 +9,7 @@ EXPERIMENTS = (
     "speed_families",
     "accuracy_intervals",
     "accuracy_verdicts",
+    "variant_intervals",
     "counting",
     "sessions",
     "agreement",

@@ -1,4 +1,4 @@
-"""The simulated sweeps are what they claim to be, and analyse agrees with a second implementation.
+"""Simulated sweeps are what they claim to be, and analyse agrees with a second implementation.
 
 The reference is written from the papers, by deleting each unit in turn and summing over all pairs
 of seeds: slow, and with nothing of bench.stats in it.
@@ -17,7 +17,7 @@ import pytest
 from scipy import stats
 
 from bench.stats.multireader import analyse
-from experiments.calibration import accuracy_verdicts, simulated_sweeps
+from experiments.calibration import accuracy_verdicts, simulated_sweeps, variant_intervals
 from experiments.calibration.simulated_sweeps import Array, Design, simulate
 
 # --- a second implementation -----------------------------------------------------------------
@@ -253,3 +253,37 @@ def test_variants_that_are_alike_are_judged_by_groups() -> None:
     ]
     assert alarms[0] <= 6 < alarms[1]
     assert simulated_sweeps.GROUPS == 75
+
+
+# --- intervals of one variant ----------------------------------------------------------------
+
+
+def test_the_true_macro_f1_is_that_of_many_images() -> None:
+    rng = np.random.default_rng(8)
+    labels = rng.choice(10, 400_000, p=variant_intervals.shares())
+    far = 1 + rng.integers(0, 9, labels.size)
+    step = np.where(rng.random(labels.size) < 0.5, 1, far)
+    guesses = np.where(rng.random(labels.size) < 0.8, labels, (labels + step) % 10)
+    scores = [
+        2 * np.sum((labels == c) & (guesses == c)) / (np.sum(labels == c) + np.sum(guesses == c))
+        for c in range(10)
+    ]
+    assert variant_intervals.true_macro_f1(0.8) == pytest.approx(np.mean(scores), abs=0.002)
+    assert variant_intervals.true_macro_f1(1.0) == 1.0
+
+
+@pytest.mark.parametrize(("held", "met"), [(930, True), (929, False)])
+def test_bars_of_intervals(held: int, met: bool) -> None:
+    case = {"accuracy": 0.85, "macro_f1": 0.84, "seeds": 3, "variants": 1000}
+    case |= {"accuracy_held": held, "macro_f1_held": held}
+    case |= {"accuracy_width": 0.06, "macro_f1_width": 0.07}
+    cases = [{**case, "grouped": grouped} for grouped in (False, True)]
+    found = [row.met for row in variant_intervals.rows({"outcome": cases})]
+    assert found == [met, met, met, None]
+
+
+def test_intervals_that_hold_the_truth_are_counted() -> None:
+    found = variant_intervals._coverage(0.85, 3, False, 12)
+    assert found["accuracy_held"] >= 9
+    assert found["macro_f1_held"] >= 9
+    assert 0.03 < found["accuracy_width"] < found["macro_f1_width"] < 0.15

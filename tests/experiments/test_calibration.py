@@ -105,7 +105,13 @@ def test_rates_carry_their_exact_interval() -> None:
 
 @pytest.mark.slow
 def test_quick_runs_are_recorded_and_rendered(tmp_path: Path) -> None:
-    names = ["simulated_sessions", "accuracy_intervals"]
+    names = [
+        "simulated_sessions",
+        "speed_families",
+        "accuracy_intervals",
+        "accuracy_verdicts",
+        "variant_intervals",
+    ]
     SUITE.main([*names, "--quick", "--out", str(tmp_path)])
     text = (tmp_path / "README.md").read_text(encoding="utf8")
     for name in names:
@@ -114,7 +120,7 @@ def test_quick_runs_are_recorded_and_rendered(tmp_path: Path) -> None:
         assert record["machine"]["cores"] >= 1
         assert record["seconds"] > 0
         assert f"## {name}" in text
-    assert text.count("QUICK RUN") == 2
+    assert text.count("QUICK RUN") == len(names)
     for picture in ("power", "coverage", "accuracy_coverage"):
         assert (tmp_path / f"{picture}.png").stat().st_size > 5000
         assert f"({picture}.png)" in text
