@@ -38,7 +38,9 @@ def wilson(
     centre, squares = share + z**2 / total / 2, share * (1 - share) / total
     half = z * math.sqrt(max(0.0, squares) + (z / total / 2) ** 2)
     shrink = 1 + z**2 / total
-    return max(0.0, (centre - half) / shrink), min(1.0, (centre + half) / shrink)
+    # At 0 and 1 the bound is the share itself, which rounding may miss by the last bit.
+    low, high = (centre - half) / shrink, (centre + half) / shrink
+    return max(0.0, min(share, low)), min(1.0, max(share, high))
 
 
 def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:

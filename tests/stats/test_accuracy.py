@@ -80,6 +80,12 @@ def test_zero_images_have_no_interval(interval: Callable[..., tuple[float, float
         interval(0, 0)
 
 
+def test_wilson_of_none_and_of_all_ends_at_the_share_itself() -> None:
+    for total in range(1, 200):
+        assert wilson(0, total)[0] == 0.0
+        assert wilson(total, total)[1] == 1.0
+
+
 def test_wilson_takes_an_effective_number_and_students_quantile() -> None:
     low, high = wilson(45.5, 50.5)
     assert wilson(45, 50)[0] < low < high < 1
