@@ -104,7 +104,7 @@ def _difference(claim: Claim, evidence: Evidence) -> Verdict:
     if figure is None or pair.found is None:
         return Verdict(NOT_COMPARABLE, pair.refused.reason if pair.refused else "", figure)
     verdict = _judged(claim, figure, pair.part)
-    said = f"{word(pair.found.verdict)} among all variants of the sweep"
+    said = f"{word(pair.found.verdict)} among all variants of the sweep ({pair.found.method})"
     return attrs.evolve(verdict, reason=joined([verdict.reason, said, pair.about]))
 
 

@@ -173,7 +173,8 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
         else "No noise floor: no verdict.",
         f"Faster or slower than the variant's own eager run: p below 0.05 after Holm's correction "
         f"for all pairs of modes of the table, {families}, and a difference above both "
-        f"{100 * LEAST_DIFFERENCE:g} % and the noise floor; otherwise ~ tie. Best: no other mode "
+        f"{100 * LEAST_DIFFERENCE:g} % and the noise floor; otherwise ~ tie; the interval of "
+        "a ratio is at the level at which Holm tested it. Best: no other mode "
         "of the variant is declared faster; ~ best: it shares that with others.",
         "Outputs are compared with eager's before timing: largest difference ÷ largest output. "
         "Seconds before the first image are the longest of all processes: compiled code comes "

@@ -64,7 +64,7 @@ def _table(session: TimingSession, case: CaseKey, prefix: str, *, several: bool)
         headers += ["Latency (ms), 95 % interval", "95th percentile (ms)"]
     else:
         headers += ["Images/s, 95 % interval"]
-    headers += ["Rounds", f"Speed ÷ {session.baseline}, 95 % interval", "Verdict", "Marks"]
+    headers += ["Rounds", f"Speed ÷ {session.baseline}, interval", "Verdict", "Marks"]
     order = _order(session, case)
     rows = [_row(session, case, name) for name in order]
     if case in session.control:
@@ -212,7 +212,8 @@ def _caption(session: TimingSession, case: CaseKey) -> str:
         *distinct(_tf32(entry) for entry in entries if case.device == "cuda"),
         f"Faster or slower: p below 0.05 after Holm's correction for "
         f"{counted(standing.comparisons, 'comparison')}, and a difference above both "
-        f"{100 * LEAST_DIFFERENCE:g} % and the noise floor; otherwise ~ tie, and ranks are shared."
+        f"{100 * LEAST_DIFFERENCE:g} % and the noise floor; otherwise ~ tie, and ranks are shared; "
+        "the interval of a ratio is at the level at which Holm tested it."
         if standing.ranks
         else f"No rank and no verdict: {few} of at least {FEWEST_ROUNDS} rounds."
         if isinstance(few, int) and few < FEWEST_ROUNDS

@@ -33,7 +33,7 @@ def guide_table(table: ClaimTable, selection: Selection, claims: Claims) -> Tabl
         selection.data_note(),
         run_note(selection),
         "Accuracy: the part named in the cell; one seed with a 95 % Wilson interval, several with "
-        "mean and range."
+        "mean, 95 % interval and range."
         if "valid_accuracy" in metrics
         else "",
         timing_note(selection.speeds()) if timed else "",

@@ -44,6 +44,13 @@ class PairVerdict:
     only_variant: int
     only_other: int
 
+    @property
+    def method(self) -> str:
+        """How verdict, p value and interval were made."""
+        if self.scope == VARIANTS:
+            return "Obuchowski-Rockette analysis, Tukey's simultaneous intervals"
+        return "exact McNemar test, Holm's correction"
+
     def turned(self) -> PairVerdict:
         """The other against the variant."""
         words = {"better": "worse", "worse": "better"}

@@ -191,11 +191,13 @@ def test_difference_of_accuracies_is_in_points_on_the_same_images(make_record):
     one["validation"] |= {"labels": [0, 1] * 10, "predictions": [0, 1] * 9 + [1, 0]}
     two["validation"] |= {"labels": [0, 1] * 10, "predictions": [0, 1] * 8 + [1, 0] * 2}
     cell = related(Selection([one, two]), row, "EfficientNetV2_S").cell()
-    assert cell == "+10.0 (~: the intervals overlap)"
+    assert cell == "+10.0 [-8.3 to +26.5] (~ tie)"
+    ids = [f"{n}.jpg" for n in range(200)]
     one["validation"] |= {"labels": [0, 1] * 100, "predictions": [0, 1] * 90 + [1, 0] * 10}
     two["validation"] |= {"labels": [0, 1] * 100, "predictions": [0, 1] * 60 + [1, 0] * 40}
+    one["validation"]["ids"] = two["validation"]["ids"] = ids
     cell = related(Selection([one, two]), row, "EfficientNetV2_S").cell()
-    assert cell == "+30.0"
+    assert cell == "+30.0 [+23.3 to +36.2] (better)"
     two["data"]["fingerprint"] = "another"
     assert "differ in data" in related(Selection([one, two]), row, "EfficientNetV2_S").cell()
 
@@ -291,22 +293,25 @@ def three_seeds(make_record, make_tested, hits=(92, 93, 94)):
 
 def test_accuracy_of_several_seeds_is_their_mean_with_range(make_record, make_tested):
     records = three_seeds(make_record, make_tested)
-    assert cell(records, "accuracy") == "93.0 (mean of 3 seeds, 92.0–94.0), test"
+    assert cell(records, "accuracy") == (
+        "93.0 [86.4–96.5], n 100 (mean of 3 seeds, 92.0–94.0), test"
+    )
     value = measured(Selection(records), "valid_accuracy", "EfficientNetV2_S_CA")
     assert value.number == pytest.approx(93)
     low, high = value.interval
     assert low < 92 < 94 < high
     two = measured(Selection(records[:2]), "accuracy", "EfficientNetV2_S_CA")
-    assert two.text == "92.5 (mean of 2 seeds, 92.0–93.0), test"
-    assert two.interval is None
+    assert two.text.endswith(", n 100 (mean of 2 seeds, 92.0–93.0), test")
+    low, high = two.interval
+    assert low < 92 < 93 < high
 
 
 def test_one_collapsed_seed_marks_the_variant(make_record, make_tested):
     records = three_seeds(make_record, make_tested)
     records[1]["test"]["predictions"] = [0] * 100
     assert cell(records, "accuracy") == (
-        "undertrained (65.3 (mean of 3 seeds, 10.0–94.0), test: 1 of 3 seeds: predicts a single "
-        "class)"
+        "undertrained (65.3 [6.0–98.2], n 100 (mean of 3 seeds, 10.0–94.0), test: 1 of 3 seeds: "
+        "predicts a single class)"
     )
 
 
@@ -314,7 +319,7 @@ def test_an_invalid_seed_is_left_out_and_counted(make_record, make_tested):
     records = three_seeds(make_record, make_tested)
     records[0]["test"]["loss"] = None
     assert cell(records, "accuracy") == (
-        "93.5 (mean of 2 seeds, 93.0–94.0), test, 1 invalid left out"
+        "93.5 [87.0–96.9], n 100 (mean of 2 seeds, 93.0–94.0), test, 1 invalid left out"
     )
     for record in records:
         record["test"]["loss"] = None
@@ -329,6 +334,7 @@ def test_folds_are_pooled_with_wilsons_interval(make_record, make_tested):
         make_tested(record, (18, 20, 19)[number - 1], 20)
         record["config"]["seed"] = 0
         record["data"]["fold"] = {"number": number, "of": 3}
+        record["test"]["ids"] = [f"{number}-{name}" for name in record["test"]["ids"]]
     assert cell(records, "accuracy") == "95.0 [86.3–98.3], n 60, test, 3 folds pooled"
 
 

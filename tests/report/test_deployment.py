@@ -96,7 +96,7 @@ def test_losses_are_corrected_for_their_number(make_record):
     lost, kept = row_of(table, "ResNet18"), row_of(table, "MobileNetV3_Small")
     assert lost["Accuracy, float32 (%)"] == "100.0"
     assert lost["Accuracy, int8 (%)"] == "80.0"
-    assert lost["int8 − float32 (points), 95 % interval"].startswith("-20.0 [")
+    assert lost["int8 − float32 (points), interval"].startswith("-20.0 [")
     assert lost["Verdict (accuracy)"] == "worse"
     assert kept["Verdict (accuracy)"] == "~ no loss shown"
     assert lost["float32 (MB)"] == "12.5"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.matching import accuracy_pair, adjusted, settings
+from bench.report.matching import accuracy_pair, rankings, settings
 from bench.report.runsets import run_set
 from bench.report.selection import Selection
 from tests.report.sessions import set_predictions, timing_only
@@ -15,15 +15,14 @@ WORSE = [True] * 80 + [False] * 20
 
 
 def pair(*records, one=ONE, two=TWO):
-    (found,) = adjusted([accuracy_pair(Selection(records), one, two)])
-    return found
+    return accuracy_pair(Selection(records), one, two)
 
 
 def test_a_planted_gain_is_declared_on_the_test_part(make_record):
     found = pair(set_predictions(make_record(ONE), GOOD), set_predictions(make_record(TWO), WORSE))
     assert found.verdict == "better"
     assert found.found.difference == pytest.approx(0.2)
-    assert (found.found.only_variant, found.found.only_baseline) == (20, 0)
+    assert (found.found.only_variant, found.found.only_other) == (20, 0)
     assert found.images() == "100 test images"
 
 
@@ -100,7 +99,7 @@ def test_seeds_are_paired_and_a_collapsed_seed_leaves_no_comparison(make_record)
             records.append(set_predictions(make_record(name, seed=seed), right, first=seed))
     found = pair(*records)
     assert found.seeds == (0, 1, 2, 3)
-    assert found.found.runs == 4
+    assert found.found.scope == "variants"
     assert found.verdict == "better"
     assert found.images() == "103 test images, 4 seeds"
     records[0]["test"]["predictions"] = [0] * 100
@@ -121,7 +120,7 @@ def test_folds_of_one_division_are_pooled(make_record):
     assert found.verdict == "better"
     assert found.images() == "100 test images, 5 folds"
     assert found.found.only_variant == 20
-    assert "5 folds pooled" in found.found.method
+    assert found.found.scope == "trained models"
 
 
 def test_the_latest_sweep_that_trained_both_is_used(make_record):
@@ -149,13 +148,34 @@ def test_predictions_without_names_cannot_be_paired(make_record):
 
 
 def test_p_values_are_corrected_for_all_pairs_together(make_record):
-    right = {ONE: [True] * 100, TWO: [True] * 93 + [False] * 7, "MobileNetV3_Small": GOOD}
+    right = {ONE: [True] * 100, TWO: [True] * 93 + [False] * 7}
     records = [set_predictions(make_record(name), hits) for name, hits in right.items()]
-    selection = Selection(records)
-    alone = adjusted([accuracy_pair(selection, ONE, TWO)])[0]
-    assert alone.verdict == "better"
-    pairs = [accuracy_pair(selection, ONE, TWO)] * 4
-    assert [each.verdict for each in adjusted(pairs)] == ["tie"] * 4
+    assert accuracy_pair(Selection(records), ONE, TWO).verdict == "better"
+    others = [set_predictions(make_record(f"other {n}"), GOOD[:93] + [False] * 7) for n in range(3)]
+    selection = Selection([*records, *others])
+    found = accuracy_pair(selection, ONE, TWO)
+    assert found.verdict == "tie"
+    # 4 variants differ from the first alike: the smallest of ten p values is tested at 0.05 ÷ 10.
+    assert found.found.p_value == pytest.approx(10 * 2 / 2**7)
+    assert found.found.low < 0 < found.found.high
+    assert len(rankings(selection)[0][0].pairs) == 10
+
+
+def test_the_interval_is_at_the_level_of_holms_test(make_record):
+    wrong = {"A": 0, "B": 20, "C": 21, "D": 29}
+    records = [
+        set_predictions(make_record(name), [n >= number for n in range(200)])
+        for name, number in wrong.items()
+    ]
+    (ranking,), _ = rankings(Selection(records))
+    for pair in ranking.pairs:
+        found = pair.found
+        assert (found.low > 0 or found.high < 0) == (found.p_value < 0.05), pair
+        assert (found.verdict != "tie") == (found.p_value < 0.05)
+    # Of six pairs B-D is tested as the fourth, at 0.05 ÷ 3: its own 95 % interval is narrower.
+    last = ranking.pair("B", "D").found
+    assert last.verdict == "better"
+    assert last.high - last.low > 0.07
 
 
 def test_the_latest_run_of_a_seed_counts(make_record):

@@ -80,7 +80,9 @@ def test_seeds_have_mean_and_range(make_record):
         set_predictions(make_record("A", seed=seed), [True] * right + [False] * (100 - right))
         for seed, right in enumerate((90, 92, 97))
     ]
-    assert accuracy_text(run_set(Selection(records), "A")) == "93.0 (range 90.0–97.0, 3 seeds)"
+    assert accuracy_text(run_set(Selection(records), "A")) == (
+        "93.0 [83.0–97.3], 3 seeds 90.0–97.0, n 100"
+    )
 
 
 def test_folds_are_one_accuracy_over_all_images(make_record):

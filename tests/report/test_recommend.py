@@ -39,7 +39,10 @@ def answers(records, *budgets) -> dict[str, list[str]]:
 def test_the_best_and_all_that_cannot_be_told_from_it_are_named(timed):
     found = answers(timed())
     assert found["Most accurate"][:2] == ["ResNet18", "ResNet18_Hybrid"]
-    assert found["Most accurate"][2] == "accuracy 100.0 [96.3–100.0], n 100 (%, test part)"
+    assert (
+        found["Most accurate"][2]
+        == "accuracy 100.0 [96.3–100.0], n 100 (%, test part); of these trained models"
+    )
     assert found["Highest throughput"][:2] == ["MobileNetV3_Small", "none"]
     assert found["Lowest latency"][:2] == ["MobileNetV3_Small", "none"]
     assert "10 rounds, noise floor 0." in found["Lowest latency"][2]
@@ -85,19 +88,36 @@ def test_one_variant_alone_is_not_the_fastest(timed):
     assert answers(records)["Highest throughput"][0] == "undecided: 1 round, an interval needs 6"
 
 
-def test_the_pareto_front_keeps_the_fast_and_the_accurate(timed):
+def on_many_images(records):
+    """Seven hundred images, so that there are enough for a front."""
+    wrong = {"ResNet18": 0, "ResNet18_Hybrid": 3, "MobileNetV3_Small": 200}
+    for record in records:
+        few = wrong[record["variant"]["name"]]
+        set_predictions(record, [n >= few for n in range(700)])
+    return records
+
+
+def test_too_few_images_give_no_front(timed):
     found = answers(timed())["Pareto front of accuracy and throughput"]
+    assert found[0] == (
+        "too few images for a front: half of the pairs could differ by 16 points unseen"
+    )
+
+
+def test_the_pareto_front_keeps_the_fast_and_the_accurate(timed):
+    found = answers(on_many_images(timed()))["Pareto front of accuracy and throughput"]
     assert found[0] == "ResNet18, MobileNetV3_Small"
     assert found[2] == (
-        "off the front: ResNet18 is faster and not declared less accurate than ResNet18_Hybrid"
+        "off the front: ResNet18 is faster and not declared less accurate than ResNet18_Hybrid; "
+        "of these trained models"
     )
 
 
 def test_ties_stay_on_the_pareto_front(timed):
-    found = answers(timed({**SPEEDS, "ResNet18_Hybrid": 0.010}))
+    found = answers(on_many_images(timed({**SPEEDS, "ResNet18_Hybrid": 0.010})))
     front = found["Pareto front of accuracy and throughput"]
     assert front[0] == "ResNet18, ResNet18_Hybrid, MobileNetV3_Small"
-    assert front[2] == "no variant is declared off it"
+    assert front[2] == "no variant is declared off it; of these trained models"
 
 
 def test_a_latency_budget_leaves_the_slower_ones_out(timed):

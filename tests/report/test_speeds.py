@@ -106,13 +106,32 @@ def test_sessions_are_never_mixed(make_record):
     assert newest_with(sessions, "ResNet18_Hybrid") is sessions[1]
 
 
-def test_fewer_variants_mean_fewer_comparisons_and_the_same_noise_floor(make_record):
-    session = only(timed_together(make_record, SPEEDS))
-    case = session.cases()[0]
-    few = session.among(["ResNet18_Hybrid", "MobileNetV3_Small"])
-    assert few.standing(case).comparisons == 1
-    assert few.noise_floor(case) == session.noise_floor(case)
-    assert session.standing(case).comparisons == 3
+def test_interval_p_and_word_of_every_pair_agree(make_record):
+    seconds = {f"V{number}": 0.01 * 1.035**number for number in range(7)}
+    session = only(timed_together(make_record, seconds, baseline="V0", spread=0.025))
+    case, seen = session.cases()[0], set()
+    standing, floor = session.standing(case), session.noise_floor(case)
+    for one in seconds:
+        for two in seconds:
+            if one == two:
+                continue
+            ratio = session.ratio(one, two, case)
+            clear = ratio.low > 1 or ratio.high < 1
+            assert clear == (ratio.p_adjusted < 0.05)
+            declared = standing.verdict(one, two) in ("faster", "slower")
+            large = max(ratio.ratio, 1 / ratio.ratio) > 1 + max(floor, 0.03)
+            assert declared == (clear and large)
+            seen.add((declared, ratio.level))
+            mirrored = session.ratio(two, one, case)
+            assert mirrored.low == pytest.approx(1 / ratio.high)
+            assert mirrored.ratio == pytest.approx(1 / ratio.ratio)
+    # Several steps of Holm's procedure, and a pair that its own 95 % interval would have declared.
+    assert len({level for _, level in seen}) > 3
+    narrow = [session.measured_ratio(*pair, case) for pair in standing.ratios]
+    assert any(
+        (one.low > 1 or one.high < 1) and standing.verdicts[pair] == "tie"
+        for pair, one in zip(standing.ratios, narrow, strict=True)
+    )
 
 
 def test_many_comparisons_need_a_smaller_p_value(make_record):
