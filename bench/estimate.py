@@ -46,11 +46,13 @@ class StepRates:
         rate: seconds for one image in a training step and in a forward pass.
         batch: images of the measured batch.
         load: share of the machine that others used meanwhile, 0..1, where it was much.
+        of: what was measured: the backbone, whose variants share it, or a variant without one.
     """
 
     rate: Rate
     batch: int
     load: float | None = None
+    of: str = ""
 
 
 @attrs.frozen
@@ -105,7 +107,9 @@ def measure_rates(
                 known[key] = None
         found = known.get(key)
         if found:
-            rates[variant.name] = StepRates((found[0], found[1]), _probe_batch(config))
+            rates[variant.name] = StepRates(
+                (found[0], found[1]), _probe_batch(config), of=_measured(variant)
+            )
             if key in new:
                 measured.append(variant.name)
     load = meter.stop() or 0.0
@@ -227,17 +231,20 @@ def _probe_batch(config: RunConfig) -> int:
     return min(config.batch_size, most)
 
 
+def _measured(variant: variants.Variant) -> str:
+    # A variant with a build function of its own shares its backbone's name with nobody.
+    return variant.name if variant.build is not None else variant.backbone
+
+
 def _key(
     variant: variants.Variant, config: RunConfig, device: torch.device, memory_format: str
 ) -> str:
-    # A variant with a build function of its own shares its backbone's name with nobody.
-    what = variant.name if variant.build is not None else variant.backbone
     threads = config.threads or usable_cores()
     frozen = "frozen" if config.freeze_backbone else "whole"
     batch = _probe_batch(config)
     parts = (
         VERSION,
-        what,
+        _measured(variant),
         config.image_size,
         batch,
         config.batch_size,

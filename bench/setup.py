@@ -197,9 +197,11 @@ def _workers(
         step = UNKNOWN_IMAGES_PER_S[sweep.device.type]
         if rates is not None:
             step = 1 / rates.rate[0]
-        return choose_workers(
+        number, why = choose_workers(
             measure_pipeline(dataset, device=sweep.device), step, sweep.device, cores
         )
+        # Variants of one backbone share the measurement of one of them.
+        return number, why if rates is None else f"{why} (steps measured of {rates.of})"
     if asked > cores:
         warnings.append(
             f"--num-workers {asked}: more loader processes than cores of each training ({cores})"

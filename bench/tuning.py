@@ -118,10 +118,10 @@ def choose_format(rates: Mapping[str, StepRates]) -> tuple[str, str]:
     if set(rates) != set(FORMATS):
         return "channels_last", "not measured"
     last, plain = (1 / rates[name].rate[0] for name in ("channels_last", "contiguous"))
-    batch = rates["channels_last"].batch
+    measured = rates["channels_last"]
     why = (
-        f"--tune auto measured at batch {batch}: channels-last {last:.1f}, contiguous {plain:.1f} "
-        "images/s"
+        f"--tune auto measured {measured.of} at batch {measured.batch}: "
+        f"channels-last {last:.3g}, contiguous {plain:.3g} images/s"
     )
     return ("contiguous" if plain > (1 + LEAST_GAIN) * last else "channels_last"), why
 

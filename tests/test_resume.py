@@ -342,7 +342,9 @@ def test_what_tuning_has_chosen_is_kept_by_a_sweep_that_goes_on(
     assert main(["run", "--resume", "--plugin", words[4]]) == 0
     assert found(here) == expected
     assert {form for form, _ in formats(here).values()} == {"contiguous"}
-    reason = "--tune auto measured at batch 8: channels-last 1.0, contiguous 2.0 images/s"
+    reason = (
+        "--tune auto measured test_efficientnet at batch 8: channels-last 1, contiguous 2 images/s"
+    )
     assert formats(here / "whole")["Tiny"] == ("contiguous", reason)
     # Measured for the estimate alone, in the one format of all.
     assert set(measured) == {"channels_last"}

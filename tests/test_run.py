@@ -780,6 +780,8 @@ def test_an_estimate_is_measured_once_and_then_cached(
             "Tiny": (0.5, 0.25),
             "Tiny_CA": (0.5, 0.25),
         }
+        # One of them was measured for both: what is said of it names the backbone.
+        assert {one.of for one in rates.values()} == {"test_efficientnet"}
         found = module.estimate(chosen, config, [parts, parts], rates)
         used = {name: len(p) for name, p in parts.used.as_dict().items()}
         seconds = 10 * (0.5 * used["train"] + 0.25 * used["valid"]) + 0.25 * used["test"]

@@ -16,8 +16,8 @@ from bench.tuning import choose_format, choose_forward
 
 def rates(last: float, plain: float) -> dict[str, StepRates]:
     return {
-        "channels_last": StepRates((last, 0.01), batch=8),
-        "contiguous": StepRates((plain, 0.01), batch=8),
+        "channels_last": StepRates((last, 0.01), batch=8, of="resnet18"),
+        "contiguous": StepRates((plain, 0.01), batch=8, of="resnet18"),
     }
 
 
@@ -36,7 +36,9 @@ def test_contiguous_needs_a_clear_gain(measured: dict[str, StepRates], expected:
 
 def test_the_reason_names_both_speeds() -> None:
     _, why = choose_format(rates(0.14, 0.10))
-    assert why == ("--tune auto measured at batch 8: channels-last 7.1, contiguous 10.0 images/s")
+    assert why == (
+        "--tune auto measured resnet18 at batch 8: channels-last 7.14, contiguous 10 images/s"
+    )
     assert choose_format({})[1] == "not measured"
 
 

@@ -108,7 +108,6 @@ def test_a_memory_is_of_the_stated_precision_and_format(make_record, on_gpu):
     record["training"]["amp"] = "fp16"
     # That of the training, whatever the timing session and its options were.
     assert {entry["memory_format"] for entry in record["timing"]} == {"contiguous"}
-    assert record["config"]["channels_last"] is False
     own = attrs.evolve(one, conditions={**stated, "memory_format": "channels_last"})
     assert decided([record], own).word == CONFIRMED
     for key, value, here in (
