@@ -135,7 +135,7 @@ def test_a_run_of_another_image_loader_is_warned_of(
     out, err = capsys.readouterr()
     assert line in err
     assert any(line in one for one in json.loads(out)["warnings"])
-    assert json.loads(out)["data"]["loader"] == 2
+    assert written(trained)["data"]["loader"] == 2
     assert use("predict", trained.tiny, other, "--out", tmp_path / "x.csv") == 0
     assert line in capsys.readouterr().err
 
