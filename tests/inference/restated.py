@@ -32,6 +32,26 @@ def normalised(pixels: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
     return ((pixels.astype(np.float32) * scale - mean) / std).transpose(2, 0, 1)
 
 
+def by_the_readme(file: Path, *, int8: bool = False) -> dict[str, Any]:
+    """What the names of the README's lines are after they ran with another file."""
+    found = []
+    for name in ("README.md", "README.vi.md"):
+        text = (Path(__file__).parents[2] / name).read_text(encoding="utf8")
+        (lines,) = (part for part in text.split("```python\n")[1:] if "InferenceSession" in part)
+        found.append(lines.partition("```")[0])
+    assert found[0] == found[1]
+    lines = found[0].replace('"ResNet18.onnx"', repr(str(file)))
+    if int8:
+        kept = lines.splitlines()
+        (at,) = (place for place, line in enumerate(kept) if line.startswith("# An .int8.onnx"))
+        said = kept[at].partition("itself: ")[2].partition(", without")[0]
+        kept[at : at + 3] = []
+        lines = "\n".join(kept).replace('{"images": images}', said)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    return names
+
+
 def _draft(image: Any, about: dict[str, Any]) -> tuple[float, float]:
     """Have a JPEG decoded at the scale that is told; the picture's width and height in it."""
     width, height = image.size

@@ -98,6 +98,11 @@ def test_a_file_alone_is_enough_to_predict(use, trained: Trained, capsys, form: 
     found = logits(images)
     assert found.argmax(1).tolist() == record["test"]["predictions"]
     assert np.allclose(logits(images[:1]), found[:1], atol=1e-4)
+    if form == "onnx":
+        names = restated.by_the_readme(out)
+        black = restated.normalised(np.zeros((size, size, 3), np.uint8), transform)
+        assert np.array_equal(names["images"][0], black)
+        assert names["logits"].shape == (1, 3)
 
 
 def noisy(width: int, height: int, mode: str = "RGB") -> Image.Image:

@@ -42,7 +42,7 @@ def pixels_of(content: bytes, trained: Trained, names: list[str]) -> np.ndarray:
 
 def predictions(content: bytes, pixels: np.ndarray, options=None) -> list[int]:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"images": pixels})[0].argmax(1).tolist()
+    return session.run(["logits"], {session.get_inputs()[0].name: pixels})[0].argmax(1).tolist()
 
 
 def test_the_file_and_what_is_told_of_it(quantised, trained: Trained) -> None:
@@ -56,6 +56,7 @@ def test_the_file_and_what_is_told_of_it(quantised, trained: Trained) -> None:
     content = path.read_bytes()
     pixels = pixels_of(content, trained, found["ids"])
     assert predictions(content, pixels) == found["predictions_int8"]
+    assert restated.by_the_readme(path, int8=True)["logits"].shape == (1, 3)
     about = metadata(content)
     assert json.loads(about["classes"]) == ["blast", "hispa", "normal"]
     assert json.loads(about["input"]) == {
