@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.stats.multiple import holm, shared_ranks
+from bench.stats.multiple import holm, holm_levels, shared_ranks
 
 
 def test_holm_by_hand() -> None:
@@ -22,6 +22,15 @@ def test_holm_leaves_out_what_was_not_tested() -> None:
     assert holm([None, 0.03]) == [None, 0.03]
     assert holm([None, None]) == [None, None]
     assert holm([]) == []
+
+
+def test_levels_by_hand() -> None:
+    """0.001 is declared at 0.05 / 4; 0.03 is not at 0.05 / 3, nor is what comes after it."""
+    found = holm_levels([0.04, 0.001, None, 0.2, 0.03])
+    assert [adjusted for adjusted, _ in found] == pytest.approx([0.09, 0.004, None, 0.2, 0.09])
+    assert [level for _, level in found] == pytest.approx(
+        [0.05 / 3, 0.05 / 4, 0.05, 0.05 / 3, 0.05 / 3]
+    )
 
 
 def test_adjusted_p_values_end_at_one() -> None:
