@@ -123,7 +123,7 @@ def _f1_interval(correct: Array, design: Design, rng: np.random.Generator) -> tu
     far = 1 + rng.integers(0, CLASSES - 1, correct.shape)
     step = np.where(rng.random(correct.shape) < NEIGHBOUR, 1, far)
     guesses = np.where(correct > 0, labels, (labels + step) % CLASSES)
-    found = [macro_f1_jackknife(labels, row, units, number) for row in guesses]
+    found = [macro_f1_jackknife(labels.tolist(), row.tolist(), units, number) for row in guesses]
     scores, deltas, counts = (np.array(column) for column in zip(*found, strict=True))
     return interval_of_score(scores, deltas, counts)
 
