@@ -8,6 +8,7 @@ from bench.report.deployment import FLOAT, HEADERS, INT8, RAW, deployment_tables
 from bench.report.modes import ModeTimings, Setting
 from bench.report.selection import Selection
 from bench.report.speeds import TimingSession
+from tests.report import sessions
 from tests.report.sessions import set_predictions, timed_in_modes, timed_together
 
 SPEEDS = {"ResNet18": 0.010, "MobileNetV3_Small": 0.004, "EfficientNet_Lite0_CA": 0.008}
@@ -182,3 +183,19 @@ def test_hostile_sizes_of_timed_files_are_not_shown(make_record, size):
                 entry["mode_facts"] = {**entry["mode_facts"], "size_mb": size}
     (table,) = deployment_tables(Selection(records))
     assert row_of(table, "ResNet18")["int8 (MB)"] == "n/a"
+
+
+def test_the_caption_tells_pixels_from_floats(make_record, monkeypatch):
+    records = timed_in_modes(make_record, SPEEDS, GAINS)
+    as_run(records[0], [True] * 9, [True] * 9)
+    as_run(records[1], [True] * 9, [True] * 9, input="uint8")
+    (table,) = deployment_tables(Selection(records))
+    # Neither the timed files nor the first exported one took pixels.
+    assert "within its time" not in table.caption
+    assert "last bits decide some predictions: ResNet18; move" in table.caption
+    monkeypatch.setitem(sessions.FACTS, "input", "uint8")
+    as_run(records[0], [True] * 9, [True] * 9, input="uint8")
+    (table,) = deployment_tables(Selection(timed_in_modes(make_record, SPEEDS, GAINS)))
+    assert "int8 takes pixels and normalises them within its time." in table.caption
+    (table,) = deployment_tables(Selection(records))
+    assert "last bits decide" not in table.caption
