@@ -134,9 +134,10 @@ def compare(
         results_dir: holds one folder for each run.
         sweep: which sweep; none: the latest.
         runs: these runs instead of a sweep.
-        what: ``accuracy`` (a row for each pair: difference as a fraction, its 95 % interval, p
-            values, verdict, differences in size and work) or ``speed`` (a row for each pair and
-            timed case: ratio, its interval, verdict).
+        what: ``accuracy`` (a row for each pair: difference as a fraction, its interval, p
+            value, verdict and what it is about, minimum detectable difference, differences in size
+            and work; the verdicts are those of the whole sweep) or ``speed`` (a row for each pair
+            and timed case: ratio, its interval, verdict).
 
     Raises:
         BenchError: as ``python -m bench compare``.

@@ -111,8 +111,10 @@ def _difference(claim: Claim, evidence: Evidence) -> Verdict:
 def _pair(claim: Claim, kept: Sequence[Sequence[Record]], selection: Selection) -> AccuracyPair:
     """The report's verdict on the two, or that of the latest sweep whose runs the claim may use."""
     sweeps = [{sweep_of(record) for record in records} for records in kept]
-    for one in (sets for ranking in rankings(selection)[0] for sets in [ranking.sets]):
-        used = {each.variant: {sweep_of(run) for run in each.runs.values()} for each in one}
+    for ranking in rankings(selection)[0]:
+        used = {
+            each.variant: {sweep_of(run) for run in each.runs.values()} for each in ranking.sets
+        }
         names = (claim.variant, claim.against or "")
         if all(used.get(name, {None}) <= known for name, known in zip(names, sweeps, strict=True)):
             return accuracy_pair(selection, *names)

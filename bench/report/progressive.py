@@ -16,12 +16,12 @@ from bench.report.seeds import fold_of, seed_of
 from bench.report.selection import Selection, caption, data_note, distinct, seconds_of, variant_of
 from bench.report.timed import counted
 from bench.report.values import fixed, significant
-from bench.stats.multiple import ALPHA, holm
+from bench.stats.multiple import ALPHA, holm_levels
 from bench.stats.ratios import FEWEST_PAIRS, MeanRatio, mean_ratio
 
 HEADERS = (
     "Variant", "Pairs", "Plain: best accuracy (%)", "Progressive: best accuracy (%)",
-    "Δ (points), range", "Reached the plain best", "Time to it, progressive ÷ plain, 95 % interval",
+    "Δ (points), range", "Reached the plain best", "Time to it, progressive ÷ plain, interval",
     "Verdict", "Whole training, progressive ÷ plain", "Training time of the plain (s)",
 )  # fmt: skip
 RAW = (
@@ -190,11 +190,11 @@ def _table(pairs: Sequence[Pair], runs: Sequence[Record], left_out: int) -> Tabl
         by_variant.setdefault(variant_of(pair.plain), []).append(pair)
     alone = distinct(variant_of(run) for run in runs if is_progressive(run))
     means = {name: _to_target(found) for name, found in by_variant.items()}
-    adjusted = holm([mean.p_value if mean else None for mean in means.values()])
-    verdicts = {
-        name: "not reached" if mean is None else verdict_of(mean, p_value)
-        for (name, mean), p_value in zip(means.items(), adjusted, strict=True)
-    }
+    levels = holm_levels([mean.p_value if mean else None for mean in means.values()])
+    verdicts = {}
+    for (name, mean), (p_value, level) in zip(list(means.items()), levels, strict=True):
+        verdicts[name] = "not reached" if mean is None else verdict_of(mean, p_value)
+        means[name] = _to_target(by_variant[name], level)
     rows = [_row(name, by_variant[name], means[name], verdicts[name]) for name in by_variant]
     rows += [_lonely(name) for name in alone if name not in by_variant]
     records = [half for pair in pairs for half in (pair.plain, pair.progressive)]
@@ -207,8 +207,8 @@ def _table(pairs: Sequence[Pair], runs: Sequence[Record], left_out: int) -> Tabl
         "run ever had, so a lucky best of the plain run counts against the progressive one.",
         f"The ratio of times is a geometric mean over pairs, with Student's interval from "
         f"{FEWEST_PAIRS} pairs on; faster or slower where p, corrected after Holm for the "
-        f"variants, is below {ALPHA:g}, else ~ tie. It is given only where every progressive run "
-        "got there.",
+        f"variants, is below {ALPHA:g}, else ~ tie; the interval is at the level "
+        "of that test. It is given only where every progressive run got there.",
         "A plain run may be compiled, a progressive one is not: the CSV says which was."
         if compiled
         else "",
@@ -221,10 +221,10 @@ def _table(pairs: Sequence[Pair], runs: Sequence[Record], left_out: int) -> Tabl
     )  # fmt: skip
 
 
-def _to_target(pairs: Sequence[Pair]) -> MeanRatio | None:
+def _to_target(pairs: Sequence[Pair], level: float = ALPHA) -> MeanRatio | None:
     """Of the times to the plain best; None where not all progressive runs got there."""
     ratios = [two / one for one, two in (pair.to_target for pair in pairs) if two is not None]
-    return mean_ratio(ratios) if len(ratios) == len(pairs) else None
+    return mean_ratio(ratios, level) if len(ratios) == len(pairs) else None
 
 
 def _stages(runs: Sequence[Record]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import attrs
 
+from bench.stats.multiple import ALPHA
+
 FEWEST_PAIRS = 3
 
 
@@ -17,9 +19,10 @@ class MeanRatio:
 
     Attributes:
         ratio: above 0.
-        low, high: 95 % interval; None below :data:`FEWEST_PAIRS` ratios.
+        low, high: interval of confidence 1 − ``level``; None below :data:`FEWEST_PAIRS` ratios.
         pairs: how many.
         p_value: of a ratio of 1; None where there is no interval.
+        level: of the test that the interval belongs to.
     """
 
     ratio: float
@@ -27,13 +30,15 @@ class MeanRatio:
     high: float | None
     pairs: int
     p_value: float | None = None
+    level: float = ALPHA
 
 
-def mean_ratio(ratios: Sequence[float]) -> MeanRatio | None:
+def mean_ratio(ratios: Sequence[float], level: float = ALPHA) -> MeanRatio | None:
     """Student's interval and test of the mean logarithm; None of nothing.
 
     Args:
         ratios: positive, one for each pair.
+        level: of the test that the interval belongs to.
     """
     if not ratios:
         return None
@@ -43,7 +48,7 @@ def mean_ratio(ratios: Sequence[float]) -> MeanRatio | None:
         return MeanRatio(math.exp(mean), None, None, len(logs))
     from scipy import stats
 
-    quantile = float(stats.t.ppf(0.975, len(logs) - 1))
+    quantile = float(stats.t.ppf(1 - level / 2, len(logs) - 1))
     error = statistics.stdev(logs) / math.sqrt(len(logs))
     half = quantile * error
     if error > 0:
@@ -51,5 +56,5 @@ def mean_ratio(ratios: Sequence[float]) -> MeanRatio | None:
     else:
         p_value = float(mean == 0)
     return MeanRatio(
-        math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs), p_value
+        math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs), p_value, level
     )

@@ -102,7 +102,15 @@ def test_copies_are_recorded_and_warned_of(photos: Path) -> None:
     assert [line.split()[:3:2] for line in parts.warnings] == [[str(a), str(b)] for a, b in counts]
     assert all(line.endswith("--dedup group keeps copies together") for line in parts.warnings)
     kept, images = decoded(parts, config(photos))
-    copies = kept.as_record(images)["copies"]
+    record = kept.as_record(images)
+    copies = record["copies"]
+    evaluated = {parts.index.paths[p] for p in (*parts.used.valid, *parts.used.test)}
+    originals = {f"blast/{number:03}.png" for number in range(16)}
+    assert record["units"] == {
+        name: name.replace("copy", "00" if len(name) == 15 else "0") if "copy" in name else name
+        for name in evaluated
+        if name in originals or "copy" in name
+    }
     counts_of_copies = {"groups": 16, "files": 32, "redundant_files": 16}
     assert copies["exact"] == copies["near"] == counts_of_copies
     assert copies["dedup"] == "none"

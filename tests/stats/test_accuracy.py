@@ -16,6 +16,7 @@ from bench.stats.accuracy import (
     compare_trained,
     wilson,
 )
+from bench.stats.classes import macro_f1_jackknife
 from bench.stats.multireader import effective_number, table_of
 
 
@@ -236,3 +237,28 @@ def test_swapping_the_models_mirrors_everything() -> None:
     assert back.p_value == pytest.approx(ahead.p_value)
     assert back.smallest_visible() == pytest.approx(ahead.smallest_visible())
     assert (back.only_variant, back.only_baseline) == (ahead.only_baseline, ahead.only_variant)
+
+
+# --- macro-F1 --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_macro_f1_and_its_jackknife_by_leaving_out(grouped: bool) -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 60)
+    guesses = np.where(rng.random(60) < 0.7, labels, rng.integers(0, 5, 60))
+    units = np.arange(60) // (3 if grouped else 1)
+
+    def score(kept: np.ndarray) -> float:
+        return float(f1_score(labels[kept], guesses[kept], average="macro", zero_division=0))
+
+    number = int(units.max()) + 1
+    found, deltas, present = macro_f1_jackknife(labels, guesses, units, number + 2)
+    without = np.array([score(units != unit) for unit in range(number)])
+    assert found == pytest.approx(score(np.ones(60, bool)))
+    assert present == number
+    spread = (number - 1) / number * ((without - without.mean()) ** 2).sum()
+    assert (deltas**2).sum() == pytest.approx(spread)
+    assert deltas[-2:].tolist() == [0, 0]
