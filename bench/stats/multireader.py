@@ -6,7 +6,7 @@ random. All pairs are judged together by Tukey's studentized range.
 
 ``analyse(correct, units)`` returns an :class:`Analysis`, whose matrices ``difference``, ``se``,
 ``df``, ``low``, ``high``, ``p``, ``mdd`` and ``verdict`` are indexed by the numbers of two
-variants; ``compare_variants(hits, groups)`` is the same by name.
+variants; :func:`table_of` and :func:`unit_numbers` make its arguments from names.
 """
 
 from __future__ import annotations
@@ -355,27 +355,6 @@ def interval_of_score(scores: Array, deltas: Array, counts: Array) -> tuple[floa
 
 
 # --- by name ---------------------------------------------------------------------------------
-
-
-@attrs.frozen(eq=False)
-class VariantComparison:
-    """An :class:`Analysis` with the names of its variants, in order."""
-
-    names: tuple[str, ...]
-    analysis: Analysis
-
-
-def compare_variants(
-    hits: Mapping[str, Mapping[Hashable, Hits]], groups: Mapping[str, str] | None = None
-) -> VariantComparison:
-    """Judge all pairs of variants by whether each image was classified correctly.
-
-    Args:
-        hits: by variant, seed and image.
-        groups: by image, what is kept together; an image without is its own group.
-    """
-    correct, images = table_of(hits)
-    return VariantComparison(tuple(hits), analyse(correct, unit_numbers(images, groups)))
 
 
 def table_of(hits: Mapping[str, Mapping[Hashable, Hits]]) -> tuple[Array, list[str]]:

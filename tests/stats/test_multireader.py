@@ -8,13 +8,14 @@ from scipy import stats
 
 from bench.stats.multireader import (
     analyse,
-    compare_variants,
     hillis,
     interval_of_mean,
     interval_of_score,
     jackknife,
+    table_of,
     tukey_p,
     tukey_quantile,
+    unit_numbers,
 )
 
 
@@ -150,20 +151,18 @@ def test_variants_that_agree_everywhere_still_have_an_interval():
     assert found.verdict[0, 1] == "undecided"
 
 
-def test_by_name_and_by_array_are_the_same():
-    correct = drawn(np.random.default_rng(10), variants=3)
+def test_names_make_the_arrays():
     hits = {
-        name: {
-            seed: {f"{n}.jpg": bool(hit) for n, hit in enumerate(row)}
-            for seed, row in enumerate(rows)
-        }
-        for name, rows in zip("abc", correct, strict=True)
+        "A": {0: {"x": True, "y": False}, 1: {"y": True, "z": True}},
+        "B": {1: {"z": False, "y": True}},
     }
-    groups = {f"{n}.jpg": str(n // 2) for n in range(100)}
-    found = compare_variants(hits, groups)
-    units = np.array([n // 2 if n < 100 else 1000 + n for n in range(200)])
-    assert found.names == ("a", "b", "c")
-    assert found.analysis.p == pytest.approx(analyse(correct, units).p, nan_ok=True)
+    correct, images = table_of(hits)
+    assert images == ["x", "y", "z"]
+    nan = np.nan
+    expected = [[[1, 0, nan], [nan, 1, 1]], [[nan] * 3, [nan, 1, 0]]]
+    assert np.array_equal(correct, expected, equal_nan=True)
+    assert unit_numbers(images, {}) is None
+    assert unit_numbers(images, {"x": "g", "z": "g", "other": "h"}).tolist() == [0, 1, 0]
 
 
 def test_the_interval_of_a_mean_holds_it():
