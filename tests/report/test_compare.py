@@ -113,6 +113,7 @@ def test_a_gpu_run_shows_the_gpus_name_and_memory(make_record, on_gpu):
         "13.5 in use by this process, 13.1 reserved by PyTorch, 12.5 allocated by PyTorch "
         "(NVIDIA H100)"
     )
+    assert value_of(record, "gpu_memory_gb").number == 13.5
     record["timing"].pop()
     assert cell([record], "gpu_images_per_s") == "n/a (not timed at 224 pixels)"
     record["training"] |= {"peak_memory_mb": None, "gpu_memory": None}

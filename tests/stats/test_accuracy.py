@@ -221,6 +221,9 @@ def test_grouped_images_are_worth_fewer() -> None:
     units = [n // 5 for n in range(500)]
     # Groups that are right or wrong as a whole are worth their number, mixed ones every image.
     assert effective_number(whole, units) == pytest.approx(100, rel=0.02)
+    # Halves of one kind each: the accuracy hardly varies, and yet there are only 40 images.
+    halves = [True, False] * 18 + [True, True, False, False]
+    assert effective_number(halves, [n // 2 for n in range(40)]) == 40
     apart = effective_number(rng.random(500) < 0.8, units)
     assert 380 < apart <= 500
     assert effective_number([True] * 10, [0, 0, *range(1, 9)]) == 9

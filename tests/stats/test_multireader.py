@@ -40,6 +40,23 @@ def test_vandyke_as_published():
     assert difference + half == pytest.approx(0.0002512968, abs=1e-8)
 
 
+def test_a_negative_covariance_counts_as_none():
+    error, freedom = hillis(0.0005, -0.0001, 5, 4)
+    assert (error, freedom) == pytest.approx((0.0005, 4))
+
+
+def test_p_values_and_intervals_are_tukeys():
+    found = analyse(drawn(np.random.default_rng(1), variants=4))
+    for one, two in ((0, 1), (0, 3), (2, 3)):
+        gap, error, freedom = (each[one, two] for each in (found.difference, found.se, found.df))
+        q = abs(gap) / error * np.sqrt(2)
+        expected = stats.studentized_range.sf(q, 4, freedom)
+        assert found.p[one, two] == pytest.approx(expected, abs=1e-5)
+        half = stats.studentized_range.ppf(0.95, 4, freedom) * error / np.sqrt(2)
+        assert found.high[one, two] - gap == pytest.approx(half, rel=1e-4)
+        assert gap - found.low[one, two] == pytest.approx(half, rel=1e-4)
+
+
 @pytest.mark.parametrize("variants", [3, 10, 40])
 @pytest.mark.parametrize("freedom", [2, 8, 18.3, 500])
 def test_the_studentized_range_is_scipys(variants, freedom):

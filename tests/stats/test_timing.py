@@ -125,6 +125,10 @@ def test_swapping_the_variants_inverts_the_ratio() -> None:
     assert (back.low, back.high) == pytest.approx((1 / ahead.high, 1 / ahead.low))
     assert back.p_value == pytest.approx(ahead.p_value)
     assert back.smallest_visible == pytest.approx(ahead.smallest_visible)
+    turned = ahead.turned()
+    assert (turned.ratio, turned.low, turned.high) == pytest.approx(
+        (back.ratio, back.low, back.high)
+    )
 
 
 def test_only_common_rounds_count() -> None:
