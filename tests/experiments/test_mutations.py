@@ -69,10 +69,8 @@ def test_breaks_have_names_of_their_own_and_none_is_there_twice() -> None:
 
 def test_breaks_are_chosen_by_name_or_file() -> None:
     assert select(BREAKS, []) == BREAKS
-    assert {one.file for one in select(BREAKS, ["bench/stats/*"])} <= {
-        f"bench/stats/{name}.py"
-        for name in ("accuracy", "calibration", "classes", "multiple", "ratios", "timing")
-    }
+    chosen = select(BREAKS, ["bench/stats/*"])
+    assert chosen == [one for one in BREAKS if one.file.startswith("bench/stats/")] != []
     assert [one.name for one in select(BREAKS, ["holm-becomes-bonferroni"])] == [
         "holm-becomes-bonferroni"
     ]
