@@ -682,3 +682,16 @@ def test_bars_of_progressive_learning(second: float, reach: float, met: bool) ->
     assert ("reached in 2 of 2" in bar.found) is (reach == 0.8)
     assert whole.met is difference.met is None
     assert whole.found.startswith(f"{second / 10:.2f}")
+
+
+@pytest.mark.slow
+def test_formats_are_timed_in_turn(tmp_path: Path) -> None:
+    assert SUITE.main(["formats", "--quick", "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "formats.json").read_text())
+    (one,) = record["outcome"]
+    assert {form: len(seconds) for form, seconds in one["seconds"].items()} == {
+        "channels_last": 1, "contiguous": 1,
+    }  # fmt: skip
+    one["seconds"] = {"channels_last": [1.0], "contiguous": [2.0]}
+    (row,) = SUITE.module_of("formats").rows(record)
+    assert row.found.startswith("2.000")
