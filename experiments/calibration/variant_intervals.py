@@ -141,7 +141,7 @@ def _row(case: Record, score: str) -> Row:
     seeds = "one training" if case["seeds"] == 1 else f"mean of {case['seeds']} seeds"
     units = f"{simulated_sweeps.GROUPS} groups as units" if case["grouped"] else "images as units"
     name = {"accuracy": "accuracy", "macro_f1": "macro-F1"}[score]
-    # A class of three groups tells too little of its spread: known, and named where it is printed.
+    # A class of some three groups tells too little of its spread for a jackknife.
     judged = score == "accuracy" or not case["grouped"]
     return Row(
         f"Interval of {name} holds the truth, {case[score]:.3f}: {seeds}, {units}",
