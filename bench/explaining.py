@@ -44,7 +44,8 @@ def explain(parsed: Namespace, command_line: str) -> int:
     path = parsed.out or saved.folder / FILE
     refuse_existing(path, "--out")
     chosen = choose(saved.record, parsed.images)
-    index = images_of(saved, config.data_dir)
+    index, notes = images_of(saved, config.data_dir)
+    print_warnings(notes)
     with progress(len(chosen)) as advance:
         found, unreadable = explain_all(saved, chosen, index, device=device, on_progress=advance)
     if not found:

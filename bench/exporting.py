@@ -88,7 +88,7 @@ def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: s
     """Quantise, and keep what it costs in accuracy for the report."""
     import torch
 
-    from bench.deploying import progress
+    from bench.deploying import print_warnings, progress
     from bench.inference.int8 import accuracies, export_int8
     from bench.inference.newfile import refuse_existing
     from bench.inference.own_images import images_of
@@ -100,7 +100,8 @@ def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: s
 
     kept = saved.folder / FILE
     refuse_existing(kept, "the record of an earlier int8 export,")
-    index = images_of(saved, config.data_dir)
+    index, notes = images_of(saved, config.data_dir)
+    print_warnings(notes)
     size = len((saved.record.get("test") or saved.record.get("validation") or {}).get("ids") or ())
     with progress(size) as advance:
         found = export_int8(saved, path, index, on_progress=advance)

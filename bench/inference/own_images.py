@@ -12,15 +12,18 @@ from bench.inference.saved import SavedModel
 from bench.results.sealed import read_sealed
 
 
-def images_of(saved: SavedModel, given: Path | None) -> ImageIndex:
+def images_of(saved: SavedModel, given: Path | None) -> tuple[ImageIndex, list[str]]:
     """The index of a run's images; the built-in set is drawn anew where it is not cached.
 
     Args:
         saved: the run.
         given: where its images are now; none: where they were.
 
+    Returns:
+        The index, and a warning where the contents of some files have changed.
+
     Raises:
-        BenchError: they are not there, or are others.
+        BenchError: they are not there, or have other paths, sizes, labels, parts or groups.
     """
     data, config = saved.record["data"], saved.record["config"]
     # A synthetic set that was written to a folder is in no other place of the record.
@@ -39,13 +42,17 @@ def images_of(saved: SavedModel, given: Path | None) -> ImageIndex:
             f"the images of {saved.name} are not where they were: {error} (--data-dir names "
             "their folder)"
         ) from error
-    index = index.known_as(data.get("fingerprint_version", 1))
-    if index.fingerprint != data.get("fingerprint"):
+    version, fingerprint = data.get("fingerprint_version", 1), data.get("fingerprint")
+    if index.listing != (fingerprint if version == 1 else data.get("listing_fingerprint")):
         raise BenchError(
             f"the images in {index.root} are not those that {saved.name} was trained on: give "
             "--data-dir the folder as it was"
         )
-    return index
+    if index.known_as(version).fingerprint == fingerprint:
+        return index, []
+    return index, [
+        f"the contents of some images in {index.root} have changed since {saved.name} was trained"
+    ]
 
 
 def _first_seed(saved: SavedModel) -> int:

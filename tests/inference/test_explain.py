@@ -397,6 +397,7 @@ def test_images_that_cannot_be_read_are_listed(use, trained: Trained, capsys) ->
         assert use("explain", trained.tiny_ca, "--images", 4, "--out", "s.png") == 1
         out, err = capsys.readouterr()
         assert "unreadable image, not shown" in err
+        assert f"warning: the contents of some images in {trained.photos} have changed since" in err
         assert one.name in err
         assert out.count(".png\n") == 3 + 1
         assert Path("s.png").is_file()
