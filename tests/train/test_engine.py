@@ -326,6 +326,11 @@ def test_the_line_of_an_epoch_tells_what_is_left(monkeypatch: pytest.MonkeyPatch
     assert lines[2].endswith("0:00 left, sweep 20:00")
     assert ["(best so far)" in line for line in lines] == [True, False, True]
     assert "(best 3)" in lines[1]
+    # After the last run of a sweep nothing is left of it.
+    last = io.StringIO()
+    Progress("Tiny", 5, last, expected_s=50.0).epoch_done({"epoch": 3, **row}, 3)
+    assert "left" in last.getvalue()
+    assert "sweep" not in last.getvalue()
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
