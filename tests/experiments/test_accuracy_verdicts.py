@@ -32,7 +32,8 @@ def deviations(row: Array, units: Array) -> dict[int, float]:
     present = [int(unit) for unit in np.unique(units) if not np.isnan(row[units == unit]).any()]
     without = {unit: accuracy(row[units != unit]) for unit in present}
     centre, count = np.mean(list(without.values())), len(present)
-    return {u: math.sqrt((count - 1) / count) * (x - centre) for u, x in without.items()}
+    scale = math.sqrt((count - 1) / count)
+    return {unit: scale * float(each - centre) for unit, each in without.items()}
 
 
 def pooled_mean_square(correct: Array) -> tuple[float, int]:
