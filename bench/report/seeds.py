@@ -266,7 +266,8 @@ def _bounds(
     correct, images = table_of({"": pooled})
     units = {k: v for runs in groups for run in runs for k, v in units_of(run).items()}
     scores, deltas, counts = jackknife(correct, unit_numbers(images, units))
-    return interval_of_mean(scores[0], deltas[0], counts)
+    evaluated = int(np.isfinite(correct).sum())
+    return interval_of_mean(scores[0], deltas[0], counts, evaluated)
 
 
 def _folds(runs: Sequence[Record]) -> str:

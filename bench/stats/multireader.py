@@ -329,18 +329,25 @@ def error_of_mean(scores: Array, deltas: Array, counts: Array) -> tuple[float, f
     return float(error) / seeds, float(freedom)
 
 
-def interval_of_mean(scores: Array, deltas: Array, counts: Array) -> tuple[float, float]:
+def interval_of_mean(
+    scores: Array, deltas: Array, counts: Array, evaluated: int
+) -> tuple[float, float]:
     """95 % interval of a mean accuracy over seeds, new seeds and new images meant.
 
     Wilson's, of the number of independent images that would leave the variance of
     :func:`error_of_mean`, with Student's quantile: within 0 and 1, and of some width where every
     image is right.
+
+    Args:
+        scores, deltas, counts: as in :func:`error_of_mean`.
+        evaluated: images of all seeds together, each as often as it was evaluated; they never
+            count for more.
     """
     mean = float(np.mean(scores))
     variance, freedom = error_of_mean(scores, deltas, counts)
     number = float(counts.min())
-    if variance > 0 and 0 < mean < 1:
-        number = min(float(counts.sum()), mean * (1 - mean) / variance)
+    if 0 < mean < 1:
+        number = mean * (1 - mean) / max(variance, mean * (1 - mean) / evaluated)
     return wilson(mean * number, number, freedom=freedom)
 
 

@@ -91,7 +91,7 @@ def accuracy_interval(correct: Array, units: Array | None) -> tuple[float, float
     """What a report prints for (seeds, images)."""
     if len(correct) > 1:
         scores, deltas, counts = jackknife(correct[None], units)
-        return interval_of_mean(scores[0], deltas[0], counts)
+        return interval_of_mean(scores[0], deltas[0], counts, correct.size)
     hits = correct[0] > 0
     number = float(len(hits))
     if units is not None:

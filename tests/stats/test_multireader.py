@@ -190,13 +190,27 @@ def test_the_interval_of_a_mean_holds_it():
         spread = np.sqrt(1 + 0.15**2 + 0.5**2)
         hits = stats.norm.ppf(truth) * spread + image + luck + rng.normal(0, 0.5, (3, 150)) > 0
         scores, deltas, counts = jackknife(hits[None].astype(float))
-        low, high = interval_of_mean(scores[0], deltas[0], counts)
+        low, high = interval_of_mean(scores[0], deltas[0], counts, 450)
         held += low <= truth <= high
     assert 0.92 <= held / runs <= 0.99
     ones, none, counts = jackknife(np.ones((1, 3, 50)))
-    low, high = interval_of_mean(ones[0], none[0], counts)
+    low, high = interval_of_mean(ones[0], none[0], counts, 150)
     assert low < 0.95
     assert high == 1
+
+
+def test_groups_whose_images_are_not_alike_do_not_widen_the_interval_of_a_mean():
+    # The three seeds have test images of their own, so that all of them count.
+    hits = np.full((1, 3, 1800), np.nan)
+    for seed in range(3):
+        part = slice(600 * seed, 600 * (seed + 1))
+        hits[0, seed, part] = np.random.default_rng(seed).permutation(np.arange(600) < 540)
+    scores, deltas, counts = jackknife(hits, np.arange(1800) // 8)
+    assert counts.tolist() == [75, 75, 75]
+    low, high = interval_of_mean(scores[0], deltas[0], counts, 1800)
+    # Three equal accuracies leave no doubt of their own: Wilson's interval of all 1,800 images.
+    expected = stats.binomtest(1620, 1800).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-4)
 
 
 def test_the_interval_of_one_score_is_the_jackknifes():
