@@ -17,7 +17,9 @@ CONTRADICTED = "contradicted"
 UNDECIDED = "undecided"
 NOT_COMPARABLE = "not comparable"
 NOT_MEASURED = "not measured"
-_DECIMALS = {RATIO_UNIT: 2, "M": 2, "%": 1, "points": 1}
+_DECIMALS = {RATIO_UNIT: 2, "M": 2}
+# They are read as differences, to one place in every table: a bound near 0 needs no more.
+_SHARES = ("%", "points")
 VERDICTS = (CONFIRMED, CONTRADICTED, UNDECIDED, NOT_COMPARABLE, NOT_MEASURED)
 
 
@@ -69,6 +71,8 @@ class Figure:
         return f"{text} {self.unit}".strip()
 
     def _written(self, number: float) -> str:
+        if self.unit in _SHARES:
+            return f"{number:.1f}"
         decimals = _DECIMALS.get(self.unit)
         return significant(number) if decimals is None else fixed(number, decimals)
 
