@@ -33,8 +33,6 @@ def square(image: Image.Image, size: int, box: Box | None = None) -> Image.Image
         # That square would take gigabytes: the means of N × N pixels, as from a JPEG's decoder.
         image = image.reduce(times)
         left, top, right, bottom = (edge / times for edge in (left, top, right, bottom))
-        # A line would vanish.
-        right, bottom = max(right, left + 1), max(bottom, top + 1)
         side = max(right - left, bottom - top)
     across = _Axis.of(image.width, left, right, side)
     down = _Axis.of(image.height, top, bottom, side)

@@ -57,7 +57,7 @@ def stated_steps(size: int, pillow: str) -> dict[str, Any]:
             "where": f"side ** 2 > {MAX_PIXELS} and M > 1, with side the longer one of the box",
             "most_pixels": MAX_PIXELS,
             "times": f"M = side // {DETAIL * size}",
-            "by": "reduce(M), box / M, then right >= left + 1 and bottom >= top + 1",
+            "by": "reduce(M), box / M",
         },
         "pad": {
             "colour": [0, 0, 0],

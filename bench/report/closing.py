@@ -8,6 +8,7 @@ from bench.report.gates import Record, judged_part
 from bench.report.matching import Ranking, rankings
 from bench.report.ranking import accuracy_text, verdict_note
 from bench.report.selection import Selection, distinct
+from bench.report.timed import counted
 
 # A table of all pairs of more would fill the screen; the report has it.
 MOST_VARIANTS = 12
@@ -34,7 +35,7 @@ def closing_lines(records: Sequence[Record]) -> list[str]:
 
 def _ranked(ranking: Ranking) -> list[str]:
     ranks = ranking.ranks()
-    lines = [f"rank {ranks[each.variant]}: {each.variant}  {accuracy_text(each)}"
+    lines = [f"rank {ranks.get(each.variant, 'n/a')}: {each.variant}  {accuracy_text(each)}"
              for each in ranking.sets]  # fmt: skip
     declared = [pair for pair in ranking.pairs if pair.verdict in ("better", "worse")]
     if len(ranking.sets) <= MOST_VARIANTS:
@@ -45,6 +46,10 @@ def _ranked(ranking: Ranking) -> list[str]:
                 f"{pair.variant} is {pair.verdict} than {pair.other}: "
                 f"{100 * pair.found.difference:+.1f} points [{low:+.1f} to {high:+.1f}]"
             )
-    ties = len(ranking.pairs) - len(declared)
-    lines.append(f"{ties} of {len(ranking.pairs)} pairs cannot be told apart")
-    return [*lines, verdict_note([ranking])]
+    judged = sum(pair.found is not None for pair in ranking.pairs)
+    ties, apart = judged - len(declared), len(ranking.pairs) - judged
+    lines.append(
+        f"{ties} of {counted(judged, 'pair')} cannot be told apart"
+        + (f"; {counted(apart, 'pair')} not compared" if apart else "")
+    )
+    return [*lines, *filter(None, [verdict_note([ranking])])]

@@ -18,7 +18,7 @@ from bench.report.selection import Selection, distinct, seconds_of
 from bench.report.timed import counted
 from bench.stats.multiple import shared_ranks
 from bench.stats.multireader import FEWEST_SEEDS, table_of, unit_numbers
-from bench.stats.pairs import PairVerdict, judge_pairs
+from bench.stats.pairs import VARIANTS, PairVerdict, judge_pairs
 
 # Seeds are paired, reduction belongs to the variant, and workers and pinned memory change nothing.
 MAY_DIFFER = (
@@ -169,15 +169,18 @@ class Ranking:
         return [each.variant for each in self.sets]
 
     def ranks(self) -> dict[str, int]:
-        """Rank of each variant; ties share one."""
-        return shared_ranks(self.names, lambda one, two: self.verdict(one, two) == "better")
+        """Rank of each variant that is judged against another; ties share one."""
+        judged = [
+            name
+            for name in self.names
+            if any(name != other and self.pair(name, other).found for other in self.names)
+        ]
+        return shared_ranks(judged, lambda one, two: self.verdict(one, two) == "better")
 
     def tied_with(self, name: str) -> list[str]:
         """The variants that cannot be told from one."""
         return [
-            other
-            for other in self.names
-            if other != name and self.verdict(name, other) not in ("better", "worse")
+            other for other in self.names if other != name and self.verdict(name, other) == "tie"
         ]
 
     def median_detectable(self) -> float | None:
@@ -212,7 +215,29 @@ def _rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
             groups.append([found])
         else:
             group.append(found)
-    return [_ranking(group) for group in sorted(groups, key=len, reverse=True)], left_out
+    ranked = []
+    for group in sorted(groups, key=len, reverse=True):
+        ranking, alone = _ranking(group), _without_partner(group)
+        if ranking.scope == VARIANTS and alone:
+            reason = f"shares fewer than {FEWEST_SEEDS} seeds with each of the others"
+            left_out |= {each.variant: reason for each in alone}
+            ranking = _ranking([each for each in group if each not in alone])
+        ranked.append(ranking)
+    return sorted(ranked, key=lambda one: len(one.sets), reverse=True), left_out
+
+
+def _without_partner(group: Sequence[RunSet]) -> list[RunSet]:
+    """Those of which no other has the seeds that a verdict about variants needs."""
+    seeds = [{seed for seed, _ in each.runs} for each in group]
+    return [
+        each
+        for number, each in enumerate(group)
+        if all(
+            len(seeds[number] & other) < FEWEST_SEEDS
+            for place, other in enumerate(seeds)
+            if place != number
+        )
+    ]
 
 
 def _comparable(one: RunSet, two: RunSet) -> bool:
@@ -232,7 +257,7 @@ def _ranking(sets: Sequence[RunSet]) -> Ranking:
         pair = AccuracyPair(one.variant, two.variant, part=one.part, about=judged.reason)
         if found is None:
             reason = _apart(one, two)
-            pairs.append(attrs.evolve(pair, refused=Refusal(reason, data="image" in reason)))
+            pairs.append(attrs.evolve(pair, refused=Refusal(reason)))
             continue
         both = tuple(seeds[place] for place in found.seeds)
         folds = {fold for seed, fold in one.runs if seed in both and (seed, fold) in two.runs}
@@ -276,10 +301,16 @@ def accuracy_pair(selection: Selection, variant: str, other: str) -> AccuracyPai
 
     Where their latest runs cannot be compared, that of the latest sweep that trained both.
     """
+    refused_as: AccuracyPair | None = None
     for found in (selection, *_common_sweep(selection, variant, other)):
         for ranking in rankings(found)[0]:
             if variant in ranking.names and other in ranking.names:
-                return ranking.pair(variant, other)
+                judged = ranking.pair(variant, other)
+                if judged.found is not None:
+                    return judged
+                refused_as = refused_as or judged
+    if refused_as is not None:
+        return refused_as
     one, two = run_set(selection, variant), run_set(selection, other)
     pair = AccuracyPair(variant, other, notes=(*one.left_out, *two.left_out))
     absent = one.absent or two.absent
@@ -289,7 +320,7 @@ def accuracy_pair(selection: Selection, variant: str, other: str) -> AccuracyPai
     unusable = next((reason for reason in reasons if reason), None)
     if unusable:
         return attrs.evolve(pair, refused=Refusal(unusable))
-    refused = refusal(one, two) or Refusal(_seeds_apart(one, two))
+    refused = refusal(one, two) or Refusal(_apart(one, two))
     return attrs.evolve(pair, refused=refused)
 
 

@@ -56,16 +56,16 @@ def ranking_table(selection: Selection) -> Table:
         ranks = ranking.ranks()
         for each in ranking.sets:
             tied = named(ranking.tied_with(each.variant), len(ranking.sets) - 1)
-            alone = len(ranking.sets) == 1
-            rank = "n/a (nothing to compare with)" if alone else str(ranks[each.variant])
+            place = ranks.get(each.variant)
+            rank = "n/a (nothing to compare with)" if place is None else str(place)
             f1 = macro_f1_of(list(each.runs.values()))
             cells = [rank, each.variant, accuracy_text(each), f1.text() if f1 else "n/a"]
-            cells += [each.part, "n/a" if alone else tied]
+            cells += [each.part, "n/a" if place is None else tied]
             rows.append([str(number), *cells] if several else cells)
             keys = list(each.runs)
             seeds, folds = ({key[place] for key in keys} for place in (0, 1))
             figures = (each.part, mean_accuracy(each), len(seeds), len(folds), images(each), None)
-            raw.append([number, each.variant, None if alone else ranks[each.variant], *figures])
+            raw.append([number, each.variant, place, *figures])
     for name, reason in left_out.items():
         cells = ["n/a", name, f"n/a ({reason})", "n/a", "n/a", "n/a"]
         rows.append(["n/a", *cells] if several else cells)

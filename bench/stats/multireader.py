@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import attrs
@@ -196,8 +197,23 @@ def analyse(correct: Array, units: Array | None = None) -> Analysis:
         correct: (variants, seeds, images) 0 or 1, NaN where a seed did not evaluate an image.
         units: (images,) number of the group that an image belongs to; None: each is its own.
     """
+    correct = np.asarray(correct, float)
     scores, deltas, counts = jackknife(correct, units)
-    return analyse_scores(scores, deltas, counts)
+    known = ~np.isnan(correct)
+    everyone = known | ~known.any(axis=2, keepdims=True)
+    if (everyone.all(axis=0) >= known.any(axis=0)).all():
+        return analyse_scores(scores, deltas, counts)
+    # A fold that one variant lacks is no reason to leave its images out for the others.
+    pooled = _pooled(scores)
+    if counts[~np.isnan(scores).any(axis=0)].min(initial=FEWEST_UNITS) < FEWEST_UNITS:
+        pooled = (float("nan"), float("nan"))
+    number = len(correct)
+    matrices = np.full((5, number, number), np.nan)
+    for pair in combinations(range(number), 2):
+        part = analyse_scores(*jackknife(correct[list(pair)], units), pooled)
+        values = np.array([part.seeds, part.units, part.difference, part.se, part.df])
+        matrices[np.ix_(range(5), pair, pair)] = values
+    return Analysis(number, *matrices)
 
 
 def jackknife(correct: Array, units: Array | None = None) -> tuple[Array, Array, Array]:
@@ -229,11 +245,17 @@ def jackknife(correct: Array, units: Array | None = None) -> tuple[Array, Array,
     return scores, np.where(ran[..., None], deltas, 0.0), counts
 
 
-def analyse_scores(scores: Array, deltas: Array, counts: Array) -> Analysis:
+def analyse_scores(
+    scores: Array, deltas: Array, counts: Array, pooled: tuple[float, float] | None = None
+) -> Analysis:
     """Judge all pairs of any score that :func:`jackknife` may be made of.
 
     The mean square of variant × seed is that of the seeds that all variants share, and of a pair
     the larger of it and the pair's own.
+
+    Args:
+        scores, deltas, counts: of :func:`jackknife`.
+        pooled: mean square over more variants than these, with its degrees of freedom.
     """
     ran = ~np.isnan(scores)
     values = np.where(ran, scores, 0.0)
@@ -246,9 +268,9 @@ def analyse_scores(scores: Array, deltas: Array, counts: Array) -> Analysis:
         spread = (both * (gaps - difference[..., None]) ** 2).sum(axis=-1)
         own = spread / 2 / (seeds - 1)
         covariance = _between_seeds(deltas, both) / (seeds * (seeds - 1))
-        pooled, freedom = _pooled(scores, ran)
-        interaction = np.fmax(own, pooled)
-        left = np.where(np.isnan(pooled), seeds - 1, freedom)
+        square, freedom = _pooled(scores) if pooled is None else pooled
+        interaction = np.fmax(own, square)
+        left = np.where(np.isnan(square), seeds - 1, freedom)
         error, found = hillis(interaction, covariance, seeds, left)
         df = np.where(left < FEWEST_FREEDOM, left, found)
         fewest = np.where(both > 0, counts, np.inf).min(axis=-1)
@@ -260,9 +282,9 @@ def analyse_scores(scores: Array, deltas: Array, counts: Array) -> Analysis:
     return Analysis(number, seeds, fewest, *matrices)
 
 
-def _pooled(scores: Array, ran: Array) -> tuple[float, float]:
+def _pooled(scores: Array) -> tuple[float, float]:
     """Mean square of variant × seed over the seeds that all share, and its degrees of freedom."""
-    shared = scores[:, ran.all(axis=0)]
+    shared = scores[:, ~np.isnan(scores).any(axis=0)]
     variants, seeds = shared.shape
     freedom = (variants - 1) * (seeds - 1)
     if freedom < 1:
@@ -356,6 +378,8 @@ def interval_of_score(scores: Array, deltas: Array, counts: Array) -> tuple[floa
     from scipy import special
 
     variance, freedom = error_of_mean(scores, deltas, counts)
+    # Where every image is right, one more might not be.
+    variance = max(variance, 1 / (float(counts.min()) + 2) ** 2)
     half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * float(np.sqrt(variance))
     mean = float(np.mean(scores))
     return max(0.0, mean - half), min(1.0, mean + half)

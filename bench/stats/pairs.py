@@ -56,9 +56,10 @@ class PairVerdict:
         words = {"better": "worse", "worse": "better"}
         return attrs.evolve(
             self,
-            difference=-self.difference,
-            low=-self.high,
-            high=-self.low,
+            # 0 minus it, since -0.0 is printed with its sign.
+            difference=0.0 - self.difference,
+            low=0.0 - self.high,
+            high=0.0 - self.low,
             verdict=words.get(self.verdict, self.verdict),
             only_variant=self.only_other,
             only_other=self.only_variant,
@@ -100,14 +101,15 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
         )
         return Judged(TRAINED, reason, _trained(correct, units, ran))
     analysis = analyse(correct, units)
-    fewest = int(np.nanmin(np.where(shared >= FEWEST_SEEDS, analysis.units, np.nan)))
+    judged = ~np.isnan(analysis.difference)
+    fewest = int(analysis.units[judged].min()) if judged.any() else 0
     if fewest < FEWEST_UNITS:
         reason = (
-            f"{fewest} images or groups are below the {FEWEST_UNITS} that verdicts about variants "
-            "need"
+            f"two variants share {fewest} of the {FEWEST_UNITS} images or groups that verdicts "
+            "about variants need"
         )
         return Judged(TRAINED, reason, _trained(correct, units, ran))
-    return Judged(VARIANTS, "", _of_variants(correct, units, ran, analysis))
+    return Judged(VARIANTS, "", _of_variants(correct, units, analysis))
 
 
 def _trained(correct: Array, units: Array | None, ran: Array) -> dict[tuple[int, int], PairVerdict]:
@@ -142,7 +144,7 @@ def _trained(correct: Array, units: Array | None, ran: Array) -> dict[tuple[int,
 
 
 def _of_variants(
-    correct: Array, units: Array | None, ran: Array, analysis: Analysis
+    correct: Array, units: Array | None, analysis: Analysis
 ) -> dict[tuple[int, int], PairVerdict]:
     numbers = np.arange(correct.shape[2]) if units is None else np.asarray(units)
     pairs, low, high, mdd = {}, analysis.low, analysis.high, analysis.mdd
@@ -150,8 +152,9 @@ def _of_variants(
         at = one, two
         if np.isnan(analysis.difference[at]):
             continue
-        both = ran[one] & ran[two]
-        signs = correct[one][both] - correct[two][both]
+        signs = correct[one] - correct[two]
+        both = ~np.isnan(signs).all(axis=1)
+        signs = signs[both]
         seen = ~np.isnan(signs).all(axis=0)
         difference, p_value = float(analysis.difference[at]), float(analysis.p[at])
         pairs[at] = PairVerdict(

@@ -99,9 +99,19 @@ def test_long_thin_pictures_need_no_gigabytes(monkeypatch, shape: tuple[int, int
     monkeypatch.setattr(Image, "new", count)
     got = np.asarray(square(image, 64))
     assert max(made) < 1_000_000
-    middle = got[:, 32] if shape[0] > shape[1] else got[32]
-    assert middle.min() > 0
     assert got[0, 0].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [(3, 9_500, 32), (32, 9_500, 32), (9_500, 3, 32), (3, 9_400, 32), (7, 65_000, 224)],
+)
+def test_a_thin_picture_is_as_wide_as_it_was(width: int, height: int, size: int) -> None:
+    """A white line brightens its share of the square, whether it is averaged first or not."""
+    got = np.asarray(square(Image.new("RGB", (width, height), (255, 255, 255)), size))[..., 0]
+    across = got[size // 2] if height > width else got[:, size // 2]
+    true = 255 * size * min(width, height) / max(width, height)
+    assert across.astype(float).sum() == pytest.approx(true, abs=1)
 
 
 def test_a_picture_past_the_limit_of_a_square_is_averaged_first() -> None:

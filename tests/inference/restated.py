@@ -96,7 +96,6 @@ def _squared(image: Image.Image, box: Box, about: dict[str, Any]) -> np.ndarray:
     if side**2 > about["reduce"]["most_pixels"] and times > 1:
         image = image.reduce(times)
         left, top, right, bottom = (edge / times for edge in (left, top, right, bottom))
-        right, bottom = max(right, left + 1), max(bottom, top + 1)
         side = max(right - left, bottom - top)
     # The square's edges; then a canvas that has whole pixels about it, and the picture in it.
     low = [(a + b - side) / 2 for a, b in ((left, right), (top, bottom))]

@@ -250,6 +250,47 @@ def test_a_variant_with_fewer_seeds_is_compared_on_those_that_both_have(make_rec
     assert ranking.pair("A", "B").seeds == (0, 1, 2)
 
 
+def test_one_seed_among_several_is_left_out_and_takes_nothing_from_the_others(make_record):
+    sweep = [
+        record
+        for record in crafted(make_record, 3)
+        if record["variant"]["name"] in "ABC"
+        and (record["variant"]["name"] != "C" or record["config"]["seed"] == 0)
+    ]
+    selection = Selection(sweep)
+    (ranking,), left_out = rankings(selection)
+    assert ranking.names == ["A", "B"]
+    assert left_out == {"C": "shares fewer than 2 seeds with each of the others"}
+    without = Selection([record for record in sweep if record["variant"]["name"] != "C"])
+    assert ranking.pair("A", "B").found == rankings(without)[0][0].pair("A", "B").found
+    pair = accuracy_pair(selection, "A", "C")
+    assert pair.found is None
+    assert pair.refused is not None
+    assert pair.refused.reason == "the two share 1 seed, verdicts about variants need 2"
+    lines = "\n".join(closing_lines(sweep))
+    assert "C" not in lines.split("rank 2", 1)[1].split("cannot be told apart")[0]
+
+
+def test_a_newer_sweep_that_says_nothing_of_a_pair_hides_no_older_one(make_record):
+    def run(name, seed, sweep, hour):
+        record = set_predictions(
+            make_record(name, seed=seed), [n >= 8 * (name == "B") for n in range(100)]
+        )
+        record["sweep"]["id"] = sweep
+        record["finished"] = f"2026-01-01T{hour:02}:00:00+00:00"
+        record["folder"] = f"{name}-{seed}-{sweep}"
+        return record
+
+    records = [run("R", 0, "r", 5), run("R", 1, "r", 6)]
+    records += [
+        run("A", 0, "old", 1),
+        run("B", 0, "old", 2),
+        run("A", 0, "a", 3),
+        run("B", 1, "b", 4),
+    ]
+    assert accuracy_pair(Selection(records), "A", "B").verdict == "better"
+
+
 def test_few_images_leave_verdicts_about_the_trained_models(make_record):
     records = [
         set_predictions(make_record(name, seed=seed), [n >= wrong for n in range(40)])
@@ -259,7 +300,7 @@ def test_few_images_leave_verdicts_about_the_trained_models(make_record):
     (ranking, *_) = rankings(Selection(records))[0]
     assert ranking.scope == "trained models"
     assert ranking.about == (
-        "40 images or groups are below the 60 that verdicts about variants need"
+        "two variants share 40 of the 60 images or groups that verdicts about variants need"
     )
     assert ranking.verdict("A", "B") == "better"
 

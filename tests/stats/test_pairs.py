@@ -75,9 +75,45 @@ def test_verdicts_about_variants_need_60_images(images: int, scope: str) -> None
     correct = (rng.random((2, 2, images)) < 0.7).astype(float)
     judged = judge_pairs(correct)
     assert judged.scope == scope
-    assert judged.reason.startswith("59 images" if scope == TRAINED else "")
+    assert judged.reason.startswith(
+        "two variants share 59 of the 60 images" if scope == TRAINED else ""
+    )
     (found,) = judged.pairs.values()
     signs = correct[0] - correct[1]
     assert found.difference == pytest.approx(signs.mean())
     assert (found.only_variant, found.only_other) == ((signs > 0).sum(), (signs < 0).sum())
     assert found.seeds == (0, 1)
+
+
+def with_folds() -> np.ndarray:
+    """Three variants, three seeds, 200 images of two folds: 93, 75 and 80 % right."""
+    rng = np.random.default_rng(3)
+    shares = np.array([0.93, 0.75, 0.80])[:, None, None]
+    hard = 0.9 * rng.random(200) + 0.1 * rng.random((3, 3, 200))
+    return (hard < shares).astype(float)
+
+
+def test_a_fold_that_one_variant_lacks_is_left_out_of_its_pairs_alone() -> None:
+    correct = with_folds()
+    alone = judge_pairs(correct[:2]).pairs[0, 1]
+    correct[2, :, :100] = np.nan
+    pairs = judge_pairs(correct).pairs
+    assert pairs[0, 1].difference == alone.difference
+    assert (pairs[0, 1].images, pairs[0, 1].only_variant) == (200, alone.only_variant)
+    assert pairs[0, 1].verdict == alone.verdict == "better"
+    gaps = correct[0, :, 100:] - correct[2, :, 100:]
+    assert pairs[0, 2].difference == pytest.approx(gaps.mean())
+    assert pairs[0, 2].images == pairs[0, 2].units == 100
+
+
+def test_variants_without_a_common_image_have_no_verdict_and_the_others_have() -> None:
+    correct = with_folds()
+    correct[0, :, 100:] = correct[2, :, :100] = np.nan
+    judged = judge_pairs(correct)
+    assert judged.scope == VARIANTS
+    assert set(judged.pairs) == {(0, 1), (1, 2)}
+
+
+def test_no_difference_has_no_sign() -> None:
+    found = judge_pairs(np.ones((2, 1, 20))).pairs[0, 1].turned()
+    assert str(found.difference) == "0.0"
