@@ -13,7 +13,7 @@ from bench.report.markdown import Table, one_line
 from bench.report.modes import Entry, ModeTimings, Setting, settings_of
 from bench.report.selection import Selection, caption, distinct
 from bench.report.speeds import TimingSession, sessions_of
-from bench.report.speedtable import machine, marks
+from bench.report.speedtable import RATIO, machine, marks
 from bench.report.timed import (
     EAGER,
     RATIO_NOTE,
@@ -36,8 +36,8 @@ RAW = (
     "session", "machine", "variant", "mode", "regime",
     *(field.name for field in attrs.fields(Setting)), "batch_size", "memory_format",
     "rounds", "seconds_per_step", "seconds_low", "seconds_high", "ratio_to_eager", "ratio_low",
-    "ratio_high", "p_value", "verdict", "best", "noise_floor", "comparisons", *SECONDS,
-    "max_difference", "max_relative_difference", "size_mb", "error",
+    "ratio_high", "p_value", "p_adjusted", "level", "verdict", "best", "noise_floor", "comparisons",
+    *SECONDS, "max_difference", "max_relative_difference", "size_mb", "error",
 )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def _raw(
         timings.session.id, machine(timings.session), name, mode, regime,
         *attrs.astuple(setting), entry.get("batch_size"), entry.get("memory_format"),
         found.rounds, found.median if rounds else None, found.low, found.high,
-        ratio and ratio.ratio, ratio and ratio.low, ratio and ratio.high, ratio and ratio.p_value,
+        *(getattr(ratio, key, None) for key in RATIO),
         timings.verdict(name, mode), mode in timings.best(name), timings.floor(mode),
         timings.comparisons, *(facts.get(key) for key in SECONDS), facts.get("max_difference"),
         facts.get("max_relative_difference"), facts.get("size_mb"), entry.get("mode_error"),

@@ -33,12 +33,14 @@ from bench.stats.timing import (
 )
 
 MOST_FAULTS = 3000
+# In the files of tables: p values with and without Holm's correction, and the interval's level.
+RATIO = ("ratio", "low", "high", "p_value", "p_adjusted", "level")
 RAW = (
     "session", "machine", "variant", "state", *(field.name for field in attrs.fields(CaseKey)),
     "rounds", "seconds_per_step", "seconds_low", "seconds_high", "images_per_s",
     "images_per_s_low", "images_per_s_high", "latency_p95_ms", "latency_steps", "baseline",
-    "ratio", "ratio_low", "ratio_high", "p_value", "verdict", "rank", "noise_floor",
-    "comparisons", "faults_per_step", "measured_at",
+    "ratio", "ratio_low", "ratio_high", "p_value", "p_adjusted", "level", "verdict", "rank",
+    "noise_floor", "comparisons", "faults_per_step", "measured_at",
 )  # fmt: skip
 
 
@@ -177,7 +179,7 @@ def _raw(session: TimingSession, case: CaseKey, name: str) -> dict[str, Any]:
         batch / high if high else None, batch / low if low else None,
         entry.get("latency_p95_ms") if rounds and len(steps) >= FEWEST_FOR_P95 else None,
         len(steps) if rounds else None, session.baseline,
-        ratio and ratio.ratio, ratio and ratio.low, ratio and ratio.high, ratio and ratio.p_value,
+        *(getattr(ratio, key, None) for key in RATIO),
         standing.verdict(name, session.baseline or ""), standing.ranks.get(name),
         session.noise_floor(case), standing.comparisons, entry.get("minor_faults_per_step"),
         entry.get("measured_at"),

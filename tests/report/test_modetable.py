@@ -152,3 +152,14 @@ def test_the_figure_of_a_run_is_eager_even_where_another_mode_comes_last(make_re
     record = timed_in_modes(make_record, SPEEDS, {"folded": 9.0})[0]
     assert timing_entry(record, "cpu", 224)["mode"] == "eager"
     assert "folded" not in timing_note([record])
+
+
+def test_the_file_has_the_corrected_p_value_and_the_intervals_level(make_record):
+    table = only(timed_in_modes(make_record, SPEEDS, GAINS))
+    lines = [dict(zip(table.raw[0], line, strict=True)) for line in table.raw[1]]
+    judged = [line for line in lines if line["mode"] != "eager"]
+    assert judged
+    for line in judged:
+        assert line["p_adjusted"] >= line["p_value"]
+        assert (line["p_adjusted"] < 0.05) == (line["p_value"] < line["level"])
+    assert min(line["level"] for line in judged) < 0.05

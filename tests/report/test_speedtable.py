@@ -176,3 +176,18 @@ def test_a_control_of_few_rounds_is_no_noise_floor(make_record):
     table = speed_tables(Selection(records))[1]
     assert "Noise floor: none, the control has 5 rounds, a floor needs 6." in table.caption
     assert not {"faster", "slower"} & {row["Verdict"] for row in by_variant(table).values()}
+
+
+def test_the_file_has_the_corrected_p_value_and_the_intervals_level(make_record):
+    selection = Selection(timed_together(make_record, SPEEDS))
+    for table in speed_tables(selection):
+        lines = [dict(zip(table.raw[0], line, strict=True)) for line in table.raw[1]]
+        (session,) = sessions_of(selection)
+        judged = [line for line in lines if line["variant"] != session.baseline]
+        assert len(judged) == 2
+        for line in judged:
+            assert line["p_adjusted"] >= line["p_value"]
+            assert (line["p_adjusted"] < 0.05) == (line["p_value"] < line["level"])
+            excluded = line["ratio_low"] > 1 or line["ratio_high"] < 1
+            assert excluded == (line["p_adjusted"] < 0.05)
+        assert min(line["level"] for line in judged) == 0.025
