@@ -94,7 +94,7 @@ def _difference(claim: Claim, evidence: Evidence) -> Verdict:
         return Verdict(NOT_MEASURED, joined(absent))
     refused = [_refusal(claim, runs) for runs in (one, two)]
     kept = [runs.fitting or runs.others for runs in (one, two)]
-    pair = _pair(claim, kept, evidence.selection)
+    pair, among = _pair(claim, kept, evidence.selection)
     figure = None
     if pair.found is not None:
         numbers = (100 * pair.found.difference, 100 * pair.found.low, 100 * pair.found.high)
@@ -104,26 +104,31 @@ def _difference(claim: Claim, evidence: Evidence) -> Verdict:
     if figure is None or pair.found is None:
         return Verdict(NOT_COMPARABLE, pair.refused.reason if pair.refused else "", figure)
     verdict = _judged(claim, figure, pair.part)
-    said = f"{word(pair.found.verdict)} among all variants of the sweep ({pair.found.method})"
+    said = f"{word(pair.found.verdict)} {among} ({pair.found.method})"
     return attrs.evolve(verdict, reason=joined([verdict.reason, said, pair.about]))
 
 
-def _pair(claim: Claim, kept: Sequence[Sequence[Record]], selection: Selection) -> AccuracyPair:
-    """The report's verdict on the two, or that of the latest sweep whose runs the claim may use."""
+def _pair(
+    claim: Claim, kept: Sequence[Sequence[Record]], selection: Selection
+) -> tuple[AccuracyPair, str]:
+    """The report's verdict on the two, or that of the latest sweep whose runs the claim may use.
+
+    With the family that it was judged in.
+    """
+    names = (claim.variant, claim.against or "")
     sweeps = [{sweep_of(record) for record in records} for records in kept]
     for ranking in rankings(selection)[0]:
         used = {
             each.variant: {sweep_of(run) for run in each.runs.values()} for each in ranking.sets
         }
-        names = (claim.variant, claim.against or "")
         if all(used.get(name, {None}) <= known for name, known in zip(names, sweeps, strict=True)):
-            return accuracy_pair(selection, *names)
+            return accuracy_pair(selection, *names), "among all variants that are ranked with them"
     common = [record for record in kept[0] if sweep_of(record) in sweeps[1]]
     if common:
         found = selection.of_sweep(sweep_of(max(common, key=seconds_of)))
-    else:
-        found = Selection([*kept[0], *kept[1]])
-    return accuracy_pair(found, claim.variant, claim.against or "")
+        return accuracy_pair(found, *names), "among all variants of their sweep"
+    alone = Selection([*kept[0], *kept[1]])
+    return accuracy_pair(alone, *names), "of these two alone, from different sweeps"
 
 
 def _refusal(claim: Claim, runs: Runs) -> str:

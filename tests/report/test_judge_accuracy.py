@@ -144,3 +144,28 @@ def test_an_accuracy_is_of_the_stated_reduction(make_record):
             tolerance=2,
         )  # fmt: skip
         assert words in decided(records, gain).reason
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "family"),
+    [
+        (("old",), "among all variants that are ranked with them"),
+        (("old", "new"), "among all variants of their sweep"),
+        (("old", "other", "new"), "of these two alone, from different sweeps"),
+    ],
+)
+def test_a_difference_names_the_family_that_it_was_judged_in(make_record, sweeps, family):
+    records = [trained(make_record, CA, 3800), trained(make_record, "MobileNetV3_Small", 3600)]
+    if "new" in sweeps:
+        records.append(trained(make_record, CA, 3700, minute=30))
+        records[-1]["config"]["freeze_backbone"] = True
+    places = (0, -2 if "other" in sweeps else 0, -1)
+    for record, place in zip(records, places, strict=False):
+        record["sweep"] = {**record["sweep"], "id": sweeps[place]}
+    gain = claim(
+        "accuracy", 5, form="difference", against="MobileNetV3_Small", conditions=PADDY,
+        tolerance=1.1,
+    )  # fmt: skip
+    found = decided(records, gain)
+    assert found.word == CONFIRMED
+    assert f"better {family} (exact McNemar" in found.reason
