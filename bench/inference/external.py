@@ -18,6 +18,7 @@ from bench.inference.predict import predict
 from bench.inference.saved import SavedModel
 from bench.stats.accuracy import difference_of_shares, wilson
 from bench.stats.classes import of_classes
+from bench.stats.digits import points
 from bench.train.metrics import macro_f1
 
 # A class of the external set that is not evaluated.
@@ -222,9 +223,9 @@ def describe(record: Mapping[str, Any]) -> list[str]:
 def transfer(own: Mapping[str, Any]) -> str:
     """Whether the run does as well elsewhere, in a sentence."""
     low, high = (100 * bound for bound in own["difference_interval"])
-    points = f"{100 * own['difference']:+.1f} points ({low:+.1f} to {high:+.1f})"
+    text = f"{points(100 * own['difference'])} points ({points(low)} to {points(high)})"
     if low > 0:
-        return f"{points}: better than on its own images"
+        return f"{text}: better than on its own images"
     if high < 0:
-        return f"{points}: worse than on its own images"
-    return f"{points}: no difference could be shown"
+        return f"{text}: worse than on its own images"
+    return f"{text}: no difference could be shown"

@@ -11,14 +11,15 @@ from bench.report.markdown import Table
 from bench.report.seeds import runs_of, seed_of
 from bench.report.selection import Selection, caption, data_note, seed_note
 from bench.stats.accuracy import difference_of_shares
+from bench.stats.digits import points
 
 MEANING = (
     "The best epoch is chosen on the validation part, so its accuracy flatters; the test part is "
     "touched once, at the end, by the chosen weights. Comparisons, ranks and claims use the test "
     "part; metrics.json keeps the validation accuracy. Difference: validation minus test, with "
-    "Newcombe's 95 % interval for two groups of images; an interval with 0 in it shows no bias "
-    "that so few images could tell from chance. Of several seeds: means, and the range of the "
-    "differences."
+    "Newcombe's 95 % interval for two sets of images (of the effective number of each); an "
+    "interval with 0 in it shows no bias that so few images could tell from chance. Of several "
+    "seeds: means, and the range of the differences."
 )
 HEADERS = (
     "Validation accuracy (%)",
@@ -104,16 +105,20 @@ def _images(found: Sequence[Accuracy]) -> str:
 
 def _difference(valid: Sequence[Accuracy], test: Sequence[Accuracy]) -> str:
     gaps = [100 * (a.share - b.share) for a, b in zip(valid, test, strict=True)]
-    text = f"{statistics.fmean(gaps):+.1f}"
+    text = points(statistics.fmean(gaps))
     if len(gaps) > 1:
-        return f"{text} ({min(gaps):+.1f} to {max(gaps):+.1f})"
+        return f"{text} ({points(min(gaps))} to {points(max(gaps))})"
     low, high = newcombe(valid[0], test[0])
-    return f"{text} [{100 * low:+.1f} to {100 * high:+.1f}]"
+    return f"{text} [{points(100 * low)} to {points(100 * high)}]"
 
 
 def newcombe(one: Accuracy, two: Accuracy) -> tuple[float, float]:
-    """95 % interval of a difference of two accuracies on different images, as fractions −1..1."""
-    counts = [(round(a.share * (a.total or 0)), a.total or 0) for a in (one, two)]
+    """95 % interval of a difference of two accuracies on different images, as fractions −1..1.
+
+    Of the effective number of images of each, as the interval of each alone.
+    """
+    sizes = [a.effective or a.total or 0 for a in (one, two)]
+    counts = [(a.share * size, size) for a, size in zip((one, two), sizes, strict=True)]
     return difference_of_shares(*counts)
 
 

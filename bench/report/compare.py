@@ -12,7 +12,7 @@ from bench.report.pairtable import difference_text, word
 from bench.report.seeds import SeedAccuracy, accuracy_of, runs_of
 from bench.report.selection import Selection
 from bench.report.speeds import sessions_of
-from bench.report.timed import CaseKey, blocks_of
+from bench.report.timed import CaseKey, blocks_of, ratio_bound
 from bench.report.timing_cell import TIMINGS, timed_by
 from bench.report.values import Value, failure, fixed, missing
 from bench.stats.timing import Ratio, compare_speeds
@@ -90,7 +90,8 @@ def related(selection: Selection, row: Row, variant: str) -> Value:
     """The row's figure for the variant, as ratio or difference where the row asks for one.
 
     Figures of different machines, sessions, data, parts or settings are not related. Ratios of
-    timings are taken round by round and have a 95 % interval from six rounds on.
+    timings are taken round by round and have an interval from six rounds on, where the pair has a
+    verdict that of its test.
     """
     value = measured(selection, row.metric, variant)
     if row.against is None or value.mark:
@@ -114,7 +115,7 @@ def related(selection: Selection, row: Row, variant: str) -> Value:
     text = fixed(ratio.ratio, 2)
     if ratio.low is None or ratio.high is None:
         return attrs.evolve(value, number=ratio.ratio, text=text, interval=None)
-    text += f" [{fixed(ratio.low, 2)}–{fixed(ratio.high, 2)}]{' (~ tie)' if tie else ''}"
+    text += f" [{ratio_bound(ratio.low, 2)}–{ratio_bound(ratio.high, 2)}]{' (~ tie)' * tie}"
     return attrs.evolve(value, number=ratio.ratio, text=text, interval=(ratio.low, ratio.high))
 
 

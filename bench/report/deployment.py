@@ -20,6 +20,7 @@ from bench.report.values import significant
 from bench.results.quantised import is_size
 from bench.stats import timing
 from bench.stats.accuracy import TrainedDifference, compare_trained
+from bench.stats.digits import points
 from bench.stats.multiple import ALPHA, holm_levels, shared_ranks
 from bench.stats.multireader import table_of, unit_numbers
 from bench.stats.timing import FEWEST_ROUNDS, locate
@@ -217,7 +218,7 @@ def _row(
         *cells,
         f"{100 * lost.float32:.1f}",
         f"{100 * lost.int8:.1f}",
-        f"{100 * one.difference:+.1f} [{100 * low:+.1f} to {100 * high:+.1f}]",
+        f"{points(100 * one.difference)} [{points(100 * low)} to {points(100 * high)}]",
         p_text(lost.p_adjusted),
         lost.verdict,
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from bench.stats.accuracy import wilson
+from bench.stats.digits import counted
 from bench.stats.multireader import effective_number
 
 Record = Mapping[str, Any]
@@ -47,7 +48,7 @@ def count_text(total: int | None, units: int | None, effective: float | None) ->
     """Images evaluated, and how many independent ones they are worth where that is fewer."""
     if total is None or units is None or effective is None or units >= total:
         return f"n {total}"
-    return f"n {total} ({units} groups, effective {effective:.0f})"
+    return f"n {total} ({counted(units, 'group')}, effective {effective:.0f})"
 
 
 class Remembered:

@@ -11,6 +11,7 @@ from bench.report.claims import Claims
 from bench.report.quantities import RATIO_UNIT
 from bench.report.selection import Selection
 from bench.report.values import failure, fixed, significant
+from bench.stats.digits import apart
 
 CONFIRMED = "confirmed"
 CONTRADICTED = "contradicted"
@@ -18,7 +19,7 @@ UNDECIDED = "undecided"
 NOT_COMPARABLE = "not comparable"
 NOT_MEASURED = "not measured"
 _DECIMALS = {RATIO_UNIT: 2, "M": 2}
-# They are read as differences, to one place in every table: a bound near 0 needs no more.
+# To one place in every table, and a difference that is not 0 is not written as 0.
 _SHARES = ("%", "points")
 VERDICTS = (CONFIRMED, CONTRADICTED, UNDECIDED, NOT_COMPARABLE, NOT_MEASURED)
 
@@ -46,7 +47,9 @@ class Figure:
     """A measured figure.
 
     Attributes:
-        low, high: 95 % bounds; equal to the number where it is exact, None where there are none.
+        low, high: 95 % bounds, of two variants' difference or ratio those that belong to their
+            verdict (at Holm's level, or Tukey's); equal to the number where it is exact, None where
+            there are none.
         count: how often it was measured: ``10 rounds``, ``1,041 test images``, ``exact``.
         machine: what it was measured on, where that matters.
     """
@@ -72,7 +75,7 @@ class Figure:
 
     def _written(self, number: float) -> str:
         if self.unit in _SHARES:
-            return f"{number:.1f}"
+            return apart(number, 1, 0.0)
         decimals = _DECIMALS.get(self.unit)
         return significant(number) if decimals is None else fixed(number, decimals)
 

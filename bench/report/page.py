@@ -79,6 +79,8 @@ def write_page(
     data = page_data(selection)
     for axis in data["axes"]:
         axis["label"] = translate(axis["label"])
+        axis["no_front"] = translate(axis["no_front"])
+    data["scope"] = translate(data["scope"])
     data["words"] = translate.script
     shown = selection.shown()
     text = environment.get_template("report.html.j2").render(
@@ -123,7 +125,7 @@ def _columns(data: dict[str, Any]) -> list[str]:
     costs = [axis["label"] for axis in data["axes"]]
     return [
         "Variant", "Accuracy (%), 95 % interval", "Rank", "Cannot be told from",
-        "Macro-F1, latest run", *costs,
+        "Macro-F1, 95 % interval", *costs,
     ]  # fmt: skip
 
 
@@ -135,7 +137,7 @@ def _row(one: dict[str, Any], data: dict[str, Any]) -> list[Cell]:
         _accuracy_cell(one["accuracy"], absent),
         Cell(str(one["rank"]), one["rank"]) if ranked else Cell(f"n/a ({absent})"),
         Cell(one["tied"]) if ranked else Cell("n/a"),
-        Cell("n/a (not recorded)") if f1 is None else Cell(f"{f1:.3f}", f1),
+        Cell("n/a (not recorded)") if f1 is None else Cell(f1["text"], f1["value"]),
         *(_cost_cell(one["costs"].get(axis["key"])) for axis in data["axes"]),
     ]
 
@@ -143,10 +145,11 @@ def _row(one: dict[str, Any], data: dict[str, Any]) -> list[Cell]:
 def _accuracy_cell(found: dict[str, Any] | None, absent: str) -> Cell:
     if found is None:
         return Cell(f"n/a ({absent})")
-    text = f"{found['value']:.1f}"
+    text, seeds = f"{found['value']:.1f}", f"{found['seeds']} seeds"
     if found["low"] is not None:
         span = f"{found['low']:.1f}–{found['high']:.1f}"
-        text += f" [{span}]" if found["seeds"] == 1 else f" ({found['seeds']} seeds, {span})"
+        text += f" ({seeds}, range {span})" if found["range"] else f" [{span}]"
+    text += f", {seeds}" * (found["seeds"] > 1 and not found["range"])
     if found["undertrained"]:
         text = f"undertrained ({text}: {found['undertrained']})"
     return Cell(text, found["value"])

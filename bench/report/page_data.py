@@ -13,9 +13,9 @@ from bench.report.markdown import one_line
 from bench.report.matching import Ranking, rankings
 from bench.report.pareto import front, too_few_images
 from bench.report.ranking import named
-from bench.report.recommend import largest_session
+from bench.report.recommend import largest_session, ranking_basis
 from bench.report.runsets import usable
-from bench.report.seeds import SeedAccuracy, accuracy_of
+from bench.report.seeds import SeedAccuracy, accuracy_of, macro_f1_of, runs_of
 from bench.report.selection import Selection, variant_of
 from bench.report.speeds import TimingSession, main_cases
 from bench.report.timed import CaseKey
@@ -33,12 +33,13 @@ Cost = dict[str, Any]
 def page_data(selection: Selection) -> dict[str, Any]:
     """``axes``, ``variants`` with their accuracy and costs, ``curves`` and ``confusion``.
 
-    Accuracies are percentages with ``low`` and ``high``, the 95 % interval (of several seeds the
-    range), or none. A variant has a ``rank``, or a ``reason`` why it is not compared with the
-    others. A cost has ``value`` and ``text``, and ``low`` and ``high``, None where there is no
-    interval. An axis has the ``front``: the variants that no other beats in accuracy and in that
-    cost by a declared difference; none where there are too few images for one. What is no finite
-    number is None: JSON knows no NaN.
+    Accuracies are percentages with ``low`` and ``high``, the 95 % interval of the mean over the
+    seeds; where there is none, ``range`` is true of several seeds, whose least and most they are
+    then. A variant has a ``rank``, or a ``reason`` why it is not compared with the others. A cost
+    has ``value`` and ``text``, and ``low`` and ``high``, None where there is no interval. An axis
+    has the ``front``: the variants that no other beats in accuracy and in that cost by a declared
+    difference; where it is empty, ``no_front`` says why. ``scope`` is what the verdicts on accuracy
+    are about. What is no finite number is None: JSON knows no NaN.
     """
     found, left_out = rankings(selection)
     ranking = found[0] if found else None
@@ -66,11 +67,12 @@ def page_data(selection: Selection) -> dict[str, Any]:
             {
                 "key": key,
                 "label": label,
-                "front": _front(ranking, axis, variants),
+                **_front(ranking, axis, variants),
             }
             for key, label, axis in axes
             if any(key in one["costs"] for one in variants)
         ],
+        "scope": "" if ranking is None else ranking_basis(ranking),
         "variants": variants,
         "curves": [curves for run in shown if (curves := _curves(run)) is not None],
         "confusion": [matrix for run in shown if (matrix := _confusion(run)) is not None],
@@ -181,14 +183,19 @@ def _count(record: Record, key: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _front(ranking: Ranking | None, axis: Axis, variants: Sequence[Mapping[str, Any]]) -> list[str]:
+def _front(
+    ranking: Ranking | None, axis: Axis, variants: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     if ranking is None:
-        return []
+        return {"front": [], "no_front": "no accuracies that may be compared"}
     known = {one["name"] for one in variants if axis.of(one["name"]) is not None}
     names = [name for name in ranking.names if name in known]
-    if len(names) > 1 and too_few_images(ranking.median_detectable()) is not None:
-        return []
-    return list(front(names, ranking.verdict, axis.verdict).names) if names else []
+    if not names:
+        return {"front": [], "no_front": "no compared variant has this cost"}
+    few = too_few_images(ranking.median_detectable()) if len(names) > 1 else None
+    if few is not None:
+        return {"front": [], "no_front": few}
+    return {"front": list(front(names, ranking.verdict, axis.verdict).names), "no_front": ""}
 
 
 # --- variants --------------------------------------------------------------------------------
@@ -198,12 +205,13 @@ def _variant(
     selection: Selection, name: str, axes: Sequence[tuple[str, str, Axis]]
 ) -> dict[str, Any]:
     run = usable(selection, name)
-    part = (run or {}).get(judged_part(run or {})) or {}
+    valid = [one for one in runs_of(selection, name) if selection.invalid(one) is None]
+    f1 = macro_f1_of(valid)
     costs = {key: cost for key, _, axis in axes if (cost := axis.of(name)) is not None}
     return {
         "name": name,
         "accuracy": _accuracy(accuracy_of(selection, name)),
-        "macro_f1": part.get("macro_f1"),
+        "macro_f1": None if f1 is None else {"value": f1.mean, "text": f1.text()},
         "costs": costs if run is not None else {},
     }
 
@@ -213,11 +221,12 @@ def _accuracy(found: SeedAccuracy | None) -> dict[str, Any] | None:
         return None
     shares = found.shares
     several = len(shares.values) > 1
-    low, high = (shares.least, shares.most) if several else (found.low, found.high)
+    low, high = found.bar if several else (found.low, found.high)
     return {
         "value": 100 * shares.mean,
         "low": None if low is None else 100 * low,
         "high": None if high is None else 100 * high,
+        "range": several and found.low is None,
         "part": found.part,
         "images": found.images,
         "seeds": len(shares.values),

@@ -16,6 +16,7 @@ from bench.report.sentences import sentence
 from bench.report.speeds import sessions_of
 from bench.report.speedtable import machine
 from bench.report.timed import RATIO_NOTE, CaseKey, percent_text, ratio_text
+from bench.stats.digits import apart, points
 from bench.stats.multiple import ALPHA
 from bench.stats.pairs import PairVerdict
 from bench.stats.timing import LEAST_DIFFERENCE, Ratio
@@ -71,7 +72,8 @@ def _accuracy_table(pairs: Sequence[Pair], selection: Selection, title: str) -> 
         note,
         f"{verdict_note(rankings(selection)[0])} Below {ALPHA:g} the difference is declared, else "
         "~ tie. Minimum detectable: the difference that would be declared with a probability of "
-        "80 %."
+        "80 %. Right only in one of the two: counted over all seeds, an image once for each "
+        "of them."
         if compared
         else "",
         "Parameters: with the head of the run's classes. GMACs: fvcore counts one multiply-add as "
@@ -101,7 +103,7 @@ def accuracy_row(pair: Pair) -> list[str]:
             accuracy.images(),
             str(found.only_variant),
             str(found.only_other),
-            f"{100 * found.minimum_detectable:.1f}",
+            apart(100 * found.minimum_detectable, 1, 0.0),
         ]
     parameters, gmacs = pair.parameters, pair.gmacs
     return [
@@ -113,8 +115,8 @@ def accuracy_row(pair: Pair) -> list[str]:
 
 def difference_text(found: PairVerdict) -> str:
     """``+3.0 [+0.4 to +5.6]``, in points."""
-    low, high = 100 * found.low, 100 * found.high
-    return f"{100 * found.difference:+.1f} [{low:+.1f} to {high:+.1f}]"
+    bounds = f"{points(100 * found.low)} to {points(100 * found.high)}"
+    return f"{points(100 * found.difference)} [{bounds}]"
 
 
 def word(verdict: str) -> str:
@@ -123,8 +125,8 @@ def word(verdict: str) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """``0.034``, ``below 0.001``."""
-    return "below 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    """``0.034``, ``below 0.001``; never rounded onto the level that verdicts depend on."""
+    return "below 0.001" if p_value < 0.001 else apart(p_value, 3, ALPHA)
 
 
 def _raw_accuracy(pair: Pair) -> dict[str, Any]:

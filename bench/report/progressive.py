@@ -14,7 +14,7 @@ from bench.report.markdown import Table, one_line
 from bench.report.matching import settings
 from bench.report.seeds import fold_of, seed_of
 from bench.report.selection import Selection, caption, data_note, distinct, seconds_of, variant_of
-from bench.report.timed import counted
+from bench.report.timed import counted, ratio_bound
 from bench.report.values import fixed, significant
 from bench.stats.multiple import ALPHA, holm_levels
 from bench.stats.ratios import FEWEST_PAIRS, MeanRatio, mean_ratio
@@ -271,7 +271,8 @@ def ratio_cell(found: MeanRatio) -> str:
     """``0.61 [0.55–0.68]``."""
     if found.low is None or found.high is None:
         return f"{fixed(found.ratio, 2)} (no interval: {counted(found.pairs, 'pair')})"
-    return f"{fixed(found.ratio, 2)} [{fixed(found.low, 2)}–{fixed(found.high, 2)}]"
+    numbers = (ratio_bound(each, 2) for each in (found.ratio, found.low, found.high))
+    return "{} [{}–{}]".format(*numbers)
 
 
 def verdict_of(found: MeanRatio, p_value: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.report.figures import titled
 from bench.report.gates import Record
-from bench.report.seeds import SeedAccuracy, accuracy_of
+from bench.report.seeds import accuracy_of
 from bench.report.selection import Selection, caption, distinct
 from bench.report.timing_cell import GUIDE_PIXELS, throughput
 from bench.results.plot import new_figure, plain, save
@@ -20,8 +20,8 @@ DEVICES = (("cpu", "CPU"), ("cuda", "GPU"))
 def accuracy_vs_throughput(runs: Selection | Sequence[Record], path: Path) -> Path | None:
     """Accuracy over inference images/s at 224 pixels, a panel for each kind of device.
 
-    Accuracy is that of the part models are judged on. The bar is the 95 % Wilson interval of a
-    single run, or the range over the seeds around their mean (:func:`bars_note` says which);
+    Accuracy is that of the part models are judged on, of several seeds their mean. The bar is its
+    95 % interval, or the range over the seeds where there is none (:func:`bars_note` says which);
     hollow markers are undertrained models.
     """
     selection = runs if isinstance(runs, Selection) else Selection(runs)
@@ -50,8 +50,8 @@ def accuracy_vs_throughput(runs: Selection | Sequence[Record], path: Path) -> Pa
         _log_axis(axes, [point["speed"] for point in points])
         axes.set_xlabel(f"{name} images/s (log scale) — {_devices(points)}", fontsize=9)
     parts = " or ".join(distinct(p["part"] for _, points in panels for p in points))
-    several = any(p["seeds"] > 1 for _, points in panels for p in points)
-    bars = "95 % interval or range" if several else "95 % interval"
+    ranges = any(p["range"] for _, points in panels for p in points)
+    bars = "95 % interval or range" if ranges else "95 % interval"
     grid[0, 0].set_ylabel(f"{parts} accuracy (%), {bars}")
     handles: dict[str, Any] = {}
     for axes in grid.flat:
@@ -67,15 +67,23 @@ def bars_note(selection: Selection) -> str:
     if not found:
         return ""
     single = [one for one in found if len(one.shares.values) == 1]
-    seeds = distinct(len(one.shares.values) for one in found if len(one.shares.values) > 1)
+    several = [one for one in found if len(one.shares.values) > 1]
+    seeds = distinct(len(one.shares.values) for one in several)
+    ranges = sum(one.low is None for one in several)
+    bars = (
+        "their 95 % interval"
+        if not ranges
+        else "the range over the seeds"
+        if ranges == len(several)
+        else "their 95 % interval, or the range over the seeds where single images are not known"
+    )
     folds = distinct(one.folds or None for one in found)
     counts = " or ".join(map(str, sorted(seeds)))
     return caption(
         f"Accuracy: {' or '.join(distinct(one.part for one in found))} part.",
         "Bars: 95 % Wilson interval of one run's accuracy"
         f"{' (' + ', '.join(folds) + ')' if folds else ''}." * bool(single),
-        f"Points are the mean of {counts} seeds, their bars the range over the seeds."
-        * bool(seeds),
+        f"Points are the mean of {counts} seeds, their bars {bars}." * bool(seeds),
         "Hollow: undertrained.",
     )
 
@@ -92,7 +100,7 @@ def _point(selection: Selection, variant: str, device: str) -> dict[str, Any] | 
     speed = throughput(timed, device, GUIDE_PIXELS)
     if speed.number is None:
         return None
-    low, high = _bar(accuracy)
+    low, high = accuracy.bar
     mean = accuracy.shares.mean
     return {
         "variant": variant,
@@ -103,15 +111,8 @@ def _point(selection: Selection, variant: str, device: str) -> dict[str, Any] | 
         "above": 100 * max(0.0, high - mean),
         "undertrained": bool(accuracy.undertrained),
         "part": accuracy.part,
-        "seeds": len(accuracy.shares.values),
+        "range": len(accuracy.shares.values) > 1 and accuracy.low is None,
     }
-
-
-def _bar(accuracy: SeedAccuracy) -> tuple[float, float]:
-    shares = accuracy.shares
-    if len(shares.values) > 1 or accuracy.low is None or accuracy.high is None:
-        return shares.least, shares.most
-    return accuracy.low, accuracy.high
 
 
 def _draw_point(axes: Any, point: Mapping[str, Any], style: tuple[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -140,6 +141,13 @@ class SeedAccuracy:
         """``n 576``, with the groups where there are some."""
         return count_text(self.images, self.units, self.effective)
 
+    @property
+    def bar(self) -> tuple[float, float]:
+        """The 95 % interval; where there is none, the range over the seeds."""
+        if self.low is None or self.high is None:
+            return self.shares.least, self.shares.most
+        return self.low, self.high
+
 
 def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
     """Accuracy of a variant over the seeds and folds of its sweep; None without a valid run."""
@@ -214,7 +222,8 @@ def macro_f1_of(runs: Sequence[Record]) -> MacroF1 | None:
         for labels, guesses, ids in zip(*columns, strict=True)
     )
     if not whole or not parts:
-        known = [one["macro_f1"] for group in parts for one in group if "macro_f1" in one]
+        every = [one.get("macro_f1") for group in parts for one in group]
+        known = [one for one in every if one is not None and math.isfinite(one)]
         return MacroF1(tuple(known), None, None) if known else None
     images = list(dict.fromkeys(name for ids in columns[2] for name in ids))
     units = {name: unit for run in runs for name, unit in units_of(run).items()}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bench.report.pairs import Pair, SpeedPair
 from bench.report.timed import CaseKey
 from bench.report.values import counted
+from bench.stats.digits import points
 from bench.stats.pairs import TRAINED
 
 
@@ -111,10 +112,10 @@ def _accuracy_clause(pair: Pair) -> str:
             else f"a difference below {two_digits(visible)} points would likely not have been seen"
         )
         return f"gains nothing measurable on this data ({basis}: {unseen})"
-    points = f"{two_digits(100 * abs(found.difference))} points of accuracy"
-    interval = f"interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    size = f"{two_digits(100 * abs(found.difference))} points of accuracy"
+    interval = f"interval {points(100 * found.low)} to {points(100 * found.high)}"
     verb = "gains" if found.verdict == "better" else "loses"
-    return f"{verb} {points} ({interval}, {basis})"
+    return f"{verb} {size} ({interval}, {basis})"
 
 
 def _refusal(pair: Pair) -> str:

@@ -11,6 +11,7 @@ import attrs
 
 from bench.report.markdown import one_line
 from bench.report.values import counted, fixed, significant
+from bench.stats.digits import apart
 from bench.stats.timing import FEWEST_ROUNDS, Location, Ratio
 
 EAGER = "eager"
@@ -137,7 +138,14 @@ def ratio_text(ratio: Ratio | None) -> str:
     text = fixed(ratio.ratio, 3, least=3)
     if ratio.low is None or ratio.high is None:
         return f"{text} (no interval)"
-    return f"{text} [{fixed(ratio.low, 3, least=3)}–{fixed(ratio.high, 3, least=3)}]"
+    return f"{text} [{ratio_bound(ratio.low, 3)}–{ratio_bound(ratio.high, 3)}]"
+
+
+def ratio_bound(number: float, places: int) -> str:
+    """Of an interval without 1 no bound is written as 1."""
+    if round(number, places) == 1:
+        return apart(number, places, 1.0)
+    return fixed(number, places, least=places)
 
 
 def percent_text(share: float) -> str:

@@ -9,7 +9,7 @@ import attrs
 
 from bench.report.gates import Record
 from bench.report.markdown import one_line
-from bench.stats.digits import fixed, significant
+from bench.stats.digits import counted, fixed, significant
 
 __all__ = ["Value", "counted", "failure", "fixed", "missing", "significant"]
 
@@ -55,11 +55,6 @@ class Value:
 def missing(reason: str, mark: str = "n/a") -> Value:
     """A figure that is not there, with its reason."""
     return Value(mark=mark, reason=one_line(reason))
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 round``, ``3 rounds``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def failure(record: Record, limit: int = 120) -> str:

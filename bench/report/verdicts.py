@@ -44,9 +44,11 @@ RAW = (
     "measured_high", "count", "machine", "verdict", "evidence",
 )  # fmt: skip
 RULES = (
-    "Confirmed: the 95 % interval (or the exact count) lies within the claim's tolerance; "
+    "Confirmed: the interval (or the exact count) lies within the claim's tolerance; "
     "contradicted: clear of it; undecided: it straddles a bound, or there is no interval (fewer "
-    "than 6 rounds); not comparable: conditions differ or are unstated. Tolerances: the larger of "
+    "than 6 rounds); not comparable: conditions differ or are unstated. Intervals are of 95 %; "
+    "those of a difference or ratio of two variants belong to the verdict on the pair, corrected "
+    "for all pairs judged with it (Holm's or Tukey's). Tolerances: the larger of "
     "half a unit of the last digit and 1 % for counts, 10 % for speeds, memory and their ratios, "
     "1 point for an accuracy, none for a range, unless the claim gives its own. Speeds of another "
     "machine are not decided; the ratio of two models is, on the machine that the verdict names. "

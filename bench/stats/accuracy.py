@@ -51,13 +51,16 @@ def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[f
     return float(bounds.low), float(bounds.high)
 
 
-def difference_of_shares(one: tuple[int, int], other: tuple[int, int]) -> tuple[float, float]:
+def difference_of_shares(
+    one: tuple[float, float], other: tuple[float, float]
+) -> tuple[float, float]:
     """95 % interval of one share minus another, of different images, as fractions −1..1.
 
     Newcombe's hybrid score interval (1998, Statistics in Medicine 17:873, method 10).
 
     Args:
-        one, other: (images classified correctly, images), at least one image each.
+        one, other: (images classified correctly, images), at least one image each; effective
+            numbers need not be whole.
     """
     from statsmodels.stats.proportion import confint_proportions_2indep
 

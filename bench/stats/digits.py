@@ -32,3 +32,28 @@ def fixed(number: float, places: int, *, sign: str = "", least: int = 2, digits:
             return f"{number:{sign}.{digits - 1}e}"
         places = digits - 1 - math.floor(math.log10(size))
     return f"{number:{sign},.{places}f}"
+
+
+def points(number: float) -> str:
+    """A difference in points with its sign: ``+3.0``, ``-0.04``; only 0 is written as 0."""
+    return apart(round(number, 6) + 0.0, 1, 0.0, sign="+")
+
+
+def apart(number: float, places: int, limit: float, *, sign: str = "") -> str:
+    """Fixed decimal places, and more where rounding would put the number on a limit.
+
+    Args:
+        number: 0.0496 is ``0.0496`` with 3 places and the limit 0.05, not ``0.050``.
+        places: decimal places.
+        limit: what a verdict depends on.
+        sign: "+" writes the sign of positive numbers too.
+    """
+    if abs(number - limit) > _SMALLEST:
+        while round(number, places) == round(limit, places):
+            places += 1
+    return f"{number:{sign},.{places}f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 round``, ``3 rounds``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

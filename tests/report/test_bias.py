@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bench.report.bias import bias_table, newcombe
-from bench.report.gates import Accuracy
+from bench.report.gates import Accuracy, part_accuracy
 from bench.report.selection import Selection
+from bench.stats.accuracy import difference_of_shares
 
 
 def rows(records):
@@ -92,3 +93,20 @@ def test_what_cannot_be_told_says_why(make_record, make_tested, make_failed):
     assert test.startswith("undertrained (13.0")
     assert found["EfficientNet_Lite0"]["Validation accuracy (%)"].startswith("n/a (no predictions")
     assert rows([]) == []
+
+
+def test_images_in_groups_count_as_few_as_they_are_worth(make_record, make_tested):
+    record = make_tested(validated(make_record(), 60, 80), 60, 100)
+    (alone,) = rows([record])
+    record["validation"]["ids"] = [f"v{n}.jpg" for n in range(80)]
+    record["data"]["units"] = {
+        **{f"v{n}.jpg": f"v{n - n % 4}.jpg" for n in range(80)},
+        **{name: f"t{n // 4}" for n, name in enumerate(record["test"]["ids"])},
+    }
+    (grouped,) = rows([record])
+    parts = [part_accuracy(record, part) for part in ("validation", "test")]
+    assert [round(one.effective) for one in parts] == [19, 24]
+    counts = [(one.share * one.effective, one.effective) for one in parts]
+    low, high = difference_of_shares(*counts)
+    assert grouped["Difference (points)"] == f"+15.0 [{100 * low:+.1f} to {100 * high:+.1f}]"
+    assert alone["Difference (points)"] != grouped["Difference (points)"]

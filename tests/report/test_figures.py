@@ -8,6 +8,7 @@ import pytest
 from bench.report.confusion import confusion, confusion_matrices
 from bench.report.figures import MOST_PANELS, training_curves
 from bench.report.scatter import accuracy_vs_throughput, bars_note
+from bench.report.seeds import accuracy_of
 from bench.report.selection import Selection
 
 
@@ -79,7 +80,7 @@ def test_scatter_shows_the_test_part_and_says_so(make_record, make_tested, drawn
     assert bars_note(Selection([])) == ""
 
 
-def test_scatter_of_several_seeds_is_their_mean_and_range(
+def test_scatter_of_several_seeds_is_their_mean_with_its_interval(
     make_record, make_tested, drawn, tmp_path
 ):
     seeds = [make_tested(make_record(seed=s), hit, 100) for s, hit in enumerate((85, 92, 93))]
@@ -89,12 +90,27 @@ def test_scatter_of_several_seeds_is_their_mean_and_range(
     several, single = axes.containers
     assert several[0].get_ydata()[0] == pytest.approx(90)
     ends = several[2][0].get_segments()[0][:, 1]
-    assert list(ends) == pytest.approx([85, 93])
+    found = accuracy_of(selection, "EfficientNetV2_S_CA")
+    assert list(ends) == pytest.approx([100 * found.low, 100 * found.high])
+    assert ends[0] < 84
     assert list(single[2][0].get_segments()[0][:, 1]) == pytest.approx([71.1, 86.7], abs=0.05)
-    assert axes.get_ylabel() == "test accuracy (%), 95 % interval or range"
+    assert axes.get_ylabel() == "test accuracy (%), 95 % interval"
     note = bars_note(selection)
-    assert "Points are the mean of 3 seeds, their bars the range over the seeds." in note
+    assert "Points are the mean of 3 seeds, their bars their 95 % interval." in note
     assert "Bars: 95 % Wilson interval of one run's accuracy." in note
+
+
+def test_scatter_of_seeds_without_single_images_has_their_range(make_record, drawn, tmp_path):
+    runs = [make_record(seed=seed) for seed in (0, 1)]
+    for run, share in zip(runs, (0.8, 0.9), strict=True):
+        run["validation"], run["metrics"]["valid_acc"] = {"macro_f1": share}, share
+    selection = Selection(runs)
+    accuracy_vs_throughput(selection, tmp_path / "s.png")
+    (axes,) = shown(drawn[0])
+    ends = axes.containers[0][2][0].get_segments()[0][:, 1]
+    assert list(ends) == pytest.approx([80, 90])
+    assert axes.get_ylabel() == "validation accuracy (%), 95 % interval or range"
+    assert "their bars the range over the seeds." in bars_note(selection)
 
 
 def test_scatter_takes_the_speed_of_the_timed_run(make_record, drawn, tmp_path):

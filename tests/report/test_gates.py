@@ -8,6 +8,7 @@ import pytest
 
 from bench.report.compare import measured
 from bench.report.gates import (
+    count_text,
     hits,
     invalid_reason,
     judged_accuracy,
@@ -224,3 +225,11 @@ def test_hits_are_told_by_the_images_name(make_record, make_tested):
     record = make_tested(make_record(), 1, 2)
     assert hits(record, "test") == {"t0.jpg": True, "t1.jpg": False}
     assert hits(record, "nothing") == {}
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [(1, "n 8 (1 group, effective 1)"), (3, "n 8 (3 groups, effective 1)"), (8, "n 8")],
+)
+def test_groups_are_counted_in_words(units: int, text: str) -> None:
+    assert count_text(8, units, 1.2) == text

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sklearn.metrics import f1_score
 
+from bench.report import page as page_module
 from bench.report import render
 from bench.report.page import number_in
 from bench.report.page_data import most_confused, page_data
 from bench.report.ranking import rankings
+from bench.report.seeds import accuracy_of, macro_f1_of
 from bench.report.selection import Selection
 from bench.report.thumbnails import MOST, SIDE, open_picture, thumbnail, worst_mistakes
 from tests.report.sessions import set_predictions, timed_together
@@ -55,7 +58,9 @@ def test_the_pages_data_are_those_of_the_records(records, tmp_path):
         one = by_name[record["variant"]["name"]]
         assert one["accuracy"]["value"] == pytest.approx(100 * record["test"]["accuracy"])
         assert one["accuracy"]["low"] < one["accuracy"]["value"] < one["accuracy"]["high"]
-        assert one["macro_f1"] == record["test"]["macro_f1"]
+        assert one["macro_f1"]["value"] == pytest.approx(
+            f1_score(record["test"]["labels"], record["test"]["predictions"], average="macro")
+        )
         assert one["costs"]["parameters"]["value"] == record["counts"]["parameters"]
         assert one["costs"]["size_mb"]["value"] == record["counts"]["size_mb"]
         assert one["costs"]["minutes"]["value"] == record["training"]["seconds"] / 60
@@ -78,7 +83,8 @@ def test_the_pages_data_are_those_of_the_records(records, tmp_path):
 
 def test_the_front_is_made_of_declared_differences(records):
     for axis in page_data(Selection(records))["axes"]:
-        assert axis["front"] == []  # a hundred images are too few
+        assert axis["front"] == []
+        assert axis["no_front"].startswith("too few images for a front: half of the pairs")
     for record, right in zip(records, (630, 632, 420), strict=True):
         set_predictions(record, [place < right for place in range(700)])
     axes = {axis["key"]: axis for axis in page_data(Selection(records))["axes"]}
@@ -87,6 +93,59 @@ def test_the_front_is_made_of_declared_differences(records):
     assert set(axes["parameters"]["front"]) == {"ResNet18", "MobileNetV3_Small"}
     # Minutes have no repeats: only accuracy is declared.
     assert set(axes["minutes"]["front"]) == {"ResNet18", "EfficientNetV2_S"}
+    assert {axis["no_front"] for axis in axes.values()} == {""}
+
+
+def test_why_there_is_no_front_and_what_one_is_about(records, tmp_path):
+    data = data_in(page_of(records, tmp_path / "en"))
+    assert data["scope"] == "of these trained models"
+    words = data_in(page_of(records, tmp_path / "vi", lang="vi"))
+    assert words["scope"] == "của chính các mô hình đã huấn luyện này"
+    assert words["axes"][0]["no_front"].startswith("quá ít ảnh cho một biên")
+    for record in records:
+        record["test"]["predictions"] = [0] * 100
+    data = page_data(Selection(records))
+    assert data["scope"] == ""
+    assert {axis["no_front"] for axis in data["axes"]} == {"no accuracies that may be compared"}
+    script = (Path(page_module.__file__).parent / "templates" / "report.js").read_text("utf8")
+    assert "axis.no_front" in script
+    assert script.count("data.scope") == 2
+
+
+def test_several_seeds_have_the_interval_of_their_mean(make_record, tmp_path):
+    runs = [
+        set_predictions(make_record("ResNet18", seed=seed), [n < right for n in range(100)])
+        for seed, right in enumerate((80, 84, 82))
+    ]
+    selection = Selection(runs)
+    (one,) = page_data(selection)["variants"]
+    found = accuracy_of(selection, "ResNet18")
+    expected = pytest.approx((100 * found.low, 100 * found.high))
+    assert (one["accuracy"]["low"], one["accuracy"]["high"]) == expected
+    assert one["accuracy"]["low"] < 78
+    f1 = macro_f1_of(runs)
+    assert one["macro_f1"] == {"value": f1.mean, "text": f1.text()}
+    assert f1.low is not None
+    page = page_of(runs, tmp_path)
+    low, high = 100 * found.low, 100 * found.high
+    assert f"82.0 [{low:.1f}–{high:.1f}], 3 seeds" in page
+    assert f1.text() in page
+    assert "Macro-F1, latest run" not in page
+
+
+def test_seeds_without_single_images_have_their_range(make_record, tmp_path):
+    runs = [set_predictions(make_record(seed=seed), [True] * 9 + [False]) for seed in range(2)]
+    for run, share in zip(runs, (0.8, 0.9), strict=True):
+        run["test"] = None
+        run["validation"] = {"macro_f1": share, "labels": [], "predictions": [], "ids": []}
+        run["metrics"]["valid_acc"] = share
+    (one,) = page_data(Selection(runs))["variants"]
+    assert one["accuracy"]["range"] is True
+    assert (one["accuracy"]["low"], one["accuracy"]["high"]) == pytest.approx((80, 90))
+    page = page_of(runs, tmp_path)
+    assert "85.0 (2 seeds, range 80.0–90.0)" in page
+    page = page_of(runs, tmp_path / "vi", lang="vi")
+    assert "85.0 (2 seed, khoảng biến thiên 80.0–90.0)" in page
 
 
 def test_every_table_of_the_report_is_in_the_page(records, tmp_path):
@@ -158,7 +217,7 @@ def test_a_variant_that_is_not_compared_says_why(records, make_record, make_fail
 
 def test_what_is_no_number_does_not_break_the_page(make_record, tmp_path):
     record = make_record("ResNet18")
-    record["validation"]["macro_f1"] = math.nan
+    record["validation"] |= {"macro_f1": math.nan, "labels": [], "predictions": [], "ids": []}
     record["training"]["epochs"][0]["train_acc"] = math.inf
     data = data_in(page_of([record], tmp_path))
     assert data["variants"][0]["macro_f1"] is None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 
+import attrs
 import pytest
 
 from bench.report.markdown import write_csv
 from bench.report.pairs import compare_pairs, matched
-from bench.report.pairtable import pair_tables
+from bench.report.pairtable import ACCURACY, accuracy_row, pair_tables
 from bench.report.selection import Selection
 from bench.report.sentences import sentence
+from bench.report.timed import ratio_text
+from bench.stats.timing import Ratio
 from tests.report.sessions import MAIN, TRAIN, set_predictions, timed_together, timing_only
 
 ONE, TWO = "ResNet18_Hybrid", "ResNet18"
@@ -224,3 +227,23 @@ def test_timings_alone_have_the_heads_they_were_counted_with(timed):
     records[1]["counts"]["num_classes"] = 10
     (pair,) = compare_pairs(Selection(records), PAIR)
     assert pair.parameters is not None
+
+
+def test_no_rounded_cell_contradicts_a_verdict(timed):
+    (pair,) = compare_pairs(Selection(timed(right=(GOOD, [True] * 80 + [False] * 20))), PAIR)
+    found = attrs.evolve(pair.accuracy.found, difference=0.03, low=0.0004, high=0.05)
+    found = attrs.evolve(found, p_value=0.0496, minimum_detectable=0.0003)
+    close = attrs.evolve(pair, accuracy=attrs.evolve(pair.accuracy, found=found))
+    row = dict(zip(ACCURACY, accuracy_row(close), strict=True))
+    assert row["Verdict"] == "better"
+    assert row["Δ accuracy (points), interval"] == "+3.0 [+0.04 to +5.0]"
+    assert row["p, adjusted"] == "0.0496"
+    assert row["Minimum detectable (points)"] == "0.03"
+    assert "(interval +0.04 to +5.0, 100 test images" in sentence(close)
+    ratio = Ratio(1.02, 1.0004, 1.04, 0.01, 10, 0.02)
+    assert ratio_text(ratio) == "1.020 [1.0004–1.040]"
+
+
+def test_the_table_says_that_images_are_counted_for_each_seed(timed):
+    caption = pair_tables(Selection(timed()))[1].caption
+    assert "Right only in one of the two: counted over all seeds" in caption

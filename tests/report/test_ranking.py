@@ -6,6 +6,7 @@ import pytest
 
 from bench.report.ranking import accuracy_text, ranking_table, rankings
 from bench.report.runsets import run_set
+from bench.report.seeds import macro_f1_of
 from bench.report.selection import Selection
 from tests.report.sessions import set_predictions, timing_only
 
@@ -123,3 +124,12 @@ def test_a_report_without_accuracy_has_no_ranking(make_record):
     table = ranking_table(Selection([timing_only(make_record("A"))]))
     assert table.caption.endswith("No two accuracies can be compared.")
     assert table.rows[0][0] == "n/a"
+
+
+def test_a_record_without_a_macro_f1_has_none(make_record):
+    runs = [make_record(name) for name in ("A", "B")]
+    for run in runs:
+        run["validation"], run["metrics"]["valid_acc"] = {"macro_f1": None}, 0.9
+    assert macro_f1_of(runs[:1]) is None
+    found = rows(runs)
+    assert {row["Macro-F1, 95 % interval"] for row in found.values()} == {"n/a"}

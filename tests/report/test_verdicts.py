@@ -14,7 +14,7 @@ from bench.report.judging import (
 )
 from bench.report.quantities import METRICS
 from bench.report.selection import Selection
-from bench.report.verdicts import JUDGES, judged_claims, verdict_table
+from bench.report.verdicts import JUDGES, RULES, judged_claims, verdict_table
 from tests.report.planted import CA, CPU, RESNET, V2S, claim, of_guide, timed
 
 
@@ -72,3 +72,8 @@ def test_own_claims_imply_a_ratio_to_each_other(make_record):
     assert [c.id for c, _ in rows] == [V2S, RESNET]
     assert rows[0][1].word == NOT_COMPARABLE
     assert f"0.25 ×, is confirmed on {CPU}, 2 threads" in rows[0][1].reason
+
+
+def test_the_rules_say_what_the_intervals_are():
+    assert "Confirmed: the interval" in RULES
+    assert "of a difference or ratio of two variants belong to the verdict on the pair" in RULES

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bench.stats.digits import fixed, significant
+from bench.stats.digits import apart, fixed, points, significant
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,26 @@ def test_the_sign_and_the_number_of_digits_are_chosen() -> None:
     assert fixed(0.123, 3, least=3) == "0.123"
     assert fixed(0.04567, 1, digits=2) == "0.046"
     assert fixed(math.nan, 2) == "nan"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (3.04, "+3.0"), (-0.06, "-0.1"), (0.04, "+0.04"), (-0.0042, "-0.004"), (0.0, "+0.0"),
+        (-1e-14, "+0.0"), (100.0, "+100.0"),
+    ],
+)  # fmt: skip
+def test_only_a_difference_of_0_is_written_as_0(number: float, text: str) -> None:
+    assert points(number) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "limit", "text"),
+    [
+        (0.0496, 0.05, "0.0496"), (0.04996, 0.05, "0.04996"), (0.0504, 0.05, "0.0504"),
+        (0.05, 0.05, "0.050"), (0.0494, 0.05, "0.049"), (1.0004, 1.0, "1.0004"),
+        (1.0, 1.0, "1.000"),
+    ],
+)  # fmt: skip
+def test_no_number_is_rounded_onto_a_limit(number: float, limit: float, text: str) -> None:
+    assert apart(number, 3, limit) == text

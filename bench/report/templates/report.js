@@ -73,8 +73,8 @@
       hovertemplate: `%{customdata[0]}<br>${t("accuracy")} %{y:.1f} %<br>%{customdata[1]}: %{customdata[2]}<extra></extra>`,
     }));
     const front = points.filter((one) => axis.front.includes(one.name)).sort((a, b) => a.x.value - b.x.value);
-    traces.unshift({
-      type: "scatter", mode: "lines", name: t("Pareto front"), hoverinfo: "skip",
+    if (front.length) traces.unshift({
+      type: "scatter", mode: "lines", name: t("Pareto front {0}", data.scope), hoverinfo: "skip",
       x: front.map((one) => one.x.value), y: front.map((one) => one.y.value),
       line: { dash: "dot", width: 1.5, color: "#808080" },
     });
@@ -87,8 +87,8 @@
     const what = t("Accuracy over {0}: {1} variants", axis.label, points.length);
     const apart = points.filter((one) => one.apart).map((one) => one.name);
     byId("scatter-text").textContent = (front.length
-      ? what + t("; on the Pareto front: {0}.", front.map((one) => one.name).join(", "))
-      : what + t("; no Pareto front (no accuracies that may be compared)."))
+      ? what + t("; on the Pareto front {0}: {1}.", data.scope, front.map((one) => one.name).join(", "))
+      : what + t("; no Pareto front ({0}).", axis.no_front))
       + (apart.length ? t(" Not compared with the others (other data or settings, or undertrained): {0}.", apart.join(", ")) : "");
   };
 
