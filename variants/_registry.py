@@ -151,14 +151,18 @@ def get(name: str) -> Variant:
     """The variant of that name, without regard to case; of a version where ``name@version`` asks.
 
     Raises:
-        VariantError: unknown; near names are suggested and all are listed. Or as
-            :meth:`Variant.at_version`.
+        VariantError: unknown; near names are suggested and all are listed. What follows ``@`` is no
+            number. Or as :meth:`Variant.at_version`.
     """
     load()
-    name, _, version = name.partition("@")
+    name, at, version = name.partition("@")
     if name.lower() in _variants:
         found = _variants[name.lower()]
-        return found.at_version(int(version)) if version.isdecimal() else found
+        if at and not (version.isascii() and version.isdecimal()):
+            raise VariantError(
+                f"version {version!r} of {found.name}: give its number, as in {found.key}"
+            )
+        return found.at_version(int(version)) if at else found
     near = difflib.get_close_matches(name.lower(), _variants, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(_variants[key].name for key in near)}? " if near else ""
     raise VariantError(f"unknown variant {name!r}: {hint}known are {', '.join(names())}")
@@ -182,7 +186,8 @@ def select(patterns: Iterable[str]) -> list[Variant]:
     plugins included. Each variant comes once, in the order first asked for.
 
     Raises:
-        VariantError: a name or pattern that nothing matches, or nothing asked for.
+        VariantError: a name or pattern that nothing matches, one name in two versions, or nothing
+            asked for.
     """
     load()
     chosen: dict[str, Variant] = {}
@@ -202,7 +207,13 @@ def select(patterns: Iterable[str]) -> list[Variant]:
                 )
         else:
             found = [get(pattern)]
-        chosen.update((variant.name, variant) for variant in found)
+        for variant in found:
+            before = chosen.setdefault(variant.name, variant)
+            if before.version != variant.version:
+                raise VariantError(
+                    f"{before.key} and {variant.key} are asked for, and their records would be "
+                    "told apart by nothing but the version: run one after the other"
+                )
     if not chosen:
         raise VariantError("no variant is asked for: name some, or use --variants all")
     return list(chosen.values())

@@ -145,3 +145,17 @@ def test_the_registry_needs_no_torch() -> None:
     code = "import variants, sys; variants.names(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("version", ["abc", "", "-1", "1.0", "²"])
+def test_a_version_that_is_no_number_is_refused(version: str) -> None:
+    with pytest.raises(VariantError, match=f"version '{version}' of ResNet18: .* ResNet18@1"):
+        variants.get(f"ResNet18@{version}")
+
+
+def test_one_name_in_two_versions_is_refused() -> None:
+    name = "EfficientNetV2_S_BoTLinear"
+    assert selected(f"{name}@1,{name}@1,ResNet18") == [name, "ResNet18"]
+    for asked in (f"{name}@1,{name}", f"all,{name}@1"):
+        with pytest.raises(VariantError, match=f"{name}@[12] and {name}@[12] are asked for"):
+            selected(asked)
