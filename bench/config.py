@@ -29,8 +29,8 @@ MOVABLE = (
     "pin_memory", "cache", "cache_limit", "hours",
     "save_history", "tracker", "results_dir", "reports_dir",
 )  # fmt: skip
-# Options of earlier versions: timing's memory format is now that of the training.
-REMOVED = ("channels_last",)
+# Options of earlier versions → what is used instead.
+REMOVED = {"channels_last": "memory_format"}
 _AT_LEAST_1 = validators.ge(1)
 _RATE = validators.and_(validators.gt(0), validators.le(10))
 _FRACTION = validators.and_(validators.gt(0), validators.lt(1))

@@ -53,6 +53,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
+        from bench.config import REMOVED, flag_of
+
+        words = message.replace("=", " ").replace("--no-", "--").split()
+        for name, instead in REMOVED.items():
+            if flag_of(name) in words:
+                message += f" ({flag_of(name)} is now {flag_of(instead)})"
         raise BenchError(f"{message}: see {self.prog} --help")
 
 

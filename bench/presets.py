@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from bench import ENVIRONMENT_PREFIX
-from bench.config import RunConfig, build, config_default, options, parse_value
+from bench.config import REMOVED, RunConfig, build, config_default, options, parse_value
 from bench.errors import BenchError
 
 FOLDER = Path(__file__).parent
@@ -127,8 +127,16 @@ def resolve(
         environ: variables named ``PADDY_BENCH_<OPTION>`` are read.
 
     Raises:
-        BenchError: an unknown preset, or a value that is out of bounds or not of its type.
+        BenchError: an unknown preset, a value that is out of bounds or not of its type, or a
+            variable of a removed option.
     """
+    for name, instead in REMOVED.items():
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if environ.get(variable, "") != "":
+            raise BenchError(
+                f"{variable} is of an option that there is no more: set "
+                f"{ENVIRONMENT_PREFIX}{instead.upper()} instead"
+            )
     chosen = dict(get_preset(preset).options) if preset else {}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}

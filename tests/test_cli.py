@@ -145,6 +145,7 @@ def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture) -> N
         ("", "required: COMMAND"),
         ("walk", "invalid choice: 'walk'"),
         ("run --epoch 3", "unrecognized arguments: --epoch"),
+        ("run --no-channels-last", "(--channels-last is now --memory-format)"),
         ("run --variants ResNet81", "did you mean ResNet18"),
         ("run --variants 'VGG*'", "no variant matches 'VGG*'"),
         ("run --preset kagle", "did you mean 'kaggle'"),

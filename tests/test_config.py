@@ -189,3 +189,9 @@ def test_every_option_has_help_and_reaches_the_record() -> None:
     assert all(field.metadata["help"] for field in options())
     assert flag_of("batch_size") == "--batch-size"
     assert {field.metadata["kind"] for field in options()} <= set(config.PARSERS)
+
+
+def test_a_variable_of_a_removed_option_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"PADDY_BENCH_CHANNELS_LAST .*PADDY_BENCH_MEMORY_FORMAT"):
+        resolve({}, environ={"PADDY_BENCH_CHANNELS_LAST": "no"})
+    assert resolve({}, environ={"PADDY_BENCH_CHANNELS_LAST": ""}).config == RunConfig()
