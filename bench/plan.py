@@ -51,6 +51,7 @@ class Plan:
         round_s: seconds that one round is expected to take.
         budget_s: seconds that the session may take, or none.
         notes: what people should know, one line each.
+        keys: what finds the very version of a name; where it has none, the name does.
     """
 
     names: tuple[str, ...]
@@ -60,6 +61,11 @@ class Plan:
     round_s: float
     budget_s: float | None
     notes: tuple[str, ...]
+    keys: Mapping[str, str] = attrs.field(factory=dict)
+
+    def key_of(self, name: str) -> str:
+        """What the process that times a variant finds it by."""
+        return self.keys.get(name, name)
 
     @property
     def seconds(self) -> float:

@@ -162,7 +162,7 @@ class Session:
 
     def _job(self, entry: str) -> dict[str, Any]:
         return {
-            "variant": entry.removesuffix(CONTROL),
+            "variant": self.plan.key_of(entry.removesuffix(CONTROL)),
             "num_classes": self.num_classes,
             "config": self.config.as_record(),
             "cases": [attrs.asdict(case) for case in self.cases],

@@ -95,7 +95,7 @@ def _time_elsewhere(
     from bench.executors import task, timing, timing_on_ray
 
     request = timing.Request(
-        names=tuple(variant.name for variant in chosen),
+        keys=tuple(variant.key for variant in chosen),
         plugins=tuple((path.name, path.read_text(encoding="utf8")) for path in plugins),
         config=config,
         num_classes=num_classes,

@@ -36,7 +36,7 @@ class Played:
         return {name: process.measure() for name, process in processes.items()}
 
     def measure(self) -> dict[str, Any]:
-        name = self.job["variant"]
+        name, _, _ = self.job["variant"].partition("@")
         Played.log.append((name, [case["batch_size"] for case in self.job["cases"]]))
         if name in Played.failures:
             return {"cases": [], **Played.failures[name]}

@@ -9,7 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
+import variants
 from bench import session
+from bench.check import plan_timing
 from bench.config import RunConfig
 from bench.measure.cases import Case
 from bench.plan import Plan
@@ -282,3 +284,15 @@ def test_the_reason_of_a_lowered_batch_is_told_in_one_record(played) -> None:
     line = "timing: batch 8 instead of 16 for all variants: "
     assert told["A"] == told["B"] == [f"{line}for C"]
     assert told["C"] == [f"{line}out of memory (model at 32 pixels, cpu)"]
+
+
+def test_the_very_version_that_is_asked_for_is_timed(played) -> None:
+    run(1, keys={"A": "A@1", "B": "B@3"})
+    assert {job["variant"] for job in played.jobs} == {"A@1", "B@3", "C"}
+
+
+def test_the_plan_of_a_machine_knows_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "EfficientNetV2_S_BoTLinear"
+    monkeypatch.setattr("bench.check.measure_rates", lambda *_: {})
+    plan = plan_timing([variants.get(f"{name}@1"), variants.get("ResNet18")], RunConfig(), 3)
+    assert [plan.key_of(one) for one in plan.names] == [f"{name}@1", "ResNet18@1"]

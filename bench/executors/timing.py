@@ -24,7 +24,7 @@ class Request:
     """What is to be timed.
 
     Attributes:
-        names: of the variants, in order.
+        keys: of the variants, in order.
         plugins: file name and text of those that register variants.
         config: the options.
         num_classes: outputs of the models.
@@ -33,7 +33,7 @@ class Request:
         versions: that the machine must have.
     """
 
-    names: tuple[str, ...]
+    keys: tuple[str, ...]
     plugins: tuple[tuple[str, str], ...]
     config: RunConfig
     num_classes: int
@@ -71,7 +71,7 @@ def time_here(request: Request, board: Board) -> Timed:
     with scratch_folder() as scratch:
         files = _written(request.plugins, scratch)
         load_texts(request.plugins, scratch)
-        chosen = [variants.get(name) for name in request.names]
+        chosen = [variants.get(key) for key in request.keys]
         plan = plan_timing(chosen, request.config, request.num_classes)
         board.say(f"timing: {plan.line()}")
         return Session(

@@ -17,10 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
+import variants
+from bench import timing_stage
 from bench.cli import main
 from bench.config import RunConfig
 from bench.errors import BenchError
-from bench.executors import on_ray, timing_on_ray
+from bench.executors import on_ray, timing, timing_on_ray
 from bench.executors.task import versions
 from bench.stopping import StoppedError, Stopper
 
@@ -365,3 +367,13 @@ def test_a_worker_of_another_version_is_named() -> None:
     check_versions(versions())
     with pytest.raises(BenchError, match=r"worker node-7 has other versions .*torch \S+ \(2\.0\)"):
         check_versions({**versions(), "torch": "2.0"}, "node-7")
+
+
+def test_another_machine_is_asked_to_time_the_very_version(monkeypatch) -> None:
+    asked: list[timing.Request] = []
+    monkeypatch.setattr(timing_on_ray, "time_on", lambda request, **_: asked.append(request))
+    old = variants.get("EfficientNetV2_S_BoTLinear@1")
+    timing_stage._time_elsewhere(
+        [old], RunConfig(), 3, [], [], stream=sys.stderr, stopper=Stopper()
+    )
+    assert asked[0].keys == ("EfficientNetV2_S_BoTLinear@1",)
