@@ -126,4 +126,9 @@ def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: s
         f"made      {found['method']}; calibrated on {found['calibration_images']} images of no "
         "held-out part"
     )
-    print(f"record    {kept} (python -m bench report shows it beside the speeds)")
+    shown = (
+        "python -m bench report shows it beside the speeds"
+        if found["fingerprint"] == saved.record["data"].get("fingerprint")
+        else "no report shows it: its images are not those that the run was trained on"
+    )
+    print(f"record    {kept} ({shown})")

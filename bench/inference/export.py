@@ -22,6 +22,7 @@ from bench.imaging.stated import stated_steps
 from bench.inference.newfile import new_file
 from bench.inference.saved import SavedModel
 from bench.measure.exported import BATCH, export_onnx
+from bench.measure.quantised import normalisation
 
 # Of the outputs, relative to the largest: rounding in another order of sums stays below.
 TOLERANCE = 1e-4
@@ -69,7 +70,6 @@ def describe_transform(saved: SavedModel, *, pixels: bool = False) -> dict[str, 
         "std": list(saved.std),
         "formula": "(float32(pixel) * scale - mean) / std, in float32",
     }
-    given = {} if pixels else normalise
     return {
         "paddy_bench": __version__,
         "run": saved.name,
@@ -88,11 +88,24 @@ def describe_transform(saved: SavedModel, *, pixels: bool = False) -> dict[str, 
         "classes": list(saved.classes),
         "transform": {
             **stated_steps(size, saved.pillow),
-            **given,
+            **({} if pixels else normalise),
             "trained_with_version": saved.loader,
         },
         # Nothing that a caller has to do.
-        **({"normalised_inside": normalise} if pixels else {}),
+        **({"normalised_inside": _inside(saved)} if pixels else {}),
+    }
+
+
+def _inside(saved: SavedModel) -> dict[str, Any]:
+    """The nodes that normalise pixels in a quantised file."""
+    factor, shift = (part.ravel().tolist() for part in normalisation(saved.mean, saved.std))
+    return {
+        "mean": list(saved.mean),
+        "std": list(saved.std),
+        "factor": factor,
+        "shift": shift,
+        "formula": "float32(pixel) * factor + shift, in float32, with factor = 1 / (255 * std) "
+        "and shift = -mean / std",
     }
 
 

@@ -88,7 +88,10 @@ def export_int8(
         "run": saved.name,
         "variant": saved.variant.name,
         "variant_version": saved.variant.version,
-        "fingerprint": index.fingerprint,
+        # Of the version that the run's record has: the report compares the two.
+        "fingerprint": index.known_as(
+            saved.record["data"].get("fingerprint_version", 1)
+        ).fingerprint,
         "file": path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "method": METHOD,

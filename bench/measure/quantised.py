@@ -51,7 +51,7 @@ def quantise(
     name = onnx.load_model_from_string(exported.onnx).graph.input[0].name
     step, zero = input_quantiser(mean, std)
     override = {"scale": np.array(step, np.float32), "zero_point": np.array(zero, np.uint8)}
-    factor, shift = _normalisation(mean, std)
+    factor, shift = normalisation(mean, std)
     normalised = [{name: batch * factor + shift} for batch in batches]
     with tempfile.TemporaryDirectory(prefix="paddy-bench-int8-") as folder, _quiet():
         whole, prepared, small = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
@@ -95,7 +95,7 @@ def input_quantiser(mean: Values, std: Values) -> tuple[float, int]:
     Args:
         mean, std: of the three channels, for pixels in 0..1.
     """
-    factor, shift = (part.astype(np.float64).ravel() for part in _normalisation(mean, std))
+    factor, shift = (part.astype(np.float64).ravel() for part in normalisation(mean, std))
     levels = np.arange(256) * factor[:, None] + shift[:, None]
     # Zero, the value of a convolution's padding, has an integer of its own.
     low, high = min(levels.min(), 0.0), max(levels.max(), 0.0)
@@ -110,7 +110,7 @@ def input_quantiser(mean: Values, std: Values) -> tuple[float, int]:
     return step, zero
 
 
-def _normalisation(mean: Values, std: Values) -> tuple[np.ndarray, np.ndarray]:
+def normalisation(mean: Values, std: Values) -> tuple[np.ndarray, np.ndarray]:
     """(1, 3, 1, 1) float32 each: normalised = pixel · factor + shift."""
     centre, spread = (np.array(values, np.float64).reshape(1, 3, 1, 1) for values in (mean, std))
     return (1 / (255 * spread)).astype(np.float32), (-centre / spread).astype(np.float32)

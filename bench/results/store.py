@@ -75,7 +75,7 @@ def tidy(results_dir: Path, sweep: str) -> None:
     """
     for folder in results_dir.glob(f"{NEW}{glob.escape(sweep)}-*"):
         shutil.rmtree(folder, ignore_errors=True)
-    parts = [*results_dir.glob(f".sweep-{glob.escape(sweep)}.json.*.part")]
+    parts = [*results_dir.glob(f".sweep-{glob.escape(sweep)}.*.part")]
     for record in load_records(results_dir)[0] if results_dir.is_dir() else ():
         if record["sweep"]["id"] == sweep:
             folder = results_dir / record["folder"]
@@ -231,23 +231,30 @@ def align_fingerprints(records: Sequence[dict[str, Any]]) -> list[str]:
     Returns:
         A line for each set of data of which older records cannot tell whether it is the same.
     """
-    data = [record["data"] for record in records if (record.get("data") or {}).get("fingerprint")]
-    older = {one["fingerprint"] for one in data if one.get("fingerprint_version", 1) == 1}
-    newer = [one for one in data if one.get("fingerprint_version", 1) > 1]
+    known = [record for record in records if (record.get("data") or {}).get("fingerprint")]
+    older = {
+        record["data"]["fingerprint"]
+        for record in known
+        if record["data"].get("fingerprint_version", 1) == 1
+    }
+    newer = [record for record in known if record["data"].get("fingerprint_version", 1) > 1]
     lines = []
-    for known in sorted(older & {one.get("listing_fingerprint") for one in newer}):
-        same = [one for one in newer if one.get("listing_fingerprint") == known]
-        contents = {one["fingerprint"] for one in same}
+    for name in sorted(older & {one["data"].get("listing_fingerprint") for one in newer}):
+        same = [one for one in newer if one["data"].get("listing_fingerprint") == name]
+        contents = {one["data"]["fingerprint"] for one in same}
         if len(contents) > 1:
             lines.append(
-                f"data {known[:12]} of older records may be any of {len(contents)} sets of other "
+                f"data {name[:12]} of older records may be any of {len(contents)} sets of other "
                 "contents: kept apart"
             )
             continue
         for one in same:
-            one.update(fingerprint=known, fingerprint_version=1)
+            beside = one.get("quantised") or {}
+            if beside.get("fingerprint") == one["data"]["fingerprint"]:
+                beside["fingerprint"] = name
+            one["data"].update(fingerprint=name, fingerprint_version=1)
         lines.append(
-            f"data {known[:12]}: older records know paths, sizes and labels of the images, not "
+            f"data {name[:12]}: older records know paths, sizes and labels of the images, not "
             "their contents; newer ones are compared with them by these"
         )
     return lines

@@ -11,8 +11,10 @@ import onnxruntime
 import pytest
 
 from bench.inference import int8
+from bench.report import deployment
 from bench.results import load_records
 from bench.results.quantised import FILE, read_quantised
+from bench.results.sealed import write_sealed
 from tests.inference import restated
 from tests.inference.conftest import Trained
 from tests.measure.test_quantised import with_normalised_in
@@ -65,7 +67,16 @@ def test_the_file_and_what_is_told_of_it(quantised, trained: Trained) -> None:
     }  # fmt: skip
     # What a caller must not do is told apart from what it has to.
     assert not {"scale", "mean", "std"} & set(json.loads(about["transform"]))
-    assert {"scale", "mean", "std"} <= set(json.loads(about["normalised_inside"]))
+    inside = json.loads(about["normalised_inside"])
+    assert {"mean", "std"} <= set(inside)
+    assert inside["formula"].startswith("float32(pixel) * factor + shift, in float32")
+    constants = {
+        one.name.rpartition("_")[2]: onnx.numpy_helper.to_array(one).ravel()
+        for one in onnx.load_model_from_string(content).graph.initializer
+        if one.name.startswith("images_normalised_")
+    }
+    for name in ("factor", "shift"):
+        assert np.array_equal(constants[name], np.float32(inside[name]))
     assert found["input"] == "uint8"
     assert "input     images: uint8 (batch, 3, 32, 32), RGB, normalised inside" in said
     accuracy = np.mean(np.array(found["predictions_int8"]) == np.array(found["labels"]))
@@ -169,3 +180,48 @@ def test_images_that_are_gone_are_named(use, trained: Trained, capsys) -> None:
         assert not list((trained.results / trained.tiny).glob("*.onnx"))
     finally:
         moved.rename(trained.photos)
+
+
+@pytest.fixture
+def data_of(trained: Trained):
+    """Changes what the record of Tiny_CA says of its images; it is put back afterwards."""
+    path = trained.results / trained.tiny_ca / "run.json"
+    before = path.read_bytes()
+
+    def change(**values) -> None:
+        content = json.loads(before)
+        content.pop("sha256", None)
+        content["data"] |= values
+        write_sealed(path, content)
+
+    yield change
+    path.write_bytes(before)
+    for name in ("Tiny_CA.int8.onnx", FILE):
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def loaded(trained: Trained) -> dict:
+    (record,), _ = load_records(trained.results, [trained.tiny_ca])
+    return record
+
+
+def test_a_run_that_knows_no_contents_is_shown_with_its_int8(
+    use, trained: Trained, data_of, capsys
+) -> None:
+    listing = loaded(trained)["data"]["listing_fingerprint"]
+    data_of(fingerprint=listing, fingerprint_version=1)
+    assert use("export", trained.tiny_ca, "--format", "onnx-int8") == 0
+    record = loaded(trained)
+    assert record["quantised"]["fingerprint"] == listing
+    assert deployment._fits(record, record["quantised"])
+    assert "report shows it beside the speeds" in capsys.readouterr().out
+
+
+def test_other_contents_are_said_to_be_shown_by_no_report(
+    use, trained: Trained, data_of, capsys
+) -> None:
+    data_of(fingerprint="0" * 32)
+    assert use("export", trained.tiny_ca, "--format", "onnx-int8") == 0
+    record = loaded(trained)
+    assert not deployment._fits(record, record["quantised"])
+    assert "(no report shows it: its images are not those that the run" in capsys.readouterr().out

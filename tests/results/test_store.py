@@ -282,6 +282,13 @@ def test_equal_data_of_both_fingerprints_are_named_alike() -> None:
     (line,) = align_fingerprints(same)
     assert names(same) == ["old", "old", "old", "far", None]
     assert line.startswith("data old: older records know paths, sizes and labels")
+    # What lies beside a record goes with it, where it is of the same images.
+    beside = [
+        of("old"),
+        *(of("new", "old") | {"quantised": {"fingerprint": f}} for f in ("new", "x")),
+    ]
+    align_fingerprints(beside)
+    assert [one["quantised"]["fingerprint"] for one in beside[1:]] == ["old", "x"]
     apart = [of("old"), of("new", "old"), of("newer", "old")]
     (line,) = align_fingerprints(apart)
     assert names(apart) == ["old", "new", "newer"]
