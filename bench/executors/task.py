@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import attrs
 import numpy as np
+import PIL
 import timm
 import torch
 
@@ -24,6 +25,7 @@ from bench.build import load_plugins
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.executors.mirror import Mirror, working
+from bench.imaging import LOADER
 from bench.known import note_folder, note_of, noted
 from bench.measure.environment import usable_cores
 from bench.measure.memory import keep_freed_memory
@@ -109,6 +111,9 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "timm": timm.__version__,
         "numpy": np.__version__,
+        # They make the pixels.
+        "pillow": PIL.__version__,
+        "image loader": str(LOADER),
     }
 
 
@@ -120,7 +125,9 @@ def check_versions(expected: Mapping[str, str], where: str = "") -> None:
     """
     here = versions()
     other = [
-        f"{name} {here[name]} ({expected[name]})" for name in here if here[name] != expected[name]
+        f"{name} {own} ({expected.get(name, 'unknown')})"
+        for name, own in here.items()
+        if own != expected.get(name)
     ]
     if other:
         raise BenchError(
@@ -188,6 +195,9 @@ def _train(
         if mirror is not None:
             mirror.keep(results / note_of(task.name, variant))
 
+    # Beside the records here, where what the sender has told need not be.
+    accumulation = Accumulation(sweep.accumulation.parts, shared=shared_file(results, sweep.id))
+    accumulation.tell()
     here = attrs.evolve(
         sweep,
         resolved=attrs.evolve(sweep.resolved, config=config),
@@ -196,7 +206,7 @@ def _train(
         stream=stream,
         features=FeatureStore(scratch / "features", task.features_limit, stream),
         stopper=stopper,
-        accumulation=Accumulation(sweep.accumulation.parts, shared=shared_file(results, sweep.id)),
+        accumulation=accumulation,
         on_folder=note,
     )
     planned = []

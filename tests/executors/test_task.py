@@ -1,0 +1,64 @@
+"""What a worker does with a task, in this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bench.errors import BenchError
+from bench.executors import task
+from bench.presets import resolve
+from bench.shared import Sweep
+from bench.stopping import Stopper
+from bench.train.accumulation import Accumulation
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("pillow", "1.0"), ("image loader", "1"), ("image loader", None)]
+)
+def test_a_worker_that_makes_other_pixels_is_refused(name: str, there: str | None) -> None:
+    expected = {**task.versions(), name: there}
+    if there is None:
+        del expected[name]  # of a sender from before it was told
+    with pytest.raises(BenchError, match=rf"{name} \S+ \({there or 'unknown'}\)"):
+        task.check_versions(expected, "node-7")
+
+
+def test_a_worker_without_the_shared_folder_keeps_the_number_of_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that goes on brings its own number, and those after it that of the sweep."""
+    there: Any = SimpleNamespace(positions=list, index=None)
+    sweep = Sweep(
+        id="s1",
+        command="",
+        resolved=resolve({}, environ={}),
+        device=torch.device("cpu"),
+        run=SimpleNamespace(parts=there, seed=0, fold=None),  # type: ignore[arg-type]
+        data={},
+        images=None,  # type: ignore[arg-type]
+        timed=None,
+        stream=None,
+        accumulation=Accumulation(4),
+    )
+    found: list[Sweep] = []
+
+    def spy(planned: list[Any], **_: Any) -> list[Any]:
+        found.extend(one.sweep for one in planned)
+        return []
+
+    monkeypatch.setattr(task, "decode_images", lambda *_, **__: None)
+    monkeypatch.setattr(task, "train_in_turn", spy)
+    given: Any = SimpleNamespace(
+        sweep=sweep, name="t", runs=(("ResNet18", 1.0, 1.0, None),), features_limit=0.0
+    )
+    task._train(given, tmp_path, torch.device("cpu"), sys.stderr, tmp_path, Stopper(), None)
+    accumulation = found[0].accumulation
+    accumulation.parts = 1
+    accumulation.look()
+    assert accumulation.parts == 4
