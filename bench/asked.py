@@ -48,7 +48,8 @@ def asked_sweep(
 
     Raises:
         BenchError: as :func:`chosen_variants`, :func:`resolved_options` and
-            :func:`bench.journal.find`; something is asked for that the sweep was not begun with.
+            :func:`bench.journal.find`; something is asked for that the sweep was not begun with,
+            or another loader makes the pixels.
     """
     given = resolved_options(parsed)
     # Before the imports, which take seconds; the index looks more closely.
@@ -56,13 +57,14 @@ def asked_sweep(
         real_folder(given.config.data_dir)
     if parsed.resume is None:
         return chosen_variants(parsed), given, None
-    from bench.journal import find, moved
+    from bench.journal import check_loader, find, moved
 
     # Plugins run only where they are named now: a file of results must not run code.
     names = [one.name for one in chosen_variants(parsed)] if parsed.variants else None
     if names is None:
         load_plugins(parsed)
     journal = find(given.config.results_dir, parsed.resume or None, names)
+    check_loader(journal)
     missing = [name for name in journal.variants if name not in variants.names()]
     if missing:
         files = " ".join(f"--plugin {path}" for path in journal.plugins)

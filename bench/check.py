@@ -71,6 +71,7 @@ def check(
     config: RunConfig,
     already_bytes: int = 0,
     team: Team | None = None,
+    journal: Journal | None = None,
 ) -> Checked:
     """Check variants, device, weights, data, folders and disk, in this order.
 
@@ -79,17 +80,14 @@ def check(
         config: the options.
         already_bytes: what the sweep has on the disk of its results already.
         team: the processes that train each model together; none: this one.
+        journal: of the sweep that goes on; none: a new one begins.
 
     Raises:
         BenchError: the first thing that would make the sweep fail.
     """
     begin = time.perf_counter()
     require_tracker(config)
-    if config.tune == "auto" and config.executor != "local":
-        raise BenchError(
-            f"--tune auto measures on this machine, and --executor {config.executor} trains "
-            "elsewhere: leave one of them out"
-        )
+    _check_tuning(chosen, config, journal)
     timed_here = config.timing and config.timing_on is None
     if timed_here:
         require_packages(config.mode_names, config.clock_names)
@@ -165,7 +163,7 @@ def check(
 
 
 def as_begun(checked: Checked, journal: Journal, results_dir: Path) -> Checked:
-    """What was checked, with the images named as the sweep that goes on has named them.
+    """What was checked, with what could not be compared of the images of the sweep that goes on.
 
     Raises:
         BenchError: they are not those that it was begun with.
@@ -173,10 +171,28 @@ def as_begun(checked: Checked, journal: Journal, results_dir: Path) -> Checked:
     parts = checked.runs[0].parts
     assert parts.copies.contents is not None
     note = same_images(journal, results_dir, parts.index, parts.copies.contents)
-    index = parts.index.known_as(journal.fingerprint_version)
-    runs = [attrs.evolve(run, parts=attrs.evolve(run.parts, index=index)) for run in checked.runs]
     lines = [*checked.lines, *([f"warning   {note}"] if note else [])]
-    return attrs.evolve(checked, runs=runs, lines=lines)
+    return attrs.evolve(checked, lines=lines)
+
+
+def _check_tuning(
+    chosen: Sequence[variants.Variant], config: RunConfig, journal: Journal | None
+) -> None:
+    """See that what is trained elsewhere has not yet to be measured here."""
+    if config.tune == "off" or config.executor == "local":
+        return
+    if journal is None:
+        raise BenchError(
+            f"--tune auto measures on this machine, and --executor {config.executor} trains "
+            "elsewhere: leave one of them out"
+        )
+    left = [variant.name for variant in chosen if variant.name not in journal.tuned]
+    if left:
+        raise BenchError(
+            f"--resume: sweep {journal.id} (--tune auto) has yet to measure {', '.join(left)} on "
+            f"this machine, and --executor {config.executor} trains elsewhere: go on with "
+            "--executor local"
+        )
 
 
 def _find_devices(config: RunConfig, device: torch.device, together: int) -> list[str]:
@@ -211,7 +227,7 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
     devices = [torch.device("cpu")]
     if torch.cuda.is_available() and config.device != "cpu":
         devices.append(choose_device("cuda"))
-    return plan_session(
+    plan = plan_session(
         [variant.name for variant in chosen],
         session_baseline(chosen),
         plan_cases(config, [device.type for device in devices], usable_cores()),
@@ -224,6 +240,7 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
             for device in devices
         },
     )
+    return attrs.evolve(plan, keys={variant.name: variant.key for variant in chosen})
 
 
 def session_baseline(chosen: Sequence[variants.Variant]) -> str:

@@ -68,7 +68,7 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
             already = 0
             if journal is not None:
                 already = bytes_of(resolved.config.results_dir, journal.id)
-            checked = check_all(chosen, resolved.config, already, team)
+            checked = check_all(chosen, resolved.config, already, team, journal)
             if journal is not None:
                 checked = as_begun(checked, journal, resolved.config.results_dir)
             print("\n".join([*_warnings(resolved), *checked.lines]), file=sys.stderr)

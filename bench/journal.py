@@ -1,7 +1,7 @@
 """What a sweep was asked for, kept beside its records: a killed sweep goes on from it.
 
 ``sweep-<id>.json`` is written before anything is measured, and once more when the sweep has ended;
-``sweep-<id>.npz``, before it, has the path and the content hash of every image.
+``sweep-<id>.npz``, after it, has the path and the content hash of every image.
 """
 
 from __future__ import annotations
@@ -181,6 +181,20 @@ def moved(
 # --- the images ------------------------------------------------------------------------------
 
 
+def check_loader(journal: Journal) -> None:
+    """See that the images are made into pixels as they were when the sweep was begun.
+
+    Raises:
+        BenchError: another loader makes them now.
+    """
+    if journal.loader != LOADER:
+        raise BenchError(
+            f"--resume: sweep {journal.id} was begun with image loader {journal.loader}, and this "
+            f"version has loader {LOADER}, which makes other pixels of the images: begin a new "
+            "sweep without --resume"
+        )
+
+
 def keep_images(results_dir: Path, sweep: str, index: ImageIndex, contents: np.ndarray) -> None:
     """Keep path and content hash of every image, for :func:`same_images`.
 
@@ -219,24 +233,13 @@ def same_images(
     Raises:
         BenchError: an image was changed, added or removed, or has another label, part or group.
     """
-    if journal.loader != LOADER:
-        raise BenchError(
-            f"--resume: sweep {journal.id} was begun with image loader {journal.loader}, and this "
-            f"version has loader {LOADER}, which makes other pixels of the images: begin a new "
-            "sweep without --resume"
-        )
     known = _read_images(_images_file(results_dir, journal.id))
     differing = [] if known is None else _differing(*known, index, contents)
-    if differing or index.known_as(journal.fingerprint_version).fingerprint != journal.fingerprint:
+    if differing or index.fingerprint != journal.fingerprint:
         why = "; ".join(differing) or "other paths, sizes, labels, parts, groups or contents"
         raise BenchError(
             f"--resume: the images are not those that sweep {journal.id} was begun with ({why}): "
             "give --data-dir the data as they were, or begin a new sweep without --resume"
-        )
-    if journal.fingerprint_version == 1:
-        return (
-            f"sweep {journal.id} was begun before contents were compared: its images are known by "
-            "path, size, label, part and group only"
         )
     if known is None:
         return (

@@ -181,7 +181,9 @@ def _train(
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
     told = len(sweep.accumulation.notes)
-    sweep.accumulation.look()
+    # A training that goes on has its own number, and processes of a team find one together.
+    if before is None and sweep.team.size == 1:
+        sweep.accumulation.look()
     memory = PeakMemory(device)
     about = {
         "variant": variant.name,

@@ -119,9 +119,10 @@ def run_sweep(
             config.results_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(lock_of(config.results_dir, journal.id)))
             if new:
+                # First: what a kill leaves is then of a sweep that goes on, which tidies up.
+                journal.write(config.results_dir)
                 if contents is not None:
                     keep_images(config.results_dir, journal.id, index, contents)
-                journal.write(config.results_dir)
             else:
                 tidy(config.results_dir, journal.id)
         except HeldError as error:

@@ -20,7 +20,6 @@ import torch
 from bench import single
 from bench.cli import main
 from bench.data import fingerprint
-from bench.data.index import Location, load_index
 from bench.journal import Journal
 from bench.known import bytes_of
 from bench.results.sealed import read_sealed, write_sealed
@@ -226,8 +225,17 @@ def test_another_image_loader_is_refused(here: Path, line: str, capsys, monkeypa
     content = json.loads(path.read_text())
     del content["loader"]
     write_sealed(path, content)
+    content["variants"]["Tiny"] = 7
+    write_sealed(path, content)
+
+    def never(*_: Any, **__: Any) -> None:
+        pytest.fail("the images were looked at")
+
+    monkeypatch.setattr("bench.check.check", never)
     assert main([*shlex.split(line), "--resume"]) == 2
-    assert "was begun with image loader 1" in capsys.readouterr().err
+    # Before its versions are spoken of.
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "was begun with image loader 1" in told
 
 
 # --- really killed ---------------------------------------------------------------------------
@@ -375,6 +383,28 @@ def test_tuning_measures_here_and_others_train_elsewhere(here: Path, line: str, 
     assert err.startswith("error: --tune auto measures on this machine, and --executor slurm-local")
 
 
+def test_what_is_measured_goes_on_elsewhere(
+    here: Path, line: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="needs the extra slurm")
+    plant(monkeypatch, here / "cache", 0.5)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        assert main([*shlex.split(line), "--tune", "auto"]) == 143
+    (path,) = here.glob("results/sweep-*.json")
+    again = ["run", "--resume", "--dry-run", "--plugin", shlex.split(line)[4]]
+    again += ["--executor", "slurm-local"]
+    assert main(again) == 0
+    content = read_sealed(path)
+    del content["tuned"]["Tiny"]
+    write_sealed(path, content)
+    capsys.readouterr()
+    assert main(again) == 2
+    err = capsys.readouterr().err
+    assert "(--tune auto) has yet to measure Tiny on this machine" in err
+    assert err.endswith("go on with --executor local\n")
+
+
 # --- memory that does not suffice ------------------------------------------------------------
 
 
@@ -440,6 +470,23 @@ def test_a_run_says_how_many_steps_were_divided(
     assert steps == {"Tiny_CA": {"1": 2, "2": total - 2}, "Tiny": {"2": total}}
     (mixed,) = (one["warnings"] for one in records if one["variant"]["name"] == "Tiny_CA")
     assert any(text.endswith(f"; {total - 2} of {total} steps") for text in mixed)
+
+
+def test_a_training_that_goes_on_says_nothing_of_parts_it_was_not_trained_in(
+    here: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        assert main(shlex.split(line)) == 143
+    (path,) = here.glob("results/sweep-*.json")
+    # Another device's training, meanwhile.
+    path.with_name(f".{path.stem}-parts.2").touch()
+    assert main(["run", "--resume", "--plugin", shlex.split(line)[4]]) == 0
+    told = {}
+    for one in map(json.loads, (p.read_text() for p in here.glob("results/*/run.json"))):
+        parts = one["training"]["accumulation_parts"]
+        told[one["variant"]["name"]] = parts, "another run did not" in str(one["warnings"])
+    assert told == {"Tiny_CA": (1, False), "Tiny": (2, True)}
 
 
 # --- several devices at once -----------------------------------------------------------------
@@ -709,23 +756,27 @@ def test_another_split_of_the_same_files_is_refused(
     assert "(other paths, sizes, labels, parts, groups or contents)" in err
 
 
-def test_a_sweep_from_before_contents_were_known_goes_on(begun: Path, here: Path, capsys) -> None:
-    (path,) = here.glob("results/sweep-*.json")
+def test_a_sweep_without_its_content_hashes_goes_on(begun: Path, here: Path, capsys) -> None:
     (table,) = here.glob("results/sweep-*.npz")
-    content, table_bytes = read_sealed(path), table.read_bytes()
-    table.write_bytes(table_bytes[:100])
+    table.write_bytes(table.read_bytes()[:100])
+    warned = "is missing or damaged: the contents of 40 of 40 images were compared"
     code, err = look(capsys)
-    assert code == 0
-    assert "is missing or damaged: the contents of 40 of 40 images were compared" in err
+    assert (code, warned in err) == (0, True)
     table.unlink()
-    del content["fingerprint_version"]
-    content["fingerprint"] = load_index(Location(begun, "class-folders")).listing
-    write_sealed(path, content)
-    overwrite(begun / "blast/003.png")
-    assert main(["run", "--resume", "--plugin", "../tiny_variants.py"]) == 0
-    assert "was begun before contents were compared: its images are known by path, size, " in (
-        capsys.readouterr().err
-    )
-    for one in here.glob("results/*/run.json"):
-        data = json.loads(one.read_text())["data"]
-        assert (data["fingerprint"], data["fingerprint_version"]) == (content["fingerprint"], 1)
+    code, err = look(capsys)
+    assert (code, warned in err) == (0, True)
+
+
+def test_a_kill_while_hashes_are_kept_leaves_nothing_for_good(
+    here: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(results: Path, sweep: str, *_: Any) -> None:
+        (results / f".sweep-{sweep}.npz.part").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.sweep.keep_images", killed)
+        assert main(shlex.split(line)) == 130
+    assert list(here.glob("results/.sweep-*.part"))
+    assert main(["run", "--resume", "--plugin", shlex.split(line)[4], "--hours", "1e-6"]) == 0
+    assert not list(here.glob("results/.sweep-*.part"))

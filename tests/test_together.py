@@ -120,6 +120,19 @@ def test_a_training_goes_on_with_another_number_of_processes(photos, tiny_plugin
 
 
 @pytest.mark.slow
+def test_several_processes_divide_no_batch_that_one_has_divided(photos, tiny_plugin, here) -> None:
+    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    assert main(f"{line} --hours 1e-6".split()) == 0
+    (path,) = here.glob("results/sweep-*.json")
+    path.with_name(f".{path.stem}-parts.4").touch()
+    code, _, err = torchrun(f"run --resume --plugin {tiny_plugin}")
+    assert code == 0, err
+    (record,) = records(here).values()
+    assert record["training"]["accumulation_parts"] == 1
+    assert "gradient accumulation" not in " ".join(record["warnings"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_in_one_process_ends_all_with_its_message(
     photos, tiny_plugin, here, rank: int
