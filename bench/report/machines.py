@@ -9,6 +9,7 @@ import attrs
 
 from bench.report.gates import Record
 from bench.report.markdown import one_line
+from bench.report.values import counted
 
 MUCH_LOAD = 0.10
 
@@ -123,9 +124,9 @@ def _machine_text(environments: Sequence[Record]) -> str:
     parts = [
         told("machine"),
         told("cpu_model", lambda name: f"CPU {name}"),
-        told("cores", lambda count: f"{count} cores"),
+        told("cores", lambda count: counted(count, "core")),
         told("affinity", lambda cores: f"affinity {_numbers(cores)}"),
-        told("threads", lambda count: f"{count} threads"),
+        told("threads", lambda count: counted(count, "thread")),
         settings,
         f"governor {told('governor') or 'unreadable'}",
         told("memory_gb", lambda size: f"{size:.1f} GB memory"),

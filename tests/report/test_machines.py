@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.report import machines
 from bench.report.machines import labels, load_marks, machine_lines, machine_of
 
 
@@ -58,3 +59,7 @@ def test_load_above_a_tenth_is_marked(make_record):
     assert load_marks(record) == []
     record["environment"] |= {"load_before": None, "load_after": 0.31}
     assert load_marks(record) == ["other programs used 31 % of the machine after it"]
+
+
+def test_one_core_and_one_thread_are_counted_in_words() -> None:
+    assert machines._machine_text([{"cores": 1, "threads": 1}]).startswith("1 core, 1 thread, ")
