@@ -8,7 +8,7 @@ from bench.report.gates import Record, judged_part
 from bench.report.matching import Ranking, rankings
 from bench.report.ranking import accuracy_text, verdict_note
 from bench.report.selection import Selection, distinct
-from bench.report.timed import counted
+from bench.stats.digits import counted, points
 
 # A table of all pairs of more would fill the screen; the report has it.
 MOST_VARIANTS = 12
@@ -41,10 +41,10 @@ def _ranked(ranking: Ranking) -> list[str]:
     if len(ranking.sets) <= MOST_VARIANTS:
         for pair in declared:
             assert pair.found is not None
-            low, high = 100 * pair.found.low, 100 * pair.found.high
+            low, high = (points(100 * bound) for bound in (pair.found.low, pair.found.high))
             lines.append(
                 f"{pair.variant} is {pair.verdict} than {pair.other}: "
-                f"{100 * pair.found.difference:+.1f} points [{low:+.1f} to {high:+.1f}]"
+                f"{points(100 * pair.found.difference)} points [{low} to {high}]"
             )
     judged = sum(pair.found is not None for pair in ranking.pairs)
     ties, apart = judged - len(declared), len(ranking.pairs) - judged
