@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import attrs
@@ -31,26 +32,40 @@ def square(image: Image.Image, size: int, box: Box | None = None) -> Image.Image
     times = int(side // (DETAIL * size))
     if side * side > MAX_PIXELS and times > 1:
         # That square would take gigabytes: the means of N × N pixels, as from a JPEG's decoder.
-        image = image.reduce(times)
+        # One side after the other: Pillow divides by an area in whole 2⁻²⁴, 2 % short at 625².
+        image = image.reduce((times, 1)).reduce((1, times))
         left, top, right, bottom = (edge / times for edge in (left, top, right, bottom))
         side = max(right - left, bottom - top)
-    across = _Axis.of(image.width, left, right, side)
-    down = _Axis.of(image.height, top, bottom, side)
+    across = _axis(image.width, left, right, side, size)
+    down = _axis(image.height, top, bottom, side, size)
     mask = None
-    if min(down.drawn.min(), across.drawn.min()) < 1:
-        shares = np.outer(down.drawn, across.drawn)
+    if across.cut or down.cut:
+        shares = np.outer(_shares(image.height, top, bottom), _shares(image.width, left, right))
         mask = Image.fromarray(np.rint(shares * 255).astype(np.uint8))
     if mask is not None or image.size != (across.length, down.length):
         canvas = Image.new("RGB", (across.length, down.length))
         canvas.paste(image, (across.before, down.before), mask)
         image = canvas
-    place = (across.low, down.low, across.high, down.high)
-    resized = image.resize((size, size), Image.Resampling.BILINEAR, place)
-    rows, columns = down.covered(size), across.covered(size)
-    if min(rows.min(), columns.min()) == 1:
+    extent = (across.stop - across.start, down.stop - down.start)
+    # Of both at once Pillow chooses which side comes first by their lengths, and rounds between.
+    resized = image
+    for shape, place in (
+        ((extent[0], image.height), (across.low, 0, across.high, image.height)),
+        (extent, (0, down.low, extent[0], down.high)),
+    ):
+        resized = resized.resize(shape, Image.Resampling.BILINEAR, place)
+    if across.covered is not None or down.covered is not None:
+        rows, columns = (
+            np.ones(pixels) if axis.covered is None else axis.covered
+            for axis, pixels in ((down, extent[1]), (across, extent[0]))
+        )
+        levels = np.asarray(resized) / np.outer(rows, columns)[:, :, None]
+        resized = Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    if extent == (size, size):
         return resized
-    pixels = np.asarray(resized) / np.outer(rows, columns)[:, :, None]
-    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+    black = Image.new("RGB", (size, size))
+    black.paste(resized, (across.start, down.start))
+    return black
 
 
 @attrs.frozen(eq=False)
@@ -58,35 +73,49 @@ class _Axis:
     """Picture and square along one side of the image that is resized.
 
     Attributes:
+        start, stop: the pixels of the result that are resized; the picture reaches no others.
         before: black pixels before those of the decoded image.
         length: pixels in all.
-        low, high: edges of the square.
-        drawn: the share of each pixel of the decoded image that the picture has.
+        low, high: edges of what becomes the pixels from ``start`` to ``stop``.
+        cut: whether the picture has only a part of some pixel of the decoded image.
+        covered: for each pixel of the result the share of the filter's weights that lies in the
+            square; none: all of them.
     """
 
+    start: int
+    stop: int
     before: int
     length: int
     low: float
     high: float
-    drawn: np.ndarray
+    cut: bool
+    covered: np.ndarray | None
 
-    @classmethod
-    def of(cls, count: int, start: float, stop: float, side: float) -> _Axis:
-        """The axis of ``count`` pixels, the picture from ``start`` to ``stop`` in the middle."""
-        pad = (side - (stop - start)) / 2
-        before = math.ceil(max(0.0, pad - start))
-        low = before + start - pad
-        length = max(before + count, math.ceil(low + side))
-        return cls(before, length, low, low + side, _shares(count, start, stop))
 
-    def covered(self, size: int) -> np.ndarray:
-        """(S,): the share of the filter's weights that lies in the square, for each pixel of S."""
-        inside = _shares(self.length, self.low, self.high)
-        if (inside == 1).all():
-            return np.ones(size)
+# Most sets have pictures of a few sizes.
+@functools.lru_cache(maxsize=256)
+def _axis(count: int, begin: float, end: float, side: float, size: int) -> _Axis:
+    """The axis of ``count`` pixels, the picture from ``begin`` to ``end`` in the middle."""
+    pad = (side - (end - begin)) / 2
+    before = math.ceil(max(0.0, pad - begin))
+    low = before + begin - pad
+    # Only where whole pixels of both meet can the square be cut without moving a weight.
+    step = size // math.gcd(int(side), size) if side == int(side) else size
+    scale = side / size
+    reach = 2 + math.ceil(1 / scale)
+    start = max(0, math.floor((pad / scale - reach) / step) * step)
+    stop = min(size, math.ceil(((side - pad) / scale + reach) / step) * step)
+    before -= round(start * side / size)
+    high = low + (stop - start) * side / size
+    length = max(before + count, math.ceil(high))
+    cut = bool(_shares(count, begin, end).min() < 1)
+    inside = _shares(length, low, high)
+    covered = None
+    if (inside < 1).any():
         line = Image.fromarray(inside.astype(np.float32)[None])
-        box = (self.low, 0, self.high, 1)
-        return np.asarray(line.resize((size, 1), Image.Resampling.BILINEAR, box), np.float64)[0]
+        resized = line.resize((stop - start, 1), Image.Resampling.BILINEAR, (low, 0, high, 1))
+        covered = np.asarray(resized, np.float64)[0]
+    return _Axis(start, stop, before, length, low, high, cut, covered)
 
 
 def _shares(count: int, start: float, stop: float) -> np.ndarray:

@@ -57,7 +57,7 @@ def stated_steps(size: int, pillow: str) -> dict[str, Any]:
             "where": f"side ** 2 > {MAX_PIXELS} and M > 1, with side the longer one of the box",
             "most_pixels": MAX_PIXELS,
             "times": f"M = side // {DETAIL * size}",
-            "by": "reduce(M), box / M",
+            "by": "reduce((M, 1)).reduce((1, M)), box / M",
         },
         "pad": {
             "colour": [0, 0, 0],
@@ -66,6 +66,7 @@ def stated_steps(size: int, pillow: str) -> dict[str, Any]:
             "the paste",
         },
         "resize": [size, size],
+        "order": "width, rounded to 8 bits, then height",
         "interpolation": "BILINEAR",
         "antialias": True,
         "box": "the square's edges, not rounded",

@@ -94,7 +94,7 @@ def _squared(image: Image.Image, box: Box, about: dict[str, Any]) -> np.ndarray:
     (size, _), side = about["resize"], max(right - left, bottom - top)
     times = int(side // about["decode"]["jpeg_least"])
     if side**2 > about["reduce"]["most_pixels"] and times > 1:
-        image = image.reduce(times)
+        image = image.reduce((times, 1)).reduce((1, times))
         left, top, right, bottom = (edge / times for edge in (left, top, right, bottom))
         side = max(right - left, bottom - top)
     # The square's edges; then a canvas that has whole pixels about it, and the picture in it.
@@ -110,7 +110,8 @@ def _squared(image: Image.Image, box: Box, about: dict[str, Any]) -> np.ndarray:
     mask = np.rint(255 * np.outer(inside[1], inside[0])).astype(np.uint8)
     canvas.paste(image, (moved[0], moved[1]), Image.fromarray(mask))
     filtering, edges = Image.Resampling[about["interpolation"]], [edge + side for edge in low]
-    found = np.asarray(canvas.resize((size, size), filtering, (*low, *edges)))
+    canvas = canvas.resize((size, length[1]), filtering, (low[0], 0, edges[0], length[1]))
+    found = np.asarray(canvas.resize((size, size), filtering, (0, low[1], size, edges[1])))
     weights = []
     for n, start, stop in zip(length, low, edges, strict=True):
         line = Image.fromarray(_part(n, start, stop).astype(np.float32)[None])
