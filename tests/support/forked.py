@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
@@ -82,12 +81,9 @@ class Command:
         for path in (self._out, self._err):
             path.touch()
         whole = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        self._process = _server().Process(
-            target=_carry_out,
-            args=(
-                list(words), str(folder or Path.cwd()), whole, str(self._out), str(self._err), script,
-            ),
-        )  # fmt: skip
+        texts = str(self._out), str(self._err)
+        told = (list(words), str(folder or Path.cwd()), whole, *texts, script)
+        self._process = _server().Process(target=_carry_out, args=told)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
