@@ -26,7 +26,7 @@ from bench.measure.modes import require_packages
 from bench.measure.throughput import device_name
 from bench.plan import Plan, plan_session
 from bench.runs import Run, all_positions, find_runs
-from bench.stats.digits import fixed
+from bench.stats.digits import counted, fixed
 from bench.trackers import require_tracker
 from bench.train import weights
 from bench.train.optim import choose_amp
@@ -266,7 +266,9 @@ def _describe_data(runs: Sequence[Run], config: RunConfig) -> list[str]:
     ]
     if len(runs) > 1:
         folds = f", {config.folds} folds" if config.folds else ""
-        lines.append(f"runs      {len(runs)} of each variant: {config.seeds} seeds{folds}")
+        lines.append(
+            f"runs      {len(runs)} of each variant: {counted(config.seeds, 'seed')}{folds}"
+        )
     return lines
 
 

@@ -24,7 +24,7 @@ from bench.asked import (
 from bench.collection import no_collection
 from bench.costs import Costs
 from bench.errors import BenchError
-from bench.stats.digits import fixed
+from bench.stats.digits import counted, fixed
 
 if TYPE_CHECKING:
     from bench.presets import Resolved
@@ -106,7 +106,9 @@ def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
 
     print(text_table([_summary(folder, record, several) for folder, record in outcome.runs]))
     print("\n".join(["", *closing_lines([record for _, record in outcome.runs])]))
-    print(f"\nsweep {outcome.id}: {len(outcome.runs)} runs, {len(outcome.failed)} failed")
+    print(
+        f"\nsweep {outcome.id}: {counted(len(outcome.runs), 'run')}, {len(outcome.failed)} failed"
+    )
     costs.include(outcome.costs.seconds)
     print(costs.line())
     print(f"next: python -m bench report{_results_flag(config.results_dir)}")

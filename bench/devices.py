@@ -6,6 +6,7 @@ import torch
 
 from bench.errors import BenchError
 from bench.measure.environment import usable_cores
+from bench.stats.digits import counted
 
 # What PyTorch itself and a small model need.
 LEAST_FREE_BYTES = 1.5e9
@@ -35,7 +36,8 @@ def choose_devices(asked: int | None, device: torch.device) -> list[str]:
     if device.type == "cpu":
         cores = usable_cores()
         if asked is not None and asked > cores:
-            raise BenchError(f"--devices {asked}: there are {cores} cores: give {cores} or fewer")
+            has = counted(cores, "core")
+            raise BenchError(f"--devices {asked}: this machine has {has}: give {cores} or fewer")
         return ["cpu"] * (asked or 1)
     there = torch.cuda.device_count()
     if asked is not None and asked > there:

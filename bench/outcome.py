@@ -18,6 +18,7 @@ from bench.results.plot import training_plot
 from bench.session import Timed
 from bench.setup import Setup
 from bench.shared import Sweep
+from bench.stats.digits import counted
 from bench.train.engine import TrainResult
 
 
@@ -91,7 +92,7 @@ def accumulation_warning(training: dict[str, Any], batch_size: int) -> list[str]
     )
     if training["batch_norm_images"] is not None:
         images = training["batch_norm_images"]
-        line += f": BatchNorm saw {images} images at a time instead of {batch_size}"
+        line += f": BatchNorm saw {counted(images, 'image')} at a time instead of {batch_size}"
     if whole or len(divided) > 1:
         line += f"; {sum(divided.values())} of {whole + sum(divided.values())} steps"
     return [line]

@@ -13,6 +13,7 @@ from bench.data.parts import find_index
 from bench.data.shard_writer import write_shards
 from bench.declare import parse_size
 from bench.errors import BenchError
+from bench.stats.digits import counted
 
 
 def shard(parsed: Namespace, config: Any) -> int:
@@ -45,6 +46,7 @@ def shard(parsed: Namespace, config: Any) -> int:
     if parsed.json:
         print_json({"images": len(index), "classes": list(index.classes), "shards": names})
     else:
-        print(f"{len(index)} images of {len(index.classes)} classes are in {len(names)} shards")
+        shards = counted(len(names), "shard")
+        print(f"{len(index)} images of {len(index.classes)} classes: written to {shards}")
         print(f"next: python -m bench data --data-dir wds/{parsed.out}")
     return 0

@@ -20,6 +20,7 @@ from bench.data.index import ImageIndex
 from bench.data.pixelfile import PixelFile, RowWriter
 from bench.data.room import NotKeptError, because, open_file, size_text
 from bench.errors import BenchError
+from bench.stats.digits import counted
 
 # Rows are brought to the disk for good in steps of so many bytes; a crash costs a step.
 STEP_BYTES = 32e6
@@ -122,7 +123,7 @@ def open_images(
     missing = [position for position in positions if not kept[position]]
     if file is not None and missing:
         size = size_text(len(missing) * file.row_bytes)
-        say(f"decoding {len(missing):,} images at {image_size} pixels: {size} in {parent}")
+        say(f"decoding {counted(len(missing), 'image')} at {image_size} pixels: {size} in {parent}")
         writer = RowWriter(file)
     unreadable = _decode(
         index, missing, image_size, writer, workers,

@@ -18,6 +18,7 @@ from bench.executors.gathering import gather, make_tasks, token_in
 from bench.executors.task import Sent, Task, carry_out, check_versions, versions
 from bench.fleet import Job
 from bench.measure.environment import usable_cores
+from bench.stats.digits import counted
 from bench.stopping import Stopper
 from bench.turns import Outcome
 
@@ -132,7 +133,9 @@ def find_devices(address: str | None, asked: int | None, device: str) -> list[st
             )
         return ["cuda"] * (asked or gpus)
     if asked is not None and asked > cores:
-        raise BenchError(f"--devices {asked}: the cluster has {cores} cores: give {cores} or fewer")
+        raise BenchError(
+            f"--devices {asked}: the cluster has {counted(cores, 'core')}: give {cores} or fewer"
+        )
     return ["cpu"] * (asked or len(nodes_of(ray)))
 
 

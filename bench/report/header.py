@@ -15,7 +15,7 @@ from bench.report.selection import (
     seed_note,
     variant_of,
 )
-from bench.report.values import failure
+from bench.report.values import counted, failure
 
 VERSIONS = (
     "paddy_bench", "python", "torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "pandas",
@@ -91,9 +91,13 @@ def _devices(records: Sequence[Record]) -> str:
             continue
         cpu = environment.get("cpu_model")
         host = f", host CPU {cpu}" if cpu and cpu != name else ""
-        texts.append(
-            f"{name}{host}, {environment.get('cores')} cores, {environment.get('threads')} threads"
+        cores, threads = (
+            counted(environment[f"{noun}s"], noun)
+            if environment.get(f"{noun}s")
+            else f"{noun}s not recorded"
+            for noun in ("core", "thread")
         )
+        texts.append(f"{name}{host}, {cores}, {threads}")
     return "; ".join(distinct(texts)) or "not recorded"
 
 
@@ -147,7 +151,7 @@ def _trained(record: Record) -> str:
     if divided != 1:
         parts.append(f"batches in {divided} parts for want of memory")
         images = training.get("batch_norm_images")
-        parts += [] if images is None else [f"BatchNorm over {images} images"]
+        parts += [] if images is None else [f"BatchNorm over {counted(images, 'image')}"]
     return ", ".join(parts)
 
 

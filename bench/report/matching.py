@@ -296,21 +296,26 @@ def _seeds_apart(one: RunSet, two: RunSet) -> str:
     return f"no run with the same seed and fold: seeds {seeds[0]} and {seeds[1]}"
 
 
-def accuracy_pair(selection: Selection, variant: str, other: str) -> AccuracyPair:
-    """The verdict on two variants: that of the ranking in which both stand.
+def ranking_of(selection: Selection, variant: str, other: str) -> Ranking | None:
+    """The ranking in which both stand.
 
     Where their latest runs cannot be compared, that of the latest sweep that trained both.
     """
-    refused_as: AccuracyPair | None = None
+    refused: Ranking | None = None
     for found in (selection, *_common_sweep(selection, variant, other)):
         for ranking in rankings(found)[0]:
             if variant in ranking.names and other in ranking.names:
-                judged = ranking.pair(variant, other)
-                if judged.found is not None:
-                    return judged
-                refused_as = refused_as or judged
-    if refused_as is not None:
-        return refused_as
+                if ranking.pair(variant, other).found is not None:
+                    return ranking
+                refused = refused or ranking
+    return refused
+
+
+def accuracy_pair(selection: Selection, variant: str, other: str) -> AccuracyPair:
+    """The verdict on two variants: that of :func:`ranking_of`."""
+    ranking = ranking_of(selection, variant, other)
+    if ranking is not None:
+        return ranking.pair(variant, other)
     one, two = run_set(selection, variant), run_set(selection, other)
     pair = AccuracyPair(variant, other, notes=(*one.left_out, *two.left_out))
     absent = one.absent or two.absent

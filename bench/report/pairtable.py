@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from bench.report.markdown import Table
-from bench.report.matching import rankings
+from bench.report.matching import ranking_of
 from bench.report.pairs import Pair, SpeedPair, compare_pairs, matched
 from bench.report.ranking import verdict_note
 from bench.report.selection import Selection, caption, distinct
@@ -66,15 +66,17 @@ def tables_of(
 
 def _accuracy_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Table:
     note = selection.data_note()
-    compared = any(pair.accuracy.found for pair in pairs)
+    judged = distinct(
+        ranking_of(selection, pair.variant, pair.other) for pair in pairs if pair.accuracy.found
+    )
     notes = distinct(text for pair in pairs for text in pair.accuracy.notes)
     text = caption(
         note,
-        f"{verdict_note(rankings(selection)[0])} Below {ALPHA:g} the difference is declared, else "
+        f"{verdict_note(judged)} Below {ALPHA:g} the difference is declared, else "
         "~ tie. Minimum detectable: the difference that would be declared with a probability of "
         "80 %. Right only in one of the two: counted over all seeds, an image once for each "
         "of them."
-        if compared
+        if judged
         else "",
         "Parameters: with the head of the run's classes. GMACs: fvcore counts one multiply-add as "
         "one.",

@@ -36,6 +36,7 @@ from bench.report.markdown import Table, one_line
 from bench.report.published import published_evidence
 from bench.report.selection import Selection, caption
 from bench.report.timed import RATIO_NOTE
+from bench.stats.digits import counted
 
 HEADERS = ("Claim", "Conditions stated", "Source", "Measured here", "Verdict", "Evidence")
 RAW = (
@@ -139,7 +140,7 @@ def verdict_table(
     judged = judged_claims(selection, claims, own)
     counts = Counter(verdict.word for _, verdict in judged)
     summary = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
-    text = caption(f"{len(judged)} claims: {summary}.", RULES, selection.data_note())
+    text = caption(f"{counted(len(judged), 'claim')}: {summary}.", RULES, selection.data_note())
     rows = [_row(claim, verdict) for claim, verdict in judged]
     raw = [_raw(claim, verdict) for claim, verdict in judged]
     return Table("verdicts", "Verdicts on the documented numbers", text, HEADERS, rows, (RAW, raw))

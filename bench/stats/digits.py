@@ -56,4 +56,4 @@ def apart(number: float, places: int, limit: float, *, sign: str = "") -> str:
 
 def counted(number: int, noun: str) -> str:
     """``1 round``, ``3 rounds``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

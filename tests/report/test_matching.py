@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.report.matching import accuracy_pair, rankings, settings
+from bench.report.pairs import compare_pairs
+from bench.report.pairtable import tables_of
 from bench.report.runsets import run_set
 from bench.report.selection import Selection
 from tests.report.sessions import set_predictions, timing_only
@@ -132,6 +134,17 @@ def test_the_latest_sweep_that_trained_both_is_used(make_record):
     again = set_predictions(make_record(ONE, sweep=sweeps[1], minute=40), WORSE)
     again["config"]["epochs"] = 99
     assert pair(*both, again).verdict == "better"
+    # Two models were judged there: the table's caption is about them, not about the latest runs.
+    third = set_predictions(make_record("MobileNetV3_Small", sweep=sweeps[1], minute=41), WORSE)
+    third["config"]["epochs"] = 99
+    selection = Selection([*both, again, third])
+    assert len(rankings(selection)[0][0].names) == 2
+    told = tables_of(compare_pairs(selection, [(ONE, TWO)]), selection)[1].caption
+    assert "Holm's correction for 1 comparison," in told
+    both.append(set_predictions(make_record("MobileNetV3_Small", sweep=sweeps[0]), WORSE))
+    selection = Selection([*both, again, third])
+    told = tables_of(compare_pairs(selection, [(ONE, TWO)]), selection)[1].caption
+    assert "Holm's correction for 3 comparisons," in told
 
 
 def test_runs_of_two_sweeps_are_compared_where_their_settings_agree(make_record):
