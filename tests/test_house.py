@@ -49,21 +49,40 @@ def test_a_wheel_with_its_data_files_runs_outside_the_repository(tmp_path: Path)
         assert (target / "bench" / "report" / "templates" / name).exists()
 
 
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
 def pins_of(name: str) -> dict[str, str]:
     lines = (ROOT / name).read_text().lower().splitlines()
     pairs = (line.split(" ")[0].split("==") for line in lines if line and line[0] not in "# ")
     return {package.replace("_", "-"): version for package, version in pairs}
 
 
-def test_the_lock_has_a_hash_for_each_pin() -> None:
-    locked, pins = pins_of("requirements.lock"), pins_of("constraints.txt")
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_has_a_hash_for_each_pin(lock: str) -> None:
+    locked, pins = pins_of(lock), pins_of("constraints.txt")
     assert {name: pins.get(name) for name in locked} == locked
     # An extra that not everybody wants; in the tests' process it would break what they start.
     assert "openvino" in set(pins) - set(locked)
-    text = (ROOT / "requirements.lock").read_text()
-    for pin in text.split("\n")[1:]:
-        assert pin.startswith("    --hash=sha256:") or pin.endswith(" \\") or not pin, pin
+    text = (ROOT / lock).read_text()
+    pinned = False
+    for line in text.splitlines()[1:]:
+        assert line.startswith("    --hash=sha256:") or (not pinned and line.endswith(" \\")), line
+        pinned = not line.startswith("    ")
     assert "://" not in text
+
+
+def test_the_lean_lock_is_the_part_of_the_other_that_training_and_reports_need() -> None:
+    lean, whole = (pins_of(lock) for lock in LOCKS)
+    assert lean.items() <= whole.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {name_of(one) for one in project["dependencies"]} <= set(lean)
+    absent = {"triton", "scikit-learn", "statsmodels", "captum", "ray", "mlflow", "pytest", "ruff"}
+    assert absent <= set(whole) - set(lean)
+
+
+def name_of(requirement: str) -> str:
+    return requirement.partition(">")[0].partition("=")[0].partition("[")[0]
 
 
 def test_constraints_pin_what_is_needed() -> None:
@@ -73,7 +92,7 @@ def test_constraints_pin_what_is_needed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     for requirement in wanted:
-        name = requirement.partition(">")[0].partition("=")[0].partition("[")[0]
+        name = name_of(requirement)
         assert name == "paddy-bench" or name in pins, name
 
 
