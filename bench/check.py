@@ -22,7 +22,7 @@ from bench.journal import Journal, same_images
 from bench.measure.cases import plan_cases
 from bench.measure.complexity import count_parameters
 from bench.measure.environment import usable_cores
-from bench.measure.modes import require_packages
+from bench.measure.modes import require_packages, require_triton
 from bench.measure.throughput import device_name
 from bench.plan import Plan, plan_session
 from bench.runs import Run, all_positions, find_runs
@@ -90,7 +90,7 @@ def check(
     _check_tuning(chosen, config, journal)
     timed_here = config.timing and config.timing_on is None
     if timed_here:
-        require_packages(config.mode_names, config.clock_names)
+        require_modes(config)
     # Where others train, --device is of theirs.
     device = choose_device(config.device if config.executor == "local" else "auto")
     together = 1 if team is None else team.size
@@ -115,6 +115,8 @@ def check(
         )
     away = torch.device(devices[0]).type
     here = away == device.type
+    if config.tune == "auto" and config.executor == "local" and away == "cuda":
+        require_triton("--tune auto")
     amp = choose_amp(config.amp, device) if here else "as is chosen there"
     sizes = _check_variants(chosen, config)
     initial = _check_weights(chosen, config)
@@ -223,9 +225,9 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
     Raises:
         BenchError: the time budget does not hold a single round, or an asked mode has no package.
     """
-    require_packages(config.mode_names, config.clock_names)
+    require_modes(config)
     devices = [torch.device("cpu")]
-    if torch.cuda.is_available() and config.device != "cpu":
+    if _timed_on_a_gpu(config):
         devices.append(choose_device("cuda"))
     plan = plan_session(
         [variant.name for variant in chosen],
@@ -241,6 +243,21 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
         },
     )
     return attrs.evolve(plan, keys={variant.name: variant.key for variant in chosen})
+
+
+def require_modes(config: RunConfig) -> None:
+    """See that this machine has what the modes of a timing session need.
+
+    Raises:
+        BenchError: it does not.
+    """
+    require_packages(config.mode_names, config.clock_names)
+    if "compiled" in config.mode_names and _timed_on_a_gpu(config):
+        require_triton("--modes compiled")
+
+
+def _timed_on_a_gpu(config: RunConfig) -> bool:
+    return torch.cuda.is_available() and config.device != "cpu"
 
 
 def session_baseline(chosen: Sequence[variants.Variant]) -> str:

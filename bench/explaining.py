@@ -31,12 +31,13 @@ def explain(parsed: Namespace, command_line: str) -> int:
     load_plugins(parsed)
     from bench.deploying import print_warnings, progress
     from bench.devices import choose_device, probe
-    from bench.inference.explain import choose
+    from bench.inference.explain import choose, require_grad_cam
     from bench.inference.explain import explain as explain_all
     from bench.inference.own_images import images_of
     from bench.inference.saved import load_saved
     from bench.report.sheet import contact_sheet
 
+    require_grad_cam()
     device = choose_device(config.device)
     probe(device)
     saved = load_saved(config.results_dir, run, device)

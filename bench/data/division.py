@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from bench.config import RunConfig
 from bench.data.copies import Copies, keep_together
-from bench.data.folds import fold_splits
+from bench.data.folds import fold_splits, require_folds
 from bench.data.hashed import hashed_folds, hashed_split
 from bench.data.index import ImageIndex
 from bench.data.splits import Split, group_warnings, split
 
 TITLES = {"train": "training", "valid": "validation", "test": "test"}
+
+
+def require_division(config: RunConfig, index: ImageIndex) -> None:
+    """See that what divides these images is installed.
+
+    Raises:
+        BenchError: it is not.
+    """
+    if config.folds is not None and not _hashed(index):
+        require_folds()
 
 
 def find_splits(
@@ -32,8 +42,7 @@ def find_splits(
     """
     groups = _groups(config, index, copies)
     seed = config.seed if seed is None else seed
-    # Sharded data grow: what has been trained on must not be tested on later.
-    hashed = index.layout in ("shards", "arrow") and set(index.parts) <= {None, "train"}
+    hashed = _hashed(index)
     if config.folds is not None:
         divide = hashed_folds if hashed else fold_splits
         return divide(
@@ -47,6 +56,11 @@ def find_splits(
         groups=groups,
     )
     return [one]
+
+
+def _hashed(index: ImageIndex) -> bool:
+    """Sharded data grow: what has been trained on must not be tested on later."""
+    return index.layout in ("shards", "arrow") and set(index.parts) <= {None, "train"}
 
 
 def split_warnings(

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 
 from bench.data.index import ImageIndex
 from bench.data.splits import Split, divide
 from bench.errors import BenchError
+
+
+def require_folds() -> None:
+    """See that what draws the folds is installed.
+
+    Raises:
+        BenchError: it is not.
+    """
+    if find_spec("sklearn") is None:
+        raise BenchError("--folds needs the package scikit-learn: pip install 'paddy-bench[folds]'")
 
 
 def fold_splits(

@@ -13,7 +13,12 @@ import attrs
 from bench.config import RunConfig
 from bench.data.cache import DecodedImages, open_images
 from bench.data.copies import Copies, find_copies, keep_together
-from bench.data.division import find_splits, split_warnings, twin_warnings
+from bench.data.division import (
+    find_splits,
+    require_division,
+    split_warnings,
+    twin_warnings,
+)
 from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.places import cache_folder
 from bench.data.splits import PARTS, Split, stratified_subset
@@ -154,9 +159,11 @@ def find_data_set(
         on_progress: called with (images hashed, images in all).
 
     Raises:
-        BenchError: as :func:`find_index`.
+        BenchError: as :func:`find_index`; what divides the images is not installed.
     """
     index = find_index(config, cwd=cwd)
+    # Comparing the images takes its time.
+    require_division(config, index)
     copies = find_copies(
         index, cache=cache_folder(), workers=usable_threads(), on_progress=on_progress
     )

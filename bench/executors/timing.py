@@ -10,11 +10,10 @@ from typing import Any
 import attrs
 
 import variants
-from bench.check import plan_timing
+from bench.check import plan_timing, require_modes
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.executors.task import Board, BoardStream, check_versions, load_texts
-from bench.measure.modes import require_packages
 from bench.scratch import scratch_folder
 from bench.session import Session, Timed
 
@@ -49,7 +48,7 @@ def check_modes(config: RunConfig, where: str) -> None:
         BenchError: it does not.
     """
     try:
-        require_packages(config.mode_names, config.clock_names)
+        require_modes(config)
     except BenchError as error:
         raise BenchError(f"worker {where}: {error}") from error
 

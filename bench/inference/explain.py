@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import attrs
@@ -114,6 +115,16 @@ def _in_turn(chosen: Sequence[Chosen]) -> list[Chosen]:
         (place, label) for label, members in by_class.items() for place in range(len(members))
     ]
     return [by_class[label][place] for place, label in sorted(places)]
+
+
+def require_grad_cam() -> None:
+    """See that what computes Grad-CAM is installed.
+
+    Raises:
+        BenchError: it is not.
+    """
+    if find_spec("captum") is None:
+        raise BenchError("explain needs the package captum: pip install 'paddy-bench[explain]'")
 
 
 def explain(

@@ -17,9 +17,8 @@ from bench.imaging import LOADER
 from bench.inference.predict import predict
 from bench.inference.saved import SavedModel
 from bench.stats.accuracy import difference_of_shares, wilson
-from bench.stats.classes import of_classes
+from bench.stats.classes import macro_f1, of_classes
 from bench.stats.digits import points
-from bench.train.metrics import macro_f1
 
 # A class of the external set that is not evaluated.
 LEFT_OUT = ""

@@ -6,6 +6,7 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,21 @@ def require_packages(modes: Sequence[str], clocks: Sequence[str]) -> None:
                 f"--modes {mode} needs the package{'s' if len(absent) > 1 else ''} "
                 f"{', '.join(absent)}: pip install 'paddy-bench[{EXTRAS[mode]}]'"
             )
+
+
+def require_triton(flag: str) -> None:
+    """See that what ``torch.compile`` needs on a GPU is there.
+
+    Args:
+        flag: that asks for compiled models.
+
+    Raises:
+        BenchError: it is not; which version this PyTorch wants.
+    """
+    if find_spec("triton") is None:
+        wanted = (line.partition(";")[0].strip() for line in requires("torch") or ())
+        package = next((one for one in wanted if "triton" in one), "triton")
+        raise BenchError(f"{flag} compiles on a GPU with Triton: pip install '{package}'")
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,1 +1,1 @@
-"""Intervals, tests and verdicts of accuracies and timings; scipy and statsmodels do the sums."""
+"""Intervals, tests and verdicts of accuracies and timings; scipy does the sums."""

@@ -62,10 +62,12 @@ def difference_of_shares(
         one, other: (images classified correctly, images), at least one image each; effective
             numbers need not be whole.
     """
-    from statsmodels.stats.proportion import confint_proportions_2indep
-
-    low, high = confint_proportions_2indep(*one, *other, compare="diff", method="newcomb")
-    return float(low), float(high)
+    (low, high), (other_low, other_high) = wilson(*one), wilson(*other)
+    share, other_share = one[0] / one[1], other[0] / other[1]
+    difference = share - other_share
+    below = math.hypot(share - low, other_high - other_share)
+    above = math.hypot(high - share, other_share - other_low)
+    return difference - below, difference + above
 
 
 # A hundred variants make 4,950 pairs, most of them with counts that were seen before.

@@ -41,6 +41,11 @@ def of_classes(
     ]
 
 
+def macro_f1(labels: Sequence[int], predictions: Sequence[int]) -> float:
+    """Unweighted mean of F1 over the classes that occur among labels or predictions, 0..1."""
+    return _mean_f1(*_counts(np.asarray(labels), np.asarray(predictions)))
+
+
 def macro_f1_jackknife(
     labels: Sequence[int], predictions: Sequence[int], units: Array, number: int
 ) -> tuple[float, Array, int]:
@@ -56,14 +61,10 @@ def macro_f1_jackknife(
     Returns:
         Macro-F1, influences (number,), units that have an image.
     """
-    classes = max(*labels, *predictions) + 1
     truth, guess = np.asarray(labels), np.asarray(predictions)
     order = np.argsort(units, kind="stable")
     present, starts = np.unique(np.asarray(units)[order], return_index=True)
-    right, count = np.zeros(classes), np.zeros(classes)
-    np.add.at(right, truth[truth == guess], 1)
-    np.add.at(count, truth, 1)
-    np.add.at(count, guess, 1)
+    right, count = _counts(truth, guess)
     without = np.empty(len(present))
     for place, rows in enumerate(np.split(order, starts[1:])):
         lost, fewer = right.copy(), count.copy()
@@ -76,7 +77,16 @@ def macro_f1_jackknife(
     return _mean_f1(right, count), deltas, found
 
 
+def _counts(truth: Array, guess: Array) -> tuple[Array, Array]:
+    """Each class's hits, and its labels and predictions together."""
+    classes = max(truth.max(), guess.max()) + 1
+    right, count = np.zeros(classes), np.zeros(classes)
+    np.add.at(right, truth[truth == guess], 1)
+    np.add.at(count, truth, 1)
+    np.add.at(count, guess, 1)
+    return right, count
+
+
 def _mean_f1(right: Array, count: Array) -> float:
-    """Of each class's hits, and its labels and predictions together."""
     kept = count > 0
     return float(np.mean(2 * right[kept] / count[kept])) if kept.any() else 0.0

@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 import torch
-from sklearn.metrics import f1_score
 from torch import nn
 
+from bench.stats.classes import macro_f1
 from bench.train.optim import AMP_TYPES
 from bench.train.team import Team
 
@@ -29,11 +29,6 @@ class Evaluation:
     def as_record(self, ids: Sequence[str]) -> dict[str, Any]:
         """The record's form, with the images' names beside their predictions."""
         return {"ids": list(ids), **attrs.asdict(self)}
-
-
-def macro_f1(labels: Sequence[int], predictions: Sequence[int]) -> float:
-    """Unweighted mean of F1 over the classes that occur among labels or predictions, 0..1."""
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 @torch.inference_mode()

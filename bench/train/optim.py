@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from bench.config import RunConfig
@@ -81,9 +80,9 @@ def class_weights(train: Any, kind: str, device: torch.device) -> torch.Tensor |
     if kind == "none":
         return None
     labels: Sequence[int] = train.dataset.labels
-    present = np.unique(labels)
+    present, counts = np.unique(labels, return_counts=True)
     weights = torch.zeros(train.dataset.num_classes)
-    balanced = compute_class_weight("balanced", classes=present, y=labels)
+    balanced = len(labels) / (len(present) * counts)
     weights[present] = torch.as_tensor(balanced, dtype=torch.float32)
     return weights.to(device)
 

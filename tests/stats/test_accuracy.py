@@ -14,6 +14,7 @@ from bench.stats.accuracy import (
     TrainedDifference,
     clopper_pearson,
     compare_trained,
+    difference_of_shares,
     wilson,
 )
 from bench.stats.classes import macro_f1_jackknife
@@ -30,6 +31,29 @@ def differing(
     """(variant, baseline) that differ on so many images."""
     last = range(only_variant, only_variant + only_baseline)
     return hits(images, last), hits(images, range(only_variant))
+
+
+# --- accuracies of different images ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "bounds"),
+    [
+        ((56, 70), (48, 80), (0.05243147240236498, 0.33387265403690614)),
+        ((9, 10), (3, 10), (0.1705227239345029, 0.809017973535488)),
+        ((0, 20), (5, 30), (-0.33564350506416035, 0.019522587838585514)),
+        ((20, 20), (5, 30), (0.5998499538983963, 0.9266345762815146)),
+        ((0, 12), (0, 7), (-0.3543304350666875, 0.24249400665524096)),
+        ((12, 12), (7, 7), (-0.24249400665524112, 0.3543304350666875)),
+        ((0, 15), (15, 15), (-1.0, -0.7116654705337062)),
+        ((1, 1), (0, 1), (-0.12210872068194178, 1.0)),
+        ((2310, 2602), (2204, 2601), (0.022013975610941414, 0.0588261677363134)),
+        ((431.7, 512.4), (88.25, 97.5), (-0.11805780388639622, 0.01725908497984295)),
+    ],
+)
+def test_newcombe_as_statsmodels_has_it(one, other, bounds: tuple[float, float]) -> None:
+    """statsmodels 0.15.0: confint_proportions_2indep(…, compare="diff", method="newcomb")."""
+    assert difference_of_shares(one, other) == pytest.approx(bounds, abs=1e-12)
 
 
 # --- one accuracy ----------------------------------------------------------------------------

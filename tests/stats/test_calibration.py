@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.stats.calibration import DRAWS, calibration
-from bench.stats.classes import of_classes
+from bench.stats.classes import macro_f1, of_classes
 
 
 def test_the_error_is_the_mean_distance_over_the_bins() -> None:
@@ -96,3 +96,16 @@ def test_f1_is_that_of_scikit_learn() -> None:
     labels, guesses = rng.integers(0, 5, 300).tolist(), rng.integers(0, 5, 300).tolist()
     found = [one["f1"] for one in of_classes(labels, guesses, list("abcde"))]
     assert found == pytest.approx(f1_score(labels, guesses, average=None).tolist())
+    for classes in (2, 3, 7, 40):
+        labels, guesses = rng.integers(0, classes, (2, 60)).tolist()
+        expected = f1_score(labels, guesses, average="macro", zero_division=0)
+        assert macro_f1(labels, guesses) == expected
+
+
+def test_macro_f1_by_hand() -> None:
+    # class 0: P 2/3, R 2/3, F1 2/3; class 1: P 1/2, R 1/2, F1 1/2; class 2 never predicted: 0
+    labels = [0, 0, 0, 1, 1, 2]
+    predictions = [0, 0, 1, 1, 0, 0]
+    f0 = 2 * 2 / (4 + 3)
+    f1 = 2 * 1 / (2 + 2)
+    assert macro_f1(labels, predictions) == pytest.approx((f0 + f1 + 0) / 3)

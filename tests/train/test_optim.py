@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -13,6 +14,7 @@ from bench.errors import BenchError
 from bench.train import optim
 from bench.train.optim import (
     choose_amp,
+    class_weights,
     freeze_backbone,
     make_optimizer,
     parameter_groups,
@@ -144,3 +146,18 @@ def test_amp_on_cuda_follows_the_device(has_bf16: bool, chosen: str, monkeypatch
     if not has_bf16:
         with pytest.raises(BenchError, match="no bfloat16"):
             choose_amp("bf16", cuda)  # type: ignore[arg-type]
+
+
+def test_class_weights_are_those_of_scikit_learn() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = [4, 0, 2, 2, 0, 2, 2, 4, 0, 2, 2]
+    train = SimpleNamespace(dataset=SimpleNamespace(labels=labels, num_classes=6))
+    present = np.unique(labels)
+    expected = torch.zeros(6)
+    expected[present] = torch.tensor(
+        compute_class_weight("balanced", classes=present, y=labels), dtype=torch.float32
+    )
+    found = class_weights(train, "balanced", torch.device("cpu"))
+    assert found is not None
+    assert torch.equal(found, expected)
