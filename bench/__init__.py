@@ -5,7 +5,7 @@ In Python: ``from bench import run, load, compare`` (:mod:`bench.api`).
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 ENVIRONMENT_PREFIX = "PADDY_BENCH_"
 # Of reports; each but the first has a catalogue in bench/report/languages.
 LANGUAGES = ("en", "vi")
