@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+import bench
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,6 +97,17 @@ def test_constraints_pin_what_is_needed() -> None:
     for requirement in wanted:
         name = name_of(requirement)
         assert name == "paddy-bench" or name in pins, name
+
+
+def test_version_and_licence_are_the_same_wherever_they_stand() -> None:
+    """What is cited, what the changelog tells of and what records are written by."""
+    cited = dict(re.findall(r"^([a-z-]+): (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M))
+    changes = (ROOT / "CHANGELOG.md").read_text("utf8")
+    version, date = re.findall(r"^## (\S+) \((\S+)\)$", changes, re.M)[0]
+    assert cited["version"] == version == bench.__version__
+    assert cited["date-released"] == date
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["license"] == project["license"]
 
 
 def test_import_contracts_hold() -> None:
