@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import pytest
 
 from bench.cli import main
 from tests.conftest import write_photos
 from tests.test_docs import ROOT, blocks
 
+datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+pytest.importorskip("onnx", reason="needs the extra onnx")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 COUNTS = {"blast": 14, "hispa": 14, "normal": 14}
 OPTIONS = {

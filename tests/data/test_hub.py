@@ -9,9 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -32,6 +30,8 @@ from bench.errors import BenchError
 from bench.rendering import _row
 from bench.report.thumbnails import open_picture
 
+datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+pa = pytest.importorskip("pyarrow", reason="needs the extra hf")
 CLASSES = ["blast", "hispa", "normal"]
 
 

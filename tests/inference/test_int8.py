@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 
 from bench.inference import int8
@@ -19,6 +17,8 @@ from tests.inference import restated
 from tests.inference.conftest import Trained
 from tests.measure.test_quantised import with_normalised_in
 
+onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import attrs
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import timm
 import torch
@@ -19,6 +17,8 @@ from bench.measure.modes import Modes
 from bench.measure.quantised import input_quantiser, quantise, shared_quantised
 from tests.measure.test_modes import forward, images_of, in_mode, small
 
+onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 HALF = (0.5, 0.5, 0.5)
