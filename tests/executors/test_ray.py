@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,13 +23,10 @@ from bench.errors import BenchError
 from bench.executors import on_ray, timing, timing_on_ray
 from bench.executors.task import versions
 from bench.stopping import StoppedError, Stopper
+from tests.support.forked import Command
+from tests.support.sweeps import FAST, Halt, records, rows, states
 
 pytest.importorskip("ray", reason="needs the extra ray")
-ROOT = Path(__file__).parents[2]
-FAST = (
-    "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
-    "--no-timing --tune off --save-history"
-)
 
 
 @pytest.fixture
@@ -43,155 +38,99 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def start(line: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", *line.split()],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Ray on this machine, as a sweep starts it, with two cores and a resource ``bench-box``."""
+    ray = on_ray.require_ray()
+    init = ray.init
+    resources = {"bench-box": 1, "accelerator_type:X1": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        # What its workers have while it lasts.
+        patch.setenv("PADDY_BENCH_CACHE_DIR", str(tmp_path_factory.mktemp("ray-cache")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setattr(
+            ray, "init", lambda **told: init(**{**told, "num_cpus": 2, "resources": resources})
+        )
+        before = signal.getsignal(signal.SIGTERM)
+        on_ray.connect(None)
+        assert signal.getsignal(signal.SIGTERM) is before
+    yield ray
+    ray.shutdown()
 
 
-def bench(line: str) -> tuple[int, str, str]:
-    process = start(line)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def records(folder: Path) -> dict[str, dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in folder.glob("results/*/run.json")]
-    assert len({one["variant"]["name"] for one in found}) == len(found)
-    return {one["variant"]["name"]: one for one in found}
-
-
-def rows(record: dict[str, Any]) -> list[dict[str, float]]:
-    timed = ("train_seconds", "valid_seconds", "images_per_s")
-    return [
-        {k: v for k, v in row.items() if k not in timed} for row in record["training"]["epochs"]
-    ]
-
-
-def wait_for(what: Any, process: subprocess.Popen[str], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+def _workers() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "ray::_carry_out" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
     return found
 
 
 @pytest.mark.slow
-def test_ray_trains_what_this_process_trains(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    code, out, err = bench(f"{line} --executor ray --devices 2 --gather file://{here}/gathered")
-    assert code == 0, err
-    assert "2 runs, 0 failed" in out
-    assert "Tiny_CA  epoch 3/3" in err
-    assert "[2/2]" in err
+def test_a_sweep_that_is_killed_and_stopped_ends_as_one_of_this_process(
+    photos, tiny_plugin, here, machine, capsys
+) -> None:
+    line = f"run --variants Tiny_CA,Tiny --data-dir {photos} {FAST}"
+    # Of two trainings on the two cores each has one thread.
+    alone = f"{line} --plugin {tiny_plugin} --threads 1 --results-dir alone/results"
+    assert main(alone.split()) == 0
+    halt, address = Halt(tiny_plugin), machine.get_runtime_context().gcs_address
+    line += f" --plugin {halt.plugin} --executor ray --address {address} --devices 2"
+    with Command(line.split(), here) as sweep:
+        sweep.wait_for(lambda: len(states(here)) == 2)
+        sweep.wait_for(_workers)[0].kill()
+        sweep.wait_for(lambda: any(one["resumed"] for one in records(here).values()))
+        sweep.send_signal(signal.SIGINT)
+        code, _, err = sweep.end()
+    assert code == 130, err
+    assert "stopped by SIGINT: what is finished is kept; go on with: " in err
+    assert {one["status"] for one in records(here).values()} == {"running"}
+    halt.let_go()
+    capsys.readouterr()
+    again = f"run --resume --plugin {tiny_plugin} --gather file://{here}/gathered"
+    assert main(again.split()) == 0
+    said = capsys.readouterr()
+    assert "2 runs, 0 failed" in said.out
+    assert "Tiny_CA  epoch 3/3" in said.err
+    assert "[2/2]" in said.err
     several = records(here)
-    assert main(f"{line} --threads 1 --results-dir alone/results".split()) == 0
-    for name, alone in records(here / "alone").items():
-        assert rows(several[name]) == rows(alone)
-        assert several[name]["validation"] == alone["validation"]
-        assert several[name]["config"]["results_dir"] == "results"
-        assert several[name]["training"]["beside"] == 1
+    assert len(several) == 2
+    for name, other in records(here / "alone").items():
+        one = several[name]
+        assert one["status"] == "complete"
+        assert "trained anew" not in " ".join(one["warnings"])
+        assert rows(one) == rows(other)
+        assert one["validation"] == other["validation"]
+        assert one["config"]["results_dir"] == "results"
+        assert one["training"]["beside"] == 1
+    assert sorted(len(one["resumed"]) for one in several.values()) == [1, 2]
     assert {path.parent.name for path in here.glob("gathered/*/run.json")} == {
         path.parent.name for path in here.glob("results/*/run.json")
     }
     assert not list(here.glob("results/.shared-*"))
 
 
-def _workers(of: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(of.pid).children(recursive=True)
-        if "ray::_carry_out" in " ".join(child.cmdline())
-    ]
-
-
-@pytest.mark.slow
-def test_a_worker_that_is_killed_is_gone_on_from_its_last_epoch(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    process = start(f"{line} --executor ray --devices 1 --epochs 40 --patience 40")
-    (state,) = wait_for(lambda: list(here.glob("results/*/last.pt")), process)
-    (worker,) = wait_for(lambda: _workers(process), process)
-    worker.kill()
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "2 runs, 0 failed" in out
-    found = records(here)
-    assert {one["status"] for one in found.values()} == {"complete"}
-    name = json.loads((state.parent / "run.json").read_text())["variant"]["name"]
-    assert len(found[name]["resumed"]) == 1
-    assert [row["epoch"] for row in found[name]["training"]["epochs"]] == list(range(1, 41))
-    assert "trained anew" not in " ".join(found[name]["warnings"])
-
-
-@pytest.mark.slow
-def test_a_sweep_is_cancelled_in_good_order_and_goes_on_here(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    process = start(f"{line} --executor ray --devices 2 --epochs 200 --patience 200")
-    wait_for(lambda: len(list(here.glob("results/*/last.pt"))) == 2, process)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped by SIGINT: what is finished is kept; go on with: " in err
-    assert {one["status"] for one in records(here).values()} == {"running"}
-    again = f"run --resume --plugin {tiny_plugin} --executor local --devices 1 --hours 0.001"
-    assert main(again.split()) == 0
-    assert all(len(one["resumed"]) <= 1 for one in records(here).values())
-
-
-@pytest.mark.slow
-def test_a_run_that_raises_is_a_row_and_the_others_go_on(photos, tiny_plugin, here) -> None:
-    with tiny_plugin.open("a") as file:
-        file.write(
-            "\nfrom bench.train import engine\n"
-            "step = engine.training_step\n"
-            "def broken(model, *args, **options):\n"
-            "    if getattr(model, 'attention', None) is not None and len(model.attention):\n"
-            "        raise ValueError('a broken rail')\n"
-            "    return step(model, *args, **options)\n"
-            "engine.training_step = broken\n"
-        )
-    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    code, out, err = bench(f"{line} --executor ray")
-    assert code == 1, err
-    assert "2 runs, 1 failed" in out
-    found = records(here)
-    assert found["Tiny_CA"]["error"]["message"] == "a broken rail"
-    assert found["Tiny"]["status"] == "complete"
-
-
 TIMED = FAST.replace("--no-timing", "--rounds 1 --clocks model --modes eager --threads 1")
-
-
-@pytest.fixture
-def bench_box(here) -> Any:
-    """Ray with a machine that has a resource ``bench-box``."""
-    ray = on_ray.require_ray()
-    with on_ray._own_signals():
-        ray.init(
-            address="local", num_cpus=2, resources={"bench-box": 1, "accelerator_type:X1": 1},
-            include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        )  # fmt: skip
-    yield ray
-    ray.shutdown()
 
 
 @pytest.mark.slow
 def test_what_a_machine_of_that_class_times_is_in_the_records(
-    photos, tiny_plugin, here, bench_box, capsys
+    photos, tiny_plugin, here, machine, capsys
 ) -> None:
-    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {TIMED}"
-    assert main(f"{line} --executor ray --timing-on bench-box".split()) == 0
+    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {TIMED} --seeds 2"
+    assert main(f"{line} --epochs 1 --executor ray --timing-on bench-box".split()) == 0
     said = "".join(capsys.readouterr())
     assert "timing    on bench-box of the cluster, when all is trained" in said
     # It began when the last training had ended.
     assert said.index("[2/2]") < said.index("timing: ") < said.index("timing round 1/1 done")
-    found = records(here)
+    found = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
     assert len(found) == 2
-    (session,) = {one["session"]["id"] for one in found.values()}
-    for one in found.values():
+    (session,) = {one["session"]["id"] for one in found}
+    for one in found:
         assert one["status"] == "complete"
         assert {entry["device"] for entry in one["timing"]} == {"cpu"}
         assert one["metrics"]["fps"] > 0
@@ -200,13 +139,13 @@ def test_what_a_machine_of_that_class_times_is_in_the_records(
 
 
 def test_a_class_that_cannot_time_is_refused_before_training(
-    photos, tiny_plugin, here, bench_box, capsys
+    photos, tiny_plugin, here, machine, capsys
 ) -> None:
-    node = {timing_on_ray._node_of(bench_box, name)["NodeID"] for name in ("bench-box", "X1")}
-    assert node == {bench_box.get_runtime_context().get_node_id()}
+    node = {timing_on_ray._node_of(machine, name)["NodeID"] for name in ("bench-box", "X1")}
+    assert node == {machine.get_runtime_context().get_node_id()}
     for name in ("x1", "accelerator_type:X2", "node"):
         with pytest.raises(BenchError, match="no machine of the cluster has that accelerator"):
-            timing_on_ray._node_of(bench_box, name)
+            timing_on_ray._node_of(machine, name)
     line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {TIMED}"
     err = refused(f"{line} --executor ray --timing-on H100", capsys)
     assert "--timing-on H100: no machine of the cluster has that accelerator or resource" in err
@@ -231,7 +170,13 @@ def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     return err
 
 
-def test_a_cluster_that_does_not_answer_is_named(photos, here, monkeypatch, capsys) -> None:
+@pytest.fixture
+def not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before this process has joined a cluster."""
+    monkeypatch.setattr(on_ray.require_ray(), "is_initialized", lambda: False)
+
+
+def test_a_cluster_that_does_not_answer_is_named(photos, here, not_joined, capsys) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -241,7 +186,7 @@ def test_a_cluster_that_does_not_answer_is_named(photos, here, monkeypatch, caps
 
 
 @pytest.mark.parametrize("text", ["nowhere", "host:port", "http//x"])
-def test_an_address_that_is_none(photos, here, capsys, text: str) -> None:
+def test_an_address_that_is_none(photos, here, not_joined, capsys, text: str) -> None:
     err = refused(f"run --executor ray --address {text} --data-dir {photos} {FAST}", capsys)
     assert f"--address {text} is no address: give host:6379, ray://host:10001 or auto" in err
 
@@ -344,6 +289,34 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     with pytest.raises(BenchError, match="--timing-on X1: the node died"):
         timing_on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
     assert len(ray.cancelled) == 2
+
+
+def test_a_training_has_its_share_of_a_machine(photos, here, monkeypatch) -> None:
+    """Eight cores on two machines, and as many trainings as are asked for."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}] * 2
+    monkeypatch.setattr(on_ray, "connect", lambda address: SimpleNamespace(nodes=lambda: nodes))
+    monkeypatch.setattr(on_ray, "RayCrew", lambda ray, **share: share)
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(on_ray, "make_tasks", lambda jobs, **told: asked.append(told))
+    monkeypatch.setattr(on_ray, "gather", lambda jobs, tasks, crew, **_: iter([crew]))
+
+    def share(trainings: int, devices: list[str], **options: Any) -> tuple[dict[str, Any], int]:
+        config = RunConfig(executor="ray", results_dir=here, **options)
+        sweep = SimpleNamespace(resolved=SimpleNamespace(config=config), id="s1")
+        jobs: Any = [SimpleNamespace(planned=[SimpleNamespace(sweep=sweep)])] * trainings
+        (crew,) = on_ray.train_all(
+            jobs, devices, plugins=[], threads=1, features=here, features_limit=8.0,
+            stopper=Stopper(), stream=sys.stderr,
+        )  # fmt: skip
+        assert asked[-1]["threads"] == crew["cores"]
+        return crew, asked[-1]["beside"]
+
+    assert share(9, ["cpu"] * 4) == ({"cores": 2, "gpus": 0}, 1)
+    assert share(9, ["cuda"] * 2) == ({"cores": 4, "gpus": 1}, 0)
+    assert share(1, ["cpu"] * 4) == ({"cores": 4, "gpus": 0}, 0)
+    assert share(9, ["cpu"] * 8, threads=3) == ({"cores": 3, "gpus": 0}, 3)
+    assert share(9, ["cpu"], threads=16)[0]["cores"] == 4
+    assert asked[-1]["features_limit"] == 8.0
 
 
 def test_devices_are_those_of_the_cluster(cluster) -> None:

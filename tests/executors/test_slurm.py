@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from bench.cli import main
 from bench.config import RunConfig
 from bench.errors import BenchError
-from bench.executors import on_slurm
+from bench.executors import gathering, on_slurm
+from bench.executors import task as executed
 from bench.executors.on_slurm import FileBoard, parameters
-from tests.executors.test_ray import FAST, records, rows, start, wait_for
+from bench.train import engine
+from tests.support.forked import Command
+from tests.support.sweeps import FAST, Halt, records, rows, states
 
 pytest.importorskip("submitit", reason="needs the extra slurm")
 
@@ -28,55 +35,108 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def _jobs() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "submitit.core._submit" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 @pytest.mark.slow
-def test_jobs_train_what_this_process_trains(photos, tiny_plugin, here) -> None:
+def test_a_sweep_that_is_killed_and_stopped_ends_as_one_of_this_process(
+    photos, tiny_plugin, here, capsys
+) -> None:
+    line = f"run --variants Tiny --data-dir {photos} {FAST} --threads 1"
+    assert main(f"{line} --plugin {tiny_plugin} --results-dir alone/results".split()) == 0
+    line += f" --plugin {Halt(tiny_plugin).plugin} --executor slurm-local --slurm timeout_min=5"
+    with Command(line.split(), here) as sweep:
+        sweep.wait_for(lambda: states(here))
+        for job in sweep.wait_for(_jobs):
+            job.kill()
+        sweep.wait_for(lambda: records(here)["Tiny"]["resumed"])
+        sweep.send_signal(signal.SIGTERM)
+        code, _, err = sweep.end()
+    assert code == 143, err
+    assert "stopped by SIGTERM: what is finished is kept; go on with: " in err
+    assert records(here)["Tiny"]["status"] == "running"
+    capsys.readouterr()
+    assert main(f"run --resume --plugin {tiny_plugin}".split()) == 0
+    said = capsys.readouterr()
+    assert "1 runs, 0 failed" in said.out
+    assert "Tiny  epoch 3/3" in said.err
+    (several,), (alone,) = records(here).values(), records(here / "alone").values()
+    assert several["status"] == "complete"
+    assert len(several["resumed"]) == 2
+    assert "trained anew" not in " ".join(several["warnings"])
+    assert rows(several) == rows(alone)
+    assert several["validation"] == alone["validation"]
+
+
+class Done:
+    """A job that has ended."""
+
+    def __init__(self, folder: Path, found: Any) -> None:
+        self.paths = SimpleNamespace(result_pickle=folder / "result")
+        self.paths.result_pickle.touch()
+        self._found = found
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> Any:
+        return self._found
+
+
+class Played:
+    """Stands for submitit: what is submitted is done by this process, and at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tasks: list[Any] = []
+
+    def submit(self, work: on_slurm.Work, task: Any) -> Done:
+        self.tasks.append(task)
+        return Done(self.folder, work(task))
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
+    """Jobs of SLURM as this process does them."""
+    threads = torch.get_num_threads()
+    crew = Played(tmp_path)
+    monkeypatch.setattr(on_slurm, "_executor", lambda *_, **__: crew)
+    monkeypatch.setattr(gathering, "WAIT_S", 0.0)
+    # This process has the plugins of the command.
+    monkeypatch.setattr(executed, "load_texts", lambda *_: None)
+    yield crew
+    torch.set_num_threads(threads)
+
+
+def test_a_run_that_raises_is_a_row_and_the_others_go_on(
+    photos, tiny_plugin, here, played, monkeypatch, capsys
+) -> None:
+    step = engine.training_step
+
+    def broken(model: Any, *args: Any, **options: Any) -> Any:
+        if len(getattr(model, "attention", None) or ()):
+            raise ValueError("a broken rail")
+        return step(model, *args, **options)
+
+    monkeypatch.setattr(engine, "training_step", broken)
     line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    process = start(f"{line} --executor slurm-local --devices 2 --slurm timeout_min=5")
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "2 runs, 0 failed" in out
-    assert "Tiny_CA  epoch 3/3" in err
-    several = records(here)
-    assert main(f"{line} --threads 1 --results-dir alone/results".split()) == 0
-    for name, alone in records(here / "alone").items():
-        assert rows(several[name]) == rows(alone)
-        assert several[name]["training"]["beside"] == 1
-        assert alone["training"]["beside"] == 0
+    assert main(f"{line} --threads 1 --executor slurm-local --devices 2".split()) == 1
+    said = capsys.readouterr()
+    assert "2 runs, 1 failed" in said.out
+    assert "failed: Tiny_CA: ValueError: a broken rail" in said.err
+    found = records(here)
+    assert found["Tiny_CA"]["error"]["message"] == "a broken rail"
+    assert found["Tiny"]["status"] == "complete"
+    assert found["Tiny"]["training"]["beside"] == 1
+    assert [task.threads for task in played.tasks] == [1, 1]
     left = {path.name for path in (here / "results").iterdir() if path.name.startswith(".")}
     assert not any(name.startswith((".jobs", ".shared", ".task")) for name in left)
-
-
-@pytest.mark.slow
-def test_a_job_that_is_killed_goes_on_from_its_last_epoch(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    process = start(f"{line} --executor slurm-local --epochs 40 --patience 40")
-    wait_for(lambda: list(here.glob("results/*/last.pt")), process)
-
-    def jobs() -> list[psutil.Process]:
-        children = psutil.Process(process.pid).children(recursive=True)
-        return [one for one in children if "submitit.core._submit" in " ".join(one.cmdline())]
-
-    for job in wait_for(jobs, process):
-        job.kill()
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    (record,) = records(here).values()
-    assert record["status"] == "complete"
-    assert len(record["resumed"]) == 1
-    assert [row["epoch"] for row in record["training"]["epochs"]] == list(range(1, 41))
-
-
-@pytest.mark.slow
-def test_jobs_are_cancelled_in_good_order(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    process = start(f"{line} --executor slurm-local --epochs 400 --patience 400")
-    wait_for(lambda: list(here.glob("results/*/last.pt")), process)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert "stopped by SIGTERM: what is finished is kept; go on with: " in err
-    (record,) = records(here).values()
-    assert record["status"] == "running"
 
 
 def test_a_machine_without_slurm(photos, here, monkeypatch, capsys) -> None:
