@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 
 from bench.cli import main
+from tests.support.forked import PATIENCE_S, ROOT
+from tests.support.sweeps import FAST, Halt, records, states
+from tests.support.together import together
 
-ROOT = Path(__file__).parents[1]
-FAST = (
-    "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-3 "
-    "--no-timing --tune off --save-history"
-)
+# Slowly: what is large at first is rounding that a large step makes larger.
+SLOWLY = f"{FAST} --head-lr 1e-3 --base-lr 1e-5"
 BREAKS = """
 import os
 from bench.train import engine
@@ -30,7 +31,7 @@ def broken(*args, **options):
     global count
     count += 1
     if count == 5 and os.environ.get("RANK") == "{rank}":
-        {what}
+        raise ValueError("a broken rail")
     return step(*args, **options)
 
 engine.training_step = broken
@@ -45,37 +46,85 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def start(line: str, processes: int = 2, script: str | None = None) -> subprocess.Popen[str]:
-    module = ["-m", "bench"] if script is None else [str(ROOT / script)]
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-            "--standalone", *module, *line.split(),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+@contextlib.contextmanager
+def torchrun(line: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Two processes, started by torchrun itself."""
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                "--standalone", "-m", "bench", *line.split(),
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.wait()
 
 
-def torchrun(line: str, **how: Any) -> tuple[int, str, str]:
-    process = start(line, **how)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+def of_rank(rank: int, launcher: subprocess.Popen[bytes]) -> psutil.Process:
+    (found,) = (
+        one
+        for one in psutil.Process(launcher.pid).children(recursive=True)
+        if one.environ().get("RANK") == str(rank) and one.ppid() == launcher.pid
+    )
+    return found
 
 
-def records(folder: Path) -> dict[str, dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in folder.glob("results/*/run.json")]
-    assert len({one["variant"]["name"] for one in found}) == len(found)
-    return {one["variant"]["name"]: one for one in found}
+@pytest.mark.slow
+def test_a_training_that_is_killed_and_stopped_ends_as_that_of_one_process(
+    photos, tiny_plugin, here
+) -> None:
+    line = f"run --variants Tiny --data-dir {photos} {SLOWLY}"
+    alone = f"{line} --plugin {tiny_plugin} --results-dir alone/results"
+    assert main(alone.split()) == 0
+    halt = Halt(tiny_plugin)
+    with torchrun(f"{line} --plugin {halt.plugin}", here) as launcher:
+        deadline = time.monotonic() + PATIENCE_S
+        while not states(here):
+            assert time.monotonic() < deadline
+            assert launcher.poll() is None, (here / "said").read_text()
+            time.sleep(0.05)
+        first, second = of_rank(0, launcher), of_rank(1, launcher)
+        second.kill()
+        assert launcher.wait(PATIENCE_S) != 0
+        assert not first.is_running()
+    (record,) = records(here).values()
+    assert record["status"] in ("running", "failed")
+    # With loaders of their own, which end in good order too.
+    again = f"run --resume --plugin {halt.plugin} --num-workers 1 --gather file://{here}/gathered"
+    with together(again) as team:
+        team.wait_for(lambda: records(here)["Tiny"]["resumed"])
+        team.wait_for(lambda: team.err.count("[1/1]") == 1)
+        team.send_signal(signal.SIGTERM)
+        _, _, err = team.end()
+    assert err.count("stopped by SIGTERM: what is finished is kept; go on with: ") == 1
+    assert "/bench/" not in err, "a traceback of ours"
+    assert records(here)["Tiny"]["status"] == "running"
+    # With another number of processes.
+    assert main(f"run --resume --plugin {tiny_plugin} --patience 9".split()) == 2  # cannot change
+    assert main(f"run --resume --plugin {tiny_plugin} --num-workers 0".split()) == 0
+    (one,), (other,) = records(here / "alone").values(), records(here).values()
+    assert other["status"] == "complete"
+    assert "trained anew" not in " ".join(other["warnings"])
+    for mine, yours in zip(one["training"]["epochs"], other["training"]["epochs"], strict=True):
+        assert yours["epoch"] == mine["epoch"]
+        assert yours["train_loss"] == pytest.approx(mine["train_loss"], rel=1e-5)
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    # Slowly: what is large at first is rounding that a large step makes larger.
-    line += " --class-weights balanced --head-lr 1e-3 --base-lr 1e-5"
-    code, out, err = torchrun(line)
-    assert code == 0, err
+    line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {SLOWLY}"
+    line += " --class-weights balanced"
+    with together(line) as team:
+        codes, out, err = team.end()
+    assert codes == [0, 0], err
     assert out.count("2 runs, 0 failed") == 1
     assert err.count("Tiny_CA  epoch 3/3") == 1, "one process writes"
     several = records(here)
@@ -96,37 +145,14 @@ def test_two_processes_train_what_one_does(photos, tiny_plugin, here) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_with_another_number_of_processes(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --epochs 60"
-    process = start(line)
-    deadline = time.monotonic() + 120
-    while not list(here.glob("results/*/last.pt")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert "stopped by SIGTERM: what is finished is kept; go on with: " in err
-    assert "/bench/" not in err, "a traceback of ours"
-    (record,) = records(here).values()
-    assert record["status"] == "running"
-    assert main(f"run --resume --plugin {tiny_plugin} --patience 9".split()) == 2  # cannot change
-    assert main(f"run --resume --plugin {tiny_plugin}".split()) == 0
-    (record,) = records(here).values()
-    assert record["status"] == "complete"
-    epochs = record["training"]["epochs"]
-    assert [row["epoch"] for row in epochs] == list(range(1, len(epochs) + 1))
-    assert "trained anew" not in " ".join(record["warnings"])
-
-
-@pytest.mark.slow
 def test_several_processes_divide_no_batch_that_one_has_divided(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
+    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --epochs 1"
     assert main(f"{line} --hours 1e-6".split()) == 0
     (path,) = here.glob("results/sweep-*.json")
     path.with_name(f".{path.stem}-parts.4").touch()
-    code, _, err = torchrun(f"run --resume --plugin {tiny_plugin}")
-    assert code == 0, err
+    with together(f"run --resume --plugin {tiny_plugin}") as team:
+        codes, _, err = team.end()
+    assert codes == [0, 0], err
     (record,) = records(here).values()
     assert record["training"]["accumulation_parts"] == 1
     assert "gradient accumulation" not in " ".join(record["warnings"])
@@ -137,57 +163,28 @@ def test_several_processes_divide_no_batch_that_one_has_divided(photos, tiny_plu
 def test_an_error_in_one_process_ends_all_with_its_message(
     photos, tiny_plugin, here, rank: int
 ) -> None:
-    with tiny_plugin.open("a") as file:
-        file.write(BREAKS.format(rank=rank, what='raise ValueError("a broken rail")'))
-    line = f"run --variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    begin = time.monotonic()
-    code, _, err = torchrun(line)
-    assert code == 1
-    assert time.monotonic() - begin < 60
+    broken = tiny_plugin.with_name("broken.py")
+    broken.write_text(tiny_plugin.read_text() + BREAKS.format(rank=rank))
+    line = f"run --variants Tiny,Tiny_CA --plugin {broken} --data-dir {photos} {FAST} --epochs 2"
+    with together(line) as team:
+        codes, _, err = team.end()
+    assert codes == [1, 1]
     assert "a broken rail" in err
     (record,) = records(here).values()
     assert record["status"] == "failed"
     assert "a broken rail" in record["error"]["message"]
     # The reason is mended: the rest goes on, in one process here.
-    tiny_plugin.write_text(tiny_plugin.read_text().split("import os")[0])
     assert main(f"run --resume --plugin {tiny_plugin}".split()) == 0
     assert {one["status"] for one in records(here).values()} == {"complete"}
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_the_others(photos, tiny_plugin, here) -> None:
-    with tiny_plugin.open("a") as file:
-        file.write(BREAKS.format(rank=1, what="os.kill(os.getpid(), 9)"))
-    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    code, _, _ = torchrun(line)
-    assert code != 0
-    (record,) = records(here).values()
-    assert record["status"] in ("running", "failed")
-
-
-@pytest.mark.slow
-def test_processes_with_loaders_of_their_own_stop_in_good_order(photos, tiny_plugin, here) -> None:
-    line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --epochs 90"
-    process = start(f"{line} --num-workers 1 --gather file://{here}/gathered")
-    deadline = time.monotonic() + 120
-    while not list(here.glob("results/*/last.pt")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert "stopped by SIGTERM: what is finished is kept; go on with: " in err
-    (record,) = records(here).values()
-    assert record["status"] == "running"
-    again = f"run --resume --plugin {tiny_plugin} --hours 0.0001"
-    assert main(again.split()) == 0
-
-
-@pytest.mark.slow
 def test_what_is_asked_wrongly_is_one_line(photos, tiny_plugin, here) -> None:
     line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --devices 2"
-    code, out, err = torchrun(line)
-    assert code != 0
+    with together(line) as team:
+        codes, out, err = team.end()
+    assert codes[0] == 2
+    assert codes[1] != 0
     assert err.count("error: --devices 2 trains several models at once") == 1
     assert out == ""
     assert not list(here.glob("results/*"))

@@ -75,8 +75,7 @@ def test_a_sweep_that_is_killed_and_stopped_ends_as_one_of_this_process(
     photos, tiny_plugin, here, machine, capsys
 ) -> None:
     line = f"run --variants Tiny_CA,Tiny --data-dir {photos} {FAST}"
-    # Of two trainings on the two cores each has one thread.
-    alone = f"{line} --plugin {tiny_plugin} --threads 1 --results-dir alone/results"
+    alone = f"{line} --plugin {tiny_plugin} --results-dir alone/results"
     assert main(alone.split()) == 0
     halt, address = Halt(tiny_plugin), machine.get_runtime_context().gcs_address
     line += f" --plugin {halt.plugin} --executor ray --address {address} --devices 2"
@@ -114,7 +113,7 @@ def test_a_sweep_that_is_killed_and_stopped_ends_as_one_of_this_process(
     assert not list(here.glob("results/.shared-*"))
 
 
-TIMED = FAST.replace("--no-timing", "--rounds 1 --clocks model --modes eager --threads 1")
+TIMED = FAST.replace("--no-timing", "--rounds 1 --clocks model --modes eager")
 
 
 @pytest.mark.slow

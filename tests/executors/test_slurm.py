@@ -20,6 +20,7 @@ from bench.errors import BenchError
 from bench.executors import gathering, on_slurm
 from bench.executors import task as executed
 from bench.executors.on_slurm import FileBoard, parameters
+from bench.measure.environment import usable_cores
 from bench.train import engine
 from tests.support.forked import Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
@@ -48,7 +49,7 @@ def _jobs() -> list[psutil.Process]:
 def test_a_sweep_that_is_killed_and_stopped_ends_as_one_of_this_process(
     photos, tiny_plugin, here, capsys
 ) -> None:
-    line = f"run --variants Tiny --data-dir {photos} {FAST} --threads 1"
+    line = f"run --variants Tiny --data-dir {photos} {FAST}"
     assert main(f"{line} --plugin {tiny_plugin} --results-dir alone/results".split()) == 0
     line += f" --plugin {Halt(tiny_plugin).plugin} --executor slurm-local --slurm timeout_min=5"
     with Command(line.split(), here) as sweep:
@@ -126,7 +127,8 @@ def test_a_run_that_raises_is_a_row_and_the_others_go_on(
 
     monkeypatch.setattr(engine, "training_step", broken)
     line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    assert main(f"{line} --threads 1 --executor slurm-local --devices 2".split()) == 1
+    line = line.replace("--threads 1", "")
+    assert main(f"{line} --executor slurm-local --devices 2".split()) == 1
     said = capsys.readouterr()
     assert "2 runs, 1 failed" in said.out
     assert "failed: Tiny_CA: ValueError: a broken rail" in said.err
@@ -134,7 +136,7 @@ def test_a_run_that_raises_is_a_row_and_the_others_go_on(
     assert found["Tiny_CA"]["error"]["message"] == "a broken rail"
     assert found["Tiny"]["status"] == "complete"
     assert found["Tiny"]["training"]["beside"] == 1
-    assert [task.threads for task in played.tasks] == [1, 1]
+    assert [task.threads for task in played.tasks] == [max(1, usable_cores() // 2)] * 2
     left = {path.name for path in (here / "results").iterdir() if path.name.startswith(".")}
     assert not any(name.startswith((".jobs", ".shared", ".task")) for name in left)
 

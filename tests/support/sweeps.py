@@ -8,7 +8,7 @@ from typing import Any
 
 FAST = (
     "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
-    "--no-timing --tune off --save-history"
+    "--no-timing --tune off --threads 1 --save-history"
 )
 TIMES = ("train_seconds", "valid_seconds", "images_per_s")
 HALT = """

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,22 +10,17 @@ import torch
 from bench.errors import BenchError
 from bench.launched import started_together
 from bench.train.team import Team
+from tests.support.together import together
 from tests.train.team_steps import CASES, SIZES, steps
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes has found."""
     folder = tmp_path_factory.mktemp("team")
-    subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-            "--standalone", "-m", "tests.train.team_steps", str(folder),
-        ],
-        check=True, cwd=ROOT, timeout=300,
-    )  # fmt: skip
+    with together(str(folder), script="tests/train/team_steps.py") as team:
+        codes, _, err = team.end()
+    assert codes == [0, 0], err
     return [torch.load(folder / f"rank-{rank}.pt") for rank in (0, 1)]
 
 
