@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.played import Played
+from bench.spinning import sleep_soon
+from tests.support.played import Played
+
+# Before PyTorch is imported: threads that wait for each other would fill the cores of a machine
+# that runs several tests at once.
+sleep_soon()
 
 TINY_PLUGIN = """\
 from variants import BASELINES, CoordinateAttention, Variant, register

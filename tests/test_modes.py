@@ -10,7 +10,7 @@ import pytest
 
 from bench.cli import main
 from bench.measure import modes
-from tests.played import Played
+from tests.support.played import Played
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ import torch
 from bench.cli import main
 from bench.results.schema import METRICS, problem_of
 from bench.train import engine
-from tests.played import Played
+from tests.support.played import Played
 
-FAST = "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2"
+FAST = "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 --threads 1"
 
 
 @pytest.fixture

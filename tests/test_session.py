@@ -17,7 +17,7 @@ from bench.measure.cases import Case
 from bench.plan import Plan
 from bench.record import time_into
 from bench.session import CONTROL, Session, Timed
-from tests.played import Played
+from tests.support.played import Played
 
 LATENCY = Case(
     device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1

@@ -16,9 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
+
+from bench.spinning import sleep_soon
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOAD = (
@@ -33,6 +36,12 @@ PATIENCE_S = 300.0
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
+    before = dict(os.environ)
+    # Read once, when PyTorch is imported there.
+    sleep_soon()
+    forkserver.ensure_running()
+    os.environ.clear()
+    os.environ.update(before)
     return context
 
 
