@@ -72,24 +72,3 @@ def test_modes_are_timed_recorded_and_shown(
     assert main(["report"]) == 0
     (report,) = here.glob("reports/*/report.md")
     assert "no compiler here" in report.read_text()
-
-
-@pytest.mark.slow
-def test_real_modes_in_one_session(here: Path, tiny_plugin: Path) -> None:
-    line = (
-        f"time --variants Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model "
-        "--modes contiguous,folded --rounds 1 --threads 1 --timing-batch 2"
-    )
-    assert main(shlex.split(line)) == 0
-    found = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
-    (record,) = found
-    own = [entry for entry in record["timing"] if entry["image_size"] == 32]
-    assert [(entry["mode"], entry["regime"]) for entry in own] == [
-        ("eager", "latency"), ("eager", "throughput"),
-        ("contiguous", "latency"), ("folded", "latency"),
-        ("contiguous", "throughput"), ("folded", "throughput"),
-    ]  # fmt: skip
-    assert all(entry["images_per_s"] > 0 for entry in own)
-    assert not any("mode_error" in entry for entry in own)
-    control = record["session"]["control"]["timing"]
-    assert [entry["mode"] for entry in control].count("folded") == 2

@@ -19,6 +19,7 @@ import torch
 from bench.cli import main
 from bench.results.schema import METRICS, problem_of
 from bench.train import engine
+from tests.support.forked import server
 from tests.support.played import Played
 
 FAST = "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 --threads 1"
@@ -43,16 +44,24 @@ def records(folder: Path) -> dict[str, dict]:
     return {record["variant"]["name"]: record for record in found}
 
 
+@pytest.fixture
+def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of a fleet that have PyTorch imported when they begin."""
+    context = server()
+    monkeypatch.setattr("bench.fleet.multiprocessing.get_context", lambda _: context)
+
+
 def without_times(history: list[dict]) -> list[dict]:
     times = ("train_seconds", "valid_seconds", "images_per_s")
     return [{k: v for k, v in row.items() if k not in times} for row in history]
 
 
 def test_a_sweep_leaves_the_guides_folders_and_a_report(
-    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
-) -> None:
+    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
     line = f"--variants tiny,TINY_ca --plugin {tiny_plugin} --data-dir {photos} {FAST}"
-    assert run(f"{line} --rounds 1 --clocks model --save-history") == 0
+    assert run(f"{line} --save-history") == 0
     out, err = capsys.readouterr()
     assert "Tiny_CA" in out
     assert "next: python -m bench report" in out
@@ -316,12 +325,10 @@ def test_a_linear_probe_sweep_computes_features_once(here, photos, tiny_plugin, 
 
 @pytest.mark.slow
 def test_two_trainings_at_once_give_what_one_after_the_other_gives(
-    here, photos, tiny_plugin
+    here, photos, tiny_plugin, quick_start
 ) -> None:
-    # Another number of threads is measured anew, and may choose another memory format.
     line = (
-        f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --epochs 1 --device cpu "
-        "--tune off --num-workers 0"
+        f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --epochs 1 --device cpu"
     )
     assert run(f"{line} --variants Tiny_CA,Tiny --threads 1") == 0
     alone = {name: record["validation"] for name, record in records(here).items()}
@@ -332,10 +339,12 @@ def test_two_trainings_at_once_give_what_one_after_the_other_gives(
 
 
 @pytest.mark.slow
-def test_devices_train_one_backbones_probes_together(here, photos, tiny_plugin, capsys) -> None:
+def test_devices_train_one_backbones_probes_together(
+    here, photos, tiny_plugin, quick_start, capsys
+) -> None:
     line = (
         f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --freeze-backbone "
-        "--device cpu --tune off --num-workers 0 --threads 2"
+        "--device cpu --threads 2"
     )
     assert run(f"{line} --variants Tiny_CA,Tiny --devices 2") == 0
     found = {
@@ -352,7 +361,7 @@ def test_devices_train_one_backbones_probes_together(here, photos, tiny_plugin, 
 def test_more_devices_than_there_are_are_refused(here, photos, tiny_plugin, capsys) -> None:
     line = f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --variants Tiny --device cpu"
     assert run(f"{line} --devices 64") == 2
-    assert "--devices 64: there are" in capsys.readouterr().err
+    assert "--devices 64: this machine has" in capsys.readouterr().err
 
 
 def test_a_last_batch_of_one_image_trains(here: Path, make_photos, tiny_plugin: Path) -> None:
@@ -518,17 +527,27 @@ def test_report_imports_no_torch(here: Path, photos: Path, tiny_plugin: Path) ->
 def test_time_leaves_records_that_can_be_reported(
     here: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --rounds 1 --clocks model"
-    assert main([*shlex.split(line), "--json"]) == 0
+    """The one session here whose processes are real."""
+    line = (
+        f"time --variants Tiny_CA --plugin {tiny_plugin} --image-size 32 --rounds 1 --clocks model "
+        "--modes folded --threads 1 --timing-batch 2 --json"
+    )
+    assert main(shlex.split(line)) == 0
     found = json.loads(capsys.readouterr().out)
-    regimes = {(row["regime"], row["image_size"], row["threads"]) for row in found["timing"]}
-    assert {("latency", 32, 1), ("throughput", 32, 1), ("throughput", 224, 1)} <= {
-        (regime, size, 1) for regime, size, _ in regimes
-    }
-    assert all(row["variant"] == "Tiny" and row["images_per_s"] > 0 for row in found["timing"])
-    assert found["session"]["baseline"] == "Tiny"
-    assert found["session"]["control"]["timing"]
-    record = records(here)["Tiny"]
+    kinds = {(row["regime"], row["image_size"]) for row in found["timing"]}
+    assert {("latency", 32), ("throughput", 32), ("throughput", 224)} <= kinds
+    assert all(row["variant"] == "Tiny_CA" and row["threads"] == 1 for row in found["timing"])
+    own = [row for row in found["timing"] if row["image_size"] == 32]
+    assert [(row["mode"], row["regime"]) for row in own] == [
+        ("eager", "latency"), ("eager", "throughput"),
+        ("folded", "latency"), ("folded", "throughput"),
+    ]  # fmt: skip
+    assert all(row["images_per_s"] > 0 for row in found["timing"])
+    assert not any("mode_error" in row for row in found["timing"])
+    assert found["session"]["baseline"] == "Tiny_CA"
+    control = found["session"]["control"]["timing"]
+    assert [entry["mode"] for entry in control].count("folded") == 2
+    record = records(here)["Tiny_CA"]
     assert record["timing"] == [
         {key: value for key, value in row.items() if key != "variant"} for row in found["timing"]
     ]
@@ -567,11 +586,14 @@ def test_a_timing_process_that_fails_is_told(
 
 
 def test_a_time_budget_below_a_round_is_refused_before_anything_is_written(
-    here: Path, photos: Path, tiny_plugin: Path, capsys: pytest.CaptureFixture
-) -> None:
+    here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("bench.estimate._seconds", lambda *_: 0.1)
+    where = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos}"
     for line in (
-        f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --time-budget 1",
-        f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --time-budget 1s",
+        f"time {where} --image-size 32 --time-budget 1",
+        f"run {where} {FAST} --time-budget 1s",
     ):
         assert main(shlex.split(line)) == 2
         err = capsys.readouterr().err

@@ -33,7 +33,8 @@ PATIENCE_S = 300.0
 
 
 @functools.cache
-def _server() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """What forks them, started once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     before = dict(os.environ)
@@ -92,7 +93,7 @@ class Command:
         whole = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         texts = str(self._out), str(self._err)
         told = (list(words), str(folder or Path.cwd()), whole, *texts, script)
-        self._process = _server().Process(target=_carry_out, args=told)
+        self._process = server().Process(target=_carry_out, args=told)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
