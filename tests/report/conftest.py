@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from bench.config import RunConfig, options
 from bench.presets import get_preset
 from bench.stats.timing import locate
+from tests.report.undrawn import no_figures
 
 PADDY = [
     "bacterial_leaf_blight",
@@ -369,6 +370,13 @@ def build_failed(name: str, kind: str, message: str, **overrides: Any) -> dict[s
     empty = {"training": None, "metrics": None, "validation": None, "timing": [], "session": None}
     error = {"type": kind, "message": message, "traceback": "Traceback …"}
     return {**record, **empty, "status": "failed", "error": error}
+
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """:func:`no_figures`, for tests of texts, tables and the page."""
+    with no_figures():
+        yield
 
 
 @pytest.fixture

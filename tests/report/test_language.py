@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
@@ -12,13 +13,14 @@ import pytest
 from bench import LANGUAGES
 from bench.inference.int8 import METHOD
 from bench.report import render
-from bench.report.document import READING, all_tables, in_language
+from bench.report.document import READING, Chapter, all_tables, in_language
 from bench.report.language import CATALOGUES, Language, Phrase, language
 from bench.report.selection import Selection
 from tests.report.conftest import VARIANTS, build_record
 from tests.report.sessions import set_predictions, timed_in_modes, timed_together
 from tests.report.test_deployment import as_run
 from tests.report.test_progressive import curve
+from tests.report.undrawn import no_figures
 
 TEMPLATES = CATALOGUES.parent / "templates"
 SECONDS = {name: 1 / values[3] for name, values in VARIANTS.items()}
@@ -67,6 +69,22 @@ def sweeps() -> dict[str, list]:
 SWEEPS = sweeps()
 
 
+@functools.cache
+def chapters_of(name: str) -> list[Chapter]:
+    return all_tables(Selection(SWEEPS[name]))
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One sweep's report in every language."""
+    folder = tmp_path_factory.mktemp("reports")
+    with no_figures():
+        return {
+            lang: render(SWEEPS["timed"], folder / lang, title="mine", lang=lang)
+            for lang in LANGUAGES
+        }
+
+
 def test_every_language_has_a_catalogue() -> None:
     assert set(LANGUAGES) == {"en", *(path.stem for path in CATALOGUES.glob("*.toml"))}
     with pytest.raises(KeyError):
@@ -78,7 +96,7 @@ def test_headings_and_captions_have_no_english_left(name: str) -> None:
     """Of what documents say (sources in quotes, file names) nothing is asked."""
     vietnamese = language("vi")
     left = []
-    for chapter in all_tables(Selection(SWEEPS[name])):
+    for chapter in chapters_of(name):
         texts = [chapter.title]
         for table in chapter.tables:
             texts += [table.title, table.caption, *table.headers]
@@ -95,7 +113,7 @@ def test_headings_and_captions_have_no_english_left(name: str) -> None:
 def test_numbers_and_names_are_the_same(name: str) -> None:
     vietnamese = language("vi")
     number = re.compile(r"\d[\d.,]*\d|\d")
-    for chapter in all_tables(Selection(SWEEPS[name])):
+    for chapter in chapters_of(name):
         for table in chapter.tables:
             shown = in_language(table, vietnamese)
             assert len(shown.rows) == len(table.rows)
@@ -110,8 +128,8 @@ def test_numbers_and_names_are_the_same(name: str) -> None:
                     assert one.count(variant) == other.count(variant), (one, other)
 
 
-def test_the_page_is_in_that_language(tmp_path: Path) -> None:
-    path = render(SWEEPS["timed"], tmp_path / "vi", title="mine", lang="vi")
+def test_the_page_is_in_that_language(rendered: dict[str, Path]) -> None:
+    path, english = rendered["vi"], rendered["en"]
     page = path.with_name("report.html").read_text("utf8")
     text = path.read_text("utf8")
     assert '<html lang="vi">' in page
@@ -124,17 +142,15 @@ def test_the_page_is_in_that_language(tmp_path: Path) -> None:
     data = re.search(r'id="data">(.*?)</script>', page)
     assert data is not None
     assert json.loads(data[1])["words"]["No mistake."] == "Không sai."
-    english = render(SWEEPS["timed"], tmp_path / "en", title="mine").with_name("report.html")
-    assert '<html lang="en">' in english.read_text("utf8")
+    assert '<html lang="en">' in english.with_name("report.html").read_text("utf8")
     # Files for programs are the same in any language.
-    for table in (tmp_path / "en" / "tables").iterdir():
-        assert (tmp_path / "vi" / "tables" / table.name).read_bytes() == table.read_bytes()
+    for table in (english.parent / "tables").iterdir():
+        assert (path.parent / "tables" / table.name).read_bytes() == table.read_bytes()
 
 
-def test_sorting_goes_by_the_numbers_of_the_english_cells(tmp_path: Path) -> None:
+def test_sorting_goes_by_the_numbers_of_the_english_cells(rendered: dict[str, Path]) -> None:
     pages = []
-    for lang in LANGUAGES:
-        path = render(SWEEPS["timed"], tmp_path / lang, title="mine", lang=lang)
+    for path in rendered.values():
         page = path.with_name("report.html").read_text("utf8")
         pages.append(re.findall(r'data-sort="([^"]*)"', page))
     assert pages[0] == pages[1]

@@ -122,6 +122,7 @@ def check_ties(rows, verdicts) -> int:
     return len(ranked)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_two_places_disagree_about_a_pair(sweep, tmp_path: Path):
     verdicts = expected(sweep)
     assert set(verdicts.values()) == {"better", "worse", "tie", "not compared"}
@@ -169,12 +170,13 @@ def test_no_two_places_disagree_about_a_pair(sweep, tmp_path: Path):
     assert check_ties(rows, verdicts) == 9
 
     # Claims
+    selection = Selection(sweep)
     judged = {row["Claim"]: row for row in markdown["Verdicts on the documented numbers"]}
     for claim in claims:
         row, word = judged[claim.sentence()], verdicts[claim.variant, claim.against]
         found = re.search(r"(better|worse|~ tie) among all variants", row["Evidence"])
         assert (found[1].removeprefix("~ ") if found else "not compared") == word
-        pair = accuracy_pair(Selection(sweep), claim.variant, claim.against).found
+        pair = accuracy_pair(selection, claim.variant, claim.against).found
         if pair is not None:
             assert f"[{100 * pair.low:.1f}–{100 * pair.high:.1f}]" in row["Measured here"]
 
@@ -198,7 +200,7 @@ def test_no_two_places_disagree_about_a_pair(sweep, tmp_path: Path):
             name: verdicts[name, first] for name in others
         }
         text = compare_text(sweep, [first, others[0]])
-        one = accuracy_pair(Selection(sweep), others[0], first)
+        one = accuracy_pair(selection, others[0], first)
         if one.found is not None:
             assert f"{100 * one.found.low:+.1f} to {100 * one.found.high:+.1f}" in text
             assert p_text(one.found.p_value) in text

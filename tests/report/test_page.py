@@ -26,6 +26,8 @@ from bench.report.selection import Selection
 from bench.report.thumbnails import MOST, SIDE, open_picture, thumbnail, worst_mistakes
 from tests.report.sessions import set_predictions, timed_together
 
+# The page has charts of its own, none of the figures.
+pytestmark = pytest.mark.usefixtures("undrawn")
 HOSTILE = '</script><script>alert("x")</script>|`=cmd()`\n../../x\u202e\0{{ 7 * 7 }}%{x}'
 
 

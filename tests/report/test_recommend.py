@@ -65,6 +65,7 @@ def test_few_rounds_name_what_was_measured_fastest_as_provisional(timed, rounds,
     assert found["Pareto front of accuracy and throughput"][:2] == [why, "n/a"]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("rounds", [1, 5, 10])
 def test_below_six_rounds_nothing_is_called_faster_anywhere(timed, rounds, tmp_path):
     records = timed(rounds=rounds)
