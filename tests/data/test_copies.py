@@ -11,7 +11,6 @@ from PIL import Image, ImageEnhance
 
 from bench.data.copies import ROWS, Copies, find_copies, keep_together
 from bench.data.index import ImageIndex, Location, load_index
-from bench.data.synthetic import cached_synthetic
 
 Picture = Callable[[int], Image.Image]
 
@@ -162,12 +161,6 @@ def test_the_result_does_not_depend_on_threads_or_blocks(
     monkeypatch.setattr("bench.data.copies.ROWS", 3)
     assert ROWS > 3
     assert find_copies(index_of(root), workers=3) == one
-
-
-def test_drawings_are_no_copies(tmp_path: Path) -> None:
-    folder = cached_synthetic(tmp_path, 120, 0)
-    found = find_copies(load_index(Location(folder, "synthetic")), workers=2)
-    assert found.groups == ()
 
 
 # --- groups ----------------------------------------------------------------------------------

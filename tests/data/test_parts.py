@@ -19,6 +19,7 @@ from bench.data.parts import (
 from bench.data.places import cache_folder
 from bench.errors import BenchError
 from bench.imaging import LOADER
+from tests.support.drawings import draw_quickly
 
 
 def config(folder: Path | None = None, **options) -> RunConfig:
@@ -207,7 +208,8 @@ def test_usable_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert usable_threads() == 1
 
 
-def test_no_data_means_the_synthetic_set(tmp_path: Path) -> None:
+def test_no_data_means_the_synthetic_set(tmp_path: Path, monkeypatch) -> None:
+    draw_quickly(monkeypatch)
     parts = find_parts(config(synthetic_images=60, test_fraction=0.0), cwd=tmp_path)
     assert parts.index.synthetic
     assert parts.index.layout == "synthetic"
