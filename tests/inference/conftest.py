@@ -11,13 +11,14 @@ from pathlib import Path
 
 import attrs
 import pytest
+import torch
 
 from bench.cli import main
 from tests.conftest import TINY_PLUGIN, write_photos
 
 OPTIONS = (
     "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
-    "--no-timing --tune off --device cpu"
+    "--no-timing --tune off --device cpu --threads 1"
 )
 COUNTS = {"blast": 16, "hispa": 14, "normal": 10}
 
@@ -34,15 +35,12 @@ class Trained:
 
 
 @contextlib.contextmanager
-def training(root: Path, names: str, options: str) -> Iterator[Trained]:
-    """Tiny variants, trained on three classes in an empty folder that goes with the block."""
+def alone(root: Path) -> Iterator[None]:
+    """Nothing of the user's for what a module does once; registry and variables return."""
     from variants import _registry
 
     _registry.load()
     before = dict(_registry._variants), dict(_registry._modules)
-    plugin = root / "tiny_variants.py"
-    plugin.write_text(TINY_PLUGIN)
-    photos = write_photos(root / "photos", COUNTS)
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("PADDY_BENCH_")]:
@@ -51,17 +49,36 @@ def training(root: Path, names: str, options: str) -> Iterator[Trained]:
             patch.setenv("HF_HUB_OFFLINE", "1")
             patch.setenv("GOMP_SPINCOUNT", "")
             patch.chdir(root)
-            line = f"--variants {names} --plugin {plugin} --data-dir {photos} {options}"
-            assert main(["run", *line.split()]) == 0
+            yield
     finally:
         for known, kept in zip((_registry._variants, _registry._modules), before, strict=True):
             known.clear()
             known.update(kept)
         for name in [name for name in sys.modules if name.startswith("paddy_bench_plugin_")]:
             del sys.modules[name]
+
+
+@contextlib.contextmanager
+def training(root: Path, names: str, options: str) -> Iterator[Trained]:
+    """Tiny variants, trained on three classes in an empty folder that goes with the block."""
+    plugin = root / "tiny_variants.py"
+    plugin.write_text(TINY_PLUGIN)
+    photos = write_photos(root / "photos", COUNTS)
+    with alone(root):
+        line = f"--variants {names} --plugin {plugin} --data-dir {photos} {options}"
+        assert main(["run", *line.split()]) == 0
     runs = sorted(path.name for path in (root / "results").iterdir() if path.is_dir())
     yield Trained(root / "results", photos, plugin, runs[0], runs[-1])
     shutil.rmtree(root)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other are slow on a busy machine, and these models are tiny."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from bench.inference.saved import SavedModel
 from bench.report.sheet import Panel, Row, contact_sheet
 from tests.conftest import write_photos
 from tests.inference.conftest import OPTIONS, Trained, training
+from tests.support.drawings import draw_quickly
 
 CPU = torch.device("cpu")
 
@@ -460,6 +461,7 @@ def test_synthetic_images_are_found_again(
     written: bool, use, trained: Trained, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """Drawn anew with the first seed of the sweep, or read from the folder they were written to."""
+    draw_quickly(monkeypatch)
     line = f"run --variants Tiny --plugin {trained.plugin} {OPTIONS.replace('size 32', 'size 64')}"
     options = [*line.split(), "--synthetic-images", "60", "--seed", "3", "--seeds", "2"]
     options += ["--epochs", "1"]

@@ -56,10 +56,11 @@ def read(path: Path):
 
 
 TINY = variants.Variant(name="Tiny", backbone="test_efficientnet")
-TEN = (
+# One of each backbone, and all attention behind the largest of them.
+FAMILIES = ("EfficientNetV2_S_Hybrid", "EfficientNet_Lite0", "ResNet18", "MobileNetV3_Small")
+OTHERS = (
     "EfficientNetV2_S_CA", "EfficientNetV2_S_ECA", "EfficientNetV2_S_BoTLinear",
-    "EfficientNetV2_S_Hybrid", "EfficientNet_Lite0_CA", "ResNet18_Hybrid", "MobileNetV3_Small",
-    "EfficientNetV2_S", "EfficientNet_Lite0", "ResNet18",
+    "EfficientNet_Lite0_CA", "ResNet18_Hybrid", "EfficientNetV2_S",
 )  # fmt: skip
 
 
@@ -232,7 +233,9 @@ def saved_of(variant: variants.Variant, size: int = 64) -> SavedModel:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TEN)
+@pytest.mark.parametrize(
+    "name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.ci) for name in OTHERS)]
+)
 def test_every_backbone_and_attention_as_onnx(tmp_path: Path, name: str) -> None:
     found = export(saved_of(variants.get(name)), "onnx", tmp_path / "model.onnx")
     assert 0 < found.max_difference < 1e-4 * found.largest
@@ -240,13 +243,18 @@ def test_every_backbone_and_attention_as_onnx(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("form", list(WRITERS))
-def test_attention_that_keeps_positions_between_calls(tmp_path: Path, form: str) -> None:
-    hybrid = variants.Variant(
-        name="Tiny_Hybrid",
+def test_every_attention_in_every_form(tmp_path: Path, form: str) -> None:
+    """Positions that are kept between calls, too."""
+    all_three = variants.Variant(
+        name="Tiny_All",
         backbone="test_efficientnet",
-        attention=(variants.CoordinateAttention(reduction=32), variants.BoTLinear(heads=4)),
+        attention=(
+            variants.CoordinateAttention(reduction=32),
+            variants.EfficientChannelAttention(),
+            variants.BoTLinear(heads=4),
+        ),
     )
-    found = export(saved_of(hybrid, 32), form, tmp_path / "model")
+    found = export(saved_of(all_three, 32), form, tmp_path / "model")
     assert found.max_difference < 1e-4 < found.largest
     assert (tmp_path / "model").is_file()
 

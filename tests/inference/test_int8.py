@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.cli import main
 from bench.inference import int8
 from bench.report import deployment
 from bench.results import load_records
 from bench.results.quantised import FILE, read_quantised
 from bench.results.sealed import write_sealed
 from tests.inference import restated
-from tests.inference.conftest import Trained
+from tests.inference.conftest import Trained, alone
 from tests.measure.test_quantised import with_normalised_in
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -22,14 +25,29 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.fixture(scope="module")
+def exported(trained: Trained) -> tuple[dict[str, bytes], str]:
+    """Contents of the files of Tiny_CA as int8, by name, and what was said."""
+    folder, said = trained.results / trained.tiny_ca, io.StringIO()
+    line = ["export", trained.tiny_ca, "--format", "onnx-int8", "--plugin", str(trained.plugin)]
+    with alone(trained.results.parent), contextlib.redirect_stdout(said):
+        assert main([*line, "--results-dir", str(trained.results)]) == 0
+    paths = [folder / name for name in ("Tiny_CA.int8.onnx", FILE)]
+    contents = {path.name: path.read_bytes() for path in paths}
+    for path in paths:
+        path.unlink()
+    return contents, said.getvalue()
+
+
 @pytest.fixture
-def quantised(use, trained: Trained, capsys):
+def quantised(exported, trained: Trained):
     """(file, record, what was said) of Tiny_CA as int8; both files are removed afterwards."""
-    folder = trained.results / trained.tiny_ca
-    assert use("export", trained.tiny_ca, "--format", "onnx-int8") == 0
-    yield folder / "Tiny_CA.int8.onnx", read_quantised(folder), capsys.readouterr().out
-    (folder / "Tiny_CA.int8.onnx").unlink()
-    (folder / FILE).unlink()
+    folder, (contents, said) = trained.results / trained.tiny_ca, exported
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    yield folder / "Tiny_CA.int8.onnx", read_quantised(folder), said
+    for name in contents:
+        (folder / name).unlink()
 
 
 def metadata(content: bytes) -> dict:
