@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tests.support.played import Played
 # Before PyTorch is imported: threads that wait for each other would fill the cores of a machine
 # that runs several tests at once.
 sleep_soon()
+
+# Threads that wait for each other are slow on a busy machine, and the tests' models are tiny.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY_PLUGIN = """\
 from variants import BASELINES, CoordinateAttention, Variant, register
@@ -51,6 +55,9 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> 
     cache = tmp_path_factory.mktemp("cache", numbered=True)
     monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # A sweep that ran before in this process took as many threads as there are cores.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     # What a command sets for its process goes with the test.
     monkeypatch.setenv("GOMP_SPINCOUNT", "")
     monkeypatch.delenv("GOMP_SPINCOUNT")
@@ -67,8 +74,6 @@ def registry() -> Iterator[None]:
     for known, kept in zip((_registry._variants, _registry._modules), before, strict=True):
         known.clear()
         known.update(kept)
-    import sys
-
     for name in [name for name in sys.modules if name.startswith("paddy_bench_plugin_")]:
         del sys.modules[name]
 

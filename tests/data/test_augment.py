@@ -33,15 +33,6 @@ def picture() -> np.ndarray:
     return pixels
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors are slow in several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def as_batch(pixels: np.ndarray) -> torch.Tensor:
     return reference.to_tensor(pixels)[None].float()
 

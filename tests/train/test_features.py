@@ -172,15 +172,6 @@ def assert_equal(one: Trained, other: Trained) -> None:
         assert torch.equal(tensor, other.weights[name]), name
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a busy machine, and these models are tiny."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that went through a backbone."""
