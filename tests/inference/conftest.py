@@ -11,7 +11,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-import torch
 
 from bench.cli import main
 from tests.conftest import TINY_PLUGIN, write_photos
@@ -70,15 +69,6 @@ def training(root: Path, names: str, options: str) -> Iterator[Trained]:
     runs = sorted(path.name for path in (root / "results").iterdir() if path.is_dir())
     yield Trained(root / "results", photos, plugin, runs[0], runs[-1])
     shutil.rmtree(root)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a busy machine, and these models are tiny."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -260,7 +260,7 @@ def test_every_attention_in_every_form(tmp_path: Path, form: str) -> None:
 
 
 def test_what_computes_something_else_is_not_left(trained, use, capsys, monkeypatch) -> None:
-    real = exporting.WRITERS["exported"]
+    real = exporting.WRITERS["torchscript"]
 
     for change, said in ((0.01, "0.01"), (float("nan"), "nan")):
 
@@ -273,8 +273,8 @@ def test_what_computes_something_else_is_not_left(trained, use, capsys, monkeypa
 
             return content, load_wrong
 
-        monkeypatch.setitem(exporting.WRITERS, "exported", wrong)
-        assert use("export", trained.tiny, "--format", "exported", "--out", "m.pt2") == 2
+        monkeypatch.setitem(exporting.WRITERS, "torchscript", wrong)
+        assert use("export", trained.tiny, "--format", "torchscript", "--out", "m.pt") == 2
         assert f"computes other outputs: they differ by {said}" in capsys.readouterr().err
         assert list(Path().iterdir()) == []
 

@@ -7,11 +7,13 @@ import io
 import json
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
 from bench.cli import main
 from bench.inference import int8
+from bench.measure.exported import Exported
 from bench.report import deployment
 from bench.results import load_records
 from bench.results.quantised import FILE, read_quantised
@@ -25,29 +27,50 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@attrs.frozen
+class Made:
+    """Tiny_CA as ONNX and as int8: contents of its files by name, and what was said."""
+
+    float32: Exported
+    files: dict[str, bytes]
+    said: str
+
+
 @pytest.fixture(scope="module")
-def exported(trained: Trained) -> tuple[dict[str, bytes], str]:
-    """Contents of the files of Tiny_CA as int8, by name, and what was said."""
-    folder, said = trained.results / trained.tiny_ca, io.StringIO()
+def made(trained: Trained) -> Made:
+    """Exported once."""
+    folder, said, kept = trained.results / trained.tiny_ca, io.StringIO(), []
     line = ["export", trained.tiny_ca, "--format", "onnx-int8", "--plugin", str(trained.plugin)]
-    with alone(trained.results.parent), contextlib.redirect_stdout(said):
+    real = int8.export_onnx
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        alone(trained.results.parent),
+        contextlib.redirect_stdout(said),
+    ):
+        patch.setattr(int8, "export_onnx", lambda *told: kept.append(real(*told)) or kept[0])
         assert main([*line, "--results-dir", str(trained.results)]) == 0
     paths = [folder / name for name in ("Tiny_CA.int8.onnx", FILE)]
-    contents = {path.name: path.read_bytes() for path in paths}
+    files = {path.name: path.read_bytes() for path in paths}
     for path in paths:
         path.unlink()
-    return contents, said.getvalue()
+    return Made(*kept, files, said.getvalue())
 
 
 @pytest.fixture
-def quantised(exported, trained: Trained):
+def quantised(made: Made, trained: Trained):
     """(file, record, what was said) of Tiny_CA as int8; both files are removed afterwards."""
-    folder, (contents, said) = trained.results / trained.tiny_ca, exported
-    for name, content in contents.items():
+    folder = trained.results / trained.tiny_ca
+    for name, content in made.files.items():
         (folder / name).write_bytes(content)
-    yield folder / "Tiny_CA.int8.onnx", read_quantised(folder), said
-    for name in contents:
+    yield folder / "Tiny_CA.int8.onnx", read_quantised(folder), made.said
+    for name in made.files:
         (folder / name).unlink()
+
+
+@pytest.fixture
+def known_export(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny_CA is exported as ONNX in no time."""
+    monkeypatch.setattr(int8, "export_onnx", lambda *_: made.float32)
 
 
 def metadata(content: bytes) -> dict:
@@ -124,7 +147,7 @@ def test_the_stated_predictions_hang_on_no_last_bit(quantised, trained: Trained)
     assert predictions(content, pixels, as_floats) == found["predictions_int8"]
 
 
-def test_only_training_images_calibrate(use, trained: Trained, monkeypatch) -> None:
+def test_only_training_images_calibrate(use, trained, known_export, monkeypatch) -> None:
     seen = []
     original = int8._batches
 
@@ -178,10 +201,10 @@ def test_what_was_measured_is_not_overwritten(quantised, use, trained: Trained, 
 
 
 def test_several_runs_at_once(use, trained: Trained, capsys) -> None:
-    assert use("export", trained.tiny, trained.tiny_ca) == 0
+    assert use("export", trained.tiny, trained.tiny_ca, "--format", "torchscript") == 0
     out = capsys.readouterr().out
-    for run, name in ((trained.tiny, "Tiny.onnx"), (trained.tiny_ca, "Tiny_CA.onnx")):
-        path = trained.results / run / name
+    for run, name in ((trained.tiny, "Tiny"), (trained.tiny_ca, "Tiny_CA")):
+        path = trained.results / run / f"{name}.torchscript.pt"
         assert str(path) in out
         path.unlink()
     assert use("export", trained.tiny, trained.tiny_ca, "--out", "m.onnx") == 2
@@ -201,7 +224,7 @@ def test_images_that_are_gone_are_named(use, trained: Trained, capsys) -> None:
 
 
 @pytest.fixture
-def data_of(trained: Trained):
+def data_of(trained: Trained, known_export: None):
     """Changes what the record of Tiny_CA says of its images; it is put back afterwards."""
     path = trained.results / trained.tiny_ca / "run.json"
     before = path.read_bytes()
