@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import attrs
@@ -12,7 +13,7 @@ import torch
 
 from bench.config import RunConfig
 from bench.measure.cases import plan_cases
-from bench.measure.exported import export_onnx
+from bench.measure.exported import Exported, export_onnx
 from bench.measure.modes import Modes
 from bench.measure.quantised import input_quantiser, quantise, shared_quantised
 from tests.measure.test_modes import forward, images_of, in_mode, small
@@ -34,6 +35,16 @@ def normalised(pixels: np.ndarray, mean=HALF, std=HALF) -> np.ndarray:
     return ((pixels / 255 - mean) / std).astype(np.float32)
 
 
+@functools.cache
+def exported_small() -> Exported:
+    return export_onnx(small(), 16)
+
+
+@functools.cache
+def quantised_small(mean, std) -> Exported:
+    return quantise(exported_small(), [pixels_of(4, 0)], mean, std)
+
+
 def outputs(content: bytes, images: np.ndarray, options=None) -> np.ndarray:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return session.run(None, {session.get_inputs()[0].name: images})[0]
@@ -41,8 +52,7 @@ def outputs(content: bytes, images: np.ndarray, options=None) -> np.ndarray:
 
 @pytest.mark.parametrize(("mean", "std"), [(HALF, HALF), IMAGENET])
 def test_a_quantised_model_is_near_and_in_integers(mean, std) -> None:
-    model = small()
-    exported = export_onnx(model, 16)
+    exported = exported_small()
     made = quantise(exported, [pixels_of(4, 0), pixels_of(4, 1)], mean, std)
     assert made.facts["calibration_images"] == 8
     assert made.facts["input"] == "uint8"
@@ -74,8 +84,7 @@ def test_a_quantised_model_is_near_and_in_integers(mean, std) -> None:
 
 def test_calibration_sets_the_ranges() -> None:
     """Calibrated on grey, what bright and dark pixels bring about is cut off."""
-    model = small()
-    exported = export_onnx(model, 16)
+    exported = exported_small()
     pixels = pixels_of(4, 0)
     expected = outputs(exported.onnx, normalised(pixels))
 
@@ -110,7 +119,7 @@ def test_no_level_of_the_input_lies_near_a_tie(mean, std) -> None:
 @pytest.mark.parametrize(("mean", "std"), [(HALF, HALF), IMAGENET])
 def test_integers_compute_on_every_cpu_what_floats_do(mean, std) -> None:
     """Whole 8-bit weights overflow the 16-bit sums of CPUs without VNNI."""
-    made = quantise(export_onnx(small(), 16), [pixels_of(4, 0)], mean, std)
+    made = quantised_small(mean, std)
     as_floats = onnxruntime.SessionOptions()
     as_floats.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     bright = np.full((1, 3, 16, 16), 255, np.uint8)
@@ -140,7 +149,7 @@ def with_normalised_in(content: bytes) -> bytes:
 
 @pytest.mark.parametrize(("mean", "std"), [(HALF, HALF), IMAGENET])
 def test_outputs_do_not_hang_on_the_last_bits_of_the_normalisation(mean, std) -> None:
-    made = quantise(export_onnx(small(), 16), [pixels_of(4, 0)], mean, std)
+    made = quantised_small(mean, std)
     pixels = np.arange(2 * 3 * 256).astype(np.uint8).reshape(2, 3, 16, 16)
     inside, expected = with_normalised_in(made.onnx), outputs(made.onnx, pixels)
     images = normalised(pixels, mean, std)

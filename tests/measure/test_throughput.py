@@ -162,7 +162,8 @@ def test_a_gpu_that_slows_down_marks_an_entry() -> None:
     assert assemble({"batch_size": 16}, rounds(0.1, gpu=unknown), "now")["marks"] == []
 
 
-def test_a_real_sample() -> None:
+def test_a_real_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "BLOCK_S", 0.01)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     images = torch.randn(4, 3, 32, 32)
     case = Case(
