@@ -7,8 +7,6 @@ import os
 import random
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,12 +23,8 @@ from bench.known import bytes_of
 from bench.results.sealed import read_sealed, write_sealed
 from bench.train import engine
 from bench.train.keeper import Keeper
-
-FAST = (
-    "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
-    "--no-timing --threads 1 --save-history"
-)
-TIMES = ("train_seconds", "valid_seconds", "images_per_s")
+from tests.support.forked import Command
+from tests.support.sweeps import FAST, TIMES, Halt, records, states
 
 
 @pytest.fixture
@@ -241,17 +235,6 @@ def test_another_image_loader_is_refused(here: Path, line: str, capsys, monkeypa
 # --- really killed ---------------------------------------------------------------------------
 
 
-def start(words: list[str], folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", *words],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-
-
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_it_would_have(here: Path, line: str) -> None:
     assert main([*shlex.split(line), "--results-dir", "whole/results"]) == 0
@@ -260,24 +243,21 @@ def test_killed_at_random_moments_it_ends_as_it_would_have(here: Path, line: str
     words = shlex.split(line)
     for _ in range(4):
         again = ["--resume"] if list(here.glob("results/sweep-*.json")) else []
-        with start([*words, *again], here) as process:
-            assert process.stderr is not None
-            # Imports and checks are of no interest: the moment counts from the first run's begin.
-            for text in process.stderr:
-                if text.startswith("["):
-                    break
+        with Command([*words, *again], here) as process:
+            # Checks are of no interest: the moment counts from the first run's begin.
+            process.wait_for(lambda process=process: "\n[" in process.err or process.poll() == 0)
             time.sleep(chance.uniform(0.0, 1.5))
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-    again = ["--resume"] if list(here.glob("results/sweep-*.json")) else []
-    code = main([*words, *again])
-    # Where the last one was quick enough to end before its kill there is nothing left to do.
-    assert code == 0 or all(
-        json.loads(path.read_text())["ended"] for path in here.glob("results/sweep-*.json")
-    )
+        # It may have been quick enough to end before its kill.
+        whole = [
+            json.loads(path.read_text())["ended"] for path in here.glob("results/sweep-*.json")
+        ]
+        if any(whole):
+            break
+    else:
+        again = ["--resume"] if list(here.glob("results/sweep-*.json")) else []
+        assert main([*words, *again]) == 0
     assert found(here) == expected
-    records = [json.loads(path.read_text()) for path in here.glob("results/*/run.json")]
-    assert sum(len(record["resumed"]) for record in records) > 0
+    assert sum(len(one["resumed"]) for one in records(here).values()) > 0
 
 
 @pytest.mark.slow
@@ -285,16 +265,14 @@ def test_killed_at_random_moments_it_ends_as_it_would_have(here: Path, line: str
 def test_a_signal_ends_a_process_in_good_order(
     here: Path, line: str, number: int, code: int
 ) -> None:
-    with start([*shlex.split(line), "--epochs", "400", "--patience", "400"], here) as process:
-        assert process.stderr is not None
-        for text in process.stderr:
-            if "epoch 2/" in text:
-                break
+    words = [*shlex.split(line), "--epochs", "400", "--patience", "400"]
+    with Command(words, here) as process:
+        process.wait_for(lambda: "epoch 2/" in process.err)
         process.send_signal(number)
-        rest = process.stderr.read()
-        assert process.wait(30) == code
-    assert "go on with: python -m bench run --resume" in rest
-    assert "Traceback" not in rest
+        ended, _, err = process.end()
+    assert ended == code, err
+    assert "go on with: python -m bench run --resume" in err
+    assert "Traceback" not in err
     (folder,) = (path.parent for path in here.glob("results/*/run.json"))
     assert (folder / "last.pt").exists()
 
@@ -491,35 +469,7 @@ def test_a_training_that_goes_on_says_nothing_of_parts_it_was_not_trained_in(
 
 # --- several devices at once -----------------------------------------------------------------
 
-FLEET = ["--devices", "2", "--threads", "2"]
-
-
-def wait_for(process: subprocess.Popen, text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    pytest.fail(f"never said {text!r}")
-
-
-@pytest.mark.slow
-def test_a_fleet_that_is_told_to_stop_goes_on_as_if_it_had_not(here: Path, line: str) -> None:
-    words = [*shlex.split(line), *FLEET]
-    assert main([*words, "--results-dir", "whole/results"]) == 0
-    expected = found(here / "whole")
-    with start(words, here) as process:
-        wait_for(process, "epoch 1/")
-        process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
-        # Quick as it is, it may have ended before it was told to stop.
-        stopped = process.returncode != 0
-    assert "Traceback" not in rest
-    if stopped:
-        assert process.returncode == 143
-        assert "stopped by SIGTERM" in rest
-        assert list(here.glob("results/*/last.pt"))
-        assert main(["run", "--resume", "--plugin", words[4]]) == 0
-    assert found(here) == expected
+FLEET = ["--devices", "2"]
 
 
 def is_running(process: psutil.Process) -> bool:
@@ -530,18 +480,34 @@ def is_running(process: psutil.Process) -> bool:
 
 
 @pytest.mark.slow
-def test_a_killed_fleet_leaves_no_process_that_trains_on(here: Path, line: str) -> None:
-    words = [*shlex.split(line), *FLEET, "--epochs", "300", "--patience", "300"]
-    with start(words, here) as process:
-        wait_for(process, "epoch 2/")
+def test_a_fleet_that_is_killed_and_told_to_stop_goes_on_as_if_it_had_not(
+    here: Path, line: str, tiny_plugin: Path
+) -> None:
+    assert main([*shlex.split(line), "--results-dir", "whole/results"]) == 0
+    expected = found(here / "whole")
+    halt = Halt(tiny_plugin)
+    words = shlex.split(line.replace(str(tiny_plugin), str(halt.plugin)))
+    with Command([*words, *FLEET], here) as process:
+        process.wait_for(lambda: len(states(here)) == 2)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
-    assert children
-    _, alive = psutil.wait_procs(children, timeout=30)
-    assert [child.pid for child in alive if is_running(child)] == []
+        process.end()
+        assert children
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert [child.pid for child in alive if is_running(child)] == []
     # Nobody holds the sweep: it can be gone on with.
-    assert main(["run", "--resume", "--plugin", words[4], "--hours", "1e-6"]) == 0
+    with Command(["run", "--resume", "--plugin", str(halt.plugin)], here) as process:
+        process.wait_for(lambda: all(one["resumed"] for one in records(here).values()))
+        process.send_signal(signal.SIGTERM)
+        code, _, err = process.end()
+    assert code == 143, err
+    assert "stopped by SIGTERM" in err
+    assert "Traceback" not in err
+    assert [len(one["resumed"]) for one in records(here).values()] == [1, 1]
+    assert len(states(here)) == 2
+    assert main(["run", "--resume", "--plugin", str(tiny_plugin), "--devices", "1"]) == 0
+    assert [len(one["resumed"]) for one in records(here).values()] == [2, 2]
+    assert found(here) == expected
 
 
 # --- a disk that is full ---------------------------------------------------------------------
