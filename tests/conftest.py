@@ -36,6 +36,7 @@ register(
 )
 register(Variant(name="Tiny", backbone="test_efficientnet", channels=256, group=BASELINES))
 """
+PHOTOS = {"blast": 16, "hispa": 14, "normal": 10}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -101,7 +102,7 @@ def write_photos(root: Path, counts: dict[str, int], size: tuple[int, int] = (40
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Three classes of 16, 14 and 10 pictures of 40×48 pixels."""
-    return write_photos(tmp_path / "photos", {"blast": 16, "hispa": 14, "normal": 10})
+    return write_photos(tmp_path / "photos", PHOTOS)
 
 
 @pytest.fixture

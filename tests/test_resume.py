@@ -23,7 +23,8 @@ from bench.known import bytes_of
 from bench.results.sealed import read_sealed, write_sealed
 from bench.train import engine
 from bench.train.keeper import Keeper
-from tests.support.forked import Command
+from tests.conftest import PHOTOS, TINY_PLUGIN, write_photos
+from tests.support.forked import Command, bench
 from tests.support.sweeps import FAST, TIMES, Halt, records, states
 
 
@@ -58,6 +59,19 @@ def found(folder: Path) -> dict[str, Any]:
     return outcome
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the sweep of ``line`` comes to where nothing breaks it off."""
+    folder = tmp_path_factory.mktemp("whole")
+    photos = write_photos(folder / "photos", PHOTOS)
+    (folder / "tiny_variants.py").write_text(TINY_PLUGIN)
+    line = f"run --variants Tiny_CA,Tiny --plugin tiny_variants.py --data-dir {photos} {FAST}"
+    env = {"PADDY_BENCH_CACHE_DIR": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    code, _, err = bench(line, folder=folder, env=env)
+    assert code == 0, err
+    return found(folder)
+
+
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """A signal comes during that step, counted from 1 over the whole sweep."""
     original_step = engine.training_step
@@ -75,10 +89,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 @pytest.mark.parametrize("step", [1, 6, 14])
 def test_a_stopped_sweep_goes_on_as_if_it_had_not(
-    here: Path, line: str, capsys, monkeypatch, step: int
+    here: Path, line: str, expected: Any, capsys, monkeypatch, step: int
 ) -> None:
-    assert main([*shlex.split(line), "--results-dir", "whole/results"]) == 0
-    expected = found(here / "whole")
     with monkeypatch.context() as patch:
         stop_at(patch, step)
         assert main(shlex.split(line)) == 143
@@ -236,9 +248,9 @@ def test_another_image_loader_is_refused(here: Path, line: str, capsys, monkeypa
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_as_it_would_have(here: Path, line: str) -> None:
-    assert main([*shlex.split(line), "--results-dir", "whole/results"]) == 0
-    expected = found(here / "whole")
+def test_killed_at_random_moments_it_ends_as_it_would_have(
+    here: Path, line: str, expected: Any
+) -> None:
     chance = random.Random(1)
     words = shlex.split(line)
     for _ in range(4):
@@ -481,10 +493,8 @@ def is_running(process: psutil.Process) -> bool:
 
 @pytest.mark.slow
 def test_a_fleet_that_is_killed_and_told_to_stop_goes_on_as_if_it_had_not(
-    here: Path, line: str, tiny_plugin: Path
+    here: Path, line: str, tiny_plugin: Path, expected: Any
 ) -> None:
-    assert main([*shlex.split(line), "--results-dir", "whole/results"]) == 0
-    expected = found(here / "whole")
     halt = Halt(tiny_plugin)
     words = shlex.split(line.replace(str(tiny_plugin), str(halt.plugin)))
     with Command([*words, *FLEET], here) as process:
