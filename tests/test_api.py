@@ -16,14 +16,14 @@ from bench.cli import main
 from bench.errors import BenchError
 
 FAST = {
-    "epochs": 4,
+    "epochs": 2,
     "base_lr": 1e-2,
     "head_lr": 1e-2,
     "batch_size": 8,
     "image_size": 32,
     "num_workers": 0,
     "timing": False,
-    "tune": "off",
+    "threads": 1,
 }
 
 
@@ -46,7 +46,7 @@ def test_run_load_and_compare(here: Path, photos: Path, tiny_plugin: Path, capsy
         **FAST,
     )
     assert [record["variant"]["name"] for record in records] == ["Tiny", "Tiny_CA"]
-    assert "epoch 4/4" in said.getvalue()
+    assert "epoch 2/2" in said.getvalue()
     assert "photos (class-folders)" in said.getvalue()
     for record in records:
         kept = json.loads((Path(record["folder"]) / "run.json").read_text())

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 COUNTS = {"blast": 14, "hispa": 14, "normal": 14}
 OPTIONS = {
     "EPOCHS": "1", "BATCH_SIZE": "8", "IMAGE_SIZE": "64", "NUM_WORKERS": "0", "PRETRAINED": "off",
-    "TIMING": "off", "TUNE": "off", "DEVICE": "cpu",
+    "TIMING": "off", "TUNE": "off", "DEVICE": "cpu", "THREADS": "1",
 }  # fmt: skip
 KEPT = ("EfficientNetV2_S_CA", "MobileNetV3_Small", "EfficientNetV2_S", "ResNet18")
 # Which of the trained runs the placeholders of a page stand for: files are never overwritten.

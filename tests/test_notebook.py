@@ -50,8 +50,8 @@ def test_its_cells_run_in_order(
         "PRESET": None,
         "DATA": str(photos),
         "OPTIONS": {
-            "epochs": 4, "batch_size": 8, "image_size": 32, "base_lr": 1e-2, "head_lr": 1e-2,
-            "timing": False, "dedup": "group", "hours": 1,
+            "epochs": 2, "batch_size": 8, "image_size": 32, "base_lr": 1e-2, "head_lr": 1e-2,
+            "timing": False, "threads": 1, "dedup": "group", "hours": 1,
         },
     }  # fmt: skip
     names: dict[str, Any] = {}
