@@ -53,12 +53,10 @@ faults: $(VENV)/.dev
 scale: $(VENV)/.dev
 	$(BIN)/python -m experiments.scale
 
-# Every file is checked against its hash; nothing else is downloaded. Python compiles what it imports
-# when it first does: all of it would be 300 MB.
+# Every file is checked against its hash; nothing else is downloaded.
 $(VENV)/.smoke: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps \
-		--requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

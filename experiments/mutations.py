@@ -34,7 +34,7 @@ OPTIONS = ("-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider")
 # Importing these takes longer than most tests.
 PRELOAD = (
     "pytest", "numpy", "pandas", "scipy.stats", "scipy.optimize", "sklearn.metrics",
-    "sklearn.model_selection", "statsmodels.stats.multitest", "statsmodels.stats.proportion",
+    "sklearn.model_selection", "statsmodels.stats.multitest",
     "cv2", "torch", "torchvision.transforms.v2", "timm", "fvcore.nn", "matplotlib.figure",
 )  # fmt: skip
 # A break may make a test wait for ever.

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 MATRIX_OPERATORS = ("conv", "linear", "matmul", "einsum", "bmm", "addmm")
 RESNET18_GMACS = (1.81, 1.82)
@@ -100,7 +99,7 @@ def count_operators(model: nn.Module, shape: Sequence[int]) -> Counted:
     inputs = torch.zeros(*shape, device="cpu" if weight is None else weight.device)
     try:
         with _one_thread():
-            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            with torch.inference_mode(), _flop_counter() as counter:
                 model(inputs)
             by_operator, skipped = _fvcore(model, inputs)
     finally:
@@ -111,6 +110,14 @@ def count_operators(model: nn.Module, shape: Sequence[int]) -> Counted:
         Counter({str(operator): int(n) for operator, n in flops.items()}),
         Counter(skipped),
     )
+
+
+def _flop_counter() -> Any:
+    # Without Triton it warns of kernels written in it, which no model can have then.
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
+    from torch.utils.flop_counter import FlopCounterMode
+
+    return FlopCounterMode(display=False)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 from bench.stats.accuracy import clopper_pearson
 from experiments import record
 
-VERSIONS = ("numpy", "scipy", "statsmodels")
+VERSIONS = ("numpy", "scipy")
 
 
 def head(

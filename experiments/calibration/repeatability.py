@@ -68,7 +68,7 @@ def run(quick: bool) -> dict[str, Any]:
         "baseline": baseline,
         "cases": [attrs.asdict(case) for case in cases],
     }
-    versions = ("torch", "timm", "numpy", "scipy", "statsmodels")
+    versions = ("torch", "timm", "numpy", "scipy")
     return {**head(NAME, quick, 0, parameters, versions), "sessions": sessions}
 
 

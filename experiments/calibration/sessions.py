@@ -63,7 +63,7 @@ def run(quick: bool, keep: Path | None = None) -> dict[str, Any]:
         "planted_slowdown": PLANTED,
         "threads": 1,
     }
-    versions = ("torch", "numpy", "scipy", "statsmodels")
+    versions = ("torch", "numpy", "scipy")
     record = {**head(NAME, quick, 0, parameters, versions), "sessions": []}
     if keep is not None and keep.exists():
         known = json.loads(keep.read_text(encoding="utf8"))

@@ -148,7 +148,7 @@ import contextlib, gc, importlib
 gc.disable()
 for name in (
     "bench.cli", "bench.commands", "bench.check", "bench.sweep", "timm", "fvcore.nn", "cv2",
-    "torchvision", "sklearn.metrics", "matplotlib.figure", "matplotlib.backends.backend_agg",
+    "torchvision", "matplotlib.figure", "matplotlib.backends.backend_agg",
     "pandas", "scipy.stats",
 ):
     with contextlib.suppress(ImportError):
