@@ -32,16 +32,18 @@ SAMPLE_S = 0.02
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """Train once, multiply, report; ``quick``: 40 records of one variant."""
+    """Train once, multiply, report; ``quick``: 40 records of one variant, of 60 images."""
     names, runs = (VARIANTS[:1], 40) if quick else (VARIANTS, RUNS)
-    parameters = {"runs": runs, "variants": list(names), "images": 240, "epochs": 3}
+    images, epochs, batch = (60, 1, 8) if quick else (240, 3, 32)
+    parameters = {"runs": runs, "variants": list(names), "images": images, "epochs": epochs}
     record = records.head("scale", NAME, quick, 0, parameters, ("pandas", "matplotlib"))
     with tempfile.TemporaryDirectory() as place:
         with tempfile.TemporaryDirectory() as cache:
             done = run_bench(
                 [
-                    "--variants", ",".join(names), "--data-dir", str(pictures(240)),
-                    "--image-size", "32", "--batch-size", "32", "--epochs", "3", "--tune", "off",
+                    "--variants", ",".join(names), "--data-dir", str(pictures(images)),
+                    "--image-size", "32", "--batch-size", str(batch), "--epochs", str(epochs),
+                    "--tune", "off",
                 ],
                 cache=Path(cache),
             )  # fmt: skip

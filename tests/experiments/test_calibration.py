@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from experiments.calibration import (
 )
 from experiments.calibration.common import rate
 from experiments.calibration.table import SUITE
+from tests.experiments.stored import RECORDS, run_quick
 
 # --- the simulated machine -------------------------------------------------------------------
 
@@ -104,38 +106,39 @@ def test_rates_carry_their_exact_interval() -> None:
 
 
 @pytest.mark.slow
-def test_quick_runs_are_recorded_and_rendered(tmp_path: Path) -> None:
-    names = [
-        "simulated_sessions",
-        "speed_families",
+@pytest.mark.parametrize(
+    "name",
+    [
         "accuracy_intervals",
-        "accuracy_verdicts",
-        "variant_intervals",
-    ]
-    SUITE.main([*names, "--quick", "--out", str(tmp_path)])
-    text = (tmp_path / "README.md").read_text(encoding="utf8")
-    for name in names:
-        record = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf8"))
-        assert record["quick"]
-        assert record["machine"]["cores"] >= 1
-        assert record["seconds"] > 0
-        assert f"## {name}" in text
-    assert text.count("QUICK RUN") == len(names)
-    for picture in ("power", "coverage", "accuracy_coverage"):
-        assert (tmp_path / f"{picture}.png").stat().st_size > 5000
-        assert f"({picture}.png)" in text
-    widths = {line.count("|") for line in text.splitlines() if line.startswith("| False")}
-    assert widths == {6}
+        pytest.param("simulated_sessions", marks=pytest.mark.ci),
+        pytest.param("speed_families", marks=pytest.mark.ci),
+        pytest.param("accuracy_verdicts", marks=pytest.mark.ci),
+        pytest.param("variant_intervals", marks=pytest.mark.ci),
+    ],
+)
+def test_a_quick_run_is_recorded_and_rendered(tmp_path: Path, name: str) -> None:
+    run_quick(SUITE, name, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_counting_names_every_remainder(tmp_path: Path) -> None:
-    assert SUITE.main(["counting", "--quick", "--out", str(tmp_path)]) == 0
-    record = json.loads((tmp_path / "counting.json").read_text(encoding="utf8"))
+    record, code = run_quick(SUITE, "counting", tmp_path)
+    assert code == 0
+    check_remainders(record, tmp_path)
+
+
+def test_stored_counts_name_every_remainder(tmp_path: Path) -> None:
+    shutil.copy(RECORDS / "calibration" / "counting.json", tmp_path)
+    assert SUITE.main(["--table", "--out", str(tmp_path)]) == 0
+    check_remainders(json.loads((tmp_path / "counting.json").read_text("utf8")), tmp_path)
+
+
+def check_remainders(record: dict, folder: Path) -> None:
     plain, hybrid = record["outcome"]
     assert (plain["bot_linear"], hybrid["bot_linear"]["feature_map"]) == (None, [512, 7, 7])
     assert len({hybrid["bot_linear"][key] for key in ("fvcore", "closed_form")}) == 1
-    text = (tmp_path / "README.md").read_text(encoding="utf8")
+    text = (folder / "README.md").read_text(encoding="utf8")
     assert "**3 of 3 bars met.**" in text
     assert "batch_norm" in text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from experiments.faults import common, disk, failures, hostile, kills, million, starvation
 from experiments.faults.table import SUITE
+from tests.experiments.stored import run_quick
 
 
 def can_mount(folder: Path) -> bool:
@@ -25,21 +25,26 @@ def can_mount(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["failures", "hostile", "million"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("failures", marks=pytest.mark.ci),
+        pytest.param("hostile", marks=pytest.mark.ci),
+        "million",
+    ],
+)
 def test_a_quick_experiment_meets_its_bars(tmp_path: Path, name: str, registry: None) -> None:
-    assert SUITE.main([name, "--quick", "--out", str(tmp_path)]) == 0
-    record = json.loads((tmp_path / f"{name}.json").read_text("utf8"))
-    assert record["quick"]
-    text = (tmp_path / "README.md").read_text("utf8")
-    assert "QUICK RUN" in text
-    assert f"## {name}" in text
+    _, code = run_quick(SUITE, name, tmp_path)
+    assert code == 0
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_full_disks_lose_nothing(tmp_path: Path) -> None:
     if not can_mount(tmp_path):
         pytest.skip("needs the right to mount a file system (root)")
-    assert SUITE.main(["disk", "--quick", "--out", str(tmp_path)]) == 0
+    _, code = run_quick(SUITE, "disk", tmp_path)
+    assert code == 0
 
 
 def test_every_experiment_is_a_module() -> None:

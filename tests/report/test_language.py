@@ -220,10 +220,10 @@ def test_names_stay_what_they_are() -> None:
     ],
 )
 def test_no_text_takes_long(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     for part in (text, text[:19_000]):
         language("vi")(part)
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_longer_phrases_go_first() -> None:

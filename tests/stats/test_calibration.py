@@ -67,9 +67,9 @@ def test_the_test_keeps_its_level_and_finds_what_is_there() -> None:
 def test_the_same_numbers_each_time_and_quickly() -> None:
     rng = np.random.default_rng(0)
     shares, hits = rng.uniform(0, 1, 20_000), rng.random(20_000) < 0.5
-    begin = time.perf_counter()
+    begin = time.process_time()
     one = calibration(shares, hits)
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
     assert one == calibration(shares, hits)
 
 
