@@ -327,9 +327,7 @@ def test_a_linear_probe_sweep_computes_features_once(here, photos, tiny_plugin, 
 def test_two_trainings_at_once_give_what_one_after_the_other_gives(
     here, photos, tiny_plugin, quick_start
 ) -> None:
-    line = (
-        f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --epochs 1 --device cpu"
-    )
+    line = f"--plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing --epochs 1 --device cpu"
     assert run(f"{line} --variants Tiny_CA,Tiny --threads 1") == 0
     alone = {name: record["validation"] for name, record in records(here).items()}
     shutil.rmtree(here / "results")

@@ -23,7 +23,7 @@ from bench.errors import BenchError
 from bench.executors import on_ray, timing, timing_on_ray
 from bench.executors.task import versions
 from bench.stopping import StoppedError, Stopper
-from tests.support.forked import Command
+from tests.support.forked import ROOT, Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
 
 pytest.importorskip("ray", reason="needs the extra ray")
@@ -48,6 +48,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         # What its workers have while it lasts.
         patch.setenv("PADDY_BENCH_CACHE_DIR", str(tmp_path_factory.mktemp("ray-cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr(
             ray, "init", lambda **told: init(**{**told, "num_cpus": 2, "resources": resources})

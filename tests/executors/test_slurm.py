@@ -22,7 +22,7 @@ from bench.executors import task as executed
 from bench.executors.on_slurm import FileBoard, parameters
 from bench.measure.environment import usable_cores
 from bench.train import engine
-from tests.support.forked import Command
+from tests.support.forked import ROOT, Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
 
 pytest.importorskip("submitit", reason="needs the extra slurm")
@@ -33,6 +33,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    # Workers are processes of their own.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return folder
 
 
