@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -16,6 +15,7 @@ from bench.flags import flags_of
 from bench.parsers import make_parser
 from bench.presets import resolve
 from bench.reference import reference
+from tests.support.forked import Command
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("README.md", "README.vi.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -83,33 +83,31 @@ def test_the_reference_has_every_option() -> None:
     assert "==SUPPRESS==" not in text
 
 
+def carry_out(script: str, folder: Path, environment: dict[str, str]) -> None:
+    """A script whose lines are commands of this project or set a variable of the shell."""
+    known: dict[str, str] = {}
+    for line in filter(None, map(str.strip, script.splitlines())):
+        if found := re.match(r"(\w+)=", line):
+            shell = ["bash", "-euo", "pipefail", "-c", f'{line}\nprintf %s "${found[1]}"']
+            done = subprocess.run(shell, cwd=folder, capture_output=True, text=True, check=True)
+            known[found[1]] = done.stdout
+            continue
+        words = [Template(word).substitute(known) for word in shlex.split(line, comments=True)]
+        assert words[:3] == ["python", "-m", "bench"]
+        with Command(words[3:], folder=folder, env=environment) as command:
+            code, _, err = command.end()
+        assert code == 0, (line, err[-2000:])
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     """Line by line as it stands there, on drawn photographs; only nothing is timed."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    # A link would lose the environment that the interpreter belongs to.
-    (tools / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    (tools / "python").chmod(0o755)
-    # Coverage would double what a dozen processes take.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     environment = {
-        **kept,
-        "PATH": f"{tools}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "PADDY_BENCH_EPOCHS": "1",
-        "PADDY_BENCH_IMAGE_SIZE": "32",
-    }
+        "PADDY_BENCH_EPOCHS": "1", "PADDY_BENCH_IMAGE_SIZE": "32", "PADDY_BENCH_THREADS": "1",
+    }  # fmt: skip
     draw = "python -m bench data --write my_photos --synthetic-images 120"
     script = "\n".join([draw, *blocks(ROOT / "docs" / "tutorial.md", "bash")])
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace("--rounds 6", "--no-timing")],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    carry_out(script.replace("--rounds 6", "--no-timing"), tmp_path, environment)
     (report,) = tmp_path.glob("reports/*/report.html")
     assert "SYNTHETIC" in report.read_text("utf8")
     assert "data:image/jpeg" in report.read_text("utf8")

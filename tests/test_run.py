@@ -22,7 +22,10 @@ from bench.train import engine
 from tests.support.forked import server
 from tests.support.played import Played
 
-FAST = "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 --threads 1"
+FAST = (
+    "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
+    "--threads 1"
+)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command lines of the README and of the how-to pages are carried out, on tiny models.
+"""Carries out the command lines of a page on tiny models.
 
 Variants keep their names and attention and get timm's smallest backbone; lines that only time
 (``time``), go on with a killed sweep (``--resume``) or train elsewhere (``--executor``) have tests
@@ -23,7 +23,6 @@ from tests.test_docs import ROOT, blocks
 
 datasets = pytest.importorskip("datasets", reason="needs the extra hf")
 pytest.importorskip("onnx", reason="needs the extra onnx")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 COUNTS = {"blast": 14, "hispa": 14, "normal": 14}
 OPTIONS = {
     "EPOCHS": "1", "BATCH_SIZE": "8", "IMAGE_SIZE": "64", "NUM_WORKERS": "0", "PRETRAINED": "off",
@@ -100,8 +99,8 @@ def lines(page: Path) -> Iterator[str]:
                 yield found[1]
 
 
-@pytest.mark.parametrize("name", list(RUNS))
-def test_the_commands_of_a_page_are_carried_out(name: str, tiny: None, here: Path, capsys) -> None:
+def carry_out_the_commands_of(name: str, capsys: pytest.CaptureFixture) -> None:
+    """All of a page, one after the other, in a folder with a trained sweep."""
     from variants import _registry
 
     page = ROOT / name if name == "README.md" else ROOT / "docs" / name
