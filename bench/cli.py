@@ -86,9 +86,13 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
 
 
 def _quieten_libraries() -> None:
-    """Libraries below script helpers of their own at import; no user can mend that."""
+    """Libraries below script helpers of their own at import; no user can mend that.
+
+    Nor need anybody know that CUDA, or Triton, is not there for kernels that no model has.
+    """
     import logging
     import warnings
 
     warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    for name in ("torch.utils.cpp_extension", "torch.utils.flop_counter"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -64,7 +64,7 @@ def test_grad_cam_names_its_extra(here: Path, monkeypatch, capsys) -> None:
     [
         ("run --tune auto --no-timing", "--tune auto"),
         ("run --modes eager,compiled", "--modes compiled"),
-        ("time --modes compiled", "--modes compiled"),
+        ("time --clocks model --modes compiled", "--modes compiled"),
     ],
 )
 def test_compiling_on_a_gpu_names_the_triton_that_pytorch_wants(
