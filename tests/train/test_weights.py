@@ -216,7 +216,7 @@ def test_a_linear_probe_from_real_weights_beats_random_ones(tmp_path: Path) -> N
         line = (
             f"run --variants EfficientNet_Lite0 --data-dir {shlex.quote(folder)} {extra} "
             "--freeze-backbone --image-size 96 --epochs 6 --batch-size 16 --head-lr 3e-3 "
-            f"--no-timing --num-workers 0 --results-dir {tmp_path / name}"
+            f"--no-timing --num-workers 0 --threads 1 --results-dir {tmp_path / name}"
         )
         assert main(shlex.split(line)) == 0
         (metrics,) = (tmp_path / name).glob("*/metrics.json")
