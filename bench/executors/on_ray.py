@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 from bench.errors import BenchError
+from bench.executors.board import BoardActor
 from bench.executors.gathering import gather, make_tasks, token_in
 from bench.executors.task import Sent, Task, carry_out, check_versions, versions
 from bench.fleet import Job
@@ -175,27 +176,6 @@ def _probe(ray: Any) -> None:
 
 def _versions_there(expected: dict[str, str], where: str) -> None:
     check_versions(expected, where)
-
-
-class BoardActor:
-    """An actor: what tasks say, and whether they are to stop."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._number: int | None = None
-
-    def say(self, line: str) -> None:
-        self._lines.append(line)
-
-    def lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines
-
-    def stop(self, number: int) -> None:
-        self._number = number
-
-    def stopped(self) -> int | None:
-        return self._number
 
 
 class OnBoard:

@@ -6,8 +6,9 @@ from typing import Any, TextIO
 
 from bench.config import RunConfig
 from bench.errors import BenchError
+from bench.executors.board import BoardActor
 from bench.executors.gathering import WAIT_S
-from bench.executors.on_ray import RETRIES, BoardActor, OnBoard, connect, nodes_of, only_on
+from bench.executors.on_ray import RETRIES, OnBoard, connect, nodes_of, only_on
 from bench.executors.timing import Request, check_modes, time_here
 from bench.session import Timed
 from bench.stopping import Stopper

@@ -67,7 +67,7 @@ def test_a_sweep_that_is_killed_and_stopped_ends_as_one_of_this_process(
     capsys.readouterr()
     assert main(f"run --resume --plugin {tiny_plugin}".split()) == 0
     said = capsys.readouterr()
-    assert "1 runs, 0 failed" in said.out
+    assert "1 run, 0 failed" in said.out
     assert "Tiny  epoch 3/3" in said.err
     (several,), (alone,) = records(here).values(), records(here / "alone").values()
     assert several["status"] == "complete"
