@@ -10,6 +10,7 @@ __all__ = ["here", "tiny"]
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.usefixtures("tiny", "here")
 @pytest.mark.filterwarnings("ignore")
 def test_the_commands_of_the_how_to_are_carried_out(capsys: pytest.CaptureFixture) -> None:

@@ -26,7 +26,8 @@ def test_a_missing_package_is_said_before_anything_is_timed(
 ) -> None:
     monkeypatch.setattr(modes, "find_spec", lambda name: None if name == "onnxruntime" else name)
     for line in (
-        f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --modes eager,onnxruntime",
+        f"time --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --image-size 32 "
+        "--modes eager,onnxruntime",
         f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --image-size 32 "
         "--modes onnxruntime",
     ):

@@ -420,7 +420,7 @@ def test_shards_from_the_command_line(photos: Path, tmp_path: Path, capsys, monk
     monkeypatch.chdir(tmp_path)
     assert main(f"data shard --data-dir {photos} --out own --shard-size 1MB".split()) == 0
     out = capsys.readouterr().out
-    assert "40 images of 3 classes are in 1 shards" in out
+    assert "40 images of 3 classes: written to 1 shard\n" in out
     assert "next: python -m bench data --data-dir wds/own" in out
     assert main(["data", "--data-dir", "wds/own", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 40

@@ -203,7 +203,14 @@ def test_light_and_dark(opened: Opened) -> None:
     assert opened.page.evaluate(colour) == light
 
 
-@pytest.mark.parametrize("how", [{}, {"color_scheme": "dark"}, {"viewport": PHONE}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        pytest.param({"color_scheme": "dark"}, marks=pytest.mark.ci),
+        pytest.param({"viewport": PHONE}, marks=pytest.mark.ci),
+    ],
+)
 def test_it_passes_axe(browser, report: Path, how: dict[str, Any]) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     opened = Opened(browser, report, **how)

@@ -200,6 +200,7 @@ def test_real_imagenet_weights_under_other_names() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_a_linear_probe_from_real_weights_beats_random_ones(tmp_path: Path) -> None:
     """The same probe on photographs of rice leaves, from ImageNet's weights and from none."""
     folder = os.environ.get("PADDY_BENCH_RICE3")
