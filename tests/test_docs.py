@@ -100,6 +100,7 @@ def carry_out(script: str, folder: Path, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     """Line by line as it stands there, on drawn photographs; only nothing is timed."""
     environment = {

@@ -531,7 +531,7 @@ def test_time_leaves_records_that_can_be_reported(
     """The one session here whose processes are real."""
     line = (
         f"time --variants Tiny_CA --plugin {tiny_plugin} --image-size 32 --rounds 1 --clocks model "
-        "--modes folded --threads 1 --timing-batch 2 --json"
+        "--threads 1 --timing-batch 2 --json"
     )
     assert main(shlex.split(line)) == 0
     found = json.loads(capsys.readouterr().out)
@@ -540,14 +540,14 @@ def test_time_leaves_records_that_can_be_reported(
     assert all(row["variant"] == "Tiny_CA" and row["threads"] == 1 for row in found["timing"])
     own = [row for row in found["timing"] if row["image_size"] == 32]
     assert [(row["mode"], row["regime"]) for row in own] == [
-        ("eager", "latency"), ("eager", "throughput"),
-        ("folded", "latency"), ("folded", "throughput"),
-    ]  # fmt: skip
+        ("eager", "latency"),
+        ("eager", "throughput"),
+    ]
     assert all(row["images_per_s"] > 0 for row in found["timing"])
     assert not any("mode_error" in row for row in found["timing"])
     assert found["session"]["baseline"] == "Tiny_CA"
     control = found["session"]["control"]["timing"]
-    assert [entry["mode"] for entry in control].count("folded") == 2
+    assert [entry["mode"] for entry in control] == ["eager"] * len(found["timing"])
     record = records(here)["Tiny_CA"]
     assert record["timing"] == [
         {key: value for key, value in row.items() if key != "variant"} for row in found["timing"]

@@ -118,6 +118,7 @@ TIMED = FAST.replace("--no-timing", "--rounds 1 --clocks model --modes eager")
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_what_a_machine_of_that_class_times_is_in_the_records(
     photos, tiny_plugin, here, machine, capsys
 ) -> None:

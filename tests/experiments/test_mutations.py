@@ -99,7 +99,7 @@ def found_in(tree: Path, breaks: Sequence[Break], jobs: int = 1) -> list[str]:
     return run(breaks, tree, jobs=jobs, preload=["pytest"])
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.ci)])
 def test_outcomes_of_planted_breaks(tree: Path, jobs: int) -> None:
     before = (tree / "halves.py").read_text("utf8")
     right = "test_halves.py::test_first"
