@@ -108,9 +108,10 @@ def test_backbone_and_attention_add_up_to_the_whole(name: str, monkeypatch) -> N
 
     monkeypatch.setattr(build, "_plain", {})
     variant = variants.get(name)
-    whole = count_macs(build_model(variant, num_classes=3), 64)
+    model = build_model(variant, num_classes=3)
+    whole = count_macs(model, 64)
     for _ in range(2):  # counted, and found again
-        assert build._macs(build_model(variant, num_classes=3), variant, 3, 64) == whole
+        assert build._macs(model, variant, 3, 64) == whole
 
 
 def test_the_variants_of_one_backbone_are_counted_with_it_once(counted: list[int]) -> None:
