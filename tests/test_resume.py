@@ -18,6 +18,7 @@ import torch
 from bench import single
 from bench.cli import main
 from bench.data import fingerprint
+from bench.imaging import LOADER
 from bench.journal import Journal
 from bench.known import bytes_of
 from bench.results.sealed import read_sealed, write_sealed
@@ -227,7 +228,7 @@ def test_another_image_loader_is_refused(here: Path, line: str, capsys, monkeypa
         patch.setattr(journal, "LOADER", 99)
         assert main([*shlex.split(line), "--resume"]) == 2
     err = capsys.readouterr().err
-    assert "was begun with image loader 2, and this version has loader 99" in err
+    assert f"was begun with image loader {LOADER}, and this version has loader 99" in err
     content = json.loads(path.read_text())
     del content["loader"]
     write_sealed(path, content)

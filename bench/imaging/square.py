@@ -38,22 +38,18 @@ def square(image: Image.Image, size: int, box: Box | None = None) -> Image.Image
         side = max(right - left, bottom - top)
     across = _axis(image.width, left, right, side, size)
     down = _axis(image.height, top, bottom, side, size)
-    mask = None
     if across.cut or down.cut:
         shares = np.outer(_shares(image.height, top, bottom), _shares(image.width, left, right))
         mask = Image.fromarray(np.rint(shares * 255).astype(np.uint8))
-    if mask is not None or image.size != (across.length, down.length):
-        canvas = Image.new("RGB", (across.length, down.length))
-        canvas.paste(image, (across.before, down.before), mask)
-        image = canvas
+        black = Image.new("RGB", image.size)
+        black.paste(image, mask=mask)
+        image = black
     extent = (across.stop - across.start, down.stop - down.start)
     # Of both at once Pillow chooses which side comes first by their lengths, and rounds between.
+    # The longer one first: what is padded is then what was made smaller.
     resized = image
-    for shape, place in (
-        ((extent[0], image.height), (across.low, 0, across.high, image.height)),
-        (extent, (0, down.low, extent[0], down.high)),
-    ):
-        resized = resized.resize(shape, Image.Resampling.BILINEAR, place)
+    for horizontal in (True, False) if right - left >= bottom - top else (False, True):
+        resized = _resize(resized, across if horizontal else down, horizontal)
     if across.covered is not None or down.covered is not None:
         rows, columns = (
             np.ones(pixels) if axis.covered is None else axis.covered
@@ -66,6 +62,20 @@ def square(image: Image.Image, size: int, box: Box | None = None) -> Image.Image
     black = Image.new("RGB", (size, size))
     black.paste(resized, (across.start, down.start))
     return black
+
+
+def _resize(image: Image.Image, axis: _Axis, horizontal: bool) -> Image.Image:
+    """One side padded and resized, the other as it was."""
+    width, height = image.size
+    padded = (axis.length, height) if horizontal else (width, axis.length)
+    if image.size != padded:
+        canvas = Image.new("RGB", padded)
+        canvas.paste(image, (axis.before, 0) if horizontal else (0, axis.before))
+        image = canvas
+    extent = axis.stop - axis.start
+    shape = (extent, height) if horizontal else (width, extent)
+    place = (axis.low, 0, axis.high, height) if horizontal else (0, axis.low, width, axis.high)
+    return image.resize(shape, Image.Resampling.BILINEAR, place)
 
 
 @attrs.frozen(eq=False)

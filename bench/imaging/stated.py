@@ -66,7 +66,8 @@ def stated_steps(size: int, pillow: str) -> dict[str, Any]:
             "the paste",
         },
         "resize": [size, size],
-        "order": "width, rounded to 8 bits, then height",
+        "order": "width then height where the box is at least as wide as high, else height then "
+        "width; rounded to 8 bits between",
         "interpolation": "BILINEAR",
         "antialias": True,
         "box": "the square's edges, not rounded",

@@ -110,8 +110,17 @@ def _squared(image: Image.Image, box: Box, about: dict[str, Any]) -> np.ndarray:
     mask = np.rint(255 * np.outer(inside[1], inside[0])).astype(np.uint8)
     canvas.paste(image, (moved[0], moved[1]), Image.fromarray(mask))
     filtering, edges = Image.Resampling[about["interpolation"]], [edge + side for edge in low]
-    canvas = canvas.resize((size, length[1]), filtering, (low[0], 0, edges[0], length[1]))
-    found = np.asarray(canvas.resize((size, size), filtering, (0, low[1], size, edges[1])))
+    wide = ((size, length[1]), (low[0], 0, edges[0], length[1]))
+    high = ((length[0], size), (0, low[1], length[0], edges[1]))
+    if right - left >= bottom - top:
+        assert about["order"].startswith("width then height where the box is at least as wide")
+        order = (wide, ((size, size), (0, low[1], size, edges[1])))
+    else:
+        assert "else height then width" in about["order"]
+        order = (high, ((size, size), (low[0], 0, edges[0], size)))
+    for shape, place in order:
+        canvas = canvas.resize(shape, filtering, place)
+    found = np.asarray(canvas)
     weights = []
     for n, start, stop in zip(length, low, edges, strict=True):
         line = Image.fromarray(_part(n, start, stop).astype(np.float32)[None])

@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from bench.errors import BenchError
+from bench.imaging import LOADER
 from bench.inference import external, saved
 from bench.inference.external import _own, describe, match_classes, transfer
 from bench.inference.predict import Predicted
@@ -130,12 +131,12 @@ def test_a_run_of_another_image_loader_is_warned_of(
 ) -> None:
     monkeypatch.setattr(saved, "LOADER", 99)
     other = make_photos({"blast": 6, "hispa": 5, "normal": 4})
-    line = "was trained on pixels of image loader 2, and loader 99 reads the images now"
+    line = f"was trained on pixels of image loader {LOADER}, and loader 99 reads the images now"
     assert use("evaluate", trained.tiny, "--data-dir", other, "--json") == 0
     out, err = capsys.readouterr()
     assert line in err
     assert any(line in one for one in json.loads(out)["warnings"])
-    assert written(trained)["data"]["loader"] == 2
+    assert written(trained)["data"]["loader"] == LOADER
     assert use("predict", trained.tiny, other, "--out", tmp_path / "x.csv") == 0
     assert line in capsys.readouterr().err
 
