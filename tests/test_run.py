@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from bench.cli import main
+from bench.measure.throughput import BLOCKS
 from bench.results.schema import METRICS, problem_of
 from bench.train import engine
 from tests.support.forked import server
@@ -59,6 +61,7 @@ def without_times(history: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k not in times} for row in history]
 
 
+@pytest.mark.draws
 def test_a_sweep_leaves_the_guides_folders_and_a_report(
     here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
     capsys: pytest.CaptureFixture,
@@ -85,6 +88,7 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
             "run.json",
         }
     record = records(here)["Tiny_CA"]
+    assert Image.open(folders[1] / "training_plot.png").size == (1100, 462)
     metrics = json.loads((folders[1] / "metrics.json").read_text())
     assert tuple(metrics) == METRICS
     assert metrics == record["metrics"]
@@ -530,28 +534,28 @@ def test_time_leaves_records_that_can_be_reported(
 ) -> None:
     """The one session here whose processes are real."""
     line = (
-        f"time --variants Tiny_CA --plugin {tiny_plugin} --image-size 32 --rounds 1 --clocks model "
-        "--threads 1 --timing-batch 2 --json"
+        f"time --variants Tiny_CA --plugin {tiny_plugin} --image-size 224 --rounds 1 "
+        "--clocks model --threads 1 --timing-batch 2 --json"
     )
     assert main(shlex.split(line)) == 0
     found = json.loads(capsys.readouterr().out)
-    kinds = {(row["regime"], row["image_size"]) for row in found["timing"]}
-    assert {("latency", 32), ("throughput", 32), ("throughput", 224)} <= kinds
+    kinds = [(row["mode"], row["regime"], row["image_size"]) for row in found["timing"]]
+    assert kinds == [("eager", "latency", 224), ("eager", "throughput", 224)]
     assert all(row["variant"] == "Tiny_CA" and row["threads"] == 1 for row in found["timing"])
-    own = [row for row in found["timing"] if row["image_size"] == 32]
-    assert [(row["mode"], row["regime"]) for row in own] == [
-        ("eager", "latency"),
-        ("eager", "throughput"),
-    ]
     assert all(row["images_per_s"] > 0 for row in found["timing"])
     assert not any("mode_error" in row for row in found["timing"])
     assert found["session"]["baseline"] == "Tiny_CA"
     control = found["session"]["control"]["timing"]
-    assert [entry["mode"] for entry in control] == ["eager"] * len(found["timing"])
+    assert [entry["mode"] for entry in control] == ["eager"] * 2
     record = records(here)["Tiny_CA"]
     assert record["timing"] == [
         {key: value for key, value in row.items() if key != "variant"} for row in found["timing"]
     ]
+    for entry in [*record["timing"], *control]:
+        assert entry["allocator"]["MALLOC_MMAP_MAX_"] == "0"
+        (one,) = entry["rounds"]
+        assert len(one["block_seconds"]) >= BLOCKS
+        assert (len(one["step_seconds"]) >= 5) == (entry["regime"] == "latency")
     assert (record["status"], record["training"], record["metrics"]) == ("complete", None, None)
     assert main(["report", "--sweep", record["sweep"]["id"]]) == 0
     assert "an interval needs 6" in Path(capsys.readouterr().out.strip()).read_text()
