@@ -18,7 +18,7 @@ smoke: $(VENV)/.smoke
 
 # Set up and run the tests, the files of WORKERS at once; COVERAGE=1 counts lines too.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(COVERED)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(COVERED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

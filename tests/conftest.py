@@ -40,11 +40,22 @@ PHOTOS = {"blast": 16, "hispa": 14, "normal": 10}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Heavy grids run where the variable CI is set; elsewhere they count as deselected."""
-    heavy = [item for item in items if item.get_closest_marker("ci")]
-    if heavy and not os.environ.get("CI"):
-        config.hook.pytest_deselected(items=heavy)
-        items[:] = [item for item in items if item not in heavy]
+    """Deselect what :func:`_is_wanted` does not name, and sort by file.
+
+    Files with slow tests come first, so that no worker is left with one of them at the end.
+    """
+    left_out = [item for item in items if not _is_wanted(item)]
+    config.hook.pytest_deselected(items=left_out)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    wanted = [item for item in items if item not in left_out]
+    items[:] = sorted(wanted, key=lambda item: item.path not in slow)
+
+
+def _is_wanted(item: pytest.Item) -> bool:
+    """Benchmarks run by ``make benchmark`` alone, heavy grids where the variable CI is set."""
+    if item.path.is_relative_to(Path(__file__).parent / "benchmarks"):
+        return bool(item.config.getoption("benchmark_only", False))
+    return bool(os.environ.get("CI")) or item.get_closest_marker("ci") is None
 
 
 @pytest.fixture(autouse=True)

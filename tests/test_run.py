@@ -88,7 +88,8 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
             "run.json",
         }
     record = records(here)["Tiny_CA"]
-    assert Image.open(folders[1] / "training_plot.png").size == (1100, 462)
+    with Image.open(folders[1] / "training_plot.png") as plot:
+        assert plot.size == (1100, 462)
     metrics = json.loads((folders[1] / "metrics.json").read_text())
     assert tuple(metrics) == METRICS
     assert metrics == record["metrics"]
