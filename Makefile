@@ -32,7 +32,7 @@ format: $(VENV)/.dev
 
 # The page of every option, from their definition.
 docs: $(VENV)/.dev
-	$(BIN)/python -m bench.reference > docs/reference.md
+	$(BIN)/python -m bench.cli.reference > docs/reference.md
 
 benchmark: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-autosave

@@ -2,7 +2,7 @@
 
 import sys
 
-from bench.cli import main_single
+from bench.cli.main import main_single
 
 if __name__ == "__main__":
     sys.exit(main_single("EfficientNetV2_S_CA"))

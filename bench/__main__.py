@@ -2,6 +2,6 @@
 
 import sys
 
-from bench.cli import entry
+from bench.cli.main import entry
 
 sys.exit(entry())

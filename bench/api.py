@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import variants as registry
-from bench.config import options as declared
-from bench.config import parse_value
+from bench.config.options import options as declared
+from bench.config.options import parse_value
+from bench.config.presets import resolve
 from bench.errors import BenchError
-from bench.presets import resolve
-from bench.spinning import sleep_soon
+from bench.executors import executor_of
+from bench.system.openmp import sleep_soon
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,12 +59,12 @@ def run(
     sleep_soon()
     chosen = _chosen(variants, plugins)
     resolved = resolve(_values(options), preset=preset)
-    from bench.check import check
-    from bench.stopping import StoppedError, Stopper
-    from bench.sweep import run_sweep
+    from bench.runner.preflight import check
+    from bench.runner.sweep import run_sweep
+    from bench.system.signals import StoppedError, Stopper
 
     out = stream or sys.stderr
-    checked = check(chosen, resolved.config)
+    checked = check(chosen, resolved.config, executor=executor_of(resolved.config.executor))
     notes = [f"warning   {line}" for line in resolved.warnings]
     print("\n".join([*notes, *checked.lines]), file=out)
     hours = resolved.config.hours
@@ -105,7 +106,7 @@ def load(
     Raises:
         BenchError: no such folder, run or sweep, or no readable record.
     """
-    from bench.results import load_records, to_frame
+    from bench.records import load_records, to_frame
 
     records, problems = load_records(Path(results_dir), [str(one) for one in runs])
     for problem in problems:
@@ -146,16 +147,16 @@ def compare(
         raise BenchError(f"what={what!r} must be 'accuracy' or 'speed'")
     import pandas as pd
 
-    from bench.rendering import records_of
+    from bench.records import select_records
     from bench.report.comparing import compare_rows
 
-    records, *_ = records_of(Path(results_dir), [str(one) for one in runs], sweep)
+    records, *_ = select_records(Path(results_dir), [str(one) for one in runs], sweep)
     return pd.DataFrame(compare_rows(records, names)[what])
 
 
 def _sweeps(results_dir: Path) -> set[str]:
     """Ids of the sweeps that have a record."""
-    from bench.results import load_records
+    from bench.records import load_records
 
     if not results_dir.is_dir():
         return set()
@@ -164,7 +165,7 @@ def _sweeps(results_dir: Path) -> set[str]:
 
 def _new_records(results_dir: Path, before: set[str]) -> list[dict[str, Any]]:
     """Records of sweeps that were not there before."""
-    from bench.results import load_records
+    from bench.records import load_records
 
     return [
         {**record, "folder": str(results_dir / record["folder"])}

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from bench.measure.environment import cpu_model
+from bench.system.environment import cpu_model
 
 Record = Mapping[str, Any]
 

@@ -21,9 +21,9 @@ from typing import Any
 import attrs
 
 from bench.errors import BenchError
-from bench.measure.environment import others_load
+from bench.records import write_json
 from bench.report.markdown import escape, pipe_table
-from bench.results import write_json
+from bench.system.environment import others_load
 from experiments.record import Record, Row
 
 VERDICT = {True: "yes", False: "**NO**", None: "–"}

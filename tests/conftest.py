@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.spinning import sleep_soon
+from bench.system.openmp import sleep_soon
 from tests.support.played import Played
 
 # Before PyTorch is imported: threads that wait for each other would fill the cores of a machine
@@ -79,7 +79,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> 
 def no_training_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's figure is a third of a tiny sweep: an empty one, but for the mark ``draws``."""
     if not request.node.get_closest_marker("draws"):
-        monkeypatch.setattr("bench.outcome.training_plot", _empty_plot)
+        monkeypatch.setattr("bench.runner.outcome.training_plot", _empty_plot)
 
 
 def _empty_plot(epochs: object, path: Path, title: str) -> Path:
@@ -153,7 +153,7 @@ def drawn(monkeypatch):
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
     """Timing processes that answer at once, 0.01 s an image where nothing else is planted."""
-    from bench import session
+    from bench.timing import session
 
     Played.log, Played.waiting, Played.most_waiting = [], 0, 0
     Played.seconds, Played.failures, Played.full_above, Played.images = {}, {}, {}, []

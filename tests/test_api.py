@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.cli import main
+from bench.cli.main import main
 from bench.errors import BenchError
 
 FAST = {

@@ -7,9 +7,9 @@ import timm
 import torch
 
 import variants
-from bench import build
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.errors import BenchError
+from bench.models import build
 from variants.model import AttentiveClassifier, build_model
 
 
@@ -44,7 +44,9 @@ def test_weights_need_a_backbone_to_go_into() -> None:
 
 def test_pretrained_asks_timm_for_the_tagged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("bench.train.weights.load_hub", lambda model, tag: asked.append(tag) or tag)
+    monkeypatch.setattr(
+        "bench.models.weights.load_hub", lambda model, tag: asked.append(tag) or tag
+    )
     _, initial = build.build(variants.get("MobileNetV3_Small"), 3, RunConfig(pretrained=True))
     assert asked == [initial] == ["mobilenetv3_small_100.lamb_in1k"]
     assert timm.is_model(initial)
@@ -56,7 +58,7 @@ def test_pretrained_asks_timm_for_the_tagged_weights(monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Image sizes that MACs were counted at, from an empty cache on."""
-    from bench.measure import complexity
+    from bench.models import complexity
 
     sizes: list[int] = []
     real = complexity.count_operators
@@ -104,7 +106,7 @@ def test_what_a_count_depends_on_is_counted_anew(counted: list[int]) -> None:
 
 @pytest.mark.parametrize("name", variants.names())
 def test_backbone_and_attention_add_up_to_the_whole(name: str, monkeypatch) -> None:
-    from bench.measure.complexity import count_macs
+    from bench.models.complexity import count_macs
 
     monkeypatch.setattr(build, "_plain", {})
     variant = variants.get(name)

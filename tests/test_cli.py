@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main, main_single
-from bench.config import flag_of, options
-from bench.flags import flags_of
-from bench.parsers import COMMANDS, make_parser
+from bench.cli.flags import flags_of
+from bench.cli.main import main, main_single
+from bench.cli.parser import COMMANDS, make_parser
+from bench.config.options import flag_of, options
 
 # Every command line of the guide, section by section, unchanged.
 GUIDE = [
@@ -62,9 +62,9 @@ def parsed_by_script(monkeypatch: pytest.MonkeyPatch):
         seen.append((parsed, command_line))
         return 0
 
-    from bench import commands
+    from bench.cli import run
 
-    monkeypatch.setitem(commands.COMMANDS, "run", record)
+    monkeypatch.setitem(run.COMMANDS, "run", record)
 
     def parse(line: str):
         assert main_single("EfficientNetV2_S_CA", shlex.split(line)) == 0
@@ -192,12 +192,12 @@ def test_a_mistake_is_one_line_exit_2_and_nothing_is_written(
 
 
 def test_an_interrupt_ends_with_130(monkeypatch, capsys) -> None:
-    from bench import commands
+    from bench.cli import run
 
     def interrupt(parsed, command_line):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(commands.COMMANDS, "list", interrupt)
+    monkeypatch.setitem(run.COMMANDS, "list", interrupt)
     assert main(["list"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -267,10 +267,10 @@ def loaded_by(line: str) -> set[str]:
 @pytest.mark.parametrize("line", ["--help", *(f"{name} --help" for name in COMMANDS), "list"])
 def test_help_and_list_import_nothing_heavy(line: str) -> None:
     loaded = loaded_by(line)
-    assert "bench.parsers" in loaded
+    assert "bench.cli.parser" in loaded
     assert not loaded & set(HEAVY)
     if line == "--help":
-        assert not loaded & {"attrs", "attr", "tomllib", "importlib.resources", "bench.commands"}
+        assert not loaded & {"attrs", "attr", "tomllib", "importlib.resources", "bench.cli.run"}
 
 
 @pytest.mark.slow

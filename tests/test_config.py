@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import config
-from bench.config import RunConfig, build, flag_of, options
+from bench.config.options import RunConfig, build, flag_of, options
+from bench.config.options import options as config
+from bench.config.presets import load_presets, resolve
 from bench.errors import BenchError
-from bench.presets import load_presets, resolve
 
 
 def test_defaults_are_the_guides() -> None:
@@ -164,8 +164,8 @@ def test_a_presets_command_and_its_options_agree(name: str) -> None:
     """The script's command, parsed, gives the preset's options (reduction 32 is CA's own)."""
     import shlex
 
-    from bench.flags import add_options, flags_of
-    from bench.parsing import Parser
+    from bench.cli.flags import add_options, flags_of
+    from bench.cli.parsing import Parser
 
     parser = Parser()
     add_options(parser)

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import costs
-from bench.costs import Costs
+from bench.system import stage_timer
+from bench.system.stage_timer import Costs
 
 
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the clock on."""
     now = [100.0]
-    monkeypatch.setattr(costs.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(stage_timer.time, "perf_counter", lambda: now[0])
 
     def move(seconds: float) -> None:
         now[0] += seconds
@@ -72,7 +72,7 @@ def test_a_sweep_without_training_ends_with_its_one_off_costs() -> None:
 def test_the_first_batch_costs_what_it_takes_beyond_a_steady_one() -> None:
     from types import SimpleNamespace
 
-    from bench.outcome import count_costs
+    from bench.runner.outcome import count_costs
 
     epochs = [{"train_seconds": 6.0, "valid_seconds": 0.5}] * 2
     sweep = SimpleNamespace(costs=Costs())

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench import devices
-from bench.devices import probe, runs_on
 from bench.errors import BenchError
+from bench.system import devices
+from bench.system.devices import probe, runs_on
 
 KAGGLE = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 

@@ -11,10 +11,10 @@ from string import Template
 
 import pytest
 
-from bench.flags import flags_of
-from bench.parsers import make_parser
-from bench.presets import resolve
-from bench.reference import reference
+from bench.cli.flags import flags_of
+from bench.cli.parser import make_parser
+from bench.cli.reference import reference
+from bench.config.presets import resolve
 from tests.support.forked import Command
 
 ROOT = Path(__file__).parents[1]

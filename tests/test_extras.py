@@ -8,13 +8,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bench import check
-from bench.cli import main
-from bench.config import RunConfig
+from bench.cli.main import main
+from bench.config.options import RunConfig
 from bench.data import folds, parts
 from bench.data.division import require_division
-from bench.inference import explain
-from bench.measure import modes
+from bench.deploy import explain
+from bench.runner import preflight
+from bench.runner.executor import LocalExecutor
+from bench.timing import backends
 from tests.data.indexes import make_index
 
 
@@ -70,13 +71,13 @@ def test_grad_cam_names_its_extra(here: Path, monkeypatch, capsys) -> None:
 def test_compiling_on_a_gpu_names_the_triton_that_pytorch_wants(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch, capsys, line: str, flag: str
 ) -> None:
-    without(monkeypatch, modes, "triton")
+    without(monkeypatch, backends, "triton")
     monkeypatch.setattr(
-        modes, "requires", lambda _: ["sympy>=1.13.3", 'triton~=9.1; platform_system == "Linux"']
+        backends, "requires", lambda _: ["sympy>=1.13.3", 'triton~=9.1; platform_system == "Linux"']
     )
-    monkeypatch.setattr(check, "_timed_on_a_gpu", lambda _: True)
-    monkeypatch.setattr(check, "_find_devices", lambda *_: ["cuda:0"])
-    monkeypatch.setattr(check, "probe", lambda _: None)
+    monkeypatch.setattr(preflight, "_timed_on_a_gpu", lambda _: True)
+    monkeypatch.setattr(LocalExecutor, "preflight", lambda *_: ["cuda:0"])
+    monkeypatch.setattr(preflight, "probe", lambda _: None)
     data = f" --data-dir {photos}" if line.startswith("run") else ""
     options = f"--variants Tiny --plugin {tiny_plugin} --image-size 32{data}"
     assert main(shlex.split(f"{line} {options}")) == 2
@@ -89,9 +90,9 @@ def test_compiling_on_a_gpu_names_the_triton_that_pytorch_wants(
 def test_compiling_on_a_cpu_needs_no_triton(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch
 ) -> None:
-    without(monkeypatch, modes, "triton")
-    monkeypatch.setattr(check, "measure_rates", lambda *_: {})
-    check.require_modes(RunConfig(device="cpu", modes="compiled"))
+    without(monkeypatch, backends, "triton")
+    monkeypatch.setattr(preflight, "measure_rates", lambda *_: {})
+    preflight.require_modes(RunConfig(device="cpu", modes="compiled"))
     line = (
         f"check --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --image-size 32 "
         "--batch-size 8 --device cpu --tune auto --no-timing"

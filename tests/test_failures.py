@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.failures import explain
+from bench.runner.failures import explain
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.locks import HeldError, held, locked
+from bench.system.locks import HeldError, held, locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.locks import locked
+from bench.system.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -58,7 +58,7 @@ def test_a_drive_that_numbers_its_files_anew_each_time_lets_one_in(
         found[1] = next(numbers)
         return os.stat_result(found)
 
-    monkeypatch.setattr("bench.locks.os.fstat", renumbered)
+    monkeypatch.setattr("bench.system.locks.os.fstat", renumbered)
     with locked(tmp_path / "x"):
         assert (tmp_path / "x").exists()
     assert not (tmp_path / "x").exists()

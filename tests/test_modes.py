@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
-from bench.measure import modes
+from bench.cli.main import main
+from bench.timing import backends
 from tests.support.played import Played
 
 
@@ -24,7 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_missing_package_is_said_before_anything_is_timed(
     here: Path, photos: Path, tiny_plugin: Path, played: type[Played], monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(modes, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "onnxruntime" else name)
     for line in (
         f"time --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --image-size 32 "
         "--modes eager,onnxruntime",
@@ -43,7 +43,7 @@ def test_a_missing_package_is_said_before_anything_is_timed(
 def test_without_timing_no_package_is_needed(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(modes, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
     line = (
         f"check --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --image-size 32 "
         "--batch-size 8 --modes openvino --no-timing"

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.measure.cases import plan_cases
-from bench.plan import PREPARATION_S, Plan, plan_session, precision, written_duration
+from bench.timing.cases import plan_cases
+from bench.timing.planner import PREPARATION_S, Plan, plan_session, precision, written_duration
 
 RATES = {"cpu": {"A": (0.1, 0.02), "B": (0.01, 0.002)}}
 

@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import variants
-from bench.config import RunConfig, build, options
+from bench.config.options import RunConfig, build, options
+from bench.config.presets import resolve
 from bench.data.index import ImageIndex
 from bench.data.splits import largest_remainder, split, stratified_subset
 from bench.errors import BenchError
-from bench.journal import _config
-from bench.presets import resolve
 from bench.report.markdown import Table, csv_cell, escape, fence, pipe_table, section, write_csv
-from bench.results.sealed import Damaged, read_sealed, write_sealed
+from bench.runner.manifest import _config
+from bench.system.files import Damaged, read_sealed, write_sealed
 
 quick = settings(
     max_examples=100,

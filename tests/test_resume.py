@@ -15,13 +15,13 @@ import psutil
 import pytest
 import torch
 
-from bench import single
-from bench.cli import main
+from bench.cli.main import main
 from bench.data import fingerprint
 from bench.imaging import LOADER
-from bench.journal import Journal
-from bench.known import bytes_of
-from bench.results.sealed import read_sealed, write_sealed
+from bench.runner import run as single
+from bench.runner.completed import bytes_of
+from bench.runner.manifest import Journal
+from bench.system.files import read_sealed, write_sealed
 from bench.train import engine
 from bench.train.keeper import Keeper
 from tests.conftest import PHOTOS, TINY_PLUGIN, write_photos
@@ -115,8 +115,8 @@ def test_a_stopped_sweep_goes_on_as_if_it_had_not(
     assert main(["run", "--resume", "--plugin", plugin]) == 0
     assert not half_made.exists()
     assert found(here) == expected
-    (journal,) = here.glob("results/sweep-*.json")
-    assert json.loads(journal.read_text())["ended"] is not None
+    (manifest,) = here.glob("results/sweep-*.json")
+    assert json.loads(manifest.read_text())["ended"] is not None
     resumed = [json.loads(p.read_text())["resumed"] for p in here.glob("results/*/run.json")]
     assert sorted(map(len, resumed)) == [0, 1]
     assert main(["run", "--resume", "--plugin", plugin]) == 2
@@ -138,7 +138,7 @@ def test_time_that_is_over_ends_well_and_goes_on_later(here: Path, line: str, ca
 
 def test_a_failed_run_is_tried_again(here: Path, line: str, capsys, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("bench.single.fit", lambda *_, **__: 1 / 0)
+        patch.setattr("bench.runner.run.fit", lambda *_, **__: 1 / 0)
         assert main([*shlex.split(line), "--variants", "Tiny"]) == 1
     assert main([*shlex.split(line), "--variants", "Tiny", "--resume"]) == 0
     for path in here.glob("results/*/run.json"):
@@ -161,7 +161,7 @@ def test_what_does_not_fit_a_sweep_is_refused(
     here: Path, line: str, capsys, more: str, message: str
 ) -> None:
     assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
-    (journal,) = here.glob("results/sweep-*.json")
+    (manifest,) = here.glob("results/sweep-*.json")
     capsys.readouterr()
     before = sorted(here.rglob("*"))
     plugin = shlex.split(line)[4]
@@ -169,13 +169,13 @@ def test_what_does_not_fit_a_sweep_is_refused(
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    assert message.format(id=journal.stem.removeprefix("sweep-")) in err
+    assert message.format(id=manifest.stem.removeprefix("sweep-")) in err
     assert sorted(here.rglob("*")) == before
 
 
 def test_a_sweep_that_cannot_be_found_or_trusted_is_refused(here: Path, line: str, capsys) -> None:
     assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
-    (journal,) = here.glob("results/sweep-*.json")
+    (manifest,) = here.glob("results/sweep-*.json")
     plugin = ["--plugin", shlex.split(line)[4]]
     for words, message in (
         (["--resume", "20200101-000000-beef"], "no sweep '20200101-000000-beef' in results"),
@@ -184,10 +184,10 @@ def test_a_sweep_that_cannot_be_found_or_trusted_is_refused(here: Path, line: st
         assert main(["run", *words, *plugin]) == 2
         err = capsys.readouterr().err
         assert message in err
-        assert f"can be gone on with are {journal.stem.removeprefix('sweep-')}\n" in err
-    text = journal.read_text()
+        assert f"can be gone on with are {manifest.stem.removeprefix('sweep-')}\n" in err
+    text = manifest.read_text()
     for damaged in (text.replace('"epochs": 3', '"epochs": 4'), text[: len(text) // 2], ""):
-        journal.write_text(damaged)
+        manifest.write_text(damaged)
         assert main(["run", "--resume", *plugin]) == 2
         err = capsys.readouterr().err
         assert "cannot be gone on with (it is damaged" in err
@@ -219,13 +219,13 @@ def test_other_images_are_refused(here: Path, photos: Path, line: str, capsys) -
 
 def test_another_image_loader_is_refused(here: Path, line: str, capsys, monkeypatch) -> None:
     """A sweep from before the loader had a number, and one of the loader that comes."""
-    from bench import journal
+    from bench.runner import manifest
 
     assert main([*shlex.split(line), "--hours", "1e-6"]) == 0
     (path,) = here.glob("results/sweep-*.json")
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "LOADER", 99)
+        patch.setattr(manifest, "LOADER", 99)
         assert main([*shlex.split(line), "--resume"]) == 2
     err = capsys.readouterr().err
     assert f"was begun with image loader {LOADER}, and this version has loader 99" in err
@@ -238,7 +238,7 @@ def test_another_image_loader_is_refused(here: Path, line: str, capsys, monkeypa
     def never(*_: Any, **__: Any) -> None:
         pytest.fail("the images were looked at")
 
-    monkeypatch.setattr("bench.check.check", never)
+    monkeypatch.setattr("bench.runner.preflight.check", never)
     assert main([*shlex.split(line), "--resume"]) == 2
     # Before its versions are spoken of.
     (told,) = capsys.readouterr().err.splitlines()
@@ -304,9 +304,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, cache: Path, contiguous_s: float) -> 
         return [seconds, seconds]
 
     monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(cache))
-    monkeypatch.setattr("bench.estimate._measure", measure)
+    monkeypatch.setattr("bench.runner.estimate._measure", measure)
     # Nothing here takes so long that compiling were tried.
-    monkeypatch.setattr("bench.tuning.PAYS_FROM_S", 1e9)
+    monkeypatch.setattr("bench.runner.tuning.PAYS_FROM_S", 1e9)
     return measured
 
 
@@ -564,8 +564,8 @@ def test_a_sweep_file_that_cannot_be_written_at_the_end_is_told_of(
 ) -> None:
     write = Journal.write
 
-    def no_room(journal: Journal, folder: Path) -> None:
-        full() if journal.ended else write(journal, folder)
+    def no_room(manifest: Journal, folder: Path) -> None:
+        full() if manifest.ended else write(manifest, folder)
 
     monkeypatch.setattr(Journal, "write", no_room)
     assert main(shlex.split(line)) == 0
@@ -573,7 +573,7 @@ def test_a_sweep_file_that_cannot_be_written_at_the_end_is_told_of(
 
 
 def test_a_full_disk_anywhere_is_a_line(here: Path, line: str, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("bench.sweep.known_runs", full)
+    monkeypatch.setattr("bench.runner.sweep.known_runs", full)
     assert main(shlex.split(line)) == 2
     err = capsys.readouterr().err
     assert err.splitlines()[-1] == (
@@ -584,8 +584,8 @@ def test_a_full_disk_anywhere_is_a_line(here: Path, line: str, capsys, monkeypat
 
 def test_what_a_sweep_has_on_the_disk_need_not_be_free(here: Path, line: str) -> None:
     assert main(shlex.split(line)) == 0
-    (journal,) = here.glob("results/sweep-*.json")
-    sweep = journal.stem.removeprefix("sweep-")
+    (manifest,) = here.glob("results/sweep-*.json")
+    sweep = manifest.stem.removeprefix("sweep-")
     files = [path for path in here.glob("results/*/*") if path.is_file()]
     assert bytes_of(here / "results", sweep) == sum(path.stat().st_size for path in files)
     assert bytes_of(here / "results", "another") == bytes_of(here / "none", sweep) == 0
@@ -636,7 +636,7 @@ def test_an_earlier_version_goes_on_and_is_used_as_what_it_was(
         assert note in err
     (record,) = here.glob("results/external-*.json")
     assert any(text.startswith(note) for text in json.loads(record.read_text())["warnings"])
-    from bench.inference.saved import load_saved
+    from bench.deploy.saved_model import load_saved
 
     saved = load_saved(Path("results"), run, torch.device("cpu"))
     assert saved.variant.version == 1
@@ -752,7 +752,7 @@ def test_a_kill_while_hashes_are_kept_leaves_nothing_for_good(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.sweep.keep_images", killed)
+        patch.setattr("bench.runner.sweep.keep_images", killed)
         assert main(shlex.split(line)) == 130
     assert list(here.glob("results/.sweep-*.part"))
     assert main(["run", "--resume", "--plugin", shlex.split(line)[4], "--hours", "1e-6"]) == 0

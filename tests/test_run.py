@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.cli import main
-from bench.measure.throughput import BLOCKS
-from bench.results.schema import METRICS, problem_of
+from bench.cli.main import main
+from bench.records.schema import METRICS, problem_of
+from bench.timing.timer import BLOCKS
 from bench.train import engine
 from tests.support.forked import server
 from tests.support.played import Played
@@ -53,7 +53,7 @@ def records(folder: Path) -> dict[str, dict]:
 def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of a fleet that have PyTorch imported when they begin."""
     context = server()
-    monkeypatch.setattr("bench.fleet.multiprocessing.get_context", lambda _: context)
+    monkeypatch.setattr("bench.runner.process_pool.multiprocessing.get_context", lambda _: context)
 
 
 def without_times(history: list[dict]) -> list[dict]:
@@ -160,7 +160,7 @@ def test_workers_that_are_asked_for_are_started(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch,
     asked: int, cores: int,
 ) -> None:  # fmt: skip
-    from bench import setup
+    from bench.runner import setup
 
     monkeypatch.setattr(setup, "usable_cores", lambda: cores)
     line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
@@ -180,7 +180,7 @@ def test_histories_do_not_hang_on_what_is_measured(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quiet and a busy machine, planted: other steps, another pipeline, other workers."""
-    from bench import estimate, setup
+    from bench.runner import estimate, setup
 
     monkeypatch.setattr(setup, "usable_cores", lambda: 2)
     outcomes, workers = [], []
@@ -445,10 +445,10 @@ def test_folders_that_cannot_be_used(counts, here: Path, make_photos, capsys) ->
 
 
 def test_a_folder_that_cannot_be_written_to(here: Path, monkeypatch) -> None:
-    from bench.check import check_folder
     from bench.errors import BenchError
+    from bench.runner.preflight import check_folder
 
-    monkeypatch.setattr("bench.check.os.access", lambda path, mode: False)
+    monkeypatch.setattr("bench.runner.preflight.os.access", lambda path, mode: False)
     with pytest.raises(BenchError, match=r"--results-dir new/er: .* is not writable"):
         check_folder(Path("new/er"), "--results-dir")
 
@@ -457,7 +457,7 @@ def test_a_disk_too_small_for_the_checkpoints(here, photos, tiny_plugin, monkeyp
     from collections import namedtuple
 
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr("bench.check.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("bench.runner.preflight.shutil.disk_usage", lambda folder: usage)
     line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
     assert run(line) == 2
     assert "GB free and the checkpoints need" in capsys.readouterr().err
@@ -466,14 +466,14 @@ def test_a_disk_too_small_for_the_checkpoints(here, photos, tiny_plugin, monkeyp
 def test_the_state_of_a_training_needs_room_too(
     here, photos, tiny_plugin, monkeypatch, capsys
 ) -> None:
-    from bench import check
     from bench.errors import BenchError
+    from bench.runner import preflight
 
     def refuse(runs: object, config: object, checkpoint_bytes: int) -> float:
         raise BenchError(f"bytes {checkpoint_bytes}")
 
-    monkeypatch.setattr(check, "_check_disk", refuse)
-    monkeypatch.setattr(check, "_check_variants", lambda chosen, config: [100, 40])
+    monkeypatch.setattr(preflight, "_check_disk", refuse)
+    monkeypatch.setattr(preflight, "_check_variants", lambda chosen, config: [100, 40])
     line = f"--variants Tiny,Tiny_CA --seeds 3 --plugin {tiny_plugin} --data-dir {photos} {FAST}"
     assert run(line) == 2
     # Three times the best weights of each; of the larger one the state twice, and new best weights.
@@ -520,7 +520,7 @@ def test_report_imports_no_torch(here: Path, photos: Path, tiny_plugin: Path) ->
     line = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
     assert run(line) == 0
     code = (
-        "import sys; from bench.cli import main; code = main(['report']);"
+        "import sys; from bench.cli.main import main; code = main(['report']);"
         "sys.exit(code or int(any(m in sys.modules for m in ('torch', 'timm', 'torchvision'))))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -595,7 +595,7 @@ def test_a_time_budget_below_a_round_is_refused_before_anything_is_written(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("bench.estimate._seconds", lambda *_: 0.1)
+    monkeypatch.setattr("bench.runner.estimate._seconds", lambda *_: 0.1)
     where = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos}"
     for line in (
         f"time {where} --image-size 32 --time-budget 1",
@@ -642,7 +642,7 @@ def test_a_session_is_kept_before_anything_is_trained(
     def stop(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.turns.run_variant", stop)
+    monkeypatch.setattr("bench.runner.turns.run_variant", stop)
     assert run(f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}") == 130
     (kept,) = here.glob("results/session-*.json")
     session = json.loads(kept.read_text())
@@ -682,7 +682,7 @@ def test_timings_stand_where_counting_fails(
     def refuse(*_) -> None:
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
 
-    monkeypatch.setattr("bench.timed.count_into", refuse)
+    monkeypatch.setattr("bench.runner.timed.count_into", refuse)
     line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --clocks model"
     assert main(shlex.split(line)) == 0
     record = records(here)["Tiny"]
@@ -784,9 +784,9 @@ def test_an_estimate_is_measured_once_and_then_cached(
     import torch
 
     import variants
-    from bench import estimate as module
-    from bench.config import RunConfig
+    from bench.config.options import RunConfig
     from bench.data.parts import find_parts
+    from bench.runner import estimate as module
 
     variants.load_plugin(tiny_plugin)
     chosen = variants.select(["Tiny", "Tiny_CA"])
@@ -820,7 +820,7 @@ def test_an_estimate_is_measured_once_and_then_cached(
 
 
 def test_an_update_costs_the_same_whatever_the_batch() -> None:
-    from bench.estimate import per_image
+    from bench.runner.estimate import per_image
 
     # Eight images take 0.8 s, and the update 0.2 s.
     assert per_image(1.0, 0.2, 8, 8) == pytest.approx(1.0 / 8)
@@ -833,9 +833,9 @@ def test_what_is_measured_on_a_busy_machine_says_so_and_is_forgotten(
     import torch
 
     import variants
-    from bench import estimate as module
-    from bench.config import RunConfig
+    from bench.config.options import RunConfig
     from bench.data.parts import find_parts
+    from bench.runner import estimate as module
 
     variants.load_plugin(tiny_plugin)
     chosen = variants.select(["Tiny", "Tiny_CA"])
@@ -865,8 +865,8 @@ def test_steps_are_measured_in_the_format_of_the_training(
     import torch
 
     import variants
-    from bench import estimate as module
-    from bench.config import RunConfig
+    from bench.config.options import RunConfig
+    from bench.runner import estimate as module
 
     variants.load_plugin(tiny_plugin)
     seen: set[bool] = set()
@@ -901,8 +901,8 @@ def test_the_measured_batch_has_the_pixels_of_eight_images_of_224_up_to_sixteen(
     import torch
 
     import variants
-    from bench import estimate as module
-    from bench.config import RunConfig
+    from bench.config.options import RunConfig
+    from bench.runner import estimate as module
 
     variants.load_plugin(tiny_plugin)
     seen: list[int] = []
@@ -923,7 +923,7 @@ def test_the_measured_batch_has_the_pixels_of_eight_images_of_224_up_to_sixteen(
 def test_small_images_are_evaluated_twice_as_many_at_a_time(
     photos: Path, tiny_plugin: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import setup
+    from bench.runner import setup
 
     asked: dict[tuple[int, bool], set[int]] = {}
     make = setup.make_loader
@@ -944,8 +944,8 @@ def test_seconds_are_those_of_one_image(tiny_plugin, registry, monkeypatch) -> N
     import torch
 
     import variants
-    from bench import estimate as module
-    from bench.config import RunConfig
+    from bench.config.options import RunConfig
+    from bench.runner import estimate as module
 
     variants.load_plugin(tiny_plugin)
     monkeypatch.setattr(module, "_seconds", lambda step, device: step() or 2.0)
@@ -959,7 +959,7 @@ def test_seconds_are_those_of_one_image(tiny_plugin, registry, monkeypatch) -> N
 def test_a_long_step_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from bench import estimate as module
+    from bench.runner import estimate as module
 
     clock, calls = [0.0], []
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
@@ -979,9 +979,9 @@ def test_an_estimate_without_a_measurement_says_so(photos, tiny_plugin, monkeypa
     import torch
 
     import variants
-    from bench import estimate as module
-    from bench.config import RunConfig
+    from bench.config.options import RunConfig
     from bench.data.parts import find_parts
+    from bench.runner import estimate as module
 
     variants.load_plugin(tiny_plugin)
     config = RunConfig(data_dir=photos, image_size=32, batch_size=4)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.cli import main
-from bench.measure.activations import saved_bytes
-from bench.scaling import makespan, past_error, training_bytes
+from bench.cli.main import main
+from bench.models.activations import saved_bytes
+from bench.runner.forecast import makespan, past_error, training_bytes
 
 FAST = "--epochs 2 --batch-size 8 --image-size 32 --no-timing --tune off --threads 1"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import scratch
-from bench.scratch import scratch_folder
+from bench.system import scratch
+from bench.system.scratch import scratch_folder
 
 HOLD = """
 import sys, time
-from bench.scratch import scratch_folder
+from bench.system.scratch import scratch_folder
 with scratch_folder() as folder:
     (folder / "1.features").write_bytes(b"x")
     print(folder, flush=True)

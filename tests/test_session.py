@@ -10,13 +10,13 @@ import attrs
 import pytest
 
 import variants
-from bench import session
-from bench.check import plan_timing
-from bench.config import RunConfig
-from bench.measure.cases import Case
-from bench.plan import Plan
-from bench.record import time_into
-from bench.session import CONTROL, Session, Timed
+from bench.config.options import RunConfig
+from bench.runner.preflight import plan_timing
+from bench.runner.record import time_into
+from bench.timing import session
+from bench.timing.cases import Case
+from bench.timing.planner import Plan
+from bench.timing.session import CONTROL, Session, Timed
 from tests.support.played import Played
 
 LATENCY = Case(
@@ -293,6 +293,6 @@ def test_the_very_version_that_is_asked_for_is_timed(played) -> None:
 
 def test_the_plan_of_a_machine_knows_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "EfficientNetV2_S_BoTLinear"
-    monkeypatch.setattr("bench.check.measure_rates", lambda *_: {})
+    monkeypatch.setattr("bench.runner.preflight.measure_rates", lambda *_: {})
     plan = plan_timing([variants.get(f"{name}@1"), variants.get("ResNet18")], RunConfig(), 3)
     assert [plan.key_of(one) for one in plan.names] == [f"{name}@1", "ResNet18@1"]

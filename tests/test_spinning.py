@@ -9,44 +9,45 @@ from pathlib import Path
 
 import pytest
 
-from bench import spinning
-from bench.cli import main
-from bench.timing_process import TimingProcess
+from bench.cli.main import main
+from bench.system import openmp
+from bench.timing.process import TimingProcess
 
 
 @pytest.fixture(autouse=True)
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (spinning.NAME, "OMP_WAIT_POLICY"):
+    for name in (openmp.NAME, "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
 
 def test_it_is_set_and_taken_out_again() -> None:
-    spinning.sleep_soon()
-    assert os.environ[spinning.NAME] == spinning.COUNT
-    assert spinning.NAME not in spinning.without(os.environ)
-    assert set(spinning.without(os.environ)) == set(os.environ) - {spinning.NAME}
+    openmp.sleep_soon()
+    assert os.environ[openmp.NAME] == openmp.COUNT
+    assert openmp.NAME not in openmp.without(os.environ)
+    assert set(openmp.without(os.environ)) == set(os.environ) - {openmp.NAME}
 
 
-@pytest.mark.parametrize(("name", "value"), [(spinning.NAME, "7"), ("OMP_WAIT_POLICY", "active")])
+@pytest.mark.parametrize(("name", "value"), [(openmp.NAME, "7"), ("OMP_WAIT_POLICY", "active")])
 def test_what_the_user_has_set_stays(monkeypatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    spinning.sleep_soon()
-    assert dict(os.environ) == spinning.without(os.environ) == before
+    openmp.sleep_soon()
+    assert dict(os.environ) == openmp.without(os.environ) == before
 
 
 def test_every_command_sets_it() -> None:
     assert main(["list"]) == 0
-    assert os.environ[spinning.NAME] == spinning.COUNT
+    assert os.environ[openmp.NAME] == openmp.COUNT
 
 
 def test_it_is_set_before_pytorch_is_there() -> None:
     code = (
         "import sys\n"
-        "from bench import cli, spinning\n"
+        "from bench.cli import main as cli\n"
+        "from bench.system import openmp\n"
         "assert 'torch' not in sys.modules\n"
-        "spinning.sleep_soon = cli.sleep_soon = lambda: print('torch' in sys.modules)\n"
+        "openmp.sleep_soon = cli.sleep_soon = lambda: print('torch' in sys.modules)\n"
         "cli.main(['count', '--variants', 'MobileNetV3_Small'])\n"
         "print('torch' in sys.modules)\n"
     )
@@ -69,8 +70,8 @@ def test_processes_that_are_timed_wait_as_usual(monkeypatch: pytest.MonkeyPatch)
         given.append(env)
         return real([sys.executable, "-c", ""], env=env, **how)
 
-    spinning.sleep_soon()
-    monkeypatch.setattr("bench.timing_process.subprocess.Popen", start)
+    openmp.sleep_soon()
+    monkeypatch.setattr("bench.timing.process.subprocess.Popen", start)
     TimingProcess({"cases": []}).close()
-    assert spinning.NAME not in given[0]
+    assert openmp.NAME not in given[0]
     assert given[0]["MALLOC_MMAP_MAX_"] == "0"

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from bench.stopping import SignalError, StoppedError, Stopper
+from bench.system.signals import SignalError, StoppedError, Stopper
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,13 +11,13 @@ import attrs
 import pytest
 import torch
 
-from bench.config import RunConfig
-from bench.measure import throughput
-from bench.measure.cases import Case
-from bench.measure.modes import PACKAGES
-from bench.measure.throughput import BLOCKS
-from bench.timer import Timer
-from bench.timing_process import ProcessFailed, TimingProcess, measure_together
+from bench.config.options import RunConfig
+from bench.timing import timer as throughput
+from bench.timing.backends import PACKAGES
+from bench.timing.cases import Case
+from bench.timing.process import ProcessFailed, TimingProcess, measure_together
+from bench.timing.timer import BLOCKS
+from bench.timing.worker import Timer
 
 MODEL = Case(device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1)
 CLOCKS = {
@@ -256,7 +256,7 @@ def test_one_that_ends_leaves_the_others_their_turns() -> None:
 
 
 def test_a_process_that_does_not_answer_is_ended(tiny_plugin: Path, monkeypatch) -> None:
-    from bench import timing_process
+    from bench.timing import process as timing_process
 
     monkeypatch.setattr(timing_process, "ANSWER_S", 0.0)
     process = TimingProcess(job_of(tiny_plugin, MODEL))
@@ -294,12 +294,12 @@ def test_a_mode_is_timed_and_the_model_stays_for_the_next_case(
 def test_a_mode_that_fails_says_why_and_the_next_case_goes_on(
     tiny_plugin: Path, quick: None, monkeypatch
 ) -> None:
-    from bench.measure import modes
+    from bench.timing import backends
 
     def broken(*_: object) -> int:
         raise RuntimeError("shapes do not fit\nhere")
 
-    monkeypatch.setattr(modes, "fold", broken)
+    monkeypatch.setattr(backends, "fold", broken)
     failed, then = run(Timer(job_of(tiny_plugin, FOLDED, MODEL)))
     assert failed["failed"] == "RuntimeError: shapes do not fit"
     assert "sample" not in failed
@@ -325,12 +325,12 @@ def test_a_mode_that_fails_while_it_is_timed_says_why(
 def test_memory_that_a_mode_lacks_is_told_like_eagers(
     tiny_plugin: Path, quick: None, monkeypatch
 ) -> None:
-    from bench.measure import modes
+    from bench.timing import backends
 
     def full(*_: object) -> int:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(modes, "fold", full)
+    monkeypatch.setattr(backends, "fold", full)
     (found,) = run(Timer(job_of(tiny_plugin, FOLDED)))
     assert found["out_of_memory"]
     assert "failed" not in found
@@ -339,10 +339,10 @@ def test_memory_that_a_mode_lacks_is_told_like_eagers(
 def test_a_mode_that_failed_before_is_not_tried_again(
     tiny_plugin: Path, quick: None, monkeypatch
 ) -> None:
-    from bench.measure import modes
+    from bench.timing import backends
 
     tried: list[object] = []
-    monkeypatch.setattr(modes, "fold", lambda *given: tried.append(given) or 1)
+    monkeypatch.setattr(backends, "fold", lambda *given: tried.append(given) or 1)
     job = {**job_of(tiny_plugin, MODEL, FOLDED), "failed": {"1": "as before"}}
     eager, folded = run(Timer(job))
     assert eager["sample"]["block_seconds"]

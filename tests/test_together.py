@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from tests.support.forked import PATIENCE_S, ROOT
 from tests.support.sweeps import FAST, Halt, records, states
 from tests.support.together import together

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from bench import trackers
-from bench.cli import main
-from bench.config import RunConfig
+from bench.cli.main import main
+from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.trackers import SCALARS, Tracking, open_store, require_tracker, results_of
+from bench.runner import trackers
+from bench.runner.trackers import SCALARS, Tracking, open_store, require_tracker, results_of
 
 FAST = (
     "--epochs 3 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
@@ -237,7 +237,7 @@ def test_a_tracker_that_fails_is_given_up_and_the_training_goes_on(
         return made[-1]
 
     monkeypatch.setitem(trackers.TRACKERS, "mlflow", make)
-    monkeypatch.setattr("bench.check.require_tracker", lambda config: None)
+    monkeypatch.setattr("bench.runner.preflight.require_tracker", lambda config: None)
     assert main([*shlex.split(line), "--tracker", "mlflow"]) == 0
     _, record = only_run(here)
     assert record["status"] == "complete"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import tuning
-from bench.config import RunConfig
-from bench.estimate import StepRates
-from bench.tuning import choose_format, choose_forward
+from bench.config.options import RunConfig
+from bench.runner import tuning
+from bench.runner.estimate import StepRates
+from bench.runner.tuning import choose_format, choose_forward
 
 
 def rates(last: float, plain: float) -> dict[str, StepRates]:

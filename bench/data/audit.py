@@ -13,7 +13,7 @@ from bench.data.copies import Copies, Groups, count_groups, find_copies
 from bench.data.images import UnreadableImage, read_size
 from bench.data.index import ImageIndex
 from bench.data.splits import PARTS
-from bench.stats.digits import fixed
+from bench.system.digits import fixed
 
 LISTED = 20
 

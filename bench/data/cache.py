@@ -20,7 +20,7 @@ from bench.data.index import ImageIndex
 from bench.data.pixelfile import PixelFile, RowWriter
 from bench.data.room import NotKeptError, because, open_file, size_text
 from bench.errors import BenchError
-from bench.stats.digits import counted
+from bench.system.digits import counted
 
 # Rows are brought to the disk for good in steps of so many bytes; a crash costs a step.
 STEP_BYTES = 32e6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.copies import Copies, keep_together
 from bench.data.folds import fold_splits, require_folds
 from bench.data.hashed import hashed_folds, hashed_split

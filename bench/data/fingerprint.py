@@ -16,9 +16,9 @@ from pathlib import Path
 
 from bench.data import archives, remote
 from bench.data.layouts import Entry
-from bench.data.places import cache_folder
 from bench.data.prefixes import url_of
 from bench.errors import BenchError
+from bench.system.paths import cache_folder
 
 VERSION = 2
 # Images whose bytes are looked at, and the seed that they are drawn with: always the same ones.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.opencv import opencv
 from bench.data.transforms import ANGLE, FACTORS
 

@@ -18,7 +18,7 @@ from PIL import Image
 from bench.data import files
 from bench.data.images import UnreadableImage, refuse_special
 from bench.data.index import ImageIndex
-from bench.data.places import absolute
+from bench.data.prefixes import absolute
 from bench.imaging.decode import DecodeError, decode
 
 HASH_BITS = 64

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages, open_images
 from bench.data.copies import Copies, find_copies, keep_together
 from bench.data.division import (
@@ -20,10 +20,10 @@ from bench.data.division import (
     twin_warnings,
 )
 from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.places import cache_folder
 from bench.data.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
 from bench.imaging import LOADER
+from bench.system.paths import cache_folder
 
 # In a record: validation and test images with a copy in training, test images with one in
 # validation, in the order of :meth:`Copies.shared`.

@@ -65,3 +65,8 @@ def is_hub_name(data_dir: Path) -> bool:
 def hub_name(data_dir: Path) -> str:
     """``hfds/beans`` → ``beans``."""
     return data_dir.as_posix().removeprefix(HUB)
+
+
+def absolute(path: Path) -> Path:
+    """The path as it is meant from any folder: one of a URL is that already."""
+    return path if url_of(path) is not None else path.absolute()

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.data.places import cache_folder
 from bench.data.prefixes import url_of
 from bench.errors import BenchError
+from bench.system.paths import cache_folder
 
 # What is read at once where a whole archive is gone through.
 BLOCK = 1 << 22

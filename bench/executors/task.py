@@ -21,21 +21,21 @@ import torch
 
 import variants
 from bench import __version__
-from bench.build import load_plugins
 from bench.data.parts import decode_images
 from bench.errors import BenchError
-from bench.executors.mirror import Mirror, working
 from bench.imaging import LOADER
-from bench.known import note_folder, note_of, noted
-from bench.measure.environment import usable_cores
-from bench.measure.memory import keep_freed_memory
-from bench.results import write_record
-from bench.scratch import scratch_folder
-from bench.shared import Sweep
-from bench.stopping import StoppedError, Stopper
+from bench.models.build import load_plugins
+from bench.records import write_record
+from bench.runner.completed import note_folder, note_of, noted
+from bench.runner.context import Sweep
+from bench.runner.remote_store import Mirror, working
+from bench.runner.turns import Outcome, Planned, train_in_turn
+from bench.system.environment import usable_cores
+from bench.system.memory import keep_freed_memory
+from bench.system.scratch import scratch_folder
+from bench.system.signals import StoppedError, Stopper
 from bench.train.accumulation import Accumulation, shared_file
 from bench.train.feature_store import FeatureStore
-from bench.turns import Outcome, Planned, train_in_turn
 
 # How often a worker asks whether it is to stop.
 ASK_S = 1.0

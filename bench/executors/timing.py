@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 
 import variants
-from bench.check import plan_timing, require_modes
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.executors.task import Board, BoardStream, check_versions, load_texts
-from bench.scratch import scratch_folder
-from bench.session import Session, Timed
+from bench.runner.preflight import plan_timing, require_modes
+from bench.system.scratch import scratch_folder
+from bench.timing.session import Session, Timed
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from bench.report.markdown import Table
 from bench.report.seeds import runs_of, seed_of
 from bench.report.selection import Selection, caption, data_note, seed_note
 from bench.stats.accuracy import difference_of_shares
-from bench.stats.digits import points
+from bench.system.digits import points
 
 MEANING = (
     "The best epoch is chosen on the validation part, so its accuracy flatters; the test part is "

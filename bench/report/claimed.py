@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from bench.config import flag_of
+from bench.config.options import flag_of
 from bench.report.claims import Claims, ClaimTable, Row, format_documented, rounded
 from bench.report.conditions import listed
 from bench.report.expected import SUBJECT

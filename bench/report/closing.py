@@ -8,7 +8,7 @@ from bench.report.gates import Record, judged_part
 from bench.report.matching import Ranking, rankings
 from bench.report.ranking import accuracy_text, verdict_note
 from bench.report.selection import Selection, distinct
-from bench.stats.digits import counted, points
+from bench.system.digits import counted, points
 
 # A table of all pairs of more would fill the screen; the report has it.
 MOST_VARIANTS = 12

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from bench.config import flag_of, options
-from bench.presets import Preset, load_presets
+from bench.config.options import flag_of, options
+from bench.config.presets import Preset, load_presets
 from bench.report.gates import Record
 from bench.report.markdown import one_line
 

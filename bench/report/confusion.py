@@ -7,10 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from bench.records.plot import new_figure, plain, save
 from bench.report.figures import MOST_PANELS, grid_of, titled
 from bench.report.gates import Record, judged_part
 from bench.report.selection import distinct, variant_of
-from bench.results.plot import new_figure, plain, save
 
 
 def confusion_matrices(records: Sequence[Record], path: Path) -> Path | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from bench.records.quantised import is_size
 from bench.report.gates import Record, units_of
 from bench.report.markdown import Table, one_line
 from bench.report.modes import ModeTimings, Setting, settings_of
@@ -17,13 +18,12 @@ from bench.report.speeds import TimingSession, sessions_of
 from bench.report.speedtable import machine
 from bench.report.timed import EAGER, RATIO_NOTE, latency_text, percent_text, ratio_text
 from bench.report.values import significant
-from bench.results.quantised import is_size
 from bench.stats import timing
 from bench.stats.accuracy import TrainedDifference, compare_trained
-from bench.stats.digits import points
 from bench.stats.multiple import ALPHA, holm_levels, shared_ranks
 from bench.stats.multireader import table_of, unit_numbers
 from bench.stats.timing import FEWEST_ROUNDS, locate
+from bench.system.digits import points
 
 FLOAT, INT8 = "onnxruntime", "onnxruntime-int8"
 HEADERS = (

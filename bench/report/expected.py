@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from bench.config import flag_of
-from bench.presets import Preset, load_presets
+from bench.config.options import flag_of
+from bench.config.presets import Preset, load_presets
 from bench.report.cells import accuracy, gpu_memory_gb, training_threads
 from bench.report.claims import format_documented
 from bench.report.gates import Record

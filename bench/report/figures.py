@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report.gates import Record
-from bench.report.selection import variant_of
-from bench.results.plot import (
+from bench.records.plot import (
     LOSS,
     SHARES,
     Epochs,
@@ -21,6 +19,8 @@ from bench.results.plot import (
     save,
     series,
 )
+from bench.report.gates import Record
+from bench.report.selection import variant_of
 
 # More panels than this are neither readable nor quickly drawn.
 MOST_PANELS = 20

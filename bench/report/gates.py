@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 
 from bench.stats.accuracy import wilson
-from bench.stats.digits import counted
 from bench.stats.multireader import effective_number
+from bench.system.digits import counted
 
 Record = Mapping[str, Any]
 COLLAPSED = "predicts a single class"

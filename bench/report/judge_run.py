@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from bench.config import options
+from bench.config.options import options
 from bench.report.cells import (
     ALLOCATED,
     GUIDE_PIXELS,

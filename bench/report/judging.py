@@ -11,7 +11,7 @@ from bench.report.claims import Claims
 from bench.report.quantities import RATIO_UNIT
 from bench.report.selection import Selection
 from bench.report.values import failure, fixed, significant
-from bench.stats.digits import apart
+from bench.system.digits import apart
 
 CONFIRMED = "confirmed"
 CONTRADICTED = "contradicted"

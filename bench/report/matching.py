@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from bench.config import flag_of, options
+from bench.config.options import flag_of, options
 from bench.report.gates import Record, judged_accuracy
 from bench.report.markdown import one_line
 from bench.report.runsets import RunSet, broken, has_accuracy, run_set, sweep_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from bench.config import INEXACT_MODES, MODES
+from bench.config.options import INEXACT_MODES, MODES
 from bench.report.markdown import one_line
 from bench.report.selection import distinct
 from bench.report.speeds import TimingSession, no_floor

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from bench.config import INEXACT_MODES
+from bench.config.options import INEXACT_MODES
 from bench.report.markdown import Table, one_line
 from bench.report.modes import Entry, ModeTimings, Setting, settings_of
 from bench.report.selection import Selection, caption, distinct

@@ -16,10 +16,10 @@ from bench.report.sentences import sentence
 from bench.report.speeds import sessions_of
 from bench.report.speedtable import machine
 from bench.report.timed import RATIO_NOTE, CaseKey, percent_text, ratio_text
-from bench.stats.digits import apart, points
 from bench.stats.multiple import ALPHA
 from bench.stats.pairs import PairVerdict
 from bench.stats.timing import LEAST_DIFFERENCE, Ratio
+from bench.system.digits import apart, points
 
 WORDS = ["Variant", "Against", "In words"]
 ACCURACY = [

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.records.plot import BLUE, GREY, new_figure, plain, save
 from bench.report.figures import MOST_PANELS, grid_of, titled
 from bench.report.gates import Record, judged_part
 from bench.report.mistakes import calibration_of, predictions_of
 from bench.report.selection import distinct, variant_of
-from bench.results.plot import BLUE, GREY, new_figure, plain, save
 from bench.stats.accuracy import wilson
 from bench.stats.calibration import Calibration
 

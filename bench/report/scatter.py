@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.records.plot import new_figure, plain, save
 from bench.report.figures import titled
 from bench.report.gates import Record
 from bench.report.seeds import accuracy_of
 from bench.report.selection import Selection, caption, distinct
 from bench.report.timing_cell import GUIDE_PIXELS, throughput
-from bench.results.plot import new_figure, plain, save
 
 MARKERS = "osD^vPX*<>"
 DEVICES = (("cpu", "CPU"), ("cuda", "GPU"))

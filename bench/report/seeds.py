@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from bench.config import MOVABLE, options
+from bench.config.options import MOVABLE, options
 from bench.report.gates import (
     COLLAPSED,
     Accuracy,

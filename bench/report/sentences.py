@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from bench.report.pairs import Pair, SpeedPair
 from bench.report.timed import CaseKey
 from bench.report.values import counted
-from bench.stats.digits import points
 from bench.stats.pairs import TRAINED
+from bench.system.digits import points
 
 
 def sentence(pair: Pair) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from bench.results.plot import new_figure, plain, save
+from bench.records.plot import new_figure, plain, save
 
 # Inches.
 SIDE, GAP = 1.75, 0.08

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.config import flag_of, options
+from bench.config.options import flag_of, options
 from bench.report.claims import Claims, ClaimTable, Published, Row, format_documented
 from bench.report.compare import related
 from bench.report.gates import Record

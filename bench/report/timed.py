@@ -11,8 +11,8 @@ import attrs
 
 from bench.report.markdown import one_line
 from bench.report.values import counted, fixed, significant
-from bench.stats.digits import apart
 from bench.stats.timing import FEWEST_ROUNDS, Location, Ratio
+from bench.system.digits import apart
 
 EAGER = "eager"
 RATIO_NOTE = (

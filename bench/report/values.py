@@ -9,7 +9,7 @@ import attrs
 
 from bench.report.gates import Record
 from bench.report.markdown import one_line
-from bench.stats.digits import counted, fixed, significant
+from bench.system.digits import counted, fixed, significant
 
 __all__ = ["Value", "counted", "failure", "fixed", "missing", "significant"]
 

@@ -36,7 +36,7 @@ from bench.report.markdown import Table, one_line
 from bench.report.published import published_evidence
 from bench.report.selection import Selection, caption
 from bench.report.timed import RATIO_NOTE
-from bench.stats.digits import counted
+from bench.system.digits import counted
 
 HEADERS = ("Claim", "Conditions stated", "Source", "Measured here", "Verdict", "Evidence")
 RAW = (

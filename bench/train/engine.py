@@ -17,9 +17,10 @@ import attrs
 import torch
 from torch import nn
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.growth import Growth
-from bench.stopping import StoppedError, Stopper
+from bench.system.progress import Progress
+from bench.system.signals import StoppedError, Stopper
 from bench.train.accumulation import Accumulation, Buffers, shares
 from bench.train.dropout import Dropout
 from bench.train.keeper import Keeper
@@ -33,7 +34,6 @@ from bench.train.optim import (
     make_optimizer,
     set_training,
 )
-from bench.train.progress import Progress
 from bench.train.state import Trained
 from bench.train.sums import Sums
 from bench.train.team import Team

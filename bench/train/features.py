@@ -15,7 +15,7 @@ import attrs
 import torch
 from torch import nn
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.train.feature_store import FeatureKey, FeatureStore
 from bench.train.optim import AMP_TYPES, choose_amp, classifier_of
 

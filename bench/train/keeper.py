@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.stopping import StoppedError
+from bench.system.signals import StoppedError
 from bench.train.checkpoint import copied, keep_candidate, load_weights, save_whole
 from bench.train.state import Trained, TrainState, capture, put_back, read_state
 from bench.train.team import Team

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.errors import BenchError
 
 ETA_MIN = 1e-7

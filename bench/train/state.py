@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.config import REMOVED, config_default
+from bench.config.options import REMOVED, config_default
 from bench.train.metrics import Evaluation
 
 FILE = "last.pt"

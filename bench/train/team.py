@@ -21,8 +21,8 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.errors import BenchError
-from bench.launched import started_together
-from bench.stopping import StoppedError, Stopper
+from bench.system.signals import StoppedError, Stopper
+from bench.system.torchrun import started_together
 from bench.train.whole_batch import WholeBatch
 
 # As long as the leader may work alone (timing takes hours) while the others wait.

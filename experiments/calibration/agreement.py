@@ -11,10 +11,7 @@ from typing import Any
 import attrs
 
 import variants
-from bench.config import build
-from bench.measure.cases import Case
-from bench.measure.environment import usable_cores
-from bench.measure.memory import ALLOCATOR_ENVIRONMENT
+from bench.config.options import build
 from bench.stats.timing import (
     LEAST_DIFFERENCE,
     Ratio,
@@ -22,7 +19,10 @@ from bench.stats.timing import (
     declare,
     noise_floor,
 )
-from bench.timing_process import TimingProcess, measure_together
+from bench.system.environment import usable_cores
+from bench.system.memory import ALLOCATOR_ENVIRONMENT
+from bench.timing.cases import Case
+from bench.timing.process import TimingProcess, measure_together
 from experiments.calibration.common import head
 from experiments.record import Record, Row
 

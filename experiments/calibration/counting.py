@@ -22,7 +22,7 @@ def run(quick: bool) -> dict[str, Any]:
     BoTLinear's block is counted alone as well, on the feature map that its backbone hands it.
     """
     import variants
-    from bench.measure import complexity
+    from bench.models import complexity
     from variants.model import build_model
 
     names = ["ResNet18", "ResNet18_Hybrid"] if quick else variants.names()
@@ -57,7 +57,7 @@ def _bot_linear(model: nn.Module) -> dict[str, Any] | None:
     from fvcore.nn import FlopCountAnalysis
     from torch.utils.flop_counter import FlopCounterMode
 
-    from bench.measure.complexity import MATRIX_OPERATORS
+    from bench.models.complexity import MATRIX_OPERATORS
     from variants.blocks.bot_linear import BoTLinearBlock
 
     blocks = [module for module in model.modules() if isinstance(module, BoTLinearBlock)]

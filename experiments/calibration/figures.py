@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
+from bench.records.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
 from bench.stats.accuracy import clopper_pearson
 from experiments.record import Record
 

@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 
 import variants
-from bench.config import build
-from bench.measure.cases import Case
-from bench.measure.environment import usable_cores
-from bench.plan import plan_session
-from bench.session import CONTROL, Session
+from bench.config.options import build
 from bench.stats.multiple import holm
 from bench.stats.timing import compare_speeds, declare, noise_floor
+from bench.system.environment import usable_cores
+from bench.timing.cases import Case
+from bench.timing.planner import plan_session
+from bench.timing.session import CONTROL, Session
 from experiments.calibration.common import head, rate
 from experiments.record import Record, Row
 

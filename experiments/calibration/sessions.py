@@ -16,15 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.build import load_plugins
-from bench.config import build
-from bench.measure.cases import Case
-from bench.measure.throughput import MOST_BLOCKS as TIMED_BLOCKS
-from bench.plan import plan_session
-from bench.results import write_json
-from bench.session import CONTROL, Session
+from bench.config.options import build
+from bench.models.build import load_plugins
+from bench.records import write_json
 from bench.stats.multiple import holm
 from bench.stats.timing import compare_speeds, declare, noise_floor
+from bench.timing.cases import Case
+from bench.timing.planner import plan_session
+from bench.timing.session import CONTROL, Session
+from bench.timing.timer import MOST_BLOCKS as TIMED_BLOCKS
 from experiments.calibration.blocks import BLOCKS, EXTRA_BLOCKS
 from experiments.calibration.common import head, rate
 from experiments.record import Record, Row

@@ -5,7 +5,8 @@ steps, 40 timed steps, each step read by itself and synchronised, images/s = ima
 steps, no_grad, eval mode. Here the timed steps come in blocks, so that another process can have its
 turn between them, and there are as many as whole blocks need.
 
-It speaks as ``bench.timer`` does: a job on the first line, then ``begin``, ``block …`` and ``end``.
+It speaks as ``bench.timing.worker`` does: a job on the first line, then ``begin``, ``block …`` and
+``end``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from bench.results.sealed import broken_seal
+from bench.system.files import broken_seal
 from experiments import record
 from experiments.speed.pipes import environment
 

@@ -287,7 +287,7 @@ class _Hangs(BaseException):
 
 def _through(place: Path, plugin: Path) -> dict[str, Any]:
     """Audit, train and report in that folder."""
-    from bench.cli import main
+    from bench.cli.main import main
 
     os.chdir(place)
     listed = _tree(place.parent)

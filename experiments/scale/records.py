@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from bench.errors import BenchError
-from bench.results import write_record
+from bench.records import write_record
 from experiments import record as records
 from experiments.record import Record, Row, trace
 from experiments.speed.commands import run_bench

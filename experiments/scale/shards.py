@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 
 from bench.data.index import find_data, load_index
-from bench.data.places import cache_folder
 from bench.data.shard_writer import write_shards
+from bench.system.paths import cache_folder
 from experiments import record as records
 from experiments.record import Record, Row, trace
 from experiments.speed.commands import run_bench

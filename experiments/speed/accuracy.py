@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
+from bench.config.presets import ENVIRONMENT_PREFIX
 from bench.data.parts import find_parts
 from bench.errors import BenchError
-from bench.presets import ENVIRONMENT_PREFIX
 from bench.train.engine import fit
 from bench.train.metrics import evaluate
 from experiments.record import Record, Row, trace

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from bench.measure.memory import minor_faults
+from bench.system.memory import minor_faults
 
 
 class Channel:

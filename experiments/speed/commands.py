@@ -147,8 +147,8 @@ IMPORTS = """
 import contextlib, gc, importlib
 gc.disable()
 for name in (
-    "bench.cli", "bench.commands", "bench.check", "bench.sweep", "timm", "fvcore.nn", "cv2",
-    "torchvision", "matplotlib.figure", "matplotlib.backends.backend_agg",
+    "bench.cli.main", "bench.cli.run", "bench.runner.preflight", "bench.runner.sweep", "timm",
+    "fvcore.nn", "cv2", "torchvision", "matplotlib.figure", "matplotlib.backends.backend_agg",
     "pandas", "scipy.stats",
 ):
     with contextlib.suppress(ImportError):

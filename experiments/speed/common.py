@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.measure.environment import others_load, usable_cores
 from bench.stats.timing import Ratio, compare_speeds
+from bench.system.environment import others_load, usable_cores
 from experiments import record
 from experiments.record import Record, Row
 

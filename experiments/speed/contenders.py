@@ -14,9 +14,9 @@ import attrs
 import torch
 from torch import nn
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.parts import find_parts
-from bench.estimate import FORMATS
+from bench.runner.estimate import FORMATS
 from bench.train.engine import fit
 from experiments.speed import ours
 from experiments.speed.channel import Channel

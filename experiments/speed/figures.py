@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
+from bench.records.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
 from experiments.record import Record
 from experiments.speed.common import device, ratio_of
 from experiments.speed.race import BEST, FIXED, FIXED_TOO, OURS, OURS_TOO, TIMM, steady

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import variants
-from bench.estimate import FORMATS
+from bench.runner.estimate import FORMATS
 from bench.train.engine import training_step
 from bench.train.optim import make_optimizer
 from experiments.record import Record, Row

@@ -15,17 +15,18 @@ import torch
 from torch import nn
 
 import variants
-from bench import build, config
-from bench.config import RunConfig
+from bench.config.options import RunConfig
+from bench.config.options import options as config
+from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
 from bench.data.parts import Parts, decode_images, find_parts
-from bench.estimate import measure_rates
-from bench.measure.environment import usable_cores
-from bench.measure.memory import keep_freed_memory
-from bench.presets import Resolved
-from bench.runs import Run
-from bench.setup import Setup, set_up
-from bench.shared import Sweep
+from bench.models import build
+from bench.runner.context import Sweep
+from bench.runner.estimate import measure_rates
+from bench.runner.runs import Run
+from bench.runner.setup import Setup, set_up
+from bench.system.environment import usable_cores
+from bench.system.memory import keep_freed_memory
 
 CLASSES = 10
 DEVICE = torch.device("cpu")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.spinning import sleep_soon
+from bench.system.openmp import sleep_soon
 
 
 class Paired:
@@ -88,8 +88,8 @@ def main() -> int:
     """Run the command; its exit code."""
     told = Path(sys.argv.pop(1))
     sleep_soon()
-    from bench import single
-    from bench.cli import entry
+    from bench.cli.main import entry
+    from bench.runner import run
     from bench.train import engine, keeper
 
     written: list[Any] = []
@@ -105,7 +105,7 @@ def main() -> int:
         lambda: any(one is not None and not one.done() for one in written),
     )
     engine.training_step = paired.step
-    engine.evaluate = single.evaluate = paired.evaluate
+    engine.evaluate = run.evaluate = paired.evaluate
     engine.Keeper = Keeper  # type: ignore[misc]
     code = entry()
     told.write_text(json.dumps({"seconds": paired.seconds, "trainings": paired.found}))

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.data.index import SYNTHETIC_MARKER
-from bench.data.places import cache_folder
 from bench.data.synthetic import VERSION as DRAWN
 from bench.data.synthetic import cached_synthetic, class_counts
+from bench.system.paths import cache_folder
 
 # A set is linked from the smallest of these that is large enough; drawing 8,000 takes minutes.
 POOLS = (120, 2600, 8000)

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import spinning
+from bench.config.presets import ENVIRONMENT_PREFIX
 from bench.errors import BenchError
-from bench.measure.memory import ALLOCATOR_ENVIRONMENT
-from bench.presets import ENVIRONMENT_PREFIX
+from bench.system import openmp
+from bench.system.memory import ALLOCATOR_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ def environment(*, cache: Path | None = None, allocator: bool = False) -> dict[s
     found = {
         name: value
         for name, value in os.environ.items()
-        if name not in (*ALLOCATOR_ENVIRONMENT, spinning.NAME)
+        if name not in (*ALLOCATOR_ENVIRONMENT, openmp.NAME)
         and not name.startswith(ENVIRONMENT_PREFIX)
     }
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), found.get("PYTHONPATH", "")]))

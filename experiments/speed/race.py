@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from bench.errors import BenchError
-from bench.results import write_json
+from bench.records import write_json
 from experiments.record import trace
 from experiments.speed.pipes import Worker
 

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.costs import STEADY
+from bench.system.stage_timer import STEADY
 from experiments.record import Record, Row
 from experiments.speed.commands import (
     import_seconds,

@@ -16,7 +16,7 @@ from timm.data import create_dataset, create_loader
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 
-from bench.measure.environment import usable_cores
+from bench.system.environment import usable_cores
 from experiments.speed import ours
 from experiments.speed.channel import Channel
 

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 import variants
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.augment import finish_image
 from bench.data.images import load_square
 from bench.data.transforms import draw_epoch, level_table
-from bench.measure.complexity import count_macs
+from bench.models.complexity import count_macs
+from bench.records import load_records, write_record
 from bench.report import render
-from bench.results import load_records, write_record
 from bench.train.engine import make_optimizer, training_step
 from tests.report.conftest import VARIANTS, build_record, with_rounds, with_test
 from variants.model import build_model

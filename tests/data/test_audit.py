@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.data.audit import LISTED, across_classes, across_parts, audit
 from bench.data.copies import Copies
 from bench.data.index import ImageIndex, Location, load_index

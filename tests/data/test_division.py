@@ -4,7 +4,7 @@ from pathlib import Path
 
 import attrs
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.copies import Copies, find_copies
 from bench.data.division import find_splits, split_warnings, twin_warnings
 from bench.data.index import Location, load_index

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.cache import open_images
 from bench.data.growth import Growth, shrink, weaken
 from bench.data.index import find_data, load_index

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli import main
-from bench.config import RunConfig
+from bench.cli.main import main
+from bench.cli.report import _row
+from bench.config.options import RunConfig
 from bench.data import hub
 from bench.data.arrow import key_of as row_key
 from bench.data.cache import open_images
@@ -27,7 +28,6 @@ from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.shard_writer import write_shards
 from bench.data.shards import key_of
 from bench.errors import BenchError
-from bench.rendering import _row
 from bench.report.thumbnails import open_picture
 
 datasets = pytest.importorskip("datasets", reason="needs the extra hf")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import RunConfig
-from bench.data import places
+from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages
 from bench.data.parts import (
     Parts,
@@ -16,9 +15,10 @@ from bench.data.parts import (
     find_parts,
     usable_threads,
 )
-from bench.data.places import cache_folder
 from bench.errors import BenchError
 from bench.imaging import LOADER
+from bench.system import paths
+from bench.system.paths import cache_folder
 from tests.support.drawings import draw_quickly
 
 
@@ -226,7 +226,7 @@ def test_the_caches_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
     monkeypatch.delenv("PADDY_BENCH_CACHE_DIR")
-    monkeypatch.setattr(places, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(paths, "user_cache_path", lambda name: tmp_path / name)
     assert cache_folder() == tmp_path / "paddy-bench"
 
 

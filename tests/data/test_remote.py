@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.data import archives, remote
 from bench.data.cache import open_images
 from bench.data.files import read_bytes, stamp
 from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.places import absolute
-from bench.data.prefixes import real_folder, url_of
+from bench.data.prefixes import absolute, real_folder, url_of
 from bench.data.shard_writer import write_shards
 from bench.errors import BenchError
 

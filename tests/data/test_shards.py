@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cli import main
-from bench.config import RunConfig
+from bench.cli.main import main
+from bench.config.options import RunConfig
 from bench.data import archives
 from bench.data.cache import open_images
 from bench.data.copies import Copies, keep_together

@@ -12,11 +12,11 @@ from typing import Any
 import attrs
 import pytest
 
-from bench.executors import gathering
-from bench.executors.gathering import gather, token_in
+from bench.executors import base
+from bench.executors.base import gather, token_in
 from bench.executors.task import Sent
-from bench.fleet import Job
-from bench.stopping import StoppedError, Stopper
+from bench.runner.process_pool import Job
+from bench.system.signals import StoppedError, Stopper
 
 
 @attrs.frozen(eq=False)
@@ -103,7 +103,7 @@ def lost(monkeypatch) -> None:
     def record_of(one: Any, task: Any, error: Exception):
         return Path("lost"), {"number": one.number, "status": "failed", "error": str(error)}
 
-    monkeypatch.setattr(gathering, "_lost", record_of)
+    monkeypatch.setattr(base, "_lost", record_of)
 
 
 def test_ten_thousand_tasks_on_a_thousand_workers_none_twice_none_lost() -> None:
@@ -172,7 +172,7 @@ def test_a_file_tells_whether_a_worker_sees_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_of_this_process_are_gathered_too(photos, tiny_plugin, tmp_path, monkeypatch) -> None:
-    from bench.cli import main
+    from bench.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     line = (
@@ -190,14 +190,13 @@ def test_runs_of_this_process_are_gathered_too(photos, tiny_plugin, tmp_path, mo
 
 @pytest.mark.slow
 def test_a_copy_that_fails_ends_nothing(photos, tiny_plugin, tmp_path, monkeypatch, capsys) -> None:
-    from bench.cli import main
-    from bench.executors import mirror
+    from bench.cli.main import main
 
     def full(path: Path, url: str) -> None:
         raise OSError("the bucket is full")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mirror, "put", full)
+    monkeypatch.setattr("bench.runner.sweep.put", full)
     line = (
         f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} --epochs 1 "
         f"--batch-size 8 --image-size 32 --no-timing --tune off --gather file://{tmp_path}/copies"

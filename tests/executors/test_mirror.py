@@ -8,11 +8,11 @@ import fsspec
 import pytest
 
 from bench.errors import BenchError
-from bench.executors import mirror
-from bench.executors.mirror import Mirror, check_url, clear, put, working
-from bench.known import note_folder, note_of, noted
-from bench.results import write_record
-from bench.runs import Run
+from bench.records import write_record
+from bench.runner import remote_store
+from bench.runner.completed import note_folder, note_of, noted
+from bench.runner.remote_store import Mirror, check_url, clear, put, working
+from bench.runner.runs import Run
 from tests.results.test_store import record as make_record
 
 URL = "memory://sweeps/one"
@@ -56,7 +56,7 @@ def test_a_run_is_put_with_its_folder(tmp_path: Path) -> None:
 
 
 def test_what_a_lost_worker_had_is_fetched_by_the_next(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(mirror, "LOOK_S", 0.01)
+    monkeypatch.setattr(remote_store, "LOOK_S", 0.01)
     first, second = tmp_path / "first", tmp_path / "second"
     with Mirror(first, URL) as one:
         folder = run_in(first, "Tiny_1", "a")

@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 import variants
-from bench import timing_stage
-from bench.cli import main
-from bench.config import RunConfig
+from bench.cli.main import main
+from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.executors import on_ray, timing, timing_on_ray
+from bench.executors import ray as on_ray
+from bench.executors import timing
 from bench.executors.task import versions
-from bench.stopping import StoppedError, Stopper
+from bench.system.signals import StoppedError, Stopper
 from tests.support.forked import ROOT, Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
 
@@ -142,11 +142,11 @@ def test_what_a_machine_of_that_class_times_is_in_the_records(
 def test_a_class_that_cannot_time_is_refused_before_training(
     photos, tiny_plugin, here, machine, capsys
 ) -> None:
-    node = {timing_on_ray._node_of(machine, name)["NodeID"] for name in ("bench-box", "X1")}
+    node = {on_ray._node_of(machine, name)["NodeID"] for name in ("bench-box", "X1")}
     assert node == {machine.get_runtime_context().get_node_id()}
     for name in ("x1", "accelerator_type:X2", "node"):
         with pytest.raises(BenchError, match="no machine of the cluster has that accelerator"):
-            timing_on_ray._node_of(machine, name)
+            on_ray._node_of(machine, name)
     line = f"run --variants Tiny --plugin {tiny_plugin} --data-dir {photos} {TIMED}"
     err = refused(f"{line} --executor ray --timing-on H100", capsys)
     assert "--timing-on H100: no machine of the cluster has that accelerator or resource" in err
@@ -265,10 +265,10 @@ class Timer:
 
 def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     ray = Timer()
-    monkeypatch.setattr(timing_on_ray, "connect", lambda address: ray)
+    monkeypatch.setattr(on_ray, "connect", lambda address: ray)
     config = RunConfig(executor="ray", timing_on="X1")
     request = SimpleNamespace(config=config)
-    timing_on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
+    on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
     board, session = ray.asked
     assert board == {"num_cpus": 0}
     assert (session["num_cpus"], session["num_gpus"]) == (4.0, 2.0)
@@ -280,7 +280,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     stopper = Stopper()
     stopper.note(signal.SIGTERM, None)
     with pytest.raises(StoppedError):
-        timing_on_ray.time_on(request, stopper=stopper, stream=sys.stderr)
+        on_ray.time_on(request, stopper=stopper, stream=sys.stderr)
     assert len(ray.cancelled) == 1
 
     def gone(*_: Any, **__: Any) -> None:
@@ -288,7 +288,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
 
     monkeypatch.setattr(ray, "wait", gone)
     with pytest.raises(BenchError, match="--timing-on X1: the node died"):
-        timing_on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
+        on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
     assert len(ray.cancelled) == 2
 
 
@@ -345,9 +345,9 @@ def test_a_worker_of_another_version_is_named() -> None:
 
 def test_another_machine_is_asked_to_time_the_very_version(monkeypatch) -> None:
     asked: list[timing.Request] = []
-    monkeypatch.setattr(timing_on_ray, "time_on", lambda request, **_: asked.append(request))
+    monkeypatch.setattr(on_ray, "time_on", lambda request, **_: asked.append(request))
     old = variants.get("EfficientNetV2_S_BoTLinear@1")
-    timing_stage._time_elsewhere(
-        [old], RunConfig(), 3, [], [], stream=sys.stderr, stopper=Stopper()
+    on_ray.RayExecutor().time(
+        [old], RunConfig(), 3, plugins=[], images=[], stream=sys.stderr, stopper=Stopper()
     )
     assert asked[0].keys == ("EfficientNetV2_S_BoTLinear@1",)

@@ -14,13 +14,14 @@ import psutil
 import pytest
 import torch
 
-from bench.cli import main
-from bench.config import RunConfig
+from bench.cli.main import main
+from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.executors import gathering, on_slurm
+from bench.executors import base
+from bench.executors import slurm as on_slurm
 from bench.executors import task as executed
-from bench.executors.on_slurm import FileBoard, parameters
-from bench.measure.environment import usable_cores
+from bench.executors.slurm import FileBoard, parameters
+from bench.system.environment import usable_cores
 from bench.train import engine
 from tests.support.forked import ROOT, Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
@@ -110,7 +111,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
     threads = torch.get_num_threads()
     crew = Played(tmp_path)
     monkeypatch.setattr(on_slurm, "_executor", lambda *_, **__: crew)
-    monkeypatch.setattr(gathering, "WAIT_S", 0.0)
+    monkeypatch.setattr(base, "WAIT_S", 0.0)
     # This process has the plugins of the command.
     monkeypatch.setattr(executed, "load_texts", lambda *_: None)
     yield crew

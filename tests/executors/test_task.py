@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from bench.config.presets import resolve
 from bench.errors import BenchError
 from bench.executors import task
-from bench.presets import resolve
-from bench.shared import Sweep
-from bench.stopping import Stopper
+from bench.runner.context import Sweep
+from bench.system.signals import Stopper
 from bench.train.accumulation import Accumulation
 
 

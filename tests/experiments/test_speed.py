@@ -25,7 +25,7 @@ from bench.data.images import load_rgb, square
 from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic import CLASSES, class_counts
 from bench.errors import BenchError
-from bench.measure.memory import ALLOCATOR_ENVIRONMENT
+from bench.system.memory import ALLOCATOR_ENVIRONMENT
 from experiments.speed import (
     accuracy,
     channel,

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from tests.conftest import TINY_PLUGIN, write_photos
 
 OPTIONS = (

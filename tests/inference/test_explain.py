@@ -16,13 +16,13 @@ from PIL import Image
 from torch import nn
 
 import variants
-from bench import build
-from bench.cli import main
-from bench.config import RunConfig
+from bench.cli.main import main
+from bench.config.options import RunConfig
+from bench.deploy.explain import Chosen, choose, explain, last_feature_map
+from bench.deploy.saved_model import SavedModel
+from bench.deploy.training_images import images_of
 from bench.errors import BenchError
-from bench.inference.explain import Chosen, choose, explain, last_feature_map
-from bench.inference.own_images import images_of
-from bench.inference.saved import SavedModel
+from bench.models import build
 from bench.report.sheet import Panel, Row, contact_sheet
 from tests.conftest import write_photos
 from tests.inference.conftest import OPTIONS, Trained, training
@@ -413,7 +413,7 @@ def test_images_that_changed_are_told(use, trained: Trained, capsys) -> None:
     record = json.loads(content)
     part = record["validation"]
     part["predictions"] = [(guess + 1) % 3 for guess in part["predictions"]]
-    from bench.results import write_record
+    from bench.records import write_record
 
     write_record(path.parent, record)
     try:
@@ -430,7 +430,7 @@ def test_too_few_or_many_images(use, trained: Trained, capsys, images: int) -> N
 
 
 def test_a_run_without_positions_is_refused(use, trained: Trained, capsys, monkeypatch) -> None:
-    from bench.inference import saved
+    from bench.deploy import saved_model as saved
 
     load = saved.load_saved
 

@@ -13,15 +13,12 @@ import torch
 from PIL import Image
 
 import variants
-from bench import build
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.augment import finish_image
 from bench.data.images import load_square
 from bench.data.transforms import level_table
-from bench.errors import BenchError
-from bench.imaging import LOADER
-from bench.inference import export as exporting
-from bench.inference.export import (
+from bench.deploy import export as exporting
+from bench.deploy.export import (
     ABOUT,
     SUFFIXES,
     WRITERS,
@@ -29,8 +26,11 @@ from bench.inference.export import (
     export,
     require_format,
 )
-from bench.inference.saved import SavedModel
-from bench.results import write_record
+from bench.deploy.saved_model import SavedModel
+from bench.errors import BenchError
+from bench.imaging import LOADER
+from bench.models import build
+from bench.records import write_record
 from tests.inference import restated
 from tests.inference.conftest import Trained
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from bench.deploy import external, saved_model
+from bench.deploy.external import _own, describe, match_classes, transfer
+from bench.deploy.predict import Predicted
 from bench.errors import BenchError
 from bench.imaging import LOADER
-from bench.inference import external, saved
-from bench.inference.external import _own, describe, match_classes, transfer
-from bench.inference.predict import Predicted
-from bench.results.sealed import read_sealed
 from bench.stats.accuracy import difference_of_shares, wilson
+from bench.system.files import read_sealed
 from tests.inference.conftest import Trained
 
 OURS = ("bacterial_leaf_blight", "blast", "normal")
@@ -129,7 +129,7 @@ def test_an_external_set_with_other_names(
 def test_a_run_of_another_image_loader_is_warned_of(
     use, trained: Trained, capsys, make_photos, monkeypatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(saved, "LOADER", 99)
+    monkeypatch.setattr(saved_model, "LOADER", 99)
     other = make_photos({"blast": 6, "hispa": 5, "normal": 4})
     line = f"was trained on pixels of image loader {LOADER}, and loader 99 reads the images now"
     assert use("evaluate", trained.tiny, "--data-dir", other, "--json") == 0

@@ -11,13 +11,13 @@ import attrs
 import numpy as np
 import pytest
 
-from bench.cli import main
-from bench.inference import int8
-from bench.measure.exported import Exported
+from bench.cli.main import main
+from bench.deploy import int8
+from bench.records import load_records
+from bench.records.quantised import FILE, read_quantised
 from bench.report import deployment
-from bench.results import load_records
-from bench.results.quantised import FILE, read_quantised
-from bench.results.sealed import write_sealed
+from bench.system.files import write_sealed
+from bench.timing.onnx import Exported
 from tests.inference import restated
 from tests.inference.conftest import Trained, alone
 from tests.measure.test_quantised import with_normalised_in

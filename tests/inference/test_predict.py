@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.inference import predict as predicting
-from bench.inference.predict import VIEWS, Predicted
+from bench.deploy import predict
+from bench.deploy.predict import VIEWS, Predicted
 from tests.conftest import write_photos
 from tests.inference.conftest import Trained
 
@@ -189,13 +189,13 @@ def test_batches_are_made_ahead_in_order() -> None:
         return number
 
     work = [lambda number=number: make(number) for number in range(5)]
-    assert list(predicting._ahead(work, 0)) == list(range(5))
-    assert list(predicting._ahead(work, 2)) == list(range(5))
+    assert list(predict._ahead(work, 0)) == list(range(5))
+    assert list(predict._ahead(work, 2)) == list(range(5))
     made.clear()
-    stream = predicting._ahead(work, 0)
+    stream = predict._ahead(work, 0)
     next(stream)
     assert made == [0]
-    stream = predicting._ahead(work, 2)
+    stream = predict._ahead(work, 2)
     next(stream)
     stream.close()
     assert made[1:] == [0, 1, 2]
@@ -225,7 +225,7 @@ def test_a_batch_that_does_not_fit(use, trained: Trained, capsys, monkeypatch) -
     def full(model, images, views):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(predicting, "_probabilities", full)
+    monkeypatch.setattr(predict, "_probabilities", full)
     assert use("predict", trained.tiny, trained.photos, "--out", "s.csv") == 2
     err = capsys.readouterr().err
     assert "32 images at once do not fit in memory: give a smaller --batch-size" in err

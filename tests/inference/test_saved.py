@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.results import write_record
+from bench.records import write_record
 from tests.inference.conftest import Trained
 
 
@@ -122,7 +122,7 @@ def test_runs_of_different_classes_are_not_averaged(use, trained: Trained, chang
 
 
 def test_a_model_runs_in_the_format_it_was_trained_in(use, trained, changed, monkeypatch) -> None:
-    from bench.inference import predict
+    from bench.deploy import predict
 
     seen = []
     real = predict._probabilities

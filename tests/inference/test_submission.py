@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.deploy import newfile
+from bench.deploy.newfile import new_file, refuse_existing
+from bench.deploy.submission import find_images, read_template
 from bench.errors import BenchError
-from bench.inference import newfile
-from bench.inference.newfile import new_file, refuse_existing
-from bench.inference.submission import find_images, read_template
 from tests.conftest import write_photos
 from tests.inference.conftest import Trained
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from bench.config import RunConfig
-from bench.measure.cases import is_eager_of, plan_cases
+from bench.config.options import RunConfig
+from bench.timing.cases import is_eager_of, plan_cases
 
 
 def planned(devices: tuple[str, ...] = ("cpu",), cores: int = 4, **options) -> Counter:

@@ -6,8 +6,8 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 import variants
-from bench.measure import complexity
-from bench.measure.complexity import (
+from bench.models import complexity
+from bench.models.complexity import (
     RESNET18_GMACS,
     count_macs,
     count_parameters,
@@ -104,7 +104,7 @@ def test_one_multiply_add_is_one() -> None:
 
 
 def test_a_counter_that_misses_resnet18_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import build
+    from bench.models import build
 
     build.counter_gate.cache_clear()
     assert 1.81 <= build.counter_gate() <= 1.82

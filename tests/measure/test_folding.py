@@ -8,7 +8,7 @@ import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 
-from bench.measure.folding import fold
+from bench.timing.folding import fold
 
 
 def trained(model: nn.Module) -> nn.Module:

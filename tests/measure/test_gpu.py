@@ -11,8 +11,8 @@ import pynvml
 import pytest
 import torch
 
-from bench.measure import gpu
-from bench.measure.gpu import gpu_state, memory_in_use
+from bench.system import gpu
+from bench.system.gpu import gpu_state, memory_in_use
 
 
 class Driver:

@@ -15,9 +15,8 @@ import psutil
 import pytest
 import torch
 
-from bench.measure import environment as env
-from bench.measure import memory
-from bench.measure.memory import PeakMemory
+from bench.system import environment, memory
+from bench.system.memory import PeakMemory
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -62,7 +61,7 @@ def test_peak_memory_falls_back_to_getrusage(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_allocators_setting_is_told() -> None:
     code = (
-        "from bench.measure import memory;"
+        "from bench.system import memory;"
         "print(memory.keep_freed_memory()['setting'], memory.allocator_of_environment())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -139,7 +138,7 @@ def test_getrusage_counts_kib_on_linux_and_bytes_on_macos(monkeypatch) -> None:
 
 
 def test_the_environment_names_machine_and_versions() -> None:
-    found = env.environment(torch.device("cpu"), {"setting": "default"})
+    found = environment.environment(torch.device("cpu"), {"setting": "default"})
     assert found["torch"] == metadata.version("torch")
     assert found["timm"] == metadata.version("timm")
     assert found["cpu_model"]
@@ -160,8 +159,8 @@ def test_the_environment_tells_machine_threads_and_command(monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    monkeypatch.setattr(env, "others_load", lambda: 0.25)
-    found = env.environment(torch.device("cpu"), {}, command="python -m bench run")
+    monkeypatch.setattr(environment, "others_load", lambda: 0.25)
+    found = environment.environment(torch.device("cpu"), {}, command="python -m bench run")
     assert found["command"] == "python -m bench run"
     assert found["load_before"] == 0.25
     assert found["thread_settings"] == {
@@ -171,30 +170,30 @@ def test_the_environment_tells_machine_threads_and_command(monkeypatch) -> None:
     assert len(found["machine"]) == 8
     assert platform.node() not in found["machine"]
     monkeypatch.setattr(platform, "node", lambda: "another host")
-    assert env.machine() != found["machine"]
-    assert env.machine() == env.machine()
+    assert environment.machine() != found["machine"]
+    assert environment.machine() == environment.machine()
 
 
 def test_cores_are_those_that_the_process_may_use(monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 1}, raising=False)
-    assert env.affinity() == [1, 3]
-    assert env.usable_cores() == 2
+    assert environment.affinity() == [1, 3]
+    assert environment.usable_cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert env.affinity() is None
-    assert env.usable_cores() == os.cpu_count()
+    assert environment.affinity() is None
+    assert environment.usable_cores() == os.cpu_count()
 
 
 def test_the_governor_is_read_where_it_is_readable(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(env, "GOVERNORS", tmp_path)
-    assert env.governor() is None
+    monkeypatch.setattr(environment, "GOVERNORS", tmp_path)
+    assert environment.governor() is None
     for core, name in enumerate(("powersave", "performance", "powersave")):
         folder = tmp_path / f"cpu{core}" / "cpufreq"
         folder.mkdir(parents=True)
         (folder / "scaling_governor").write_text(f"{name}\n")
-    assert env.governor() == "performance, powersave"
+    assert environment.governor() == "performance, powersave"
     (tmp_path / "cpu1" / "cpufreq" / "scaling_governor").unlink()
     (tmp_path / "cpu1" / "cpufreq" / "scaling_governor").mkdir()
-    assert env.governor() is None
+    assert environment.governor() is None
 
 
 # --- load ------------------------------------------------------------------------------------
@@ -231,13 +230,13 @@ class Machine:
 @pytest.fixture
 def played(monkeypatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(env, "psutil", machine)
-    monkeypatch.setattr(env.time, "monotonic", lambda: machine.now)
+    monkeypatch.setattr(environment, "psutil", machine)
+    monkeypatch.setattr(environment.time, "monotonic", lambda: machine.now)
     return machine
 
 
 def test_load_is_what_others_used(played: Machine) -> None:
-    meter = env.LoadMeter()
+    meter = environment.LoadMeter()
     meter.start()
     # 10 s of 4 cores: 12 s used, of which 3 by this process and 1 by its child.
     played.now, played.user, played.idle = 10.0, 12.0, 1028.0
@@ -250,7 +249,7 @@ def test_load_is_what_others_used(played: Machine) -> None:
 
 
 def test_load_stays_between_0_and_1_and_may_be_unknown(played: Machine, monkeypatch) -> None:
-    meter = env.LoadMeter()
+    meter = environment.LoadMeter()
     assert meter.stop() is None
     meter.start()
     assert meter.stop() is None
@@ -274,37 +273,37 @@ def test_others_load_reaches_back_to_the_last_call_and_repeats_it_soon_after(
     played: Machine, monkeypatch
 ) -> None:
     slept = []
-    monkeypatch.setattr(env.time, "sleep", slept.append)
-    monkeypatch.setattr(env, "_since_last", env.LoadMeter())
-    monkeypatch.setattr(env, "_found_last", None)
-    env._since_last.start()
+    monkeypatch.setattr(environment.time, "sleep", slept.append)
+    monkeypatch.setattr(environment, "_since_last", environment.LoadMeter())
+    monkeypatch.setattr(environment, "_found_last", None)
+    environment._since_last.start()
     played.now, played.user = 10.0, 8.0
-    assert env.others_load() == pytest.approx(8 / 40)
+    assert environment.others_load() == pytest.approx(8 / 40)
     played.now = 10.1
-    assert env.others_load(0.3) == pytest.approx(8 / 40)
+    assert environment.others_load(0.3) == pytest.approx(8 / 40)
     played.now = 20.0
-    assert env.others_load(0.3) == 0.0
+    assert environment.others_load(0.3) == 0.0
     assert slept == []
 
 
 def test_the_first_call_sleeps_for_what_is_missing(played: Machine, monkeypatch) -> None:
     slept = []
-    monkeypatch.setattr(env.time, "sleep", slept.append)
-    monkeypatch.setattr(env, "_since_last", env.LoadMeter())
-    monkeypatch.setattr(env, "_found_last", None)
-    env._since_last.start()
+    monkeypatch.setattr(environment.time, "sleep", slept.append)
+    monkeypatch.setattr(environment, "_since_last", environment.LoadMeter())
+    monkeypatch.setattr(environment, "_found_last", None)
+    environment._since_last.start()
     played.now = 0.1
-    env.others_load(0.3)
+    environment.others_load(0.3)
     assert slept == [pytest.approx(0.2)]
 
 
 def test_a_childs_work_is_this_process_own() -> None:
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        before, own = env._family_seconds(), time.process_time()
+        before, own = environment._family_seconds(), time.process_time()
         deadline = time.monotonic() + 60
         # More than this process itself can have used meanwhile.
-        while env._family_seconds() - before < time.process_time() - own + 0.1:
+        while environment._family_seconds() - before < time.process_time() - own + 0.1:
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:
@@ -314,8 +313,8 @@ def test_a_childs_work_is_this_process_own() -> None:
 
 def test_the_commit_is_told_where_there_is_a_checkout(tmp_path: Path) -> None:
     def state() -> tuple[str | None, bool | None]:
-        env._git_state.cache_clear()
-        return env._git_state(tmp_path)
+        environment._git_state.cache_clear()
+        return environment._git_state(tmp_path)
 
     assert state() == (None, None)
     (tmp_path / ".git").mkdir()
@@ -329,14 +328,14 @@ def test_the_commit_is_told_where_there_is_a_checkout(tmp_path: Path) -> None:
     assert len(commit) == 40
     assert dirty is False
     (tmp_path / "file").write_text("b")
-    assert env._git_state(tmp_path) == (commit, False)
+    assert environment._git_state(tmp_path) == (commit, False)
     assert state() == (commit, True)
 
 
 def test_what_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *a, **k: "nothing here")
-    assert env.cpu_model()
-    assert env._version("no-such-package") is None
+    assert environment.cpu_model()
+    assert environment._version("no-such-package") is None
 
 
 def test_freed_memory_is_never_given_back(monkeypatch) -> None:

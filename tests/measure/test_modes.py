@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from bench.errors import BenchError
-from bench.measure import exported, modes
-from bench.measure.cases import Case
-from bench.measure.exported import ModeFailed
-from bench.measure.modes import Modes, compare, reason_of, require_packages, tolerance_of
+from bench.timing import backends, onnx
+from bench.timing.backends import Modes, compare, reason_of, require_packages, tolerance_of
+from bench.timing.cases import Case
+from bench.timing.onnx import ModeFailed
 
 EAGER = Case(
     device="cpu", clock="model", regime="throughput", image_size=16, batch_size=2, threads=1
@@ -54,7 +54,9 @@ def images_of(case: Case) -> torch.Tensor:
 
 def without(monkeypatch: pytest.MonkeyPatch, *absent: str) -> None:
     find: Callable[[str], Any] = importlib.util.find_spec
-    monkeypatch.setattr(modes, "find_spec", lambda name: None if name in absent else find("json"))
+    monkeypatch.setattr(
+        backends, "find_spec", lambda name: None if name in absent else find("json")
+    )
 
 
 def test_a_missing_package_is_named_with_the_extra(monkeypatch) -> None:
@@ -207,12 +209,12 @@ def test_onnxruntime_without_cuda_says_what_to_install() -> None:
 def test_an_export_gives_eagers_outputs_at_every_batch_and_is_made_once(
     mode: str, tmp_path: Path, monkeypatch
 ) -> None:
-    for package in modes.PACKAGES[mode]:
+    for package in backends.PACKAGES[mode]:
         pytest.importorskip(package)
     made: list[int] = []
-    export = exported.export_onnx
+    export = onnx.export_onnx
     monkeypatch.setattr(
-        exported, "export_onnx", lambda model, size: made.append(size) or export(model, size)
+        onnx, "export_onnx", lambda model, size: made.append(size) or export(model, size)
     )
     for batch in (1, 2):
         # As two processes of a session: each has the model, and the folder of exports.
@@ -221,7 +223,7 @@ def test_an_export_gives_eagers_outputs_at_every_batch_and_is_made_once(
         prepared = ours.prepare(case, images_of(case), forward)
         assert prepared.facts["max_difference"] < 1e-4
         assert prepared.facts["opset"] >= 18
-        assert set(modes.PACKAGES[mode]) | {"torch"} == set(prepared.facts["versions"])
+        assert set(backends.PACKAGES[mode]) | {"torch"} == set(prepared.facts["versions"])
         assert prepared.facts["export_s"] > 0
         assert prepared.facts["load_s"] > 0
     assert made == [16]
@@ -230,10 +232,10 @@ def test_an_export_gives_eagers_outputs_at_every_batch_and_is_made_once(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_an_export_of_another_model_is_found_out(tmp_path: Path) -> None:
-    for package in modes.PACKAGES["onnxruntime"]:
+    for package in backends.PACKAGES["onnxruntime"]:
         pytest.importorskip(package)
     case, folder = in_mode("onnxruntime"), tmp_path / "exports"
-    exported.shared_export(small(), 16, folder)
+    onnx.shared_export(small(), 16, folder)
     other = small()
     other[5].weight.data += 1
     with pytest.raises(ModeFailed, match="its outputs differ"):

@@ -11,11 +11,11 @@ import pytest
 import timm
 import torch
 
-from bench.config import RunConfig
-from bench.measure.cases import plan_cases
-from bench.measure.exported import Exported, export_onnx
-from bench.measure.modes import Modes
-from bench.measure.quantised import input_quantiser, quantise, shared_quantised
+from bench.config.options import RunConfig
+from bench.timing.backends import Modes
+from bench.timing.cases import plan_cases
+from bench.timing.onnx import Exported, export_onnx
+from bench.timing.quantize import input_quantiser, quantise, shared_quantised
 from tests.measure.test_modes import forward, images_of, in_mode, small
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -161,9 +161,9 @@ def test_outputs_do_not_hang_on_the_last_bits_of_the_normalisation(mean, std) ->
 def test_a_folder_is_quantised_once(tmp_path: Path, monkeypatch) -> None:
     model = small()
     first = shared_quantised(model, 16, tmp_path)
-    from bench.measure import quantised
+    from bench.timing import quantize
 
-    monkeypatch.setattr(quantised, "quantise", lambda *_: pytest.fail("quantised again"))
+    monkeypatch.setattr(quantize, "quantise", lambda *_: pytest.fail("quantised again"))
     again = shared_quantised(model, 16, tmp_path)
     assert again.onnx == first.onnx
     assert again.facts == first.facts
@@ -185,7 +185,7 @@ def test_the_mode_runs_and_tells_what_it_took(tmp_path: Path) -> None:
 
 
 def test_it_is_timed_on_the_cpu_alone_and_not_in_mixed_precision(tmp_path: Path) -> None:
-    from bench.measure.exported import ModeFailed
+    from bench.timing.onnx import ModeFailed
 
     case = in_mode("onnxruntime-int8")
     modes = Modes(small(), tmp_path)

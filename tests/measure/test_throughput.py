@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.measure import throughput
-from bench.measure.cases import Case
-from bench.measure.throughput import (
+from bench.timing import timer
+from bench.timing.cases import Case
+from bench.timing.timer import (
     BLOCKS,
     MOST_BLOCKS,
     CaseTimer,
@@ -40,7 +40,7 @@ class Clock:
 
 def timed(monkeypatch: pytest.MonkeyPatch, case: Case, *seconds: float) -> tuple[Clock, dict]:
     clock = Clock(*seconds)
-    monkeypatch.setattr(throughput, "timer", lambda: clock.now)
+    monkeypatch.setattr(timer, "timer", lambda: clock.now)
     return clock, time_case(clock.step, case)
 
 
@@ -54,7 +54,7 @@ def test_blocks_are_at_least_a_fifth_of_a_second(monkeypatch: pytest.MonkeyPatch
 
 def test_after_others_one_step_of_several_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(0.03)
-    monkeypatch.setattr(throughput, "timer", lambda: clock.now)
+    monkeypatch.setattr(timer, "timer", lambda: clock.now)
     one = CaseTimer(clock.step, THROUGHPUT)
     clock.seconds = (0.03, 0.03, 0.03, 0.1, 0.03)
     one.block(after_others=True)
@@ -163,7 +163,7 @@ def test_a_gpu_that_slows_down_marks_an_entry() -> None:
 
 
 def test_a_real_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throughput, "BLOCK_S", 0.01)
+    monkeypatch.setattr(timer, "BLOCK_S", 0.01)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     images = torch.randn(4, 3, 32, 32)
     case = Case(

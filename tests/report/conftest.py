@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.config import RunConfig, options
-from bench.presets import get_preset
+from bench.config.options import RunConfig, options
+from bench.config.presets import get_preset
 from bench.stats.timing import locate
 from tests.report.undrawn import no_figures
 

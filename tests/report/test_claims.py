@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import bench.report
-from bench.config import options
-from bench.presets import load_presets
+from bench.config.options import options
+from bench.config.presets import load_presets
 from bench.report.cells import metrics
 from bench.report.claimed import Claim, all_claims
 from bench.report.claims import format_documented, load_claims, parse_claims

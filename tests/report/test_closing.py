@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.commands import _summary
+from bench.cli.run import _summary
 from bench.report.closing import closing_lines
 from tests.report.sessions import set_predictions
 

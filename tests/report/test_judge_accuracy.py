@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.presets import get_preset
+from bench.config.presets import get_preset
 from bench.report.judging import (
     CONFIRMED,
     CONTRADICTED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from bench.presets import get_preset
+from bench.config.presets import get_preset
 from bench.report.judging import (
     CONFIRMED,
     CONTRADICTED,

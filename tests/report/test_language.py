@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import LANGUAGES
-from bench.inference.int8 import METHOD
+from bench.deploy.int8 import METHOD
 from bench.report import render
 from bench.report.document import READING, Chapter, all_tables, in_language
 from bench.report.language import CATALOGUES, Language, Phrase, language

@@ -208,7 +208,7 @@ def test_no_two_places_disagree_about_a_pair(sweep, tmp_path: Path):
 
 def test_the_api_and_the_command_say_what_the_report_says(sweep, tmp_path, monkeypatch):
     verdicts = expected(sweep)
-    monkeypatch.setattr("bench.rendering.records_of", lambda *_: (sweep, [], "s", []))
+    monkeypatch.setattr("bench.records.select_records", lambda *_: (sweep, [], "s", []))
     found = bench.compare("A", "C", results_dir=tmp_path)
     whole = bench.compare(*NAMES, results_dir=tmp_path)
     assert found.verdict.tolist() == [verdicts["C", "A"]] == ["worse"]

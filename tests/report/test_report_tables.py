@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.config import options
-from bench.presets import get_preset
+from bench.config.options import options
+from bench.config.presets import get_preset
 from bench.report.cells import value_of
 from bench.report.claims import load_claims
 from bench.report.expected import presets_table
@@ -235,7 +235,7 @@ def test_a_batch_lowered_for_all_is_told_with_its_reason(make_record):
 
 
 def preset_run(make_record, on_gpu, name="kaggle", device="Tesla T4", **changes):
-    from bench.presets import get_preset
+    from bench.config.presets import get_preset
 
     record = on_gpu(make_record(), device)
     record["sweep"]["preset"] = name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.image import imread
 
-from bench.results.plot import training_plot
+from bench.records.plot import training_plot
 
 
 def rows(count: int = 5) -> list[dict]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.results import (
+from bench.records import (
     align_fingerprints,
     latest_sweep,
     load_records,
@@ -19,8 +19,8 @@ from bench.results import (
     write_json,
     write_record,
 )
-from bench.results.schema import KEYS, SCHEMA, SCHEMA_VERSION, problem_of
-from bench.results.sealed import Damaged, read_sealed, write_sealed
+from bench.records.schema import KEYS, SCHEMA, SCHEMA_VERSION, problem_of
+from bench.system.files import Damaged, read_sealed, write_sealed
 
 NOON = datetime(2026, 3, 4, 12, 5)
 
@@ -186,7 +186,7 @@ def test_a_folder_is_never_there_without_its_record(tmp_path: Path, monkeypatch)
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bench.results.store.write_record", fail)
+    monkeypatch.setattr("bench.records.store.write_record", fail)
     with pytest.raises(OSError, match="No space left"):
         new_run_folder(tmp_path, "ResNet18", NOON, record())
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bench.stats.digits import apart, fixed, points, significant
+from bench.system.digits import apart, fixed, points, significant
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from bench.spinning import sleep_soon
+from bench.system.openmp import sleep_soon
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOAD = (
@@ -65,7 +65,7 @@ def _carry_out(
 
             runpy.run_path(str(ROOT / script), run_name="__main__")
             return
-        from bench.cli import entry
+        from bench.cli.main import entry
 
         sys.exit(entry())
     finally:

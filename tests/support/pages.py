@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from tests.conftest import write_photos
 from tests.test_docs import ROOT, blocks
 
@@ -36,7 +36,7 @@ RUNS = {"README.md": (0, 1, 2, 3), "how-to.md": (4, 5, 6, 7)}
 @pytest.fixture
 def tiny(registry: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Variants of the usual names on a backbone that trains in a blink."""
-    from bench import build
+    from bench.models import build
     from variants import _registry
 
     # It counts the real ResNet18 to see whether the counter can be believed.

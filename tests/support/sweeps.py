@@ -16,7 +16,7 @@ HALT = """
 import time
 from pathlib import Path
 
-from bench.stopping import Stopper
+from bench.system.signals import Stopper
 from bench.train import engine
 from bench.train.keeper import Keeper
 

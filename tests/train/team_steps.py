@@ -11,9 +11,9 @@ from timm.layers import drop_path
 from torch import nn
 
 import variants
-from bench import build
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.data.loaders import bounds
+from bench.models import build
 from bench.train.engine import training_step
 from bench.train.metrics import evaluate
 from bench.train.optim import make_optimizer

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.train.accumulation import Accumulation, Buffers, out_of_memory, shares
 from bench.train.engine import training_step
 from bench.train.optim import make_optimizer

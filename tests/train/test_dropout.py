@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import variants
-from bench import build
-from bench.config import RunConfig
+from bench.config.options import RunConfig
+from bench.models import build
 from bench.train.dropout import Dropout
 
 

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.config import RunConfig
+from bench.config.options import RunConfig
+from bench.system.progress import Progress, clock
 from bench.train import engine
 from bench.train.accumulation import Accumulation
 from bench.train.engine import DivergedError, class_weights, fit, make_optimizer, training_step
 from bench.train.metrics import Evaluation
-from bench.train.progress import Progress, clock
 
 
 class Rows(torch.utils.data.Dataset):
@@ -309,7 +309,7 @@ def test_a_pipe_gets_one_plain_line_for_each_epoch(tmp_path: Path) -> None:
 
 def test_the_line_of_an_epoch_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("bench.train.progress.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("bench.system.progress.time.perf_counter", lambda: now[0])
     stream = io.StringIO()
     progress = Progress("Tiny", 5, stream, expected_s=50.0, later_s=600.0)
     row = dict.fromkeys(
@@ -353,9 +353,9 @@ def test_the_bar_tells_the_best_and_what_is_left(monkeypatch: pytest.MonkeyPatch
         dataset = range(20)
 
     now, shown = [100.0], []
-    monkeypatch.setattr("bench.train.progress.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("bench.system.progress.time.perf_counter", lambda: now[0])
     monkeypatch.setattr(
-        "bench.train.progress.tqdm.set_postfix_str",
+        "bench.system.progress.tqdm.set_postfix_str",
         lambda bar, text, refresh: shown.append(text),
     )
     progress = Progress("Tiny", 5, Terminal(), expected_s=50.0, later_s=600.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.stopping import StoppedError
+from bench.system.signals import StoppedError
 from bench.train import checkpoint
 from bench.train.keeper import Keeper
 from bench.train.state import Trained, TrainState

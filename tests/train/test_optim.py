@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import variants
-from bench.config import RunConfig
+from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.train import optim
 from bench.train.optim import (

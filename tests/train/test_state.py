@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.config import RunConfig
-from bench.stopping import StoppedError, Stopper
+from bench.config.options import RunConfig
+from bench.system.progress import Progress
+from bench.system.signals import StoppedError, Stopper
 from bench.train import engine
 from bench.train.engine import TrainResult, fit
-from bench.train.progress import Progress
 from bench.train.state import (
     TrainState,
     UnusableStateError,

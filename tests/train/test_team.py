@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.launched import started_together
+from bench.system.torchrun import started_together
 from bench.train.team import Team
 from tests.support.together import together
 from tests.train.team_steps import CASES, SIZES, steps

@@ -10,7 +10,7 @@ import timm
 import torch
 
 from bench.errors import BenchError
-from bench.train import weights
+from bench.models import weights
 
 TAG = "test_efficientnet.r160_in1k"
 
@@ -209,7 +209,7 @@ def test_a_linear_probe_from_real_weights_beats_random_ones(tmp_path: Path) -> N
     import json
     import shlex
 
-    from bench.cli import main
+    from bench.cli.main import main
 
     begin = time.perf_counter()
     accuracy = {}

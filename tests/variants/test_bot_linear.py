@@ -155,7 +155,7 @@ def test_the_block_is_a_residual_bottleneck_with_relu() -> None:
 
 
 def test_macs_equal_the_docstrings_closed_form() -> None:
-    from bench.measure.complexity import count_macs
+    from bench.models.complexity import count_macs
 
     class Model(torch.nn.Module):
         def __init__(self) -> None:

@@ -9,7 +9,7 @@ import timm
 import torch
 
 import variants
-from bench.measure.complexity import count_parameters
+from bench.models.complexity import count_parameters
 from variants.model import AttentiveClassifier, build_model
 
 # Independent of the declarations: the published table of this project's variants.

@@ -1,0 +1,1 @@
+"""The command line: parsers, and one module for each family of commands."""

@@ -1,0 +1,223 @@
+"""The commands that put a trained run to use."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.request import load_plugins, print_json, resolved_options, text_table
+from bench.errors import BenchError
+from bench.system.digits import significant
+
+if TYPE_CHECKING:
+    from bench.config.options import RunConfig
+    from bench.deploy.saved_model import SavedModel
+
+MOST_SHOWN = 10
+# 2026-01-31T12:00:00+00:00 → 20260131T120000
+PLAIN = str.maketrans("", "", "-:")
+
+
+def predict(parsed: Namespace, command_line: str) -> int:
+    """Predict unlabelled images into a CSV file; 1 when some could not be read."""
+    from bench.deploy.newfile import refuse_existing
+    from bench.deploy.submission import find_images, write_probabilities, write_submission
+
+    runs, (images,) = _asked_runs(parsed, 1, "IMAGES")
+    config = resolved_options(parsed).config
+    _check_batch(parsed)
+    refuse_existing(parsed.out, "--out")
+    refuse_existing(parsed.probabilities, "--probabilities")
+    if parsed.probabilities is not None and parsed.probabilities.resolve() == parsed.out.resolve():
+        raise BenchError("--out and --probabilities name one file: give two")
+    asked = find_images(Path(images), parsed.template)
+    load_plugins(parsed)
+    from bench.deploy.predict import predict as predict_all
+    from bench.report.markdown import one_line
+
+    models, how = _ready(runs, parsed, config)
+    for model in models:
+        print_warnings(model.warnings)
+    begin = time.perf_counter()
+    with progress(len(asked.paths)) as advance:
+        predicted = predict_all(models, asked.paths, **how, on_progress=advance)
+    seconds = time.perf_counter() - begin
+    written = write_submission(parsed.out, asked, predicted)
+    if parsed.probabilities is not None:
+        write_probabilities(parsed.probabilities, asked, predicted)
+    for note in asked.notes:
+        print(note, file=sys.stderr)
+    _tell_unreadable(dict.fromkeys(asked.odd, "its name is not UTF-8"))
+    _tell_unreadable({asked.ids[n]: why for n, why in predicted.unreadable.items()})
+    names = [predicted.classes[label] for label in predicted.labels.tolist() if label >= 0]
+    counts = Counter(names)
+    rows = [
+        {"class": one_line(name), "images": counts[name]}
+        for name in predicted.classes
+        if name in counts
+    ]
+    print(text_table(rows))
+    print(
+        f"\n{written:,} images in {seconds:.1f} s "
+        f"({significant(len(asked.paths) / seconds)} images/s) by "
+        f"{', '.join(model.name for model in models)}"
+    )
+    print(f"predictions: {parsed.out}")
+    if parsed.probabilities is not None:
+        print(f"probabilities: {parsed.probabilities}")
+    return 1 if predicted.unreadable or asked.odd else 0
+
+
+def evaluate(parsed: Namespace, command_line: str) -> int:
+    """Evaluate runs on labelled images from elsewhere; 1 when some could not be read."""
+    runs, _ = _asked_runs(parsed, 0, "")
+    config = resolved_options(parsed).config
+    _check_batch(parsed)
+    if config.data_dir is None:
+        raise BenchError("--data-dir is missing: name the folder of images to evaluate on")
+    from bench.data.index import find_data, load_index
+
+    location = find_data(config.data_dir, cwd=Path.cwd())
+    assert location is not None
+    index = load_index(location)
+    load_plugins(parsed)
+    from bench.deploy.external import describe, evaluate_external, match_classes
+    from bench.runner.preflight import check_folder
+    from bench.runner.record import now
+    from bench.system.environment import environment, others_load
+    from bench.system.files import write_sealed
+    from bench.system.memory import keep_freed_memory
+
+    check_folder(config.results_dir, "--results-dir")
+    models, how = _ready(runs, parsed, config)
+    mapping = match_classes(index.classes, models[0].classes, parsed.map)
+    warnings = [*index.warnings, *_seen_before(models, index)]
+    for model in models:
+        warnings += model.warnings
+    mapped = sum(bool(mapping[index.classes[label]]) for label in index.labels)
+    with progress(mapped) as advance:
+        found = evaluate_external(models, index, mapping, **how, on_progress=advance)
+    when = now()
+    record = {
+        "schema": "paddy-bench/external",
+        "schema_version": 1,
+        "finished": when,
+        "environment": environment(how["device"], keep_freed_memory(), command=command_line),
+        "warnings": warnings,
+        **found,
+    }
+    record["environment"]["load_after"] = others_load()
+    path = config.results_dir / f"external-{when.translate(PLAIN)[:15]}-{os.getpid()}.json"
+    config.results_dir.mkdir(parents=True, exist_ok=True)
+    write_sealed(path, record)
+    print_warnings(warnings)
+    _tell_unreadable(found["unreadable"])
+    if parsed.json:
+        print_json(record)
+    else:
+        print("\n".join(describe(record)) + "\n")
+        print(text_table([_row(one) for one in record["by_class"]]))
+        print(f"\nrecord: {path}")
+    return 1 if found["unreadable"] else 0
+
+
+def _row(one: dict[str, Any]) -> dict[str, Any]:
+    from bench.report.markdown import one_line
+
+    shares = {name: _share(one[name]) for name in ("precision", "recall", "f1")}
+    return {"class": one_line(one["class"]), "images": one["images"], **shares}
+
+
+def _share(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+# --- what they share -------------------------------------------------------------------------
+
+
+def _asked_runs(parsed: Namespace, others: int, what: str) -> tuple[list[str], list[str]]:
+    """The runs that are asked for, and the arguments after them.
+
+    Args:
+        others: how many these are.
+        what: what they are called.
+
+    Raises:
+        BenchError: too few or too many.
+    """
+    names, runs = list(parsed.names), list(getattr(parsed, "runs", ()))
+    usage = f"RUN {what}".strip()
+    if len(names) != others + (not runs):
+        beside = f"{what} before --runs" if what else "no RUN beside --runs"
+        wanted = beside if runs else usage
+        raise BenchError(f"give {wanted}: see python -m bench {parsed.command} --help")
+    runs = runs or [names.pop(0)]
+    return runs, names
+
+
+def _check_batch(parsed: Namespace) -> None:
+    if not 1 <= parsed.images_at_once <= 4096:
+        raise BenchError(f"--batch-size must be from 1 to 4096: {parsed.images_at_once}")
+
+
+def _ready(
+    runs: list[str], parsed: Namespace, config: RunConfig
+) -> tuple[list[SavedModel], dict[str, Any]]:
+    """The models of runs on the device, and how they are to predict."""
+    from bench.deploy.saved_model import load_saved, same_classes
+    from bench.system.devices import choose_device, probe
+    from bench.system.environment import usable_cores
+    from bench.system.memory import keep_freed_memory
+
+    device = choose_device(config.device)
+    probe(device)
+    keep_freed_memory()
+    models = [load_saved(config.results_dir, run, device) for run in runs]
+    same_classes(models)
+    return models, {
+        "device": device,
+        "batch_size": parsed.images_at_once,
+        "views": parsed.tta,
+        "threads": usable_cores(),
+    }
+
+
+@contextmanager
+def progress(images: int) -> Iterator[Any]:
+    """A bar over images on a terminal, nothing elsewhere; gives what advances it."""
+    from tqdm import tqdm
+
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=images, unit="image", leave=False, file=sys.stderr, disable=hidden) as bar:
+        yield bar.update
+
+
+def _tell_unreadable(why: dict[str, str]) -> None:
+    for number, (name, reason) in enumerate(why.items()):
+        if number == MOST_SHOWN:
+            print(f"… and {len(why) - MOST_SHOWN} more", file=sys.stderr)
+            return
+        print(f"unreadable image, not predicted: {name!r} ({reason})", file=sys.stderr)
+
+
+def print_warnings(lines: Iterable[str]) -> None:
+    """Print each to standard error."""
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _seen_before(models: list[SavedModel], index: Any) -> list[str]:
+    return [
+        f"{model.name} was trained on images of this very folder: the accuracy says nothing of "
+        "others; the report has that of its test part"
+        for model in models
+        if (data := model.record["data"]).get("fingerprint")
+        == index.known_as(data.get("fingerprint_version", 1)).fingerprint
+    ]

@@ -1,0 +1,135 @@
+"""The command that shows why a trained run decides as it does."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.request import load_plugins, resolved_options, text_table
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.deploy.explain import Explained
+    from bench.deploy.saved_model import SavedModel
+
+FILE = "explained.png"
+MOST_IMAGES = 100
+# Of a panel and of a row, in letters: what the sheet has room for.
+PANEL, LINE = 28, 66
+
+
+def explain(parsed: Namespace, command_line: str) -> int:
+    """Draw Grad-CAM and attention of right and wrong images; 1 when some could not be read."""
+    (run,) = parsed.names
+    config = resolved_options(parsed).config
+    if not 2 <= parsed.images <= MOST_IMAGES:
+        raise BenchError(f"--images must be from 2 to {MOST_IMAGES}: {parsed.images}")
+    from bench.deploy.newfile import new_file, refuse_existing
+
+    refuse_existing(parsed.out, "--out")
+    load_plugins(parsed)
+    from bench.cli.deploy import print_warnings, progress
+    from bench.deploy.explain import choose, require_grad_cam
+    from bench.deploy.explain import explain as explain_all
+    from bench.deploy.saved_model import load_saved
+    from bench.deploy.training_images import images_of
+    from bench.report.sheet import contact_sheet
+    from bench.system.devices import choose_device, probe
+
+    require_grad_cam()
+    device = choose_device(config.device)
+    probe(device)
+    saved = load_saved(config.results_dir, run, device)
+    print_warnings(saved.warnings)
+    path = parsed.out or saved.folder / FILE
+    refuse_existing(path, "--out")
+    chosen = choose(saved.record, parsed.images)
+    index, notes = images_of(saved, config.data_dir)
+    print_warnings(notes)
+    with progress(len(chosen)) as advance:
+        found, unreadable = explain_all(saved, chosen, index, device=device, on_progress=advance)
+    if not found:
+        raise BenchError(
+            f"none of the {len(chosen)} images in {index.root} can be read: see the folder"
+        )
+    with new_file(path) as part:
+        # matplotlib tells the format by the name.
+        drawn = part.with_name(f"{part.name}.png")
+        try:
+            contact_sheet(_title(saved), _sections(saved, found), drawn)
+            drawn.replace(part)
+        finally:
+            drawn.unlink(missing_ok=True)
+    print(text_table([_line(saved, one) for one in found]))
+    print(f"\ncontact sheet: {path}")
+    for name, reason in unreadable.items():
+        print(f"unreadable image, not shown: {name!r} ({reason})", file=sys.stderr)
+    changed = sum(one.guess != one.chosen.guess for one in found)
+    if changed:
+        print(
+            f"warning: {changed} of {len(found)} images are predicted otherwise than in the run's "
+            "record: another device rounds otherwise, or the images or their loader have changed",
+            file=sys.stderr,
+        )
+    return 1 if unreadable else 0
+
+
+# --- what is shown ---------------------------------------------------------------------------
+
+
+def _title(saved: SavedModel) -> list[str]:
+    synthetic = " (SYNTHETIC data)" if saved.record["data"].get("synthetic") else ""
+    return [
+        f"{saved.name}: validation images{synthetic}",
+        "Grad-CAM of the last feature map; every map is scaled to its own maximum",
+    ]
+
+
+def _sections(saved: SavedModel, found: list[Explained]) -> list[tuple[str, list[Any]]]:
+    from bench.report.sheet import Panel, Row
+
+    def row(one: Explained) -> Row:
+        classes = saved.classes
+        guess, truth = (_short(classes[n], PANEL - 10) for n in (one.guess, one.chosen.truth))
+        panels = [
+            Panel(one.pixels, "the image"),
+            Panel(one.pixels, f"Grad-CAM: {guess}", one.of_guess),
+        ]
+        if one.of_truth is not None:
+            panels.append(Panel(one.pixels, f"Grad-CAM: {truth}", one.of_truth))
+        panels += [Panel(one.pixels, title, heat) for title, heat in one.attention.items()]
+        line = _line(saved, one)
+        note = (
+            f"{_short(line['class'], PANEL)}, predicted {_short(line['predicted'], PANEL)} "
+            f"({line['confidence']})"
+        )
+        return Row(f"{note}  {_short(line['image'], max(12, LINE - len(note)))}", tuple(panels))
+
+    return [
+        (
+            f"Wrong, the surest first ({sum(not one.chosen.right for one in found)})",
+            [row(one) for one in found if not one.chosen.right],
+        ),
+        (
+            f"Right, of each class the surest ({sum(one.chosen.right for one in found)})",
+            [row(one) for one in found if one.chosen.right],
+        ),
+    ]
+
+
+def _line(saved: SavedModel, one: Explained) -> dict[str, str]:
+    from bench.report.markdown import one_line
+
+    return {
+        "": "right" if one.chosen.right else "wrong",
+        "class": one_line(saved.classes[one.chosen.truth]),
+        "predicted": one_line(saved.classes[one.chosen.guess]),
+        "confidence": f"{one.chosen.confidence:.2f}",
+        "image": one_line(one.chosen.id),
+    }
+
+
+def _short(text: str, most: int) -> str:
+    """The end of a path says more than its beginning."""
+    return text if len(text) <= most else "…" + text[1 - most :]

@@ -1,0 +1,134 @@
+"""The command that writes trained runs to files for other programs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.request import load_plugins, resolved_options
+from bench.errors import BenchError
+from bench.system.digits import fixed
+
+if TYPE_CHECKING:
+    from bench.config.options import RunConfig
+    from bench.deploy.saved_model import SavedModel
+
+INT8 = "onnx-int8"
+
+
+def export(parsed: Namespace, command_line: str) -> int:
+    """Write the models of runs to files, one after the other."""
+    config = resolved_options(parsed).config
+    if parsed.out is not None and len(parsed.names) > 1:
+        raise BenchError("--out names one file: give one RUN, or leave it out")
+    twice = [run for run in parsed.names if parsed.names.count(run) > 1]
+    if twice:
+        raise BenchError(f"{twice[0]} is named twice: name each run once")
+    from bench.deploy.newfile import refuse_existing
+
+    refuse_existing(parsed.out, "--out")
+    load_plugins(parsed)
+    import torch
+
+    from bench.cli.deploy import print_warnings
+    from bench.deploy.export import SUFFIXES, describe_transform, input_line, require_format
+    from bench.deploy.saved_model import load_saved
+
+    require_format(parsed.format)
+    if parsed.out is None:
+        _refuse_any(config, parsed.names, SUFFIXES[parsed.format], int8=parsed.format == INT8)
+    for run in parsed.names:
+        saved = load_saved(config.results_dir, run, torch.device("cpu"))
+        print_warnings(saved.warnings)
+        path = parsed.out or saved.folder / f"{saved.variant.name}{SUFFIXES[parsed.format]}"
+        refuse_existing(path, "--out")
+        if parsed.format == INT8:
+            _quantised(saved, path, config, command_line)
+        else:
+            _exported(saved, path, parsed.format)
+        print(f"input     {input_line(saved, pixels=parsed.format == INT8)}")
+        print(f"output    {describe_transform(saved)['output']}")
+        print("inside    classes and transform: see the README on how to read them")
+    return 0
+
+
+def _refuse_any(config: RunConfig, runs: Sequence[str], suffix: str, *, int8: bool) -> None:
+    """See that no file of any run is in the way, before the first is written.
+
+    Raises:
+        BenchError: one is, or there is no such run.
+    """
+    from bench.deploy.newfile import refuse_existing
+    from bench.records.quantised import FILE
+    from bench.records.store import UnreadableRecord, read_record, run_folder
+
+    for run in runs:
+        folder = run_folder(config.results_dir, run).resolve()
+        try:
+            name = Path(str(read_record(folder)["variant"].get("name"))).name
+        except UnreadableRecord as error:
+            raise BenchError(f"{error} (or name another run)") from error
+        refuse_existing(folder / f"{name}{suffix}", "--out")
+        if int8:
+            refuse_existing(folder / FILE, "the record of an earlier int8 export,")
+
+
+def _exported(saved: SavedModel, path: Path, form: str) -> None:
+    from bench.deploy.export import export as export_model
+
+    written = export_model(saved, form, path)
+    print(f"file      {written.path} ({fixed(written.size_mb, 1)} MB, {form})")
+    print(f"checked   largest difference to PyTorch's logits {written.max_difference:.1e} "
+          f"(largest logit {written.largest:.3g})")  # fmt: skip
+
+
+def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: str) -> None:
+    """Quantise, and keep what it costs in accuracy for the report."""
+    import torch
+
+    from bench.cli.deploy import print_warnings, progress
+    from bench.deploy.int8 import accuracies, export_int8
+    from bench.deploy.newfile import refuse_existing
+    from bench.deploy.training_images import images_of
+    from bench.records.quantised import FILE, SCHEMA, VERSION
+    from bench.runner.record import now
+    from bench.system.environment import environment, others_load
+    from bench.system.files import write_sealed
+    from bench.system.memory import keep_freed_memory
+
+    kept = saved.folder / FILE
+    refuse_existing(kept, "the record of an earlier int8 export,")
+    index, notes = images_of(saved, config.data_dir)
+    print_warnings(notes)
+    size = len((saved.record.get("test") or saved.record.get("validation") or {}).get("ids") or ())
+    with progress(size) as advance:
+        found = export_int8(saved, path, index, on_progress=advance)
+    about: dict[str, Any] = environment(
+        torch.device("cpu"), keep_freed_memory(), command=command_line
+    )
+    about["load_after"] = others_load()
+    heading = {"schema": SCHEMA, "schema_version": VERSION, "finished": now()}
+    try:
+        write_sealed(kept, {**heading, "environment": about, **found})
+    except OSError:
+        # A file without its record would stand in the way of the next attempt.
+        path.unlink(missing_ok=True)
+        raise
+    exact, small = accuracies(found)
+    images = len(found["labels"])
+    print(f"file      {path} ({fixed(found['size_mb'], 1)} MB, {INT8}; "
+          f"{fixed(found['size_float32_mb'], 1)} MB as float32)")  # fmt: skip
+    print(f"checked   accuracy {small:.3f} as int8, {exact:.3f} as float32 "
+          f"({found['part']} part, {images} images)")  # fmt: skip
+    print(
+        f"made      {found['method']}; calibrated on {found['calibration_images']} images of no "
+        "held-out part"
+    )
+    shown = (
+        "python -m bench report shows it beside the speeds"
+        if found["fingerprint"] == saved.record["data"].get("fingerprint")
+        else "no report shows it: its images are not those that the run was trained on"
+    )
+    print(f"record    {kept} ({shown})")

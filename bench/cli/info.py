@@ -1,0 +1,131 @@
+"""What ``list`` and ``count`` print: variants, presets, parameters and MACs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import variants
+from bench.cli.request import (
+    asked_classes,
+    chosen_variants,
+    print_json,
+    resolved_options,
+    text_table,
+)
+from bench.errors import BenchError
+from bench.system.digits import fixed
+
+
+def list_(parsed: Namespace, command_line: str) -> int:
+    """Variants or presets, without PyTorch."""
+    if parsed.presets:
+        return _list_presets(parsed.json)
+    try:
+        for path in parsed.plugin:
+            variants.load_plugin(path)
+        found = [variants.get(name) for name in variants.names()]
+    except variants.VariantError as error:
+        raise BenchError(str(error)) from error
+    rows = [
+        {
+            "variant": variant.name,
+            "group": variant.group,
+            "backbone": variant.backbone,
+            "attention": [spec.describe() for spec in variant.attention],
+            "parameters": variant.declared_parameters(10),
+            "parameters_1000_classes": variant.declared_parameters(1000),
+            "baseline": variant.baseline,
+            "use_case": variant.use_case,
+            "weights_tag": variant.weights_tag,
+            "paper": variant.paper,
+            "version": variant.version,
+            "module": variants.module_of(variant),
+        }
+        for variant in found
+    ]
+    if parsed.json:
+        print_json(rows)
+        return 0
+    shown = [
+        {
+            "variant": row["variant"],
+            "group": row["group"],
+            "backbone": row["backbone"],
+            "attention": " + ".join(row["attention"]) or "none",  # type: ignore[arg-type]
+            "parameters (10 classes)": _thousands(row["parameters"]),
+            "use case": row["use_case"],
+        }
+        for row in rows
+    ]
+    print(text_table(shown))
+    return 0
+
+
+def _thousands(number: Any) -> str:
+    return "not declared" if number is None else f"{number:,}"
+
+
+def _list_presets(as_json: bool) -> int:
+    from bench.config.presets import load_presets
+
+    presets = load_presets().values()
+    if as_json:
+        print_json(
+            [
+                {
+                    "preset": preset.name,
+                    "title": preset.title,
+                    "command": preset.command,
+                    "hardware": preset.hardware,
+                    "options": preset.options,
+                    "expected": preset.expected,
+                }
+                for preset in presets
+            ]
+        )
+        return 0
+    for preset in presets:
+        print(f"{preset.name}: {preset.title}")
+        print(f"  command   {preset.command}")
+        print(f"  hardware  {preset.hardware}")
+        expected = {name: preset.expected.get(name) for name in ("minutes", "accuracy_percent")}
+        for name, value in expected.items():
+            text = "not stated" if value is None else "-".join(f"{x:g}" for x in value)
+            print(f"  expected  {name.replace('_', ' ')}: {text}")
+        print(f"  source    {preset.expected.get('source', 'this project')}")
+    return 0
+
+
+def count(parsed: Namespace, command_line: str) -> int:
+    """Parameters, size and GMACs of the chosen variants."""
+    chosen, config, classes = (
+        chosen_variants(parsed),
+        resolved_options(parsed).config,
+        asked_classes(parsed),
+    )
+    from bench.models import build
+
+    rows = []
+    for variant in chosen:
+        counts = build.count(variant, classes, config, [config.image_size])
+        macs = counts.pop("macs")[0]
+        rows.append({"variant": variant.name, **counts, **macs})
+    if parsed.json:
+        print_json(rows)
+        return 0
+    print(f"{classes} classes, {config.image_size} pixels; GMACs: one multiply-add is one")
+    shown = [
+        {
+            "variant": row["variant"],
+            "parameters": f"{row['parameters']:,}",
+            "of attention": _thousands(row["attention_parameters"]),
+            "with 1000 classes": f"{row['parameters_1000_classes']:,}",
+            "MB": fixed(row["size_mb"], 1),
+            "GMACs (fvcore)": fixed(row["gmacs"], 4, least=3),
+            "GMACs (FlopCounterMode / 2)": fixed(row["gmacs_flop_counter"], 4, least=3),
+        }
+        for row in rows
+    ]
+    print(text_table(shown))
+    return 0

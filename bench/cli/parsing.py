@@ -1,0 +1,92 @@
+"""What the parsers of all commands are made of."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench import ENVIRONMENT_PREFIX
+from bench.errors import BenchError
+
+EPILOG = f"""\
+Precedence of an option: flag > environment ({ENVIRONMENT_PREFIX}BATCH_SIZE=32) > preset > default.
+Exit code: 0 done; 1 a variant failed or images could not be read, the others are done; 2 a mistake
+in what was asked; 130, 143 stopped by Ctrl-C or SIGTERM (--resume goes on).
+"""
+SELECTION_HELP = (
+    "names (any case), globs ('EfficientNetV2_S_*') and the groups all and baselines; "
+    "comma-separated or repeated (default: all)"
+)
+PLUGIN_HELP = (
+    "Python file that registers variants; its code RUNS WITH YOUR RIGHTS, so name only files "
+    "that you trust; may be repeated"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line, like every other mistake's.
+
+    Args:
+        fill: gives the parser its arguments once it is to parse something.
+    """
+
+    def __init__(
+        self, *arguments: Any, fill: Callable[[Parser], None] | None = None, **keywords: Any
+    ) -> None:
+        keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        keywords["allow_abbrev"] = False  # an abbreviation would break when an option is added
+        super().__init__(*arguments, **keywords)
+        self._fill = fill
+
+    def complete(self) -> None:
+        """Give the parser its arguments, where it does not have them yet."""
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Complete the parser, then parse."""
+        self.complete()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        from bench.config.options import REMOVED, flag_of
+
+        words = message.replace("=", " ").replace("--no-", "--").split()
+        for name, instead in REMOVED.items():
+            if flag_of(name) in words:
+                message += f" ({flag_of(name)} is now {flag_of(instead)})"
+        raise BenchError(f"{message}: see {self.prog} --help")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """``--variants`` and ``--plugin``."""
+    parser.add_argument(
+        "--variants", action="append", default=None, metavar="NAMES", help=SELECTION_HELP
+    )
+    add_plugin(parser)
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """``--plugin``."""
+    parser.add_argument(
+        "--plugin", action="append", default=[], type=Path, metavar="FILE", help=PLUGIN_HELP
+    )
+
+
+def add_preset(parser: argparse.ArgumentParser) -> None:
+    """``--preset``."""
+    from bench.config.presets import preset_names
+
+    names = ", ".join(preset_names())
+    parser.add_argument(
+        "--preset", metavar="NAME", help=f"{names} ('python -m bench list --presets' explains them)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")

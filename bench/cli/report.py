@@ -1,0 +1,128 @@
+"""What ``report`` and ``compare`` do with the records of a folder; no PyTorch behind them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import variants
+from bench.cli.request import print_json, resolved_options
+from bench.errors import BenchError
+from bench.system.garbage import no_collection
+
+
+def report(parsed: Namespace, command_line: str) -> int:
+    """Render records; imports no PyTorch."""
+    with no_collection():
+        return _report(parsed)
+
+
+def _report(parsed: Namespace) -> int:
+    config = resolved_options(parsed).config
+    from bench.records import select_records
+    from bench.report import render
+    from bench.report.claims_file import load_claims_file
+
+    records, problems, sweep, others = select_records(config.results_dir, parsed.runs, parsed.sweep)
+    own = []
+    if parsed.claims is not None:
+        own = load_claims_file(parsed.claims, _known_variants(records))
+    name = parsed.name or sweep or "runs"
+    if Path(name).name != name or name in (".", ".."):
+        raise BenchError(
+            f"--name {name!r} must be a plain folder name: use --reports-dir for paths"
+        )
+    _refuse_file(config.reports_dir, name)
+    path = render(
+        records,
+        config.reports_dir / name,
+        title=name,
+        problems=problems,
+        own_claims=own,
+        max_latency_ms=_positive(parsed.max_latency_ms, "--max-latency-ms"),
+        max_size_mb=_positive(parsed.max_size_mb, "--max-size-mb"),
+        pictures=_pictures(records) if parsed.pictures else None,
+        others=others,
+        lang=parsed.lang,
+    )
+    print(path)
+    print(f"to look at: {path.with_name('report.html')}", file=sys.stderr)
+    return 0
+
+
+def compare(parsed: Namespace, command_line: str) -> int:
+    """Compare variants of a sweep in the terminal; imports no PyTorch."""
+    config = resolved_options(parsed).config
+    from bench.records import select_records
+    from bench.report.comparing import compare_rows, compare_text
+
+    records, *_ = select_records(config.results_dir, parsed.runs, parsed.sweep)
+    if parsed.json:
+        print_json(compare_rows(records, parsed.names))
+    else:
+        print(compare_text(records, parsed.names))
+    return 0
+
+
+def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
+    """Gives images of runs: from their data folders, the synthetic ones drawn anew."""
+    from bench.report.thumbnails import open_picture
+
+    seeds: dict[Any, set[Any]] = {}
+    for record in records:
+        seeds.setdefault(record["sweep"].get("id"), set()).add(record["config"].get("seed"))
+
+    def of(record: Any, name: str) -> Any:
+        data, config = record["data"], record["config"]
+        folder = config.get("data_dir") if data.get("synthetic") else data.get("root")
+        if folder is not None:
+            return open_picture(Path(str(folder)), name, _row)
+        if data.get("root") != "built-in synthetic set":
+            return None
+        known = seeds[record["sweep"].get("id")]
+        # All seeds of a sweep share the images of its first one, which must be among them.
+        if len(known) < (config.get("seeds") or 1) or not all(type(one) is int for one in known):
+            return None
+        from bench.data.synthetic import CLASSES, draw_image
+
+        found = re.fullmatch(r"([a-z_]+)/([0-9]{1,9})\.jpg", name)
+        if found is None or found[1] not in CLASSES or min(known) < 0:
+            return None
+        return draw_image(CLASSES.index(found[1]), int(found[2]), min(known))
+
+    return of
+
+
+def _row(path: Path, member: str) -> bytes:
+    from bench.data.arrow import contents
+
+    start, size = contents(path)[member]
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
+
+
+def _known_variants(records: list[dict[str, Any]]) -> list[str]:
+    return sorted({*variants.names(), *(record["variant"]["name"] for record in records)})
+
+
+def _positive(text: str | None, flag: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise BenchError(f"{flag} must be a number, not {text!r}") from error
+    if not 0 < number < float("inf"):
+        raise BenchError(f"{flag} must be a finite number above 0: {text}")
+    return number
+
+
+def _refuse_file(reports_dir: Path, name: str) -> None:
+    for path in (reports_dir, reports_dir / name):
+        if path.exists() and not path.is_dir():
+            raise BenchError(f"{path} is a file: give --reports-dir or --name a folder's name")

@@ -1,0 +1,143 @@
+"""What the commands share: the variants and options that are asked for, and plain output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+import variants
+from bench.cli.flags import flags_of
+from bench.data.prefixes import real_folder
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.config.presets import Resolved
+    from bench.runner.manifest import Journal
+
+
+def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
+    """The variants of ``--variants``, after the files of ``--plugin`` have run.
+
+    Raises:
+        BenchError: an unknown name, or a plugin that fails.
+    """
+    load_plugins(parsed)
+    try:
+        return variants.select(parsed.variants or ["all"])
+    except variants.VariantError as error:
+        raise BenchError(str(error)) from error
+
+
+def resolved_options(parsed: Namespace) -> Resolved:
+    """Flags, environment, preset and defaults together.
+
+    Raises:
+        BenchError: a value out of its bounds.
+    """
+    from bench.config.presets import resolve
+
+    return resolve(flags_of(parsed), preset=getattr(parsed, "preset", None))
+
+
+def asked_sweep(
+    parsed: Namespace,
+) -> tuple[list[variants.Variant], Resolved, Journal | None]:
+    """Variants and options of ``run``, and with ``--resume`` the sweep that goes on.
+
+    Raises:
+        BenchError: as :func:`chosen_variants`, :func:`resolved_options` and
+            :func:`bench.runner.manifest.find`; something is asked for that the sweep was not begun
+            with, or another loader makes the pixels.
+    """
+    given = resolved_options(parsed)
+    # Before the imports, which take seconds; the index looks more closely.
+    if given.config.data_dir is not None:
+        real_folder(given.config.data_dir)
+    if parsed.resume is None:
+        return chosen_variants(parsed), given, None
+    from bench.runner.manifest import check_loader, find, moved
+
+    # Plugins run only where they are named now: a file of results must not run code.
+    names = [one.name for one in chosen_variants(parsed)] if parsed.variants else None
+    if names is None:
+        load_plugins(parsed)
+    journal = find(given.config.results_dir, parsed.resume or None, names)
+    check_loader(journal)
+    missing = [name for name in journal.variants if name not in variants.names()]
+    if missing:
+        files = " ".join(f"--plugin {path}" for path in journal.plugins)
+        raise BenchError(
+            f"--resume: sweep {journal.id} has variants that are not known here "
+            f"({', '.join(missing)}): give the plugin files that it was begun with: {files}"
+        )
+    resolved = moved(journal, given, given.config.results_dir, variants=names)
+    return _as_begun(journal), resolved, journal
+
+
+def _as_begun(journal: Journal) -> list[variants.Variant]:
+    """The variants of a sweep, in the versions that it was begun with; earlier ones are told of.
+
+    Raises:
+        BenchError: a version cannot be built here.
+    """
+    found = []
+    for name, version in journal.variants.items():
+        now = variants.get(name)
+        try:
+            found.append(now.at_version(version))
+        except variants.VariantError as error:
+            raise BenchError(
+                f"--resume: sweep {journal.id} was begun with {error}: begin a new sweep without "
+                "--resume"
+            ) from error
+        if found[-1].version != now.version:
+            print(
+                f"sweep {journal.id} was begun with version {version} of {name}, and goes on with "
+                f"it (version {now.version} is used by new sweeps)",
+                file=sys.stderr,
+            )
+    return found
+
+
+def load_plugins(parsed: Namespace) -> None:
+    """Run the files of ``--plugin``.
+
+    Raises:
+        BenchError: one fails to import or registers a taken name.
+    """
+    try:
+        for path in parsed.plugin:
+            variants.load_plugin(path)
+    except variants.VariantError as error:
+        raise BenchError(str(error)) from error
+
+
+def asked_classes(parsed: Namespace) -> int:
+    """``--classes``.
+
+    Raises:
+        BenchError: fewer than two.
+    """
+    if parsed.classes < 2:
+        raise BenchError(f"--classes must be at least 2: {parsed.classes}")
+    return int(parsed.classes)
+
+
+def asked_elsewhere(parsed: Namespace) -> list[str]:
+    """The flags that were given of those that predict what a sweep takes elsewhere."""
+    names = ("images", "gpus", "price")
+    return [f"--{name}" for name in names if getattr(parsed, name) is not None]
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for programs."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def text_table(rows: list[dict[str, Any]]) -> str:
+    """Aligned columns with the keys as headers."""
+    from tabulate import tabulate
+
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)

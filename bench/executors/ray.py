@@ -1,0 +1,423 @@
+"""Trainings as Ray tasks: on this machine, or on a cluster that is there already."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import urlsplit
+
+import torch
+
+import variants
+from bench.config.options import RunConfig
+from bench.errors import BenchError
+from bench.executors.base import WAIT_S, gather, make_tasks, token_in
+from bench.executors.board import BoardActor
+from bench.executors.task import Sent, Task, carry_out, check_versions, versions
+from bench.executors.timing import Request, check_modes, time_here
+from bench.runner.process_pool import Job
+from bench.runner.turns import Outcome
+from bench.system.digits import counted
+from bench.system.environment import usable_cores
+from bench.system.signals import Stopper
+from bench.timing.session import Timed
+
+# A cluster that does not answer by then is taken for one that is not there.
+TIMEOUT_S = 10.0
+# How often a task is done again whose worker or machine was lost.
+RETRIES = 3
+LOCAL = "local"
+# How Ray names a machine's kind of accelerator among its resources, and what every machine has.
+ACCELERATOR = "accelerator_type:"
+BUILT_IN = ("CPU", "GPU", "memory", "object_store_memory")
+
+
+def require_ray() -> Any:
+    """The package.
+
+    Raises:
+        BenchError: it is not installed.
+    """
+    # Nobody is told how it is used, and no page is served.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker keeps the threads and devices that it was given by us.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise BenchError(
+            "--executor ray needs Ray: pip install 'paddy-bench[ray]', or leave --executor out"
+        ) from error
+    return ray
+
+
+def connect(address: str | None) -> Any:
+    """Join a cluster, or start Ray on this machine; the package.
+
+    Args:
+        address: ``host:port``, ``ray://host:port``, ``auto`` or none (``RAY_ADDRESS``, else this
+            machine alone).
+
+    Raises:
+        BenchError: the package is missing, or no cluster answers in time.
+    """
+    ray = require_ray()
+    if ray.is_initialized():
+        return ray
+    asked = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if asked not in (LOCAL, "auto"):
+        _answers(asked)
+    try:
+        with _own_signals():
+            if asked == LOCAL:
+                ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)
+            else:
+                ray.init(address=asked, **quiet)
+    except Exception as error:  # Ray has many, also for other versions of itself
+        text = " ".join(str(error).split())[:300]
+        raise BenchError(f"--address {asked}: Ray cannot join that cluster: {text}") from error
+    return ray
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and would end the program without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _answers(address: str) -> None:
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None:
+        raise BenchError(
+            f"--address {address} is no address: give host:6379, ray://host:10001 or auto"
+        )
+    try:
+        socket.create_connection((host, port), timeout=TIMEOUT_S).close()
+    except OSError as error:
+        raise BenchError(
+            f"--address {address}: no Ray cluster answers within {TIMEOUT_S:g} s ({error}): see "
+            "that it is up (ray status) and that this machine reaches it"
+        ) from error
+
+
+def find_devices(address: str | None, asked: int | None, device: str) -> list[str]:
+    """What a cluster trains on at once: ``cuda`` or ``cpu``, as often as there are.
+
+    Args:
+        address: as of :func:`connect`.
+        asked: of ``--devices``; none: all GPUs, or one training on each machine.
+        device: of ``--device``.
+
+    Raises:
+        BenchError: more are asked for than the cluster has, or a machine has other versions.
+    """
+    ray = connect(address)
+    there = ray.cluster_resources()
+    gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 0))
+    if device == "cuda" and not gpus:
+        raise BenchError("--device cuda: the cluster has no GPU: use --device cpu or auto")
+    _probe(ray)
+    if gpus and device != "cpu":
+        if asked is not None and asked > gpus:
+            raise BenchError(
+                f"--devices {asked}: the cluster has {gpus} GPUs: give {gpus} or fewer"
+            )
+        return ["cuda"] * (asked or gpus)
+    if asked is not None and asked > cores:
+        raise BenchError(
+            f"--devices {asked}: the cluster has {counted(cores, 'core')}: give {cores} or fewer"
+        )
+    return ["cpu"] * (asked or len(nodes_of(ray)))
+
+
+def nodes_of(ray: Any) -> list[dict[str, Any]]:
+    """The machines of a cluster that can compute."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def only_on(node: Mapping[str, Any]) -> Any:
+    """A task goes to that machine and no other."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+
+
+def _probe(ray: Any) -> None:
+    """Every machine has the versions of this one."""
+    expected = versions()
+    asked = [
+        ray.remote(_versions_there)
+        .options(num_cpus=0, scheduling_strategy=only_on(node))
+        .remote(expected, node["NodeManagerHostname"])
+        for node in nodes_of(ray)
+    ]
+    try:
+        ray.get(asked, timeout=120)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, BenchError):
+            raise BenchError(str(error.cause)) from error
+        text = " ".join(str(error.cause or error).split())[-300:]
+        raise BenchError(
+            f"a worker of the cluster cannot run paddy-bench ({text}): install it there"
+        ) from error
+    except ray.exceptions.GetTimeoutError as error:
+        raise BenchError("a worker of the cluster does not answer within 120 s") from error
+
+
+def _versions_there(expected: dict[str, str], where: str) -> None:
+    check_versions(expected, where)
+
+
+class OnBoard:
+    """The actor as a worker sees it."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def say(self, line: str) -> None:
+        self._actor.say.remote(line)
+
+    def stopped(self) -> int | None:
+        import ray
+
+        number: int | None = ray.get(self._actor.stopped.remote())
+        return number
+
+
+def _carry_out(task: Task, actor: Any) -> list[Sent]:
+    return carry_out(task, OnBoard(actor))
+
+
+class RayCrew:
+    """Ray's workers, each with its share of a machine.
+
+    Args:
+        ray: the package, connected.
+        cores: of each task.
+        gpus: of each task.
+    """
+
+    def __init__(self, ray: Any, *, cores: float, gpus: int) -> None:
+        self._ray = ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # A machine of the cluster may go; with this one the sweep goes anyway.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        board = ray.remote(BoardActor).options(num_cpus=0, scheduling_strategy=here)
+        self._board = board.remote()
+        self._remote = ray.remote(_carry_out).options(
+            num_cpus=cores, num_gpus=gpus, max_retries=RETRIES
+        )
+
+    def submit(self, task: Task) -> Any:
+        return self._remote.remote(task, self._board)
+
+    def finished(self, handles: Sequence[Any], seconds: float) -> list[Any]:
+        done, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
+        return list(done)
+
+    def result(self, handle: Any) -> list[Sent]:
+        try:
+            found: list[Sent] = self._ray.get(handle)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error from error
+        return found
+
+    def stop(self, number: int) -> None:
+        self._board.stop.remote(number)
+
+    def lines(self) -> list[str]:
+        found: list[str] = self._ray.get(self._board.lines.remote())
+        return found
+
+    def cancel(self, handles: Sequence[Any]) -> None:
+        for handle in handles:
+            with contextlib.suppress(Exception):
+                self._ray.cancel(handle, force=True)
+
+
+def train_all(
+    jobs: Sequence[Job],
+    devices: Sequence[str],
+    *,
+    plugins: Sequence[Path],
+    threads: int,
+    features: Path,
+    features_limit: float,
+    stopper: Stopper,
+    stream: TextIO,
+) -> Iterator[tuple[int, Outcome]]:
+    """As :func:`bench.runner.process_pool.train_all`, by Ray.
+
+    Args:
+        jobs: in any order.
+        devices: as of :func:`find_devices`.
+        plugins: files that register variants.
+        threads: not used: cores are those of the cluster's machines.
+        features: not used: a worker has a folder of its own.
+        features_limit: most bytes that all workers may keep of features together.
+        stopper: says whether to stop before the end.
+        stream: where progress goes.
+    """
+    if not jobs:
+        return
+    config = jobs[0].planned[0].sweep.resolved.config
+    ray = connect(config.address)
+    nodes = nodes_of(ray)
+    # How many each machine gets, and so how many of its cores each has.
+    together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
+    cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
+    threads = min(config.threads or max(1, cores // together), cores)
+    crew = RayCrew(ray, cores=threads, gpus=int(devices[0] == "cuda"))
+    with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
+        tasks = make_tasks(
+            jobs,
+            plugins=plugins,
+            results_dir=config.results_dir,
+            token=token,
+            gather=config.gather,
+            device=devices[0],
+            threads=threads,
+            features_limit=features_limit / len(devices),
+            beside=together - 1,
+        )
+        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)
+
+
+# --- timing ----------------------------------------------------------------------------------
+
+
+def find_class(config: RunConfig) -> None:
+    """See that a machine of the class of ``--timing-on`` is there, and can time what is asked for.
+
+    Raises:
+        BenchError: it is not, or cannot.
+    """
+    ray = connect(config.address)
+    node = _node_of(ray, str(config.timing_on))
+    where = node["NodeManagerHostname"]
+    asked = ray.remote(check_modes).options(num_cpus=0, scheduling_strategy=only_on(node))
+    try:
+        ray.get(asked.remote(config, where), timeout=120)
+    except ray.exceptions.RayTaskError as error:
+        raise BenchError(" ".join(str(error.cause or error).split())[-300:]) from error
+    except ray.exceptions.GetTimeoutError as error:
+        raise BenchError(f"worker {where} does not answer within 120 s") from error
+
+
+def time_on(request: Request, *, stopper: Stopper, stream: TextIO) -> Timed:
+    """Run a timing session on a machine of the class of ``--timing-on``, with nothing beside it.
+
+    Args:
+        request: what to time.
+        stopper: says whether to stop before the end.
+        stream: where progress goes.
+
+    Raises:
+        BenchError: the machine is gone, or cannot time.
+        StoppedError: the stopper said so.
+    """
+    ray = connect(request.config.address)
+    node = _node_of(ray, str(request.config.timing_on))
+    board = ray.remote(BoardActor).options(num_cpus=0).remote()
+    # All that the machine has: Ray gives nothing of it to anybody else meanwhile.
+    remote = ray.remote(_time_there).options(
+        num_cpus=node["Resources"]["CPU"],
+        num_gpus=node["Resources"].get("GPU", 0),
+        max_retries=RETRIES,
+        scheduling_strategy=only_on(node),
+    )
+    handle = remote.remote(request, board)
+
+    def show() -> None:
+        for line in ray.get(board.lines.remote()):
+            print(line, file=stream, flush=True)
+
+    try:
+        with stopper.holding():
+            while not ray.wait([handle], timeout=WAIT_S)[0]:
+                show()
+                stopper.check()
+        show()
+        timed: Timed = ray.get(handle)
+    except ray.exceptions.RayError as error:
+        ray.cancel(handle, force=True)
+        cause = getattr(error, "cause", None) or error
+        raise BenchError(
+            f"--timing-on {request.config.timing_on}: {' '.join(str(cause).split())[-300:]}"
+        ) from error
+    except BaseException:
+        ray.cancel(handle, force=True)
+        raise
+    return timed
+
+
+def _time_there(request: Request, actor: Any) -> Timed:
+    return time_here(request, OnBoard(actor))
+
+
+def _node_of(ray: Any, name: str) -> dict[str, Any]:
+    nodes = nodes_of(ray)
+    for node in nodes:
+        own = name in node["Resources"] and name not in BUILT_IN
+        if own or f"{ACCELERATOR}{name}" in node["Resources"]:
+            return dict(node)
+    known = {key.removeprefix(ACCELERATOR) for node in nodes for key in node["Resources"]}
+    named = sorted(key for key in known if ":" not in key and key not in BUILT_IN)
+    raise BenchError(
+        f"--timing-on {name}: no machine of the cluster has that accelerator or resource (there "
+        f"are: {', '.join(named) or 'none'}): start one with --resources, or leave --timing-on out"
+    )
+
+
+class RayExecutor:
+    """Ray on this machine, or a cluster (``--address``)."""
+
+    def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
+        found = find_devices(config.address, config.devices, config.device)
+        if config.timing and config.timing_on is not None:
+            find_class(config)
+        return found
+
+    train = staticmethod(train_all)
+
+    def time(
+        self,
+        chosen: Sequence[variants.Variant],
+        config: RunConfig,
+        num_classes: int,
+        *,
+        plugins: Sequence[Path],
+        images: Sequence[Path],
+        stream: TextIO,
+        stopper: Stopper,
+    ) -> Timed:
+        request = Request(
+            keys=tuple(variant.key for variant in chosen),
+            plugins=tuple((path.name, path.read_text(encoding="utf8")) for path in plugins),
+            config=config,
+            num_classes=num_classes,
+            images=tuple(images),
+            cwd=Path.cwd(),
+            versions=versions(),
+        )
+        return time_on(request, stopper=stopper, stream=stream)

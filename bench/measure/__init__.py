@@ -1,1 +1,0 @@
-"""Counting, timing, memory and environment: what stands in a table is measured here."""

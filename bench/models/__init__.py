@@ -1,0 +1,1 @@
+"""Models: build, pretrained weights, parameters and MACs."""

@@ -1,0 +1,68 @@
+"""What run.json holds, and whether a file is one that this version can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.system.files import broken_seal
+
+SCHEMA = "paddy-bench/run"
+SCHEMA_VERSION = 3
+# Version 2 had no checksum, and no record before its run had ended.
+READABLE = (2, 3)
+STATUSES = ("complete", "failed", "running")
+METRICS = ("valid_acc", "valid_loss", "train_acc", "train_loss", "best_epoch", "fps")
+
+_OBJECT, _OPTIONAL = (dict,), (dict, type(None))
+KEYS: dict[str, tuple[type, ...]] = {
+    "schema": (str,),
+    "schema_version": (int,),
+    "status": (str,),
+    "error": _OPTIONAL,
+    "sweep": _OBJECT,
+    "started": (str,),
+    "finished": (str,),
+    "variant": _OBJECT,
+    "config": _OBJECT,
+    "config_sources": _OBJECT,
+    "data": _OBJECT,
+    "environment": _OBJECT,
+    "counts": _OPTIONAL,
+    "training": _OPTIONAL,
+    "metrics": _OPTIONAL,
+    "timing": (list,),
+    "timing_error": (str, type(None)),
+    "session": _OPTIONAL,
+    "validation": _OPTIONAL,
+    "test": _OPTIONAL,
+    "warnings": (list,),
+}
+
+
+def problem_of(record: Any, data: bytes) -> str | None:
+    """Why a file is no record of this version, in a few words; None if it is one.
+
+    Args:
+        record: as it was parsed.
+        data: its bytes.
+    """
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        return "is no record of paddy-bench"
+    version = record.get("schema_version")
+    if version not in READABLE:
+        return (
+            f"has schema version {version}, this program reads "
+            f"{' and '.join(map(str, READABLE))}: "
+            "render it with the version that wrote it, or run again"
+        )
+    broken = broken_seal(record, data) if version > 2 else None
+    if broken is not None:
+        return f"is damaged ({broken}): run again"
+    for key, kinds in KEYS.items():
+        if key not in record:
+            return f"lacks {key!r}: it is damaged, run again"
+        if not isinstance(record[key], kinds):
+            return f"has a {type(record[key]).__name__} as {key!r}: it is damaged, run again"
+    if record["status"] not in STATUSES:
+        return f"has status {record['status']!r}: it is damaged, run again"
+    return None

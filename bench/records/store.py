@@ -1,0 +1,288 @@
+"""Writes and reads the folders of runs under the results folder."""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import BenchError
+from bench.records.quantised import read_quantised
+from bench.records.schema import problem_of
+from bench.system.files import write_sealed
+
+RECORD = "run.json"
+# What the folder of a run is called until it has its record.
+NEW = ".new-"
+
+
+def new_run_folder(
+    results_dir: Path, variant: str, now: datetime, record: Mapping[str, Any]
+) -> Path:
+    """Create ``<Variant>_DD_MM_YYYY_HHMM`` with a record in it; ``_2``, ``_3`` … where it is taken.
+
+    A folder is never there without its record, whenever the process is killed.
+
+    Args:
+        results_dir: made where it is not there.
+        variant: its name.
+        now: the local time.
+        record: what ``run.json`` is to hold.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    results_dir.mkdir(parents=True, exist_ok=True)
+    # The sweep's id says whose it is, should a kill leave it there.
+    own = Path(tempfile.mkdtemp(prefix=f"{NEW}{record['sweep']['id']}-", dir=results_dir))
+    # Others may read what is in the results folder; a temporary one is its maker's alone.
+    own.chmod(results_dir.stat().st_mode & 0o777)
+    try:
+        write_record(own, record)
+        name = f"{variant}_{now:%d_%m_%Y_%H%M}"
+        for number in count(1):
+            folder = results_dir / (name if number == 1 else f"{name}_{number}")
+            # An empty folder would be replaced, and it may be somebody's.
+            if folder.exists():
+                continue
+            try:
+                own.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+                continue
+            return folder
+    finally:
+        if own.exists():
+            shutil.rmtree(own, ignore_errors=True)
+    raise AssertionError("count() does not end")
+
+
+def tidy(results_dir: Path, sweep: str) -> None:
+    """Remove the half-made files and folders that a killed sweep has left.
+
+    Args:
+        results_dir: where its records are.
+        sweep: its id; nobody may be running it.
+    """
+    for folder in results_dir.glob(f"{NEW}{glob.escape(sweep)}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    parts = [*results_dir.glob(f".sweep-{glob.escape(sweep)}.*.part")]
+    for record in load_records(results_dir)[0] if results_dir.is_dir() else ():
+        if record["sweep"]["id"] == sweep:
+            folder = results_dir / record["folder"]
+            parts += [*folder.glob("*.part"), *folder.glob(".*.part")]
+            # Killed after its record was complete, before what a training goes on from was removed.
+            parts += folder.glob("last*.pt") if record["status"] == "complete" else ()
+    for path in parts:
+        path.unlink(missing_ok=True)
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` with its checksum, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; the previous one stays.
+    """
+    write_sealed(folder / RECORD, record)
+
+
+def load_records(
+    results_dir: Path, runs: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """All readable records, oldest first, each with its ``folder``; and what could not be read.
+
+    Args:
+        results_dir: holds one folder for each run.
+        runs: only these folders, by name or path; none: all.
+
+    Raises:
+        BenchError: no such folder, or a named run is not there.
+    """
+    if runs:
+        folders = [run_folder(results_dir, run) for run in runs]
+    elif results_dir.is_dir():
+        folders = sorted(
+            path.parent
+            for path in results_dir.glob(f"*/{RECORD}")
+            if not path.parent.name.startswith(NEW)
+        )
+    else:
+        raise BenchError(
+            f"no results folder {results_dir}: run something first (python -m bench run "
+            "--preset smoke), or name the folder with --results-dir"
+        )
+    records, problems = [], []
+    for folder in folders:
+        try:
+            records.append(read_record(folder))
+        except UnreadableRecord as error:
+            problems.append(f"{error}; it is left out")
+    return sorted(records, key=lambda record: (record["started"], record["folder"])), problems
+
+
+class UnreadableRecord(ValueError):
+    """Which record cannot be read, why, and the mend."""
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run's folder, with its ``folder``, and what lies beside it (``quantised``).
+
+    Raises:
+        UnreadableRecord: it cannot be read, is damaged, or of another version.
+    """
+    path = folder / RECORD
+    try:
+        data = path.read_bytes()
+        record = json.loads(data)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableRecord(f"{path} cannot be read ({type(error).__name__})") from error
+    problem = problem_of(record, data)
+    if problem is not None:
+        raise UnreadableRecord(f"{path} {problem}")
+    quantised = read_quantised(folder)
+    # What a record itself says of it has been checked by nobody.
+    record.pop("quantised", None)
+    beside = {} if quantised is None else {"quantised": quantised}
+    return {**record, "folder": folder.name, **beside}
+
+
+def run_folder(results_dir: Path, run: str) -> Path:
+    """The folder of a run that is named by its name in ``results_dir`` or by a path.
+
+    Raises:
+        BenchError: it is not there.
+    """
+    for folder in (results_dir / run, Path(run)):
+        if (folder / RECORD).is_file():
+            return folder
+    raise BenchError(f"no run {run!r} in {results_dir}: name a folder that holds {RECORD}")
+
+
+def latest_sweep(records: Sequence[dict[str, Any]]) -> str | None:
+    """The id of the sweep whose first run started last.
+
+    Sweeps that trained come before those of ``bench time``, which have no accuracy to report.
+    """
+    first: dict[str, tuple[bool, str]] = {}
+    for record in records:
+        sweep = record["sweep"]["id"]
+        found = (not _timing_only(record), record["started"])
+        first[sweep] = min(first.get(sweep, found), found)
+    return max(first, key=lambda sweep: (first[sweep], sweep)) if first else None
+
+
+def _timing_only(record: dict[str, Any]) -> bool:
+    error = record["error"] or {}
+    return (record["status"] == "complete" and record["training"] is None) or (
+        error.get("type") == "TimingError"
+    )
+
+
+def to_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row for each run with its headline figures; units stand in the columns' names."""
+    rows = []
+    for record in records:
+        metrics, counts = record["metrics"] or {}, record["counts"] or {}
+        training, test = record["training"] or {}, record["test"] or {}
+        environment, data = record["environment"], record["data"]
+        rows.append(
+            {
+                "sweep": record["sweep"]["id"],
+                "folder": record.get("folder"),
+                "variant": record["variant"]["name"],
+                "status": record["status"],
+                "seed": record["config"].get("seed"),
+                "fold": (data.get("fold") or {}).get("number"),
+                "machine": environment.get("machine"),
+                "device": environment.get("device_name"),
+                "fingerprint": data.get("fingerprint"),
+                "image_size": record["config"].get("image_size"),
+                "synthetic": data.get("synthetic"),
+                **{name: metrics.get(name) for name in ("valid_acc", "valid_loss", "best_epoch")},
+                "valid_macro_f1": training.get("best_macro_f1"),
+                "test_acc": test.get("accuracy"),
+                "test_macro_f1": test.get("macro_f1"),
+                "images_per_s": metrics.get("fps"),
+                "parameters": counts.get("parameters"),
+                "size_mb": counts.get("size_mb"),
+                "gmacs": {m["image_size"]: m["gmacs"] for m in counts.get("macs", ())}.get(224),
+                "training_seconds": training.get("seconds"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def align_fingerprints(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Name data alike in records of both versions of the fingerprint, where they may be the same.
+
+    Version 1 knew paths, sizes, labels, parts and groups; version 2 knows contents too. A newer
+    record is named by version 1 where an older one has that, so that equal data do not pass for
+    others. The records are changed.
+
+    Returns:
+        A line for each set of data of which older records cannot tell whether it is the same.
+    """
+    known = [record for record in records if (record.get("data") or {}).get("fingerprint")]
+    older = {
+        record["data"]["fingerprint"]
+        for record in known
+        if record["data"].get("fingerprint_version", 1) == 1
+    }
+    newer = [record for record in known if record["data"].get("fingerprint_version", 1) > 1]
+    lines = []
+    for name in sorted(older & {one["data"].get("listing_fingerprint") for one in newer}):
+        same = [one for one in newer if one["data"].get("listing_fingerprint") == name]
+        contents = {one["data"]["fingerprint"] for one in same}
+        if len(contents) > 1:
+            lines.append(
+                f"data {name[:12]} of older records may be any of {len(contents)} sets of other "
+                "contents: kept apart"
+            )
+            continue
+        for one in same:
+            beside = one.get("quantised") or {}
+            if beside.get("fingerprint") == one["data"]["fingerprint"]:
+                beside["fingerprint"] = name
+            one["data"].update(fingerprint=name, fingerprint_version=1)
+        lines.append(
+            f"data {name[:12]}: older records know paths, sizes and labels of the images, not "
+            "their contents; newer ones are compared with them by these"
+        )
+    return lines
+
+
+def select_records(
+    results_dir: Path, runs: list[str], sweep: str | None
+) -> tuple[list[dict[str, Any]], list[str], str | None, list[dict[str, Any]]]:
+    """Records of the named runs, of a sweep or of the latest one; problems; the sweep's id; others.
+
+    Raises:
+        BenchError: there are none.
+    """
+    records, problems = load_records(results_dir, runs)
+    for line in [*problems, *align_fingerprints(records)]:
+        print(f"warning: {line}", file=sys.stderr)
+    if not records:
+        raise BenchError(
+            f"no readable records in {results_dir}: run something first "
+            "(python -m bench run --preset smoke)"
+        )
+    if runs:
+        return records, problems, None, []
+    chosen = sweep or latest_sweep(records)
+    known = sorted({record["sweep"]["id"] for record in records})
+    others = [record for record in records if record["sweep"]["id"] != chosen]
+    records = [record for record in records if record["sweep"]["id"] == chosen]
+    if not records:
+        raise BenchError(f"no sweep {chosen!r} in {results_dir}: {', '.join(known)}")
+    return records, problems, chosen, others

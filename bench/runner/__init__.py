@@ -1,0 +1,1 @@
+"""Sweeps: preflight, runs, records, resuming, several processes."""

@@ -1,0 +1,98 @@
+"""What all variants of a sweep share at one seed and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from bench.config.options import RunConfig
+from bench.config.presets import Resolved
+from bench.data.cache import DecodedImages
+from bench.data.parts import Parts
+from bench.runner.estimate import StepRates
+from bench.runner.runs import Run
+from bench.runner.tuning import Choice
+from bench.system.signals import Stopper
+from bench.system.stage_timer import Costs
+from bench.timing.session import Timed
+from bench.train.accumulation import Accumulation
+from bench.train.feature_store import FeatureStore
+from bench.train.team import Team
+
+
+def nothing(*values: object) -> None:
+    """Who is told does nothing."""
+
+
+@attrs.frozen(kw_only=True)
+class Sweep:
+    """What all variants of a sweep share at one seed and fold.
+
+    Attributes:
+        run: seed, fold and images.
+        data: the ``data`` of the record.
+        images: their pixels.
+        timed: the timing session of the sweep, or none.
+        rates: speeds of the variants' steps, as far as they are known.
+        tuned: how variants are trained, where a measurement has chosen it.
+        features: what a frozen backbone computed for other variants, or none.
+        needed_later: variants after which others of the same backbone come.
+        expected_s: what the run at hand was expected to take, in seconds.
+        later_s: what the runs after it are expected to take.
+        costs: where the seconds of the run at hand go.
+        stopper: says whether to stop before the end.
+        accumulation: divides batches that do not fit in memory, the same for all.
+        team: the processes that train each model together.
+        beside: other trainings of the sweep that may run on the same machine at the same time.
+        on_folder: called with the variant's name and the folder of its run, once it has one.
+    """
+
+    id: str
+    command: str
+    resolved: Resolved
+    device: torch.device
+    run: Run
+    data: dict[str, Any]
+    images: DecodedImages
+    timed: Timed | None
+    stream: Any
+    rates: Mapping[str, StepRates] = attrs.field(factory=dict)
+    tuned: Mapping[str, Choice] = attrs.field(factory=dict)
+    features: FeatureStore | None = None
+    needed_later: frozenset[str] = frozenset()
+    expected_s: float = 0.0
+    later_s: float = 0.0
+    costs: Costs = attrs.field(factory=Costs)
+    stopper: Stopper = attrs.field(factory=Stopper)
+    accumulation: Accumulation = attrs.field(factory=Accumulation)
+    team: Team = attrs.field(factory=Team)
+    beside: int = 0
+    on_folder: Callable[[str, Path], object] = nothing
+
+    def plain(self) -> Sweep:
+        """As it can be told to another process, on another machine too."""
+        return attrs.evolve(
+            self,
+            stream=None,
+            timed=None,
+            features=None,
+            stopper=Stopper(),
+            costs=Costs(),
+            accumulation=Accumulation(parts=self.accumulation.parts),
+            team=Team(),
+            on_folder=nothing,
+        )
+
+    @property
+    def config(self) -> RunConfig:
+        """The options, with this run's seed."""
+        return attrs.evolve(self.resolved.config, seed=self.run.seed)
+
+    @property
+    def parts(self) -> Parts:
+        """The images of this run."""
+        return self.run.parts

@@ -1,0 +1,348 @@
+"""What a sweep was asked for, kept beside its records: a killed sweep goes on from it.
+
+``sweep-<id>.json`` is written before anything is measured, and once more when the sweep has ended;
+``sweep-<id>.npz``, after it, has the path and the content hash of every image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from bench.config.options import MOVABLE, REMOVED, RunConfig, build, flag_of, options
+from bench.config.presets import Resolved
+from bench.data.fingerprint import SAMPLE
+from bench.data.index import ImageIndex
+from bench.data.layouts import listed
+from bench.errors import BenchError
+from bench.imaging import LOADER
+from bench.system.files import Damaged, read_sealed, write_sealed
+from bench.system.locks import held
+
+SCHEMA, VERSION = "paddy-bench/sweep", 1
+
+
+@attrs.frozen(kw_only=True)
+class Journal:
+    """A sweep as it was begun.
+
+    Attributes:
+        id: of the sweep.
+        command: the command line that began it.
+        resolved: options, their sources and the preset.
+        variants: name → version, in order.
+        plugins: files that registered some of them.
+        fingerprint: of the images.
+        fingerprint_version: which fingerprint that is (:mod:`bench.data.fingerprint`).
+        loader: what makes pixels of them (:data:`bench.imaging.LOADER`).
+        session: id of its timing session, once that has ended.
+        tuned: how each variant is trained, where a measurement has chosen it: it is not
+            measured again (see :class:`bench.runner.tuning.Choice`).
+        ended: when all runs had ended; none: not yet.
+    """
+
+    id: str
+    command: str
+    resolved: Resolved
+    variants: Mapping[str, int]
+    plugins: tuple[Path, ...]
+    fingerprint: str
+    fingerprint_version: int = 1
+    loader: int = LOADER
+    session: str | None = None
+    tuned: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    ended: str | None = None
+
+    def write(self, results_dir: Path) -> None:
+        """Write it whole or not at all."""
+        results_dir.mkdir(parents=True, exist_ok=True)
+        content = {
+            "schema": SCHEMA,
+            "schema_version": VERSION,
+            "id": self.id,
+            "command": self.command,
+            "preset": self.resolved.preset,
+            "config": self.resolved.config.as_record(),
+            "config_sources": dict(self.resolved.sources),
+            "variants": dict(self.variants),
+            "plugins": [str(path) for path in self.plugins],
+            "fingerprint": self.fingerprint,
+            "fingerprint_version": self.fingerprint_version,
+            "loader": self.loader,
+            "session": self.session,
+            "tuned": dict(self.tuned),
+            "ended": self.ended,
+        }
+        write_sealed(_file(results_dir, self.id), content)
+
+
+def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = None) -> Journal:
+    """The sweep of that id, or the latest that has not ended.
+
+    Args:
+        results_dir: where sweeps leave their records.
+        sweep: its id; none: the latest.
+        variants: the latest with exactly these; none: with any.
+
+    Raises:
+        BenchError: there is none, it has ended, or its file is damaged.
+    """
+    if sweep is not None:
+        path = _file(results_dir, sweep)
+        if Path(sweep).name != sweep or not path.is_file():
+            known = ", ".join(sorted(map(_id, filter(_unfinished, _files(results_dir))))) or "none"
+            raise BenchError(
+                f"no sweep {sweep!r} in {results_dir}: those that can be gone on with are {known}"
+            )
+        found = _read(path)
+        if found.ended is not None:
+            raise BenchError(f"sweep {sweep} has ended: begin a new one without --resume")
+        if held(lock_of(results_dir, sweep)):
+            raise BenchError(f"sweep {sweep} is still running in another process: wait for its end")
+        return found
+    running = []
+    # Ids sort by time. A damaged file must not hide an older sweep silently.
+    for path in sorted(_files(results_dir), reverse=True):
+        found = _read(path)
+        if found.ended is not None or variants not in (None, list(found.variants)):
+            continue
+        if not held(lock_of(results_dir, found.id)):
+            return found
+        running.append(found.id)
+    if running:
+        raise BenchError(
+            f"sweep {running[0]} is still running in another process: wait for its end"
+        )
+    of = f" of {', '.join(variants)}" if variants else ""
+    raise BenchError(
+        f"no unfinished sweep{of} in {results_dir}: begin one without --resume, or name the folder "
+        "with --results-dir"
+    )
+
+
+def lock_of(results_dir: Path, sweep: str) -> Path:
+    """The file that whoever runs a sweep holds."""
+    return results_dir / f".sweep-{sweep}.lock"
+
+
+def moved(
+    journal: Journal, given: Resolved, results_dir: Path, *, variants: Sequence[str] | None
+) -> Resolved:
+    """The journal's options, with those of :data:`MOVABLE` as they are given now.
+
+    Args:
+        journal: of the sweep.
+        given: what is asked for now.
+        results_dir: where its records are.
+        variants: names that are asked for now; none: whatever the sweep has.
+
+    Raises:
+        BenchError: something is asked for that the sweep was not begun with.
+    """
+    before = journal.resolved
+    if variants is not None and list(variants) != list(journal.variants):
+        raise BenchError(
+            f"--resume: sweep {journal.id} was begun with other variants "
+            f"({', '.join(journal.variants)}): leave --variants out"
+        )
+    if given.preset is not None and given.preset != before.preset:
+        raise BenchError(
+            f"--resume: sweep {journal.id} was begun with "
+            f"{'no preset' if before.preset is None else f'--preset {before.preset}'}: "
+            "leave --preset out"
+        )
+    # A limit of time holds for the command that it was given to.
+    changes: dict[str, Any] = {"results_dir": results_dir, "hours": given.config.hours}
+    sources = dict(before.sources)
+    for field in options():
+        name, source = field.name, given.sources[field.name]
+        new, old = getattr(given.config, name), getattr(before.config, name)
+        if source not in ("flag", "environment") or new == old:
+            continue
+        if name not in MOVABLE:
+            raise BenchError(
+                f"--resume: {flag_of(name)} is {new}, and sweep {journal.id} was begun with {old}: "
+                "leave it out, or begin a new sweep"
+            )
+        changes[name], sources[name] = new, source
+    executor = changes.get("executor", before.config.executor)
+    if executor != "ray":
+        changes["address"] = changes["timing_on"] = None
+    if not executor.startswith("slurm"):
+        changes["slurm"] = None
+    return Resolved(attrs.evolve(before.config, **changes), sources, before.preset)
+
+
+# --- the images ------------------------------------------------------------------------------
+
+
+def check_loader(journal: Journal) -> None:
+    """See that the images are made into pixels as they were when the sweep was begun.
+
+    Raises:
+        BenchError: another loader makes them now.
+    """
+    if journal.loader != LOADER:
+        raise BenchError(
+            f"--resume: sweep {journal.id} was begun with image loader {journal.loader}, and this "
+            f"version has loader {LOADER}, which makes other pixels of the images: begin a new "
+            "sweep without --resume"
+        )
+
+
+def keep_images(results_dir: Path, sweep: str, index: ImageIndex, contents: np.ndarray) -> None:
+    """Keep path and content hash of every image, for :func:`same_images`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    results_dir.mkdir(parents=True, exist_ok=True)
+    place = _images_file(results_dir, sweep)
+    part = place.with_name(f".{place.name}.part")
+    try:
+        with part.open("wb") as file:
+            names = np.frombuffer("\0".join(index.paths).encode(), np.uint8)
+            np.savez_compressed(file, names=names, contents=contents)
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def same_images(
+    journal: Journal, results_dir: Path, index: ImageIndex, contents: np.ndarray
+) -> str | None:
+    """See that a sweep goes on with the images that it was begun with.
+
+    Every content hash is compared, not times: a touched or copied file is the same one. What was
+    read before is not read again where its stamp (size, times, inode) has not changed.
+
+    Args:
+        journal: of the sweep.
+        results_dir: where its files are.
+        index: the images as they are now.
+        contents: (N, 16) uint8, hash of each.
+
+    Returns:
+        What could not be compared, for the user; none: everything was.
+
+    Raises:
+        BenchError: an image was changed, added or removed, or has another label, part or group.
+    """
+    known = _read_images(_images_file(results_dir, journal.id))
+    differing = [] if known is None else _differing(*known, index, contents)
+    if differing or index.fingerprint != journal.fingerprint:
+        why = "; ".join(differing) or "other paths, sizes, labels, parts, groups or contents"
+        raise BenchError(
+            f"--resume: the images are not those that sweep {journal.id} was begun with ({why}): "
+            "give --data-dir the data as they were, or begin a new sweep without --resume"
+        )
+    if known is None:
+        return (
+            f"{_images_file(results_dir, journal.id)} is missing or damaged: the contents of "
+            f"{min(SAMPLE, len(index)):,} of {len(index):,} images were compared"
+        )
+    return None
+
+
+def _read_images(place: Path) -> tuple[list[str], np.ndarray] | None:
+    try:
+        # Opened here: numpy leaves a damaged file open.
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            names = arrays["names"].tobytes().decode().split("\0")
+            contents = arrays["contents"]
+    # Missing, cut short or of another program.
+    except Exception:
+        return None
+    return (names, contents) if contents.shape == (len(names), 16) else None
+
+
+def _differing(
+    names: list[str], contents: np.ndarray, index: ImageIndex, now: np.ndarray
+) -> list[str]:
+    """What was changed, added and removed, with the first names."""
+    if tuple(names) == index.paths:
+        rows = np.flatnonzero((contents != now).any(axis=1)).tolist()
+        found = {"changed": [names[row] for row in rows], "added": [], "removed": []}
+    else:
+        before = {name: row.tobytes() for name, row in zip(names, contents, strict=True)}
+        after = {name: row.tobytes() for name, row in zip(index.paths, now, strict=True)}
+        found = {
+            "changed": [n for n, row in after.items() if before.get(n, row) != row],
+            "added": [name for name in after if name not in before],
+            "removed": [name for name in before if name not in after],
+        }
+    return [
+        f"{what}: {listed(ones)}" + (f", {len(ones):,} in all" if len(ones) > 3 else "")
+        for what, ones in found.items()
+        if ones
+    ]
+
+
+def _images_file(results_dir: Path, sweep: str) -> Path:
+    return results_dir / f"sweep-{sweep}.npz"
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def _file(results_dir: Path, sweep: str) -> Path:
+    return results_dir / f"sweep-{sweep}.json"
+
+
+def _files(results_dir: Path) -> list[Path]:
+    return list(results_dir.glob("sweep-*.json"))
+
+
+def _id(path: Path) -> str:
+    return path.stem.removeprefix("sweep-")
+
+
+def _unfinished(path: Path) -> bool:
+    try:
+        return _read(path).ended is None
+    except BenchError:
+        return False
+
+
+def _read(path: Path) -> Journal:
+    try:
+        content = read_sealed(path)
+        if content.get("schema") != SCHEMA or content.get("schema_version") != VERSION:
+            raise Damaged("it was written by another version")
+        return Journal(
+            id=content["id"],
+            command=content["command"],
+            resolved=Resolved(
+                _config(content["config"]), content["config_sources"], content["preset"]
+            ),
+            variants=content["variants"],
+            plugins=tuple(Path(text) for text in content["plugins"]),
+            fingerprint=content["fingerprint"],
+            fingerprint_version=content.get("fingerprint_version", 1),
+            loader=content.get("loader", 1),
+            session=content["session"],
+            # Sweeps from before it was kept have it in their runs alone.
+            tuned=content.get("tuned") or {},
+            ended=content["ended"],
+        )
+    except (OSError, Damaged, KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+        raise BenchError(
+            f"{path} cannot be gone on with ({error}): begin a new sweep without --resume"
+        ) from error
+
+
+def _config(values: Mapping[str, Any]) -> RunConfig:
+    """A config from its record."""
+    kinds = {field.name: field.metadata["kind"] for field in options()}
+    return build(
+        {
+            name: Path(value) if kinds.get(name) is Path and value is not None else value
+            for name, value in values.items()
+            if name not in REMOVED
+        }
+    )

@@ -1,0 +1,175 @@
+"""What every process of a team but the first does: train along, until the leader has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+import variants
+from bench.data.cache import DecodedImages
+from bench.data.parts import decode_images
+from bench.errors import BenchError
+from bench.models import build
+from bench.runner.along import Along, Ended
+from bench.runner.context import Sweep
+from bench.runner.failures import explain
+from bench.runner.run import fit_and_test
+from bench.runner.setup import set_up
+from bench.system.environment import usable_cores
+from bench.system.memory import keep_freed_memory
+from bench.system.progress import Progress
+from bench.system.scratch import scratch_folder
+from bench.system.signals import SignalError, StoppedError, Stopper
+from bench.train.engine import DivergedError
+from bench.train.team import LostError, Team, TeamError, join
+
+
+def follow(team: Team, stopper: Stopper, plugins: Sequence[Path]) -> int:
+    """Train along; the exit code, as the leader has it.
+
+    Args:
+        team: of this process.
+        stopper: takes this process' signals.
+        plugins: files that register variants.
+
+    Raises:
+        TeamError: this process or another one has failed alone.
+    """
+    keep_freed_memory()
+    with scratch_folder() as folder, stopper.holding():
+        try:
+            build.load_plugins(list(plugins))
+            along = _Along(team, stopper, folder)
+            while not isinstance(told := team.tell(None), Ended):
+                # As the leader, who says what comes next.
+                with contextlib.suppress(StoppedError, DivergedError):
+                    along.train(told)
+            return told.code
+        except Exception as error:
+            cause = team.cause(error)
+            if isinstance(cause, TeamError):
+                raise cause from error
+            text = f"process {team.rank}: {type(error).__name__}: {explain(error)}"
+            # A signal to all ends those that load images first; the leader has its own.
+            raise (LostError if stopper.number else TeamError)(text) from error
+
+
+class _Along:
+    """Trains along with the leader.
+
+    Args:
+        team: of this process.
+        stopper: takes this process' signals.
+        folder: for what a training leaves, which nobody reads.
+    """
+
+    def __init__(self, team: Team, stopper: Stopper, folder: Path) -> None:
+        self.team, self.stopper, self.folder = team, stopper, folder
+        self._images: tuple[Any, DecodedImages] | None = None
+
+    def train(self, told: Along) -> None:
+        """Train one run."""
+        team, sweep = self.team, told.sweep
+        torch.set_num_threads(sweep.config.threads or max(1, usable_cores() // team.local_size))
+        parts = sweep.parts
+        with open(os.devnull, "w") as nowhere:
+            here = attrs.evolve(
+                sweep,
+                device=team.device,
+                images=self._decoded(sweep),
+                stream=nowhere,
+                stopper=self.stopper,
+                team=team,
+            )
+            variant = variants.get(told.variant)
+            model, _ = build.build(variant, parts.num_classes, here.config)
+            normalisation = build.normalisation(model)
+            setup = set_up(here, variant, model, normalisation, [], before=told.before)
+            fit_and_test(
+                here,
+                model,
+                setup,
+                Progress(variant.name, here.config.epochs, nowhere),
+                self.folder,
+                about={},
+                recipe={},
+            )
+
+    def _decoded(self, sweep: Sweep) -> DecodedImages:
+        """This machine's pixels of a run's images, the same object for all runs that have them."""
+        index, positions = sweep.parts.index, sorted(sweep.parts.positions())
+        key = index.fingerprint, tuple(positions)
+        if self._images is None or self._images[0] != key:
+            found = decode_images(index, positions, sweep.config, workers=usable_cores())
+            self._images = key, found
+        return self._images[1]
+
+
+def run_together(lead: Callable[[Team], int], asked_device: str, plugins: Sequence[Path]) -> int:
+    """Lead the other processes that torchrun has started, or follow the one that does.
+
+    Args:
+        lead: what the first process does with its team; its exit code.
+        asked_device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: files that register variants.
+
+    Returns:
+        The exit code, the same in all processes; 1 where one of them has failed alone.
+
+    Raises:
+        BenchError: they cannot come together.
+    """
+    try:
+        team = join(asked_device)
+    except BenchError as error:
+        if os.environ.get("RANK") == "0":
+            raise
+        # It may be of this machine alone.
+        print(f"error: process {os.environ['RANK']}: {error}", file=sys.stderr)
+        return 2
+    try:
+        if team.leads:
+            return _lead(lead, team)
+        stopper = Stopper()
+        with stopper.listening():
+            code = follow(team, stopper, plugins)
+        team.leave()
+        return code
+    except TeamError as error:
+        # Who has only lost the others leaves the word to the one that knows why.
+        team.leave(None if isinstance(error, LostError) else str(error), broken=True)
+        print(f"error: {error}: what is finished is kept", file=sys.stderr, flush=True)
+        if team.device.type == "cuda":
+            # Kernels that wait for other processes keep this one from ending.
+            sys.stdout.flush()
+            os._exit(1)
+        return 1
+    except SignalError as signal:
+        return 128 + signal.number
+
+
+def _lead(lead: Callable[[Team], int], team: Team) -> int:
+    """Whatever ends this process must end the others, who wait for it."""
+    code: int | None = 1
+    try:
+        code = lead(team)
+    except BenchError:
+        code = 2
+        raise
+    except TeamError:
+        code = None
+        raise
+    finally:
+        if code is not None:
+            with contextlib.suppress(Exception):
+                team.tell(Ended(code))
+            team.leave()
+    assert code is not None
+    return code

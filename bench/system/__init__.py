@@ -1,0 +1,1 @@
+"""The machine: environment, devices, memory, files, locks, signals, progress."""

@@ -1,0 +1,1 @@
+"""Timing sessions: cases, rounds, worker processes and inference backends."""
