@@ -10,8 +10,9 @@ import pytest
 
 from bench.cli.main import main
 from bench.config.options import RunConfig
-from bench.data import folds, parts
-from bench.data.division import require_division
+from bench.data import parts
+from bench.data.splitting import division
+from bench.data.splitting.division import require_division
 from bench.deploy import explain
 from bench.runner import preflight
 from bench.runner.executor import LocalExecutor
@@ -35,7 +36,7 @@ def without(monkeypatch: pytest.MonkeyPatch, module: object, package: str) -> No
 def test_folds_name_their_extra_before_images_are_compared(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch, capsys, command: str
 ) -> None:
-    without(monkeypatch, folds, "sklearn")
+    without(monkeypatch, division, "sklearn")
     monkeypatch.setattr(parts, "find_copies", lambda *_, **__: pytest.fail("compared"))
     plugin = f" {tiny_plugin}" if command.endswith("--plugin") else ""
     assert main(shlex.split(f"{command}{plugin} --data-dir {photos} --folds 3")) == 2
@@ -46,7 +47,7 @@ def test_folds_name_their_extra_before_images_are_compared(
 
 
 def test_without_folds_or_with_hashed_ones_scikit_learn_is_not_needed(monkeypatch) -> None:
-    without(monkeypatch, folds, "sklearn")
+    without(monkeypatch, division, "sklearn")
     index = make_index({"a": 9, "b": 9})
     require_division(RunConfig(), index)
     require_division(RunConfig(folds=3), attrs.evolve(index, layout="shards"))

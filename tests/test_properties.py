@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import variants
 from bench.config.options import RunConfig, build, options
 from bench.config.presets import resolve
-from bench.data.index import ImageIndex
-from bench.data.splits import largest_remainder, split, stratified_subset
+from bench.data.sources.index import ImageIndex
+from bench.data.splitting.splits import largest_remainder, split, stratified_subset
 from bench.errors import BenchError
 from bench.report.markdown import Table, csv_cell, escape, fence, pipe_table, section, write_csv
 from bench.runner.manifest import _config

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bench.cli.main import main
-from bench.data import fingerprint
+from bench.data.sources import fingerprint
 from bench.imaging import LOADER
 from bench.runner import run as single
 from bench.runner.completed import bytes_of

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from bench.cli.request import print_json
 from bench.config.fields import parse_size
 from bench.data.parts import find_index
-from bench.data.shard_writer import write_shards
+from bench.data.sources.shard_writer import write_shards
 from bench.errors import BenchError
 from bench.system.digits import counted
 
@@ -20,7 +20,8 @@ def shard(parsed: Namespace, config: Any) -> int:
     """Write the images of ``--data-dir`` into ``--out``; the exit code.
 
     Raises:
-        BenchError: no ``--out``, a size that is none, or as :func:`bench.data.shards.write_shards`.
+        BenchError: no ``--out``, a size that is none, or as
+            :func:`bench.data.sources.shard_writer.write_shards`.
     """
     if parsed.out is None:
         raise BenchError("shard needs a new folder for the tar files: give --out")

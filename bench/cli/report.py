@@ -87,7 +87,7 @@ def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
         # All seeds of a sweep share the images of its first one, which must be among them.
         if len(known) < (config.get("seeds") or 1) or not all(type(one) is int for one in known):
             return None
-        from bench.data.synthetic import CLASSES, draw_image
+        from bench.data.synthetic.dataset import CLASSES, draw_image
 
         found = re.fullmatch(r"([a-z_]+)/([0-9]{1,9})\.jpg", name)
         if found is None or found[1] not in CLASSES or min(known) < 0:
@@ -98,7 +98,7 @@ def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
 
 
 def _row(path: Path, member: str) -> bytes:
-    from bench.data.arrow import contents
+    from bench.data.sources.arrow import contents
 
     start, size = contents(path)[member]
     with path.open("rb") as file:

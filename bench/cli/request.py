@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import variants
 from bench.cli.flags import flags_of
-from bench.data.prefixes import real_folder
+from bench.data.sources.prefixes import real_folder
 from bench.errors import BenchError
 
 if TYPE_CHECKING:

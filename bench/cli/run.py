@@ -229,9 +229,9 @@ def data(parsed: Namespace, command_line: str) -> int:
     """Audit a data folder, or write the synthetic set."""
     config = resolved_options(parsed).config
     from bench.data.audit import audit
-    from bench.data.division import find_splits, split_warnings
     from bench.data.parts import find_data_set, usable_threads
-    from bench.data.synthetic import write_synthetic
+    from bench.data.splitting.division import find_splits, split_warnings
+    from bench.data.synthetic.dataset import write_synthetic
 
     if parsed.write is not None:
         write_synthetic(parsed.write, config.synthetic_images, config.seed)

@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
-from bench.data.copies import Copies, Groups, count_groups, find_copies
-from bench.data.images import UnreadableImage, read_size
-from bench.data.index import ImageIndex
-from bench.data.splits import PARTS
+from bench.data.sources.images import UnreadableImage, read_size
+from bench.data.sources.index import ImageIndex
+from bench.data.splitting.duplicates import Copies, Groups, count_groups, find_copies
+from bench.data.splitting.splits import PARTS
 from bench.system.digits import fixed
 
 LISTED = 20

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bench.data.archives import parts_of
 from bench.data.augment import finish_image
 from bench.data.cache import DecodedImages
-from bench.data.growth import shrink
+from bench.data.progressive import shrink
+from bench.data.sources.storage import parts_of
 from bench.data.transforms import level_table
 
 

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.dataset import Batch, ImageDataset
-from bench.data.growth import Growth, weaken
+from bench.data.progressive import Growth, weaken
 from bench.data.transforms import draw_epoch, shuffled
 
 # A batch takes seconds at most; a network drive that has gone away answers never.

@@ -12,15 +12,15 @@ import attrs
 
 from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages, open_images
-from bench.data.copies import Copies, find_copies, keep_together
-from bench.data.division import (
+from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.splitting.division import (
     find_splits,
     require_division,
     split_warnings,
     twin_warnings,
 )
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.splits import PARTS, Split, stratified_subset
+from bench.data.splitting.duplicates import Copies, find_copies, keep_together
+from bench.data.splitting.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.system.paths import cache_folder
@@ -133,11 +133,12 @@ def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:
     """The images that a config means; the synthetic set where it names none and none are found.
 
     Raises:
-        BenchError: no such folder, no labelled images, one class (see :mod:`bench.data.index`).
+        BenchError: no such folder, no labelled images, one class (see
+            :mod:`bench.data.sources.index`).
     """
     location = find_data(config.data_dir, cwd=cwd or Path.cwd())
     if location is None:
-        from bench.data.synthetic import cached_synthetic
+        from bench.data.synthetic.dataset import cached_synthetic
 
         folder = cached_synthetic(cache_folder(), config.synthetic_images, config.seed)
         location = find_data(folder, cwd=folder)
@@ -195,9 +196,9 @@ def find_parts(
         cwd: where ``data/`` is looked for; none: the current folder.
 
     Raises:
-        BenchError: as :func:`find_index` and :func:`bench.data.division.find_splits`; no image to
-            validate with; a limit below the number of classes; a batch larger than the training
-            part.
+        BenchError: as :func:`find_index` and :func:`bench.data.splitting.division.find_splits`; no
+            image to validate with; a limit below the number of classes; a batch larger than the
+            training part.
     """
     data = data or find_data_set(config, cwd=cwd)
     seed = config.seed if seed is None else seed

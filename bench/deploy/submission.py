@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from bench.data.folders import images_below, is_image_name
-from bench.data.index import is_text
-from bench.data.layouts import listed
-from bench.data.tables import rows
+from bench.data.sources.folders import images_below, is_image_name
+from bench.data.sources.index import is_text
+from bench.data.sources.layouts import listed
+from bench.data.sources.tables import rows
 from bench.deploy.newfile import new_file
 from bench.errors import BenchError
 

@@ -15,8 +15,8 @@ from torch import nn
 
 import variants
 from bench.config.options import RunConfig
-from bench.data.growth import Growth
 from bench.data.parts import Parts
+from bench.data.progressive import Growth
 from bench.models import build
 from bench.system.environment import LoadMeter, usable_cores
 from bench.system.memory import keep_freed_memory

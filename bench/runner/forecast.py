@@ -17,7 +17,7 @@ import attrs
 
 import variants
 from bench.config.options import RunConfig
-from bench.data.growth import Growth
+from bench.data.progressive import Growth
 from bench.models import build
 from bench.models.activations import saved_bytes
 from bench.records import load_records

@@ -16,9 +16,9 @@ import numpy as np
 
 from bench.config.options import MOVABLE, REMOVED, RunConfig, build, flag_of, options
 from bench.config.presets import Resolved
-from bench.data.fingerprint import SAMPLE
-from bench.data.index import ImageIndex
-from bench.data.layouts import listed
+from bench.data.sources.fingerprint import SAMPLE
+from bench.data.sources.index import ImageIndex
+from bench.data.sources.layouts import listed
 from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.system.files import Damaged, read_sealed, write_sealed
@@ -38,7 +38,7 @@ class Journal:
         variants: name → version, in order.
         plugins: files that registered some of them.
         fingerprint: of the images.
-        fingerprint_version: which fingerprint that is (:mod:`bench.data.fingerprint`).
+        fingerprint_version: which fingerprint that is (:mod:`bench.data.sources.fingerprint`).
         loader: what makes pixels of them (:data:`bench.imaging.LOADER`).
         session: id of its timing session, once that has ended.
         tuned: how each variant is trained, where a measurement has chosen it: it is not

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from bench.data.growth import Growth
+from bench.data.progressive import Growth
 from bench.errors import BenchError
 from bench.records import write_json, write_record
 from bench.records.plot import training_plot

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from bench.data.remote import open_url
+from bench.data.sources.remote import open_url
 from bench.errors import BenchError
 from bench.records.store import NEW, RECORD
 

@@ -13,8 +13,8 @@ from torch import nn
 import variants
 from bench.data.dataset import Batch, ImageDataset
 from bench.data.device import finish
-from bench.data.growth import Growth
 from bench.data.loaders import make_loader
+from bench.data.progressive import Growth
 from bench.data.workers import choose_workers, measure_pipeline
 from bench.runner.estimate import FORMATS
 from bench.runner.tuning import FROZEN, TOGETHER, Choice, forward_as_chosen

@@ -11,7 +11,7 @@ import attrs
 import variants
 from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages
-from bench.data.prefixes import absolute
+from bench.data.sources.prefixes import absolute
 from bench.runner.manifest import Journal
 from bench.runner.preflight import Checked
 from bench.runner.record import keep_session, load_session

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bench.config.options import RunConfig
-from bench.data.growth import Growth
+from bench.data.progressive import Growth
 from bench.system.progress import Progress
 from bench.system.signals import StoppedError, Stopper
 from bench.train.accumulation import Accumulation, Buffers, shares

@@ -40,13 +40,13 @@ def peak_bytes():
 _INDEX = """
 import json, sys, time
 from pathlib import Path
-from bench.data.index import find_data, load_index
+from bench.data.sources.index import find_data, load_index
 begin = time.perf_counter()
 index = load_index(find_data(Path(sys.argv[1]), cwd=Path(sys.argv[1])))
 index_s = time.perf_counter() - begin
 peak = peak_bytes()
-from bench.data.splits import split
-from bench.data.folds import fold_splits
+from bench.data.splitting.splits import split
+from bench.data.splitting.division import fold_splits
 begin = time.perf_counter()
 one = split(index, valid_fraction=0.1, test_fraction=0.1, seed=0)
 split_s = time.perf_counter() - begin
@@ -66,7 +66,7 @@ print(json.dumps({
 _NEAR = """
 import json, sys, time
 import numpy as np
-from bench.data.near import near_pairs
+from bench.data.splitting.duplicates import near_pairs
 count, planted, seed = map(int, sys.argv[1:])
 rng = np.random.default_rng(seed)
 hashes = rng.integers(0, 2**64, count, dtype=np.uint64)

@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from bench.data.index import find_data, load_index
-from bench.data.shard_writer import write_shards
+from bench.data.sources.index import find_data, load_index
+from bench.data.sources.shard_writer import write_shards
 from bench.system.paths import cache_folder
 from experiments import record as records
 from experiments.record import Record, Row, trace

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.data.index import SYNTHETIC_MARKER
-from bench.data.synthetic import VERSION as DRAWN
-from bench.data.synthetic import cached_synthetic, class_counts
+from bench.data.sources.index import SYNTHETIC_MARKER
+from bench.data.synthetic.dataset import VERSION as DRAWN
+from bench.data.synthetic.dataset import cached_synthetic, class_counts
 from bench.system.paths import cache_folder
 
 # A set is linked from the smallest of these that is large enough; drawing 8,000 takes minutes.

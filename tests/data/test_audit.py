@@ -10,9 +10,9 @@ from PIL import Image
 
 from bench.cli.main import main
 from bench.data.audit import LISTED, across_classes, across_parts, audit
-from bench.data.copies import Copies
-from bench.data.index import ImageIndex, Location, load_index
-from bench.data.splits import Split, split
+from bench.data.sources.index import ImageIndex, Location, load_index
+from bench.data.splitting.duplicates import Copies
+from bench.data.splitting.splits import Split, split
 
 Folders = Callable[..., Path]
 

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from bench.data import cache as module
-from bench.data import pixelfile, room
+from bench.data import cache_folder, pixel_file
 from bench.data.cache import DecodedImages, open_images
-from bench.data.images import UnreadableImage
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.pixelfile import PixelFile
+from bench.data.pixel_file import PixelFile
+from bench.data.sources.images import UnreadableImage
+from bench.data.sources.index import ImageIndex, find_data, load_index
 from bench.errors import BenchError
 
 SIZE = 48
@@ -216,9 +216,9 @@ def test_other_conditions_have_a_file_of_their_own(look, photos: Path, monkeypat
     elif what == "size":
         options["size"] = 32
     elif what == "Pillow":
-        monkeypatch.setattr(room.PIL, "__version__", "99.0")
+        monkeypatch.setattr(cache_folder.PIL, "__version__", "99.0")
     else:
-        monkeypatch.setattr(room, {"loader": "LOADER", "version": "VERSION"}[what], 99)
+        monkeypatch.setattr(cache_folder, {"loader": "LOADER", "version": "VERSION"}[what], 99)
     assert look(**options).found == 0
     assert look(**options).decoded == 0
 
@@ -292,7 +292,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from bench.data.cache import open_images
-from bench.data.index import find_data, load_index
+from bench.data.sources.index import find_data, load_index
 photos, cache = Path(sys.argv[1]), Path(sys.argv[2])
 index = load_index(find_data(photos, cwd=photos))
 print("ready", flush=True)
@@ -325,12 +325,12 @@ def test_two_processes_build_one_cache(look, photos: Path, folder: Path) -> None
 def test_where_another_builder_was_first_its_file_is_used(look, folder, monkeypatch) -> None:
     def first(prefix: str, dir: Path) -> str:
         """Another process makes the file just before this one does."""
-        monkeypatch.setattr(pixelfile.tempfile, "mkdtemp", mkdtemp)
+        monkeypatch.setattr(pixel_file.tempfile, "mkdtemp", mkdtemp)
         look([0, 1])
         return mkdtemp(prefix=prefix, dir=dir)
 
-    mkdtemp = pixelfile.tempfile.mkdtemp
-    monkeypatch.setattr(pixelfile.tempfile, "mkdtemp", first)
+    mkdtemp = pixel_file.tempfile.mkdtemp
+    monkeypatch.setattr(pixel_file.tempfile, "mkdtemp", first)
     images = look()
     assert images.found == 2
     only_folder(folder)
@@ -358,7 +358,7 @@ def test_pickling_takes_no_pixels_along(look) -> None:
 def test_where_the_file_is_gone_images_are_decoded(look, folder: Path, decoded, harm) -> None:
     images = look()
     data, expected = pickle.dumps(images), images.read(5).copy()
-    pixelfile.remove(only_folder(folder))
+    pixel_file.remove(only_folder(folder))
     if harm == "replaced":
         look([0])  # another file of the same name, in which row 5 is black
     decoded.clear()
@@ -438,7 +438,7 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         return refuse() if flags & os.O_WRONLY else inner(path, flags, *args, **options)
 
     def switch() -> None:
-        monkeypatch.setattr(pixelfile.tempfile, "mkdtemp", refuse)
+        monkeypatch.setattr(pixel_file.tempfile, "mkdtemp", refuse)
         monkeypatch.setattr(Path, "rename", refuse)
         monkeypatch.setattr(os, "utime", refuse)
         monkeypatch.setattr(os, "open", only_read)
@@ -492,7 +492,7 @@ def test_only_unreadable_images_missing_is_no_reason_to_warn(
 
 def test_a_disk_that_is_too_small(look, folder: Path, lines, monkeypatch) -> None:
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda folder: usage)
     images = look()
     assert images.describe()["kind"] == "decoded at each access"
     assert "0.276 MB, and 0.001 MB are free" in warned(lines, folder)
@@ -527,7 +527,7 @@ def test_the_longest_unused_files_make_room(look, folder: Path) -> None:
 
 def test_what_a_killed_builder_left_is_removed(look, folder: Path) -> None:
     look([0])
-    for name, age in ((".dead-abc", 2 * room.STALE_S), (".alive-abc", 0.0)):
+    for name, age in ((".dead-abc", 2 * cache_folder.STALE_S), (".alive-abc", 0.0)):
         own = folder / "decoded" / name
         own.mkdir()
         times = own.stat().st_mtime - age
@@ -539,7 +539,7 @@ def test_what_a_killed_builder_left_is_removed(look, folder: Path) -> None:
 
 
 def test_rows_nobody_wrote_take_no_disk(tmp_path: Path) -> None:
-    file = pixelfile.open_or_make(tmp_path / "one", 10_000, 224)
+    file = pixel_file.open_or_make(tmp_path / "one", 10_000, 224)
     assert isinstance(file, PixelFile)
     status = (tmp_path / "one" / "pixels.npy").stat()
     assert status.st_size > 1.5e9
@@ -550,9 +550,9 @@ def test_rows_nobody_wrote_take_no_disk(tmp_path: Path) -> None:
 def test_a_file_that_was_replaced_is_not_written_to(look, folder: Path) -> None:
     """Marks beside rows that another file lacks would be black pictures."""
     file = look([0]).file
-    pixelfile.remove(only_folder(folder))
+    pixel_file.remove(only_folder(folder))
     look([1])
-    writer = pixelfile.RowWriter(file)
+    writer = pixel_file.RowWriter(file)
     writer.write(2, np.ones((SIZE, SIZE, 3), np.uint8))
     writer.mark([2])
     writer.close()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from bench.data.copies import ROWS, Copies, find_copies, keep_together
-from bench.data.index import ImageIndex, Location, load_index
+from bench.data.sources.index import ImageIndex, Location, load_index
+from bench.data.splitting.duplicates import ROWS, Copies, find_copies, keep_together
 
 Picture = Callable[[int], Image.Image]
 
@@ -158,7 +158,7 @@ def test_the_result_does_not_depend_on_threads_or_blocks(
         save(picture(number), root / "b" / f"near{number}.jpg", quality=70)
     one = find_copies(index_of(root))
     assert len(one.groups) == 4
-    monkeypatch.setattr("bench.data.copies.ROWS", 3)
+    monkeypatch.setattr("bench.data.splitting.duplicates.ROWS", 3)
     assert ROWS > 3
     assert find_copies(index_of(root), workers=3) == one
 

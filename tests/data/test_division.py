@@ -5,10 +5,10 @@ from pathlib import Path
 import attrs
 
 from bench.config.options import RunConfig
-from bench.data.copies import Copies, find_copies
-from bench.data.division import find_splits, split_warnings, twin_warnings
-from bench.data.index import Location, load_index
-from bench.data.splits import Split
+from bench.data.sources.index import Location, load_index
+from bench.data.splitting.division import find_splits, split_warnings, twin_warnings
+from bench.data.splitting.duplicates import Copies, find_copies
+from bench.data.splitting.splits import Split
 from tests.data.indexes import make_index
 
 PAIRS = tuple((p, p + 1) for p in range(0, 30, 2))

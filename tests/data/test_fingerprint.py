@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from bench.data import archives, files, fingerprint, remote
 from bench.data.cache import open_images
-from bench.data.hashes import hash_images
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.shard_writer import write_shards
+from bench.data.sources import fingerprint, remote, storage
+from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.sources.shard_writer import write_shards
+from bench.data.splitting.hashes import hash_images
 from bench.errors import BenchError
 
 
@@ -173,9 +173,9 @@ def test_shards(sharded: Path, tmp_path: Path) -> None:
 def test_members_of_a_replaced_shard_have_other_stamps(sharded: Path) -> None:
     index, shard = index_of(sharded), next(iter(sorted(sharded.glob("*.tar"))))
     own = [p for p, path in enumerate(index.paths) if path.startswith(shard.name)]
-    stamps = [files.stamp(index.path(p)) for p in range(len(index))]
+    stamps = [storage.stamp(index.path(p)) for p in range(len(index))]
     replace(shard, in_place=False)
-    changed = [p for p in range(len(index)) if files.stamp(index.path(p)) != stamps[p]]
+    changed = [p for p in range(len(index)) if storage.stamp(index.path(p)) != stamps[p]]
     assert changed == own
 
 
@@ -208,7 +208,7 @@ def test_behind_a_url(
     second = index_of(bucket)
     assert second.fingerprint != first.fingerprint
     assert second.listing == first.listing
-    archives._contents.cache_clear()
+    storage._contents.cache_clear()
     now = hash_images(second, cache=Path("cache").absolute())
     assert (now.contents != hashes.contents).any(axis=1).sum() == 1
 
@@ -219,7 +219,7 @@ def test_a_url_that_cannot_be_read_is_no_other_data_set(
     def fail(member):
         raise OSError("memory://bucket/set cannot be read (TimeoutError: too slow)")
 
-    monkeypatch.setattr(archives, "read", fail)
+    monkeypatch.setattr(storage, "read", fail)
     with pytest.raises(BenchError, match=r"too slow.*try again"):
         index_of(bucket)
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from bench.data.folds import fold_splits
-from bench.data.index import ImageIndex
-from bench.data.splits import Split
+from bench.data.sources.index import ImageIndex
+from bench.data.splitting.division import fold_splits
+from bench.data.splitting.splits import Split
 from bench.errors import BenchError
 from tests.data.indexes import by_class, make_index
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.data.index import ImageIndex
-from bench.data.splits import Split, split
+from bench.data.sources.index import ImageIndex
+from bench.data.splitting.splits import Split, split
 from bench.errors import BenchError
 from tests.data.indexes import by_class, make_index
 

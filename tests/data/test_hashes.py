@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import hashes as module
-from bench.data.hashes import Hashes, hash_images
-from bench.data.index import Location, load_index
+from bench.data.sources.index import Location, load_index
+from bench.data.splitting import hashes
+from bench.data.splitting.hashes import Hashes, hash_images
 
 Draw = Callable[..., Path]
 
@@ -23,13 +23,13 @@ def root(folders: Callable[..., Path]) -> Path:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read and hashed, not taken from the cache."""
     names: list[str] = []
-    inner = module._hash
+    inner = hashes._hash
 
     def count(path: Path):
         names.append(f"{path.parent.name}/{path.name}")
         return inner(path)
 
-    monkeypatch.setattr(module, "_hash", count)
+    monkeypatch.setattr(hashes, "_hash", count)
     return names
 
 

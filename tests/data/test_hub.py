@@ -16,17 +16,16 @@ from PIL import Image
 from bench.cli.main import main
 from bench.cli.report import _row
 from bench.config.options import RunConfig
-from bench.data import hub
-from bench.data.arrow import key_of as row_key
 from bench.data.cache import open_images
-from bench.data.copies import Copies
-from bench.data.division import find_splits
-from bench.data.files import read_bytes, stamp
-from bench.data.hashed import hashed_split
-from bench.data.images import load_rgb
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.shard_writer import write_shards
-from bench.data.shards import key_of
+from bench.data.sources import hub
+from bench.data.sources.arrow import key_of as row_key
+from bench.data.sources.images import load_rgb
+from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.sources.shard_writer import write_shards
+from bench.data.sources.shards import key_of
+from bench.data.sources.storage import read_bytes, stamp
+from bench.data.splitting.division import find_splits, hashed_split
+from bench.data.splitting.duplicates import Copies
 from bench.errors import BenchError
 from bench.report.thumbnails import open_picture
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.data import near
+from bench.data.splitting import duplicates
 
 
 def hashes_with_near_ones(count: int, seed: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def brute_force(hashes: np.ndarray, bits: int) -> set[tuple[int, int]]:
 
 
 def found(hashes: np.ndarray, bits: int) -> list[tuple[int, int]]:
-    return [tuple(pair) for piece in near.near_pairs(hashes, bits) for pair in piece.tolist()]
+    return [tuple(pair) for piece in duplicates.near_pairs(hashes, bits) for pair in piece.tolist()]
 
 
 @pytest.mark.parametrize("bits", [0, 2, 8])
@@ -42,19 +42,19 @@ def test_tables_find_what_comparing_all_finds(
     expected = brute_force(hashes, bits)
     assert len(expected) > bits
     assert sorted(found(hashes, bits)) == sorted(expected)
-    monkeypatch.setattr(near, "FEW", 0)
-    monkeypatch.setattr(near, "PIECE", piece)
+    monkeypatch.setattr(duplicates, "FEW", 0)
+    monkeypatch.setattr(duplicates, "PIECE", piece)
     # Each pair once, too.
     assert sorted(found(hashes, bits)) == sorted(expected)
 
 
 def test_the_bands_are_all_the_bits() -> None:
-    assert [first for first, _ in near.BANDS] == [0, 22, 43]
-    assert sum(width for _, width in near.BANDS) == 64
+    assert [first for first, _ in duplicates.BANDS] == [0, 22, 43]
+    assert sum(width for _, width in duplicates.BANDS) == 64
 
 
 @pytest.mark.parametrize("count", [0, 1])
-@pytest.mark.parametrize("few", [0, near.FEW])
+@pytest.mark.parametrize("few", [0, duplicates.FEW])
 def test_too_few_for_a_pair(monkeypatch: pytest.MonkeyPatch, count: int, few: int) -> None:
-    monkeypatch.setattr(near, "FEW", few)
+    monkeypatch.setattr(duplicates, "FEW", few)
     assert found(np.arange(count, dtype=np.uint64), 8) == []

@@ -11,12 +11,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from bench.cli.main import main
-from bench.data import archives, remote
 from bench.data.cache import open_images
-from bench.data.files import read_bytes, stamp
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.prefixes import absolute, real_folder, url_of
-from bench.data.shard_writer import write_shards
+from bench.data.sources import remote, storage
+from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.sources.prefixes import absolute, real_folder, url_of
+from bench.data.sources.shard_writer import write_shards
+from bench.data.sources.storage import read_bytes, stamp
 from bench.errors import BenchError
 
 
@@ -28,7 +28,7 @@ def index_of(folder: Path | str) -> ImageIndex:
 def _anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(tmp_path / "cache"))
     remote.status.cache_clear()
-    archives._contents.cache_clear()
+    storage._contents.cache_clear()
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_an_archive_is_gone_through_once(bucket: str, monkeypatch: pytest.Monkey
     tars = [path for path in opened if path.endswith(".tar")]
     assert len(tars) == len(set(tars)) == len({path.split("/")[0] for path in first.paths})
     opened.clear()
-    archives._contents.cache_clear()
+    storage._contents.cache_clear()
     again = index_of(bucket)
     assert again == first
     assert not [path for path in opened if path.endswith(".tar")]
@@ -278,5 +278,5 @@ def test_what_is_cut_short(bucket: str) -> None:
     with pytest.raises(OSError, match="ends within a member"):
         read_bytes(index.path(0))
     remote.status.cache_clear()
-    archives._contents.cache_clear()
+    storage._contents.cache_clear()
     assert "cannot be read as a tar file" in refused(bucket)

@@ -13,18 +13,17 @@ import pytest
 
 from bench.cli.main import main
 from bench.config.options import RunConfig
-from bench.data import archives
 from bench.data.cache import open_images
-from bench.data.copies import Copies, keep_together
-from bench.data.division import find_splits
-from bench.data.files import read_bytes, stamp
-from bench.data.hashed import hashed_folds, hashed_split
-from bench.data.images import UnreadableImage, load_rgb
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.prefixes import real_folder
-from bench.data.shard_writer import write_shards
-from bench.data.shards import key_of
-from bench.data.splits import Split
+from bench.data.sources import storage
+from bench.data.sources.images import UnreadableImage, load_rgb
+from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.sources.prefixes import real_folder
+from bench.data.sources.shard_writer import write_shards
+from bench.data.sources.shards import key_of
+from bench.data.sources.storage import read_bytes, stamp
+from bench.data.splitting.division import find_splits, hashed_folds, hashed_split
+from bench.data.splitting.duplicates import Copies, keep_together
+from bench.data.splitting.splits import Split
 from bench.data.transforms import AT_ONCE, shuffled
 from bench.errors import BenchError
 from tests.data.indexes import make_index
@@ -379,7 +378,7 @@ def test_a_shard_that_is_cut_short_has_unreadable_images(sharded: Path) -> None:
     index = index_of(sharded)
     shard = sharded / index.paths[0].split("/")[0]
     shard.write_bytes(shard.read_bytes()[:1000])
-    archives._contents.cache_clear()
+    storage._contents.cache_clear()
     with pytest.raises(UnreadableImage):
         load_rgb(index.path(0))
     shard.unlink()

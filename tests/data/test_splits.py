@@ -4,7 +4,13 @@ from collections import Counter
 
 import pytest
 
-from bench.data.splits import Split, group_warnings, largest_remainder, split, stratified_subset
+from bench.data.splitting.splits import (
+    Split,
+    group_warnings,
+    largest_remainder,
+    split,
+    stratified_subset,
+)
 from bench.errors import BenchError
 from tests.data.indexes import by_class, make_index
 

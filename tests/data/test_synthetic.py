@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import synthetic
-from bench.data.copies import find_copies
-from bench.data.images import square
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.synthetic import (
+from bench.data.sources.images import square
+from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.splitting.duplicates import find_copies
+from bench.data.synthetic import dataset as synthetic
+from bench.data.synthetic.dataset import (
     CLASSES,
     cached_synthetic,
     class_counts,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import synthetic
+from bench.data.synthetic import dataset as synthetic
 
 
 class _Threads(ThreadPoolExecutor):

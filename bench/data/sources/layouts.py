@@ -10,8 +10,8 @@ from pathlib import Path
 
 import attrs
 
-from bench.data.folders import images_below, images_in, subfolders
-from bench.data.tables import PART_NAMES, label_order, metadata_rows, rows
+from bench.data.sources.folders import images_below, images_in, subfolders
+from bench.data.sources.tables import PART_NAMES, label_order, metadata_rows, rows
 from bench.errors import BenchError
 
 
@@ -172,9 +172,9 @@ def read_metadata(root: Path) -> Found:
     """``metadata.csv`` (path, label, split, group), and ``label2id.json`` where it exists.
 
     Raises:
-        BenchError: as :func:`bench.data.tables.metadata_rows`; files that are not there; a label
-            that label2id.json lacks, or the reverse; one path with two labels, splits or groups; a
-            part with a class that train lacks; splits in some rows only.
+        BenchError: as :func:`bench.data.sources.tables.metadata_rows`; files that are not there; a
+            label that label2id.json lacks, or the reverse; one path with two labels, splits or
+            groups; a part with a class that train lacks; splits in some rows only.
     """
     table = root / "metadata.csv"
     found = Found()

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
-from bench.data.grouped import place_groups
-from bench.data.index import ImageIndex
+from bench.data.sources.index import ImageIndex
+from bench.data.splitting.grouped import place_groups
 from bench.errors import BenchError
 
 PARTS = ("train", "valid", "test")

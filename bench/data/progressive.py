@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from bench.config.options import RunConfig
-from bench.data.opencv import opencv
+from bench.data.augment import opencv
 from bench.data.transforms import ANGLE, FACTORS
 
 STAGES = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import ImageDraw
 
-from bench.data.leaves import Blade, Colour, Ill, Points, line, polygon, vary
+from bench.data.synthetic.leaves import Blade, Colour, Ill, Points, line, polygon, vary
 
 STRAW: Colour = (232, 214, 140)
 ORANGE: Colour = (240, 160, 30)

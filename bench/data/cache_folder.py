@@ -11,9 +11,9 @@ from pathlib import Path
 
 import PIL
 
-from bench.data import files
-from bench.data.index import ImageIndex
-from bench.data.pixelfile import DONE, PIXELS, PixelFile, open_or_make, remove
+from bench.data.pixel_file import DONE, PIXELS, PixelFile, open_or_make, remove
+from bench.data.sources import storage
+from bench.data.sources.index import ImageIndex
 from bench.imaging import LOADER
 
 # Part of a folder's name: a new number for another form of the files.
@@ -37,7 +37,8 @@ def open_file(
     """The file of an index's pictures, with room for what it lacks of the positions.
 
     There is one for each set of pictures, image size, loader and version of Pillow; a picture is
-    known by path and stamp (:func:`bench.data.files.stamp`), all together by the content of some.
+    known by path and stamp (:func:`bench.data.sources.storage.stamp`), all together by the content
+    of some.
 
     Args:
         parent: holds a folder for each file.
@@ -87,7 +88,7 @@ def _key(index: ImageIndex, image_size: int) -> str:
     digest.update(about.encode())
     for position, path in enumerate(index.paths):
         try:
-            stamp = "\0".join(map(str, files.stamp(index.path(position))))
+            stamp = "\0".join(map(str, storage.stamp(index.path(position))))
         except OSError:
             stamp = ""
         digest.update(f"{path}\0{stamp}\n".encode())

@@ -15,10 +15,10 @@ import attrs
 import numpy as np
 from PIL import Image
 
-from bench.data import files
-from bench.data.images import UnreadableImage, refuse_special
-from bench.data.index import ImageIndex
-from bench.data.prefixes import absolute
+from bench.data.sources import storage
+from bench.data.sources.images import UnreadableImage, refuse_special
+from bench.data.sources.index import ImageIndex
+from bench.data.sources.prefixes import absolute
 from bench.imaging.decode import DecodeError, decode
 
 HASH_BITS = 64
@@ -58,9 +58,9 @@ def hash_images(
 
     Args:
         index: the images.
-        cache: folder for one file for each data folder; none: nothing is kept. An image is known
-            by path and stamp (:func:`bench.data.files.stamp`). A cache that cannot be read or
-            written is passed over.
+        cache: folder for one file for each data folder; none: nothing is kept. An image is
+            known by path and stamp (:func:`bench.data.sources.storage.stamp`). A cache that cannot
+            be read or written is passed over.
         workers: threads.
         on_progress: called with (images done, images in all).
     """
@@ -102,7 +102,7 @@ def _hash(path: Path) -> _One:
     thumbnail = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
     try:
         refuse_special(path)
-        data = files.read_bytes(path)
+        data = storage.read_bytes(path)
         if data:
             content = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
         image = decode(BytesIO(data), least=DRAFT, side=min).image
@@ -118,9 +118,9 @@ def _hash(path: Path) -> _One:
 
 def _stamp(index: ImageIndex, position: int) -> Stamp:
     try:
-        stamp = files.stamp(index.path(position))
+        stamp = storage.stamp(index.path(position))
     except OSError:
-        return (0,) * files.STAMP
+        return (0,) * storage.STAMP
     if not any(stamp[1:]):
         # A server that tells sizes alone: what was hashed holds for these contents of some.
         return (stamp[0], int(index.sample[:15] or "0", 16), *stamp[2:])

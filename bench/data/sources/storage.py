@@ -1,21 +1,66 @@
-"""Files inside archives, read at their place without unpacking.
-
-A path below an archive, ``train-000.tar/blast/17.jpg``, names a member of it; one below an Arrow
-file, ``train.arrow/17``, the image of a row (:mod:`bench.data.arrow`).
-"""
+"""Reads image files wherever they lie: in folders, or inside the shards of a data set."""
 
 from __future__ import annotations
 
 import functools
 import os
+import stat
 import tarfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
-from bench.data import arrow, remote
-from bench.data.prefixes import url_of
-from bench.data.remote import Member as Listed
+from bench.data.sources import arrow, remote
+from bench.data.sources.prefixes import url_of
+from bench.data.sources.remote import Member as Listed
+
+STAMP = 4
+
+
+def source(path: Path) -> Path | BytesIO:
+    """What Pillow is to open.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    member = find(path)
+    return path if member is None else BytesIO(read(member))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    member = find(path)
+    return path.read_bytes() if member is None else read(member)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Its size, and what changes with its content: :data:`STAMP` numbers.
+
+    Of a file those of :func:`changes_of`, of what lies in an archive these of
+    the archive; behind a URL the number of :func:`bench.data.sources.remote.status`.
+
+    Raises:
+        OSError: it is not there.
+    """
+    member = find(path)
+    if member is None:
+        return changes_of(path)
+    return (member.size, *member.changes[1:], 0, 0)[:STAMP]
+
+
+def kind(path: Path) -> int:
+    """The file's mode, as of :func:`os.stat`.
+
+    Raises:
+        OSError: it is not there.
+    """
+    return path.stat().st_mode if find(path) is None else stat.S_IFREG
+
 
 SUFFIX = ".tar"
 SUFFIXES = (SUFFIX, arrow.SUFFIX)

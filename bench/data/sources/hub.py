@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench.data.arrow import SUFFIX, Table, key_of, read_table
-from bench.data.layouts import Entry, Found
-from bench.data.tables import PART_NAMES
+from bench.data.sources.arrow import SUFFIX, Table, key_of, read_table
+from bench.data.sources.layouts import Entry, Found
+from bench.data.sources.tables import PART_NAMES
 from bench.errors import BenchError
 
 SPLITS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"

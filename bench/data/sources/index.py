@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 
-from bench.data import hub, layouts, remote, shards
-from bench.data.fingerprint import VERSION as FINGERPRINT_VERSION
-from bench.data.fingerprint import fingerprint_of, listing_digest, sample_digest
-from bench.data.folders import holds_image, subfolders
-from bench.data.layouts import Entry, Found
-from bench.data.prefixes import hub_name, is_hub_name, real_folder, url_of
-from bench.data.tables import PART_NAMES
+from bench.data.sources import hub, layouts, remote, shards
+from bench.data.sources.fingerprint import VERSION as FINGERPRINT_VERSION
+from bench.data.sources.fingerprint import fingerprint_of, listing_digest, sample_digest
+from bench.data.sources.folders import holds_image, subfolders
+from bench.data.sources.layouts import Entry, Found
+from bench.data.sources.prefixes import hub_name, is_hub_name, real_folder, url_of
+from bench.data.sources.tables import PART_NAMES
 from bench.errors import BenchError
 
 SYNTHETIC_MARKER = "synthetic.json"
@@ -64,7 +64,7 @@ class ImageIndex:
         listing: over path, file size, class name, part and group of every image. It changes when an
             image is added, removed, renamed, relabelled, moved to another part or group, or
             replaced by one of another size.
-        sample: over the bytes of up to 1,000 images (:mod:`bench.data.fingerprint`).
+        sample: over the bytes of up to 1,000 images (:mod:`bench.data.sources.fingerprint`).
         warnings: what was passed over, one line each.
         groups: what each image must stay together with (a plant, a field, a patient), or none;
             empty where the data names no groups.
@@ -127,7 +127,7 @@ def find_data(
 
     Raises:
         BenchError: the given folder does not exist, is a file, or holds no labelled images; or as
-            :func:`bench.data.hub.fetch`.
+            :func:`bench.data.sources.hub.fetch`.
     """
     if data_dir is None:
         own = _locate(cwd / "data") if holds_image(cwd / "data") else None
@@ -222,8 +222,8 @@ def load_index(location: Location) -> ImageIndex:
     """List the labelled images of a data folder.
 
     Raises:
-        BenchError: what the layout's reader refuses (:mod:`bench.data.layouts`), no labelled
-            images, or one class only.
+        BenchError: what the layout's reader refuses (:mod:`bench.data.sources.layouts`), no
+            labelled images, or one class only.
     """
     found = READERS[location.layout](location.root)
     entries = sorted(_with_text_names(found), key=lambda entry: entry.path)

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.data.index import SYNTHETIC_MARKER
-from bench.data.leaves import photograph
-from bench.data.lesions import SIGNS
-from bench.data.splits import largest_remainder
+from bench.data.sources.index import SYNTHETIC_MARKER
+from bench.data.splitting.splits import largest_remainder
+from bench.data.synthetic.leaves import photograph
+from bench.data.synthetic.lesions import SIGNS
 from bench.errors import BenchError
 
 VERSION = 1

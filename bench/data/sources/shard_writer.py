@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
-from bench.data import files
-from bench.data.archives import SUFFIX, parts_of
-from bench.data.index import ImageIndex
-from bench.data.shards import INFO, key_of
-from bench.data.suffixes import IMAGE_SUFFIXES
+from bench.data.sources import storage
+from bench.data.sources.folders import IMAGE_SUFFIXES
+from bench.data.sources.index import ImageIndex
+from bench.data.sources.shards import INFO, key_of
+from bench.data.sources.storage import SUFFIX, parts_of
 from bench.errors import BenchError
 from bench.imaging.decode import open_image
 
@@ -130,7 +130,7 @@ def _keys(paths: Sequence[str]) -> list[str]:
 
 
 def _add(archive: tarfile.TarFile, key: str, index: ImageIndex, position: int) -> None:
-    data = files.read_bytes(index.path(position))
+    data = storage.read_bytes(index.path(position))
     suffix = _suffix(index.paths[position], data)
     group = index.groups[position] if index.groups else None
     members = [(f"{key}{suffix}", data), (f"{key}.cls", str(index.labels[position]).encode())]

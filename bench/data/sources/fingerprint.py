@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.data import archives, remote
-from bench.data.layouts import Entry
-from bench.data.prefixes import url_of
+from bench.data.sources import remote, storage
+from bench.data.sources.layouts import Entry
+from bench.data.sources.prefixes import url_of
 from bench.errors import BenchError
 from bench.system.paths import cache_folder
 
@@ -76,8 +76,8 @@ def _content(root: Path, entry: Entry) -> str:
     """BLAKE2b of an image's bytes, in hex."""
     try:
         if entry.offset is not None:
-            archive, _ = archives.parts_of(entry.path) or (entry.path, "")
-            data = archives.read(archives.Member(root / archive, entry.offset, entry.file_size))
+            archive, _ = storage.parts_of(entry.path) or (entry.path, "")
+            data = storage.read(storage.Member(root / archive, entry.offset, entry.file_size))
             return hashlib.blake2b(data, digest_size=16).hexdigest()
         path = root / entry.path
         if not stat.S_ISREG(path.stat().st_mode):
@@ -98,7 +98,7 @@ def _content(root: Path, entry: Entry) -> str:
 def _kept(root: Path, chosen: Sequence[Entry]) -> Path | None:
     """Where the digest of a sample is kept; none: nothing tells whether it has changed."""
     about = hashlib.blake2b(str(root).encode(), digest_size=16)
-    shards = {parts[0] for entry in chosen if (parts := archives.parts_of(entry.path))}
+    shards = {parts[0] for entry in chosen if (parts := storage.parts_of(entry.path))}
     for shard in sorted(shards):
         try:
             size, change = remote.status(root / shard)

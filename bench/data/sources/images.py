@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.data import files
+from bench.data.sources import storage
 from bench.imaging.decode import FORMATS, MAX_PIXELS, Decoded, DecodeError, decode
 from bench.imaging.square import DETAIL, square
 
@@ -80,7 +80,7 @@ def _decode(path: Path, least: int | None) -> Decoded:
     path = Path(path)
     refuse_special(path)
     try:
-        return decode(files.source(path), least=least)
+        return decode(storage.source(path), least=least)
     except DecodeError as error:
         # The decoder's own error: whoever explains it looks for the disk's.
         raise UnreadableImage(path, str(error)) from error.__cause__ or error
@@ -95,7 +95,7 @@ def refuse_special(path: Path) -> None:
         UnreadableImage: it is neither a regular file nor absent.
     """
     try:
-        mode = files.kind(path)
+        mode = storage.kind(path)
     except OSError:
         return  # opening it says what is wrong
     if not stat.S_ISREG(mode):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.data.prefixes import url_of
+from bench.data.sources.prefixes import url_of
 from bench.errors import BenchError
 from bench.system.paths import cache_folder
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from bench.data import arrow, remote
-from bench.data.archives import SUFFIX, TEXT_SUFFIXES, parts_of, walk
-from bench.data.layouts import Entry, Found
-from bench.data.prefixes import url_of
-from bench.data.suffixes import IMAGE_SUFFIXES
-from bench.data.tables import PART_NAMES
+from bench.data.sources import arrow, remote
+from bench.data.sources.folders import IMAGE_SUFFIXES
+from bench.data.sources.layouts import Entry, Found
+from bench.data.sources.prefixes import url_of
+from bench.data.sources.storage import SUFFIX, TEXT_SUFFIXES, parts_of, walk
+from bench.data.sources.tables import PART_NAMES
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def key_of(path: str) -> str:
     """The key of a sample: a member's name up to the first dot after its folders.
 
     It does not have the archive in it, and is the same when the data are sharded anew. Of a row of
-    an Arrow file: as :func:`bench.data.arrow.key_of`.
+    an Arrow file: as :func:`bench.data.sources.arrow.key_of`.
 
     Args:
         path: of the image, with its archive.

@@ -1,0 +1,1 @@
+"""Where images come from: folders, tables, tar shards, Arrow files, URLs."""

@@ -1,0 +1,1 @@
+"""Splits and folds, and the duplicates that must not be divided."""
