@@ -7,7 +7,7 @@ from typing import Any
 
 __version__ = "0.2.0"
 ENVIRONMENT_PREFIX = "PADDY_BENCH_"
-# Of reports; each but the first has a catalogue in bench/report/languages.
+# Of reports; each but the first has a catalogue in bench/report/render/languages.
 LANGUAGES = ("en", "vi")
 
 

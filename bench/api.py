@@ -148,7 +148,7 @@ def compare(
     import pandas as pd
 
     from bench.records import select_records
-    from bench.report.comparing import compare_rows
+    from bench.report.chapters.compare import compare_rows
 
     records, *_ = select_records(Path(results_dir), [str(one) for one in runs], sweep)
     return pd.DataFrame(compare_rows(records, names)[what])

@@ -22,7 +22,7 @@ import attrs
 
 from bench.errors import BenchError
 from bench.records import write_json
-from bench.report.markdown import escape, pipe_table
+from bench.report.render.markdown import escape, pipe_table
 from bench.system.environment import others_load
 from experiments.record import Record, Row
 

@@ -128,7 +128,7 @@ def test_the_variant_of_the_how_to_is_one(tmp_path: Path, registry: None) -> Non
 
 
 def test_the_claims_of_the_how_to_can_be_read(tmp_path: Path) -> None:
-    from bench.report.claims_file import load_claims_file
+    from bench.report.claims.claims_file import load_claims_file
 
     (text,) = blocks(ROOT / "docs" / "how-to.md", "toml")
     path = tmp_path / "my_claims.toml"

@@ -49,7 +49,7 @@ def test_a_wheel_with_its_data_files_runs_outside_the_repository(tmp_path: Path)
         assert expected in done.stdout
     assert (target / "bin" / "paddy-bench").exists()
     for name in ("report.html.j2", "report.css", "report.js"):
-        assert (target / "bench" / "report" / "templates" / name).exists()
+        assert (target / "bench" / "report" / "render" / "templates" / name).exists()
 
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")

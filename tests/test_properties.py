@@ -21,7 +21,15 @@ from bench.config.presets import resolve
 from bench.data.sources.index import ImageIndex
 from bench.data.splitting.splits import largest_remainder, split, stratified_subset
 from bench.errors import BenchError
-from bench.report.markdown import Table, csv_cell, escape, fence, pipe_table, section, write_csv
+from bench.report.render.markdown import (
+    Table,
+    csv_cell,
+    escape,
+    fence,
+    pipe_table,
+    section,
+    write_csv,
+)
 from bench.runner.manifest import _config
 from bench.system.files import Damaged, read_sealed, write_sealed
 

@@ -40,7 +40,7 @@ def predict(parsed: Namespace, command_line: str) -> int:
     asked = find_images(Path(images), parsed.template)
     load_plugins(parsed)
     from bench.deploy.predict import predict as predict_all
-    from bench.report.markdown import one_line
+    from bench.report.render.markdown import one_line
 
     models, how = _ready(runs, parsed, config)
     for model in models:
@@ -129,7 +129,7 @@ def evaluate(parsed: Namespace, command_line: str) -> int:
 
 
 def _row(one: dict[str, Any]) -> dict[str, Any]:
-    from bench.report.markdown import one_line
+    from bench.report.render.markdown import one_line
 
     shares = {name: _share(one[name]) for name in ("precision", "recall", "f1")}
     return {"class": one_line(one["class"]), "images": one["images"], **shares}

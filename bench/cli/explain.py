@@ -34,7 +34,7 @@ def explain(parsed: Namespace, command_line: str) -> int:
     from bench.deploy.explain import explain as explain_all
     from bench.deploy.saved_model import load_saved
     from bench.deploy.training_images import images_of
-    from bench.report.sheet import contact_sheet
+    from bench.report.render.sheet import contact_sheet
     from bench.system.devices import choose_device, probe
 
     require_grad_cam()
@@ -87,7 +87,7 @@ def _title(saved: SavedModel) -> list[str]:
 
 
 def _sections(saved: SavedModel, found: list[Explained]) -> list[tuple[str, list[Any]]]:
-    from bench.report.sheet import Panel, Row
+    from bench.report.render.sheet import Panel, Row
 
     def row(one: Explained) -> Row:
         classes = saved.classes
@@ -119,7 +119,7 @@ def _sections(saved: SavedModel, found: list[Explained]) -> list[tuple[str, list
 
 
 def _line(saved: SavedModel, one: Explained) -> dict[str, str]:
-    from bench.report.markdown import one_line
+    from bench.report.render.markdown import one_line
 
     return {
         "": "right" if one.chosen.right else "wrong",

@@ -24,8 +24,8 @@ def report(parsed: Namespace, command_line: str) -> int:
 def _report(parsed: Namespace) -> int:
     config = resolved_options(parsed).config
     from bench.records import select_records
-    from bench.report import render
-    from bench.report.claims_file import load_claims_file
+    from bench.report.claims.claims_file import load_claims_file
+    from bench.report.render.document import render
 
     records, problems, sweep, others = select_records(config.results_dir, parsed.runs, parsed.sweep)
     own = []
@@ -58,7 +58,7 @@ def compare(parsed: Namespace, command_line: str) -> int:
     """Compare variants of a sweep in the terminal; imports no PyTorch."""
     config = resolved_options(parsed).config
     from bench.records import select_records
-    from bench.report.comparing import compare_rows, compare_text
+    from bench.report.chapters.compare import compare_rows, compare_text
 
     records, *_ = select_records(config.results_dir, parsed.runs, parsed.sweep)
     if parsed.json:
@@ -70,7 +70,7 @@ def compare(parsed: Namespace, command_line: str) -> int:
 
 def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
     """Gives images of runs: from their data folders, the synthetic ones drawn anew."""
-    from bench.report.thumbnails import open_picture
+    from bench.report.render.thumbnails import open_picture
 
     seeds: dict[Any, set[Any]] = {}
     for record in records:

@@ -104,7 +104,7 @@ def _warnings(resolved: Resolved) -> list[str]:
 
 def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
     several = config.seeds > 1 or config.folds is not None
-    from bench.report.closing import closing_lines
+    from bench.report.render.terminal import closing_lines
 
     print(text_table([_summary(folder, record, several) for folder, record in outcome.runs]))
     print("\n".join(["", *closing_lines([record for _, record in outcome.runs])]))
@@ -143,7 +143,7 @@ def _summary(folder: Path, record: dict[str, Any], several: bool) -> dict[str, s
     if record["error"]:
         text = f"failed: {record['error']['type']}: {record['error']['message']}"
         return {**row, "accuracy (%), 95 % interval": text[:60], "folder": str(folder)}
-    from bench.report.cells import accuracy
+    from bench.report.analysis.metrics import accuracy
 
     metrics, training = record["metrics"], record["training"]
     fps = metrics["fps"]
@@ -184,9 +184,9 @@ def time(parsed: Namespace, command_line: str) -> int:
         resolved_options(parsed),
         asked_classes(parsed),
     )
-    from bench.report.modetable import mode_tables
-    from bench.report.selection import Selection
-    from bench.report.speedtable import speed_tables
+    from bench.report.analysis.selection import Selection
+    from bench.report.chapters.backends import mode_tables
+    from bench.report.chapters.speed import speed_tables
     from bench.runner.preflight import check_folder
     from bench.runner.timed import time_variants
 

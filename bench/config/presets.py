@@ -34,7 +34,7 @@ class Preset:
 def load_presets() -> dict[str, Preset]:
     """All presets by name, their expected figures joined from the file of documented numbers."""
     presets = _read("config/presets.toml")
-    documented = _read("report/claims.toml")
+    documented = _read("report/claims/claims.toml")
     return {
         name: Preset(
             name=name,

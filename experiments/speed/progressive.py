@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report.progressive import Pair, best_accuracy, ratio_cell, seconds_in_all
+from bench.report.chapters.progressive import Pair, best_accuracy, ratio_cell, seconds_in_all
 from bench.stats.ratios import mean_ratio
 from experiments.record import Record, Row, trace
 from experiments.speed.commands import run_bench

@@ -27,7 +27,7 @@ from bench.data.sources.storage import read_bytes, stamp
 from bench.data.splitting.division import find_splits, hashed_split
 from bench.data.splitting.duplicates import Copies
 from bench.errors import BenchError
-from bench.report.thumbnails import open_picture
+from bench.report.render.thumbnails import open_picture
 
 datasets = pytest.importorskip("datasets", reason="needs the extra hf")
 pa = pytest.importorskip("pyarrow", reason="needs the extra hf")

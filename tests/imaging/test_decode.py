@@ -143,7 +143,7 @@ def test_thumbnails_of_the_report_need_no_torch(tmp_path: Path) -> None:
     image = Image.new("RGBA", (400, 300), (250, 250, 250, 0))
     image.save(tmp_path / "x.png")
     code = (
-        "import sys, pathlib, bench.report.document, bench.report.thumbnails as t;"
+        "import sys, pathlib, bench.report.render.document, bench.report.render.thumbnails as t;"
         f"p = t.open_picture(pathlib.Path({str(tmp_path)!r}), 'x.png');"
         # Transparency lies on black, as models see it.
         "assert p.size == (400, 300) and p.getpixel((9, 9)) == (0, 0, 0);"

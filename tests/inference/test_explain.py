@@ -23,7 +23,7 @@ from bench.deploy.saved_model import SavedModel
 from bench.deploy.training_images import images_of
 from bench.errors import BenchError
 from bench.models import build
-from bench.report.sheet import Panel, Row, contact_sheet
+from bench.report.render.sheet import Panel, Row, contact_sheet
 from tests.conftest import write_photos
 from tests.inference.conftest import OPTIONS, Trained, training
 from tests.support.drawings import draw_quickly

@@ -15,7 +15,7 @@ from bench.cli.main import main
 from bench.deploy import int8
 from bench.records import load_records
 from bench.records.quantised import FILE, read_quantised
-from bench.report import deployment
+from bench.report.chapters import deployment
 from bench.system.files import write_sealed
 from bench.timing.onnx import Exported
 from tests.inference import restated

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.report.claimed import Claim
-from bench.report.claims import load_claims
-from bench.report.judging import (
+from bench.report.analysis.selection import Selection
+from bench.report.claims.judging import (
     Evidence,
     Verdict,
 )
-from bench.report.quantities import METRICS
-from bench.report.selection import Selection
-from bench.report.verdicts import judge, judged_claims
+from bench.report.claims.model import load_claims
+from bench.report.claims.quantities import METRICS
+from bench.report.claims.statements import Claim
+from bench.report.claims.verdicts import judge, judged_claims
 from tests.report.sessions import set_predictions, timed_together
 
 CPU = "AMD EPYC 7B13"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.bias import bias_table, newcombe
-from bench.report.gates import Accuracy, part_accuracy
-from bench.report.selection import Selection
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.validity import Accuracy, part_accuracy
+from bench.report.chapters.bias import bias_table, newcombe
 from bench.stats.accuracy import difference_of_shares
 
 

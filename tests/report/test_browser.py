@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.report import render
+from bench.report.render.document import render
 from tests.report.conftest import VARIANTS, build_record
 from tests.report.sessions import set_predictions, timed_together
 from tests.report.undrawn import no_figures

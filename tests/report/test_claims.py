@@ -10,12 +10,12 @@ import pytest
 import bench.report
 from bench.config.options import options
 from bench.config.presets import load_presets
-from bench.report.cells import metrics
-from bench.report.claimed import Claim, all_claims
-from bench.report.claims import format_documented, load_claims, parse_claims
-from bench.report.conditions import KINDS, same
-from bench.report.published import published_evidence
-from bench.report.quantities import METRICS, accepted
+from bench.report.analysis.metrics import metrics
+from bench.report.claims.conditions import KINDS, same
+from bench.report.claims.model import format_documented, load_claims, parse_claims
+from bench.report.claims.published import published_evidence
+from bench.report.claims.quantities import METRICS, accepted
+from bench.report.claims.statements import Claim, all_claims
 
 CODE = Path(bench.report.__file__).parent
 
@@ -99,13 +99,13 @@ def test_documented_numbers_are_in_no_module():
         for value in (given if isinstance(given, tuple) else (given,))
         if isinstance(value, float) and value > 3
     ]
-    code = "".join(path.read_text(encoding="utf8") for path in CODE.glob("*.py"))
+    code = "".join(path.read_text(encoding="utf8") for path in CODE.rglob("*.py"))
     assert values
     assert [value for value in values if f"{value:g}" in code.replace(",", "")] == []
 
 
 def test_a_misspelt_key_is_an_error():
-    raw = tomllib.loads((CODE / "claims.toml").read_text(encoding="utf8"))
+    raw = tomllib.loads((CODE / "claims" / "claims.toml").read_text(encoding="utf8"))
     raw["table"][0]["row"][0]["documentd"] = {}
     with pytest.raises(TypeError, match="documentd"):
         parse_claims(raw)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.report import claims_file
-from bench.report.claims_file import OWN_METRICS, load_claims_file
-from bench.report.judging import CONFIRMED, CONTRADICTED, NOT_MEASURED
-from bench.report.quantities import METRICS
-from bench.report.selection import Selection
-from bench.report.verdicts import verdict_table
+from bench.report.analysis.selection import Selection
+from bench.report.claims import claims_file
+from bench.report.claims.claims_file import OWN_METRICS, load_claims_file
+from bench.report.claims.judging import CONFIRMED, CONTRADICTED, NOT_MEASURED
+from bench.report.claims.quantities import METRICS
+from bench.report.claims.verdicts import verdict_table
 from tests.report.sessions import timed_together
 
 VARIANTS = ("ResNet18", "EfficientNetV2_S", "MobileNetV3_Small")

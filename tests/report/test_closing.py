@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.cli.run import _summary
-from bench.report.closing import closing_lines
+from bench.report.render.terminal import closing_lines
 from tests.report.sessions import set_predictions
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from bench.report.cells import metric, metrics, value_of
-from bench.report.claims import Row
-from bench.report.compare import measured, related
-from bench.report.selection import Selection
-from bench.report.timing_cell import throughput
-from bench.report.values import failure, significant
+from bench.report.analysis.metrics import metric, metrics, value_of
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.timings import throughput
+from bench.report.analysis.values import failure, significant
+from bench.report.claims.compare import measured, related
+from bench.report.claims.model import Row
 
 CPU = "AMD EPYC 7B13"
 SPEED = Row("k", "Speed", "cpu_images_per_s", "×", {}, against="ResNet18")

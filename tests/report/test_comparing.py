@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bench.errors import BenchError
-from bench.report.comparing import compare_rows, compare_text
+from bench.report.chapters.compare import compare_rows, compare_text
 from tests.report.sessions import set_predictions, timed_together, timing_only
 
 SPEEDS = {"ResNet18": 0.010, "ResNet18_Hybrid": 0.011, "MobileNetV3_Small": 0.003}

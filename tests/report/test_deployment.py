@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.deployment import FLOAT, HEADERS, INT8, RAW, deployment_tables
-from bench.report.modes import ModeTimings, Setting
-from bench.report.selection import Selection
-from bench.report.speeds import TimingSession
+from bench.report.analysis.backends import ModeTimings, Setting
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.speeds import TimingSession
+from bench.report.chapters.deployment import FLOAT, HEADERS, INT8, RAW, deployment_tables
 from tests.report import sessions
 from tests.report.sessions import set_predictions, timed_in_modes, timed_together
 

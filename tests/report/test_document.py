@@ -11,10 +11,9 @@ import time
 import pytest
 
 from bench.errors import BenchError
-from bench.report import render
-from bench.report.document import all_tables
-from bench.report.markdown import section, write_csv
-from bench.report.selection import Selection
+from bench.report.analysis.selection import Selection
+from bench.report.render.document import all_tables, render
+from bench.report.render.markdown import section, write_csv
 
 
 def test_report_has_its_files_and_every_link_leads_somewhere(sweep, tmp_path):

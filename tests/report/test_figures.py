@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.report.confusion import confusion, confusion_matrices
-from bench.report.figures import MOST_PANELS, training_curves
-from bench.report.scatter import accuracy_vs_throughput, bars_note
-from bench.report.seeds import accuracy_of
-from bench.report.selection import Selection
+from bench.report.analysis.seeds import accuracy_of
+from bench.report.analysis.selection import Selection
+from bench.report.render.confusion import confusion, confusion_matrices
+from bench.report.render.figures import MOST_PANELS, training_curves
+from bench.report.render.scatter import accuracy_vs_throughput, bars_note
 
 
 def shown(figure):

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from bench.report.compare import measured
-from bench.report.gates import (
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.validity import (
     count_text,
     hits,
     invalid_reason,
@@ -18,7 +18,7 @@ from bench.report.gates import (
     valid_accuracy,
     wilson,
 )
-from bench.report.selection import Selection
+from bench.report.claims.compare import measured
 
 
 def test_wilson_interval_has_the_published_values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.config.presets import get_preset
-from bench.report.judging import (
+from bench.report.claims.judging import (
     CONFIRMED,
     CONTRADICTED,
     NOT_COMPARABLE,

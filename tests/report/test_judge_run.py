@@ -6,15 +6,15 @@ import attrs
 import pytest
 
 from bench.config.presets import get_preset
-from bench.report.judging import (
+from bench.report.analysis.selection import Selection
+from bench.report.claims.judging import (
     CONFIRMED,
     CONTRADICTED,
     NOT_COMPARABLE,
     NOT_MEASURED,
     UNDECIDED,
 )
-from bench.report.selection import Selection
-from bench.report.verdicts import judged_claims
+from bench.report.claims.verdicts import judged_claims
 from tests.report.planted import CA, CPU, RESNET, claim, decided, of_guide, trained
 
 

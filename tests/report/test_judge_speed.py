@@ -5,15 +5,15 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from bench.report.judging import (
+from bench.report.analysis.selection import Selection
+from bench.report.claims.judging import (
     CONFIRMED,
     CONTRADICTED,
     NOT_COMPARABLE,
     NOT_MEASURED,
     UNDECIDED,
 )
-from bench.report.selection import Selection
-from bench.report.verdicts import judged_claims
+from bench.report.claims.verdicts import judged_claims
 from tests.report.planted import CA, CPU, RESNET, V2S, claim, decided, of_guide, timed
 from tests.report.sessions import MAIN, TRAIN
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.claimed import Claim
-from bench.report.judging import CONFIRMED, CONTRADICTED, UNDECIDED, Figure, decide
+from bench.report.claims.judging import CONFIRMED, CONTRADICTED, UNDECIDED, Figure, decide
+from bench.report.claims.statements import Claim
 
 
 @pytest.mark.parametrize(

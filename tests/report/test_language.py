@@ -12,10 +12,9 @@ import pytest
 
 from bench import LANGUAGES
 from bench.deploy.int8 import METHOD
-from bench.report import render
-from bench.report.document import READING, Chapter, all_tables, in_language
-from bench.report.language import CATALOGUES, Language, Phrase, language
-from bench.report.selection import Selection
+from bench.report.analysis.selection import Selection
+from bench.report.render.document import READING, Chapter, all_tables, in_language, render
+from bench.report.render.language import CATALOGUES, Language, Phrase, language
 from tests.report.conftest import VARIANTS, build_record
 from tests.report.sessions import set_predictions, timed_in_modes, timed_together
 from tests.report.test_deployment import as_run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.leaks import copies_table, leak_table
-from bench.report.selection import Selection
+from bench.report.analysis.selection import Selection
+from bench.report.chapters.duplicates import copies_table, leak_table
 
 
 def copies(**changes):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.report import machines
-from bench.report.machines import labels, load_marks, machine_lines, machine_of
+from bench.report.analysis import machines
+from bench.report.analysis.machines import labels, load_marks, machine_lines, machine_of
 
 
 def test_runs_that_are_alike_need_no_column(make_record):

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from bench.report import markdown, overview, render
-from bench.report.gates import Remembered, invalid_reason, part_accuracy
-from bench.report.markdown import MOST_ROWS, Table, shortened
+from bench.report.analysis.validity import Remembered, invalid_reason, part_accuracy
+from bench.report.chapters import models
+from bench.report.render import markdown
+from bench.report.render.document import render
+from bench.report.render.markdown import MOST_ROWS, Table, shortened
 
 
 def test_the_first_rows_of_a_long_table_are_shown_and_all_are_in_its_file() -> None:
@@ -56,7 +58,7 @@ def test_hundreds_of_runs_are_reported_by_their_first(
     seeds: int,
     most: int,
 ) -> None:
-    for module in (markdown, overview):
+    for module in (markdown, models):
         monkeypatch.setattr(module, "MOST_ROWS", most)
     records = []
     for seed in range(seeds):

@@ -7,7 +7,15 @@ import re
 
 import pytest
 
-from bench.report.markdown import Table, csv_cell, escape, fence, pipe_table, section, write_csv
+from bench.report.render.markdown import (
+    Table,
+    csv_cell,
+    escape,
+    fence,
+    pipe_table,
+    section,
+    write_csv,
+)
 
 HOSTILE = 'a|b\nc `code` <script>x</script> **bold** [l](u) # "q" \\| $x$ ~~s~~ & \x1b[31m\u2028z'
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.matching import accuracy_pair, rankings, settings
-from bench.report.pairs import compare_pairs
-from bench.report.pairtable import tables_of
-from bench.report.runsets import run_set
-from bench.report.selection import Selection
+from bench.report.analysis.matching import accuracy_pair, rankings, settings
+from bench.report.analysis.pairs import compare_pairs
+from bench.report.analysis.run_sets import run_set
+from bench.report.analysis.selection import Selection
+from bench.report.chapters.attention import tables_of
 from tests.report.sessions import set_predictions, timing_only
 
 ONE, TWO = "ResNet18_Hybrid", "ResNet18"

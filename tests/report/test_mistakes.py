@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.markdown import section
-from bench.report.mistakes import MOST_CLASSES, mistakes_tables, predictions_of, verdict_of
-from bench.report.reliability import reliability_diagrams
-from bench.report.selection import Selection
+from bench.report.analysis.selection import Selection
+from bench.report.chapters.mistakes import MOST_CLASSES, mistakes_tables, predictions_of, verdict_of
+from bench.report.render.markdown import section
+from bench.report.render.reliability import reliability_diagrams
 from bench.stats.calibration import Bin, Calibration
 from tests.report.sessions import set_predictions
 

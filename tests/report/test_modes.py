@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.modes import ModeTimings, Setting, settings_of
-from bench.report.speeds import TimingSession
+from bench.report.analysis.backends import ModeTimings, Setting, settings_of
+from bench.report.analysis.speeds import TimingSession
 from tests.report.sessions import MAIN, timed_in_modes, timed_together
 
 SPEEDS = {"ResNet18": 0.010, "MobileNetV3_Small": 0.004}

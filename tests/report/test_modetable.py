@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 
-from bench.report.document import all_tables
-from bench.report.markdown import write_csv
-from bench.report.modetable import mode_tables
-from bench.report.selection import Selection, timing_note
-from bench.report.timing_cell import timing_entry
+from bench.report.analysis.selection import Selection, timing_note
+from bench.report.analysis.timings import timing_entry
+from bench.report.chapters.backends import mode_tables
+from bench.report.render.document import all_tables
+from bench.report.render.markdown import write_csv
 from tests.report.sessions import timed_in_modes, timed_together
 
 SPEEDS = {"ResNet18": 0.010, "MobileNetV3_Small": 0.004}

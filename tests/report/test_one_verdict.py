@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import bench
-from bench.report import render
-from bench.report.claimed import Claim
-from bench.report.closing import closing_lines
-from bench.report.comparing import compare_rows, compare_text
-from bench.report.matching import accuracy_pair, rankings
-from bench.report.pairtable import p_text
-from bench.report.recommend import answers_of
-from bench.report.selection import Selection
+from bench.report.analysis.matching import accuracy_pair, rankings
+from bench.report.analysis.selection import Selection
+from bench.report.chapters.attention import p_text
+from bench.report.chapters.compare import compare_rows, compare_text
+from bench.report.chapters.recommend import answers_of
+from bench.report.claims.statements import Claim
+from bench.report.render.document import render
+from bench.report.render.terminal import closing_lines
 from tests.report.planted import PADDY
 from tests.report.sessions import set_predictions, timed_together
 

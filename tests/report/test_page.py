@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 from sklearn.metrics import f1_score
 
-from bench.report import page as page_module
-from bench.report import render
-from bench.report.page import number_in
-from bench.report.page_data import most_confused, page_data
-from bench.report.ranking import rankings
-from bench.report.seeds import accuracy_of, macro_f1_of
-from bench.report.selection import Selection
-from bench.report.thumbnails import MOST, SIDE, open_picture, thumbnail, worst_mistakes
+from bench.report.analysis.ranking import rankings
+from bench.report.analysis.seeds import accuracy_of, macro_f1_of
+from bench.report.analysis.selection import Selection
+from bench.report.render import page as page_module
+from bench.report.render.document import render
+from bench.report.render.page import number_in
+from bench.report.render.page_data import most_confused, page_data
+from bench.report.render.thumbnails import MOST, SIDE, open_picture, thumbnail, worst_mistakes
 from tests.report.sessions import set_predictions, timed_together
 
 # The page has charts of its own, none of the figures.

@@ -7,12 +7,11 @@ import csv
 import attrs
 import pytest
 
-from bench.report.markdown import write_csv
-from bench.report.pairs import compare_pairs, matched
-from bench.report.pairtable import ACCURACY, accuracy_row, pair_tables
-from bench.report.selection import Selection
-from bench.report.sentences import sentence
-from bench.report.timed import ratio_text
+from bench.report.analysis.pairs import compare_pairs, matched, sentence
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.timings import ratio_text
+from bench.report.chapters.attention import ACCURACY, accuracy_row, pair_tables
+from bench.report.render.markdown import write_csv
 from bench.stats.timing import Ratio
 from tests.report.sessions import MAIN, TRAIN, set_predictions, timed_together, timing_only
 

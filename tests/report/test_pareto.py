@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from bench.report.pareto import front
+from bench.report.analysis.pareto import front
 
 FLIPPED = {"better": "worse", "worse": "better"}
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.progressive import HEADERS, RAW, find_pairs, progressive_tables, seconds_until
-from bench.report.selection import Selection
+from bench.report.analysis.selection import Selection
+from bench.report.chapters.progressive import (
+    HEADERS,
+    RAW,
+    find_pairs,
+    progressive_tables,
+    seconds_until,
+)
 from bench.stats.ratios import mean_ratio
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.ranking import accuracy_text, ranking_table, rankings
-from bench.report.runsets import run_set
-from bench.report.seeds import macro_f1_of
-from bench.report.selection import Selection
+from bench.report.analysis.ranking import accuracy_text, ranking_table, rankings
+from bench.report.analysis.run_sets import run_set
+from bench.report.analysis.seeds import macro_f1_of
+from bench.report.analysis.selection import Selection
 from tests.report.sessions import set_predictions, timing_only
 
 GOOD = [True] * 100

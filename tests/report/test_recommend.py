@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from bench.report import render
-from bench.report.comparing import compare_text
-from bench.report.recommend import recommendations
-from bench.report.selection import Selection
+from bench.report.analysis.selection import Selection
+from bench.report.chapters.compare import compare_text
+from bench.report.chapters.recommend import recommendations
+from bench.report.render.document import render
 from tests.report.sessions import set_predictions, timed_together, timing_only
 
 GOOD = [True] * 100

@@ -6,14 +6,15 @@ import pytest
 
 from bench.config.options import options
 from bench.config.presets import get_preset
-from bench.report.cells import value_of
-from bench.report.claims import load_claims
-from bench.report.expected import presets_table
-from bench.report.header import _versions, class_tables, failures_table, header, warnings_table
-from bench.report.markdown import Table
-from bench.report.overview import overview_tables
-from bench.report.selection import Selection, data_note, run_note, timing_note, training_note
-from bench.report.tables import (
+from bench.report.analysis.metrics import value_of
+from bench.report.analysis.selection import (
+    Selection,
+    data_note,
+    run_note,
+    timing_note,
+    training_note,
+)
+from bench.report.chapters.guide import (
     guide_table,
     parameter_tables,
     published_table,
@@ -21,6 +22,17 @@ from bench.report.tables import (
     uses_of,
     written,
 )
+from bench.report.chapters.models import overview_tables
+from bench.report.chapters.setup import (
+    _versions,
+    class_tables,
+    failures_table,
+    header,
+    warnings_table,
+)
+from bench.report.claims.expected import presets_table
+from bench.report.claims.model import load_claims
+from bench.report.render.markdown import Table
 
 CPU = "AMD EPYC 7B13"
 
@@ -272,7 +284,7 @@ def test_a_presets_run_of_another_variant_is_not_compared(make_record, on_gpu):
 
 
 def test_presets_runs_that_failed_or_are_invalid(make_record, make_failed, monkeypatch):
-    from bench.report import expected
+    from bench.report.claims import expected
 
     presets = expected.load_presets()
     del presets["smoke"].expected["minutes_of"]
@@ -291,7 +303,7 @@ def test_presets_runs_that_failed_or_are_invalid(make_record, make_failed, monke
 
 
 def test_a_preset_documented_by_sweep_counts_the_whole_sweep(make_record, monkeypatch):
-    from bench.report import expected
+    from bench.report.claims import expected
 
     presets = expected.load_presets()
     presets["smoke"].expected["minutes_of"] = "sweep"

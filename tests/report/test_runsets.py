@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.report.runsets import run_set
-from bench.report.selection import Selection
+from bench.report.analysis.run_sets import run_set
+from bench.report.analysis.selection import Selection
 
 
 def test_the_latest_sweep_that_has_an_accuracy_counts(make_record):

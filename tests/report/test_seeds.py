@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.gates import wilson
-from bench.report.seeds import accuracy_of, runs_of
-from bench.report.selection import Selection
+from bench.report.analysis.seeds import accuracy_of, runs_of
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.validity import wilson
 
 NAME = "EfficientNetV2_S_CA"
 

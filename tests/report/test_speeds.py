@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.selection import Selection
-from bench.report.speeds import (
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.speeds import (
     TimingSession,
     main_cases,
     newest_with,

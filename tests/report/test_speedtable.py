@@ -7,13 +7,13 @@ import statistics
 
 import pytest
 
-from bench.report.markdown import write_csv
-from bench.report.pairtable import pair_tables
-from bench.report.selection import Selection
-from bench.report.speeds import sessions_of
-from bench.report.speedtable import marks, speed_tables
-from bench.report.timed import RATIO_NOTE
-from bench.report.verdicts import verdict_table
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.speeds import sessions_of
+from bench.report.analysis.timings import RATIO_NOTE
+from bench.report.chapters.attention import pair_tables
+from bench.report.chapters.speed import marks, speed_tables
+from bench.report.claims.verdicts import verdict_table
+from bench.report.render.markdown import write_csv
 from tests.report.sessions import MAIN, TRAIN, timed_together
 
 SPEEDS = {"ResNet18": 0.010, "ResNet18_Hybrid": 0.011, "MobileNetV3_Small": 0.010}

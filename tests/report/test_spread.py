@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.selection import Selection
-from bench.report.spread import spread_table
+from bench.report.analysis.selection import Selection
+from bench.report.chapters.seeds import spread_table
 
 ACCURACY = "Accuracy (%), mean (range)"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.timed import (
+from bench.report.analysis.timings import (
     CaseKey,
     cases,
     eager,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from bench.report.judging import (
+from bench.report.analysis.selection import Selection
+from bench.report.claims.judging import (
     CONFIRMED,
     CONTRADICTED,
     NOT_COMPARABLE,
@@ -12,9 +13,8 @@ from bench.report.judging import (
     UNDECIDED,
     VERDICTS,
 )
-from bench.report.quantities import METRICS
-from bench.report.selection import Selection
-from bench.report.verdicts import JUDGES, RULES, judged_claims, verdict_table
+from bench.report.claims.quantities import METRICS
+from bench.report.claims.verdicts import JUDGES, RULES, judged_claims, verdict_table
 from tests.report.planted import CA, CPU, RESNET, V2S, claim, of_guide, timed
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import attrs
 import pytest
 
-from bench.report import pictured
+from bench.report.render import pictured
 
 
 @contextmanager

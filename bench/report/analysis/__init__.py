@@ -1,0 +1,1 @@
+"""From records to numbers: which runs count, intervals, verdicts and ranks."""

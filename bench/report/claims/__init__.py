@@ -1,0 +1,1 @@
+"""Documented numbers, and whether the measured ones agree with them."""

@@ -1,0 +1,155 @@
+"""The measured figure beside a documented one: which run, past which gates, related to what."""
+
+from __future__ import annotations
+
+import attrs
+
+from bench.report.analysis.matching import accuracy_pair
+from bench.report.analysis.metrics import ACCURACIES, accuracy, needs_no_training, value_of
+from bench.report.analysis.seeds import SeedAccuracy, accuracy_of, runs_of
+from bench.report.analysis.selection import Selection
+from bench.report.analysis.speeds import sessions_of
+from bench.report.analysis.timings import TIMINGS, CaseKey, blocks_of, ratio_bound, timed_by
+from bench.report.analysis.validity import Record
+from bench.report.analysis.values import Value, failure, fixed, missing
+from bench.report.chapters.attention import difference_text, word
+from bench.report.claims.model import Row
+from bench.stats.timing import Ratio, compare_speeds
+
+
+def measured(selection: Selection, name: str, variant: str) -> Value:
+    """The figure ``name`` of a variant, past the sanity gates.
+
+    Timings are those of its latest timed run, other figures those of its latest trained one;
+    accuracy is the mean over that run's sweep where this has several seeds.
+    """
+    record = selection.timed(variant) if name in TIMINGS else selection.chosen(variant)
+    if record is None:
+        return missing("variant not in this sweep")
+    if record.get("status") != "complete":
+        if needs_no_training(name):
+            value = value_of(record, name)
+            if value.mark is None:
+                return value
+        return missing(f"run failed: {failure(record, limit=70)}")
+    if name in ACCURACIES and len(runs_of(selection, variant)) > 1:
+        return _over_runs(selection, variant, record)
+    value, broken = value_of(record, name), selection.invalid(record)
+    # Words, such as the use case, do not become wrong with the numbers.
+    if broken and (value.number is not None or value.mark == "undertrained"):
+        return missing(broken, "invalid")
+    return _labelled(selection, record, value)
+
+
+def _labelled(selection: Selection, record: Record, value: Value) -> Value:
+    """The figure with its machine's short name where the report has several machines."""
+    machine = selection.labels.of("Machine", record)
+    if machine is None or value.mark or value.device is None:
+        return value
+    return attrs.evolve(value, text=f"{value.text} on {machine}")
+
+
+def _over_runs(selection: Selection, variant: str, record: Record) -> Value:
+    """Accuracy over seeds and folds: ``93.1 (mean of 3 seeds, 92.0–94.1), test``."""
+    found = accuracy_of(selection, variant)
+    if found is None:
+        broken = selection.invalid(record)
+        return missing(broken, "invalid") if broken else accuracy(record)
+    text = seeds_text(found)
+    if found.undertrained:
+        return missing(f"{text}: {found.undertrained}", "undertrained")
+    bounds = None
+    if found.low is not None and found.high is not None:
+        bounds = (100 * found.low, 100 * found.high)
+    setting = {
+        "data": (record.get("data") or {}).get("fingerprint"),
+        "image size": (record.get("config") or {}).get("image_size"),
+        "part": found.part,
+        "images": found.images,
+    }
+    return Value(100 * found.shares.mean, text, setting=setting, interval=bounds)
+
+
+def seeds_text(found: SeedAccuracy) -> str:
+    """``93.1 (mean of 3 seeds, 92.0–94.1), test``, or one seed's folds with their interval."""
+    shares, count = found.shares, len(found.shares.values)
+    text = f"{100 * shares.mean:.1f}"
+    if found.low is not None and found.high is not None:
+        text += f" [{100 * found.low:.1f}–{100 * found.high:.1f}], {found.count()}"
+    if count > 1:
+        text += f" (mean of {count} seeds, {100 * shares.least:.1f}–{100 * shares.most:.1f})"
+    left_out = f"{found.invalid} invalid left out" if found.invalid else ""
+    return ", ".join(part for part in (text, found.part, found.folds, left_out) if part)
+
+
+# --- related to another variant --------------------------------------------------------------
+
+
+def related(selection: Selection, row: Row, variant: str) -> Value:
+    """The row's figure for the variant, as ratio or difference where the row asks for one.
+
+    Figures of different machines, sessions, data, parts or settings are not related. Ratios of
+    timings are taken round by round and have an interval from six rounds on, where the pair has a
+    verdict that of its test.
+    """
+    value = measured(selection, row.metric, variant)
+    if row.against is None or value.mark:
+        return value
+    base = measured(selection, row.metric, row.against)
+    if variant == row.against:
+        text = "1 (reference)" if row.form == "ratio" else "0 (reference)"
+        return attrs.evolve(value, text=text, device=None, threads=None, interval=None)
+    if base.mark or base.number is None or value.number is None:
+        return missing(f"{row.against}: {base.mark or 'n/a'}: {base.reason or 'no number'}")
+    differing = [key for key in value.setting if value.setting[key] != base.setting.get(key)]
+    if differing:
+        return missing(f"the two runs differ in {', '.join(differing)}")
+    if row.form == "difference":
+        return _difference(selection, row, variant, value, base)
+    found = _judged_ratio(selection, row, variant)
+    if found is None:
+        number = value.number / base.number
+        return attrs.evolve(value, number=number, text=fixed(number, 2), interval=None)
+    ratio, tie = found
+    text = fixed(ratio.ratio, 2)
+    if ratio.low is None or ratio.high is None:
+        return attrs.evolve(value, number=ratio.ratio, text=text, interval=None)
+    text += f" [{ratio_bound(ratio.low, 2)}–{ratio_bound(ratio.high, 2)}]{' (~ tie)' * tie}"
+    return attrs.evolve(value, number=ratio.ratio, text=text, interval=(ratio.low, ratio.high))
+
+
+def _difference(selection: Selection, row: Row, variant: str, value: Value, base: Value) -> Value:
+    """Points against another variant; of accuracies the report's one verdict on the pair."""
+    if row.metric not in ACCURACIES:
+        number = (value.number or 0.0) - (base.number or 0.0)
+        return attrs.evolve(value, number=number, text=f"{number:+.1f}", interval=None)
+    pair = accuracy_pair(selection, variant, row.against or "")
+    found = pair.found
+    if found is None:
+        return missing(pair.refused.reason if pair.refused else "the two are not compared")
+    bounds = 100 * found.low, 100 * found.high
+    text = f"{difference_text(found)} ({word(found.verdict)})"
+    return attrs.evolve(value, number=100 * found.difference, text=text, interval=bounds)
+
+
+def _judged_ratio(selection: Selection, row: Row, variant: str) -> tuple[Ratio, bool] | None:
+    """Ratio of two images/s as their session judged it, and whether that was a tie.
+
+    None for what is not timed in rounds.
+    """
+    if row.metric not in TIMINGS or row.against is None:
+        return None
+    entries = [timed_by(selection.timed(name) or {}, row.metric) for name in (variant, row.against)]
+    if entries[0] is None or entries[1] is None:
+        return None
+    case = CaseKey.of(entries[0])
+    for session in reversed(sessions_of(selection)):
+        if all(
+            session.timings.get(name, {}).get(case) is entry
+            for name, entry in zip((variant, row.against), entries, strict=True)
+        ):
+            ratio = session.ratio(variant, row.against, case)
+            tie = session.standing(case).verdict(variant, row.against) == "tie"
+            return None if ratio is None else (ratio, tie)
+    ratio = compare_speeds(*map(blocks_of, entries))
+    return None if ratio is None else (ratio, False)

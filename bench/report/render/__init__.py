@@ -1,0 +1,1 @@
+"""From tables to files: Markdown, HTML, CSV, figures, terminal."""
