@@ -111,11 +111,11 @@ def test_tables_of_a_hundred_runs_with_all_their_pairs_take_seconds(make_record,
 CHECK = """
 import json, sys
 from pathlib import Path
-import bench.report
+import bench.report.render.document
 heavy = ("torch", "timm", "torchvision", "variants", "matplotlib")
 assert not set(heavy) & set(sys.modules), "import"
 records = json.loads(Path(sys.argv[1]).read_text())
-bench.report.render(records, Path(sys.argv[2]), title="t")
+bench.report.render.document.render(records, Path(sys.argv[2]), title="t")
 assert not set(heavy[:-1]) & set(sys.modules), "render"
 """
 
