@@ -17,7 +17,7 @@ from bench.config.options import parse_value
 from bench.config.presets import resolve
 from bench.errors import BenchError
 from bench.executors import executor_of
-from bench.system.openmp import sleep_soon
+from bench.system.launch import sleep_soon
 
 if TYPE_CHECKING:
     import pandas as pd

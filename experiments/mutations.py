@@ -26,7 +26,7 @@ from pathlib import Path
 
 import attrs
 
-from bench.system.openmp import sleep_soon
+from bench.system.launch import sleep_soon
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_suffix(".toml")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.system.openmp import sleep_soon
+from bench.system.launch import sleep_soon
 from tests.support.played import Played
 
 # Before PyTorch is imported: threads that wait for each other would fill the cores of a machine

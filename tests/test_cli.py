@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.flags import flags_of
 from bench.cli.main import main, main_single
 from bench.cli.parser import COMMANDS, make_parser
+from bench.cli.parsing import flags_of
 from bench.config.options import flag_of, options
 
 # Every command line of the guide, section by section, unchanged.

@@ -164,8 +164,7 @@ def test_a_presets_command_and_its_options_agree(name: str) -> None:
     """The script's command, parsed, gives the preset's options (reduction 32 is CA's own)."""
     import shlex
 
-    from bench.cli.flags import add_options, flags_of
-    from bench.cli.parsing import Parser
+    from bench.cli.parsing import Parser, add_options, flags_of
 
     parser = Parser()
     add_options(parser)

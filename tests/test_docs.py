@@ -11,8 +11,8 @@ from string import Template
 
 import pytest
 
-from bench.cli.flags import flags_of
 from bench.cli.parser import make_parser
+from bench.cli.parsing import flags_of
 from bench.cli.reference import reference
 from bench.config.presets import resolve
 from tests.support.forked import Command

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.runner.failures import explain
+from bench.runner.record import explain
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.runner.process_pool import make_jobs
-from bench.runner.turns import Planned
+from bench.runner.executor import make_jobs
+from bench.runner.queue import Planned
 from variants import Variant
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.system.remembered import recall, remember
+from bench.system.paths import recall, remember
 
 
 def test_what_is_added_stays_beside_what_was_there() -> None:

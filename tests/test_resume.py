@@ -19,11 +19,11 @@ from bench.cli.main import main
 from bench.data.sources import fingerprint
 from bench.imaging import LOADER
 from bench.runner import run as single
-from bench.runner.completed import bytes_of
 from bench.runner.manifest import Journal
+from bench.runner.queue import bytes_of
 from bench.system.files import read_sealed, write_sealed
-from bench.train import engine
-from bench.train.keeper import Keeper
+from bench.train import loop
+from bench.train.checkpoint import Keeper
 from tests.conftest import PHOTOS, TINY_PLUGIN, write_photos
 from tests.support.forked import Command, bench
 from tests.support.sweeps import FAST, TIMES, Halt, records, states
@@ -75,7 +75,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """A signal comes during that step, counted from 1 over the whole sweep."""
-    original_step = engine.training_step
+    original_step = loop.training_step
     count = 0
 
     def spy(*args: Any, **keywords: Any) -> Any:
@@ -85,7 +85,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original_step(*args, **keywords)
 
-    monkeypatch.setattr(engine, "training_step", spy)
+    monkeypatch.setattr(loop, "training_step", spy)
 
 
 @pytest.mark.parametrize("step", [1, 6, 14])
@@ -304,9 +304,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, cache: Path, contiguous_s: float) -> 
         return [seconds, seconds]
 
     monkeypatch.setenv("PADDY_BENCH_CACHE_DIR", str(cache))
-    monkeypatch.setattr("bench.runner.estimate._measure", measure)
+    monkeypatch.setattr("bench.timing.estimate._measure", measure)
     # Nothing here takes so long that compiling were tried.
-    monkeypatch.setattr("bench.runner.tuning.PAYS_FROM_S", 1e9)
+    monkeypatch.setattr("bench.timing.tuning.PAYS_FROM_S", 1e9)
     return measured
 
 
@@ -401,7 +401,7 @@ def test_what_is_measured_goes_on_elsewhere(
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, from_step: int) -> list[int]:
     """From that step on no step fits as a whole; the parts that were tried."""
-    original, tried = engine.training_step, []
+    original, tried = loop.training_step, []
 
     def step(*args: Any, parts: int = 1, **keywords: Any) -> Any:
         tried.append(parts)
@@ -409,7 +409,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, from_step: int) -> list[int
             raise torch.OutOfMemoryError("planted")
         return original(*args, parts=parts, **keywords)
 
-    monkeypatch.setattr(engine, "training_step", step)
+    monkeypatch.setattr(loop, "training_step", step)
     return tried
 
 

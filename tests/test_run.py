@@ -20,7 +20,7 @@ from PIL import Image
 from bench.cli.main import main
 from bench.records.schema import METRICS, problem_of
 from bench.timing.timer import BLOCKS
-from bench.train import engine
+from bench.train import loop
 from tests.support.forked import server
 from tests.support.played import Played
 
@@ -53,7 +53,7 @@ def records(folder: Path) -> dict[str, dict]:
 def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of a fleet that have PyTorch imported when they begin."""
     context = server()
-    monkeypatch.setattr("bench.runner.process_pool.multiprocessing.get_context", lambda _: context)
+    monkeypatch.setattr("bench.runner.executor.multiprocessing.get_context", lambda _: context)
 
 
 def without_times(history: list[dict]) -> list[dict]:
@@ -180,7 +180,8 @@ def test_histories_do_not_hang_on_what_is_measured(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quiet and a busy machine, planted: other steps, another pipeline, other workers."""
-    from bench.runner import estimate, setup
+    from bench.runner import setup
+    from bench.timing import estimate
 
     monkeypatch.setattr(setup, "usable_cores", lambda: 2)
     outcomes, workers = [], []
@@ -215,14 +216,14 @@ def test_histories_do_not_hang_on_what_is_measured(
 def test_one_runs_want_of_memory_is_no_reason_in_the_records_of_others(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = engine.training_step
+    original = loop.training_step
 
     def step(*args: Any, parts: int = 1, **keywords: Any) -> Any:
         if parts == 1:
             raise torch.OutOfMemoryError("planted")
         return original(*args, parts=parts, **keywords)
 
-    monkeypatch.setattr(engine, "training_step", step)
+    monkeypatch.setattr(loop, "training_step", step)
     line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
     assert run(line) == 0
     found = records(here)
@@ -595,7 +596,7 @@ def test_a_time_budget_below_a_round_is_refused_before_anything_is_written(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("bench.runner.estimate._seconds", lambda *_: 0.1)
+    monkeypatch.setattr("bench.timing.estimate._seconds", lambda *_: 0.1)
     where = f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos}"
     for line in (
         f"time {where} --image-size 32 --time-budget 1",
@@ -642,7 +643,7 @@ def test_a_session_is_kept_before_anything_is_trained(
     def stop(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.runner.turns.run_variant", stop)
+    monkeypatch.setattr("bench.runner.queue.run_variant", stop)
     assert run(f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}") == 130
     (kept,) = here.glob("results/session-*.json")
     session = json.loads(kept.read_text())
@@ -682,7 +683,7 @@ def test_timings_stand_where_counting_fails(
     def refuse(*_) -> None:
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
 
-    monkeypatch.setattr("bench.runner.timed.count_into", refuse)
+    monkeypatch.setattr("bench.cli.time.count_into", refuse)
     line = f"time --variants Tiny --plugin {tiny_plugin} --image-size 32 --clocks model"
     assert main(shlex.split(line)) == 0
     record = records(here)["Tiny"]
@@ -786,7 +787,7 @@ def test_an_estimate_is_measured_once_and_then_cached(
     import variants
     from bench.config.options import RunConfig
     from bench.data.parts import find_parts
-    from bench.runner import estimate as module
+    from bench.timing import estimate as module
 
     variants.load_plugin(tiny_plugin)
     chosen = variants.select(["Tiny", "Tiny_CA"])
@@ -820,7 +821,7 @@ def test_an_estimate_is_measured_once_and_then_cached(
 
 
 def test_an_update_costs_the_same_whatever_the_batch() -> None:
-    from bench.runner.estimate import per_image
+    from bench.timing.estimate import per_image
 
     # Eight images take 0.8 s, and the update 0.2 s.
     assert per_image(1.0, 0.2, 8, 8) == pytest.approx(1.0 / 8)
@@ -835,7 +836,7 @@ def test_what_is_measured_on_a_busy_machine_says_so_and_is_forgotten(
     import variants
     from bench.config.options import RunConfig
     from bench.data.parts import find_parts
-    from bench.runner import estimate as module
+    from bench.timing import estimate as module
 
     variants.load_plugin(tiny_plugin)
     chosen = variants.select(["Tiny", "Tiny_CA"])
@@ -866,7 +867,7 @@ def test_steps_are_measured_in_the_format_of_the_training(
 
     import variants
     from bench.config.options import RunConfig
-    from bench.runner import estimate as module
+    from bench.timing import estimate as module
 
     variants.load_plugin(tiny_plugin)
     seen: set[bool] = set()
@@ -902,7 +903,7 @@ def test_the_measured_batch_has_the_pixels_of_eight_images_of_224_up_to_sixteen(
 
     import variants
     from bench.config.options import RunConfig
-    from bench.runner import estimate as module
+    from bench.timing import estimate as module
 
     variants.load_plugin(tiny_plugin)
     seen: list[int] = []
@@ -945,7 +946,7 @@ def test_seconds_are_those_of_one_image(tiny_plugin, registry, monkeypatch) -> N
 
     import variants
     from bench.config.options import RunConfig
-    from bench.runner import estimate as module
+    from bench.timing import estimate as module
 
     variants.load_plugin(tiny_plugin)
     monkeypatch.setattr(module, "_seconds", lambda step, device: step() or 2.0)
@@ -959,7 +960,7 @@ def test_seconds_are_those_of_one_image(tiny_plugin, registry, monkeypatch) -> N
 def test_a_long_step_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from bench.runner import estimate as module
+    from bench.timing import estimate as module
 
     clock, calls = [0.0], []
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
@@ -981,7 +982,7 @@ def test_an_estimate_without_a_measurement_says_so(photos, tiny_plugin, monkeypa
     import variants
     from bench.config.options import RunConfig
     from bench.data.parts import find_parts
-    from bench.runner import estimate as module
+    from bench.timing import estimate as module
 
     variants.load_plugin(tiny_plugin)
     config = RunConfig(data_dir=photos, image_size=32, batch_size=4)

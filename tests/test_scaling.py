@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench.cli.forecast import makespan, past_error, training_bytes
 from bench.cli.main import main
-from bench.models.activations import saved_bytes
-from bench.runner.forecast import makespan, past_error, training_bytes
+from bench.models.complexity import saved_bytes
 
 FAST = "--epochs 2 --batch-size 8 --image-size 32 --no-timing --tune off --threads 1"
 

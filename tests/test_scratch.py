@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.system import scratch
-from bench.system.scratch import scratch_folder
+from bench.system import paths
+from bench.system.paths import scratch_folder
 
 HOLD = """
 import sys, time
-from bench.system.scratch import scratch_folder
+from bench.system.paths import scratch_folder
 with scratch_folder() as folder:
     (folder / "1.features").write_bytes(b"x")
     print(folder, flush=True)
@@ -49,7 +49,7 @@ def test_a_living_sweeps_folder_stays_and_a_killed_ones_goes(cache: Path) -> Non
     with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) as held:
         assert held.stdout is not None
         theirs = Path(held.stdout.readline().strip())
-        age(theirs, 2 * scratch.YOUNG_S)
+        age(theirs, 2 * paths.YOUNG_S)
         with scratch_folder():
             assert (theirs / "1.features").exists()
         held.send_signal(signal.SIGKILL)

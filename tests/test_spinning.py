@@ -10,44 +10,46 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.system import openmp
+from bench.system import launch
 from bench.timing.process import TimingProcess
 
 
 @pytest.fixture(autouse=True)
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (openmp.NAME, "OMP_WAIT_POLICY"):
+    for name in (launch.SPIN_VARIABLE, "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
 
 def test_it_is_set_and_taken_out_again() -> None:
-    openmp.sleep_soon()
-    assert os.environ[openmp.NAME] == openmp.COUNT
-    assert openmp.NAME not in openmp.without(os.environ)
-    assert set(openmp.without(os.environ)) == set(os.environ) - {openmp.NAME}
+    launch.sleep_soon()
+    assert os.environ[launch.SPIN_VARIABLE] == launch.SPIN_COUNT
+    assert launch.SPIN_VARIABLE not in launch.without_spin_count(os.environ)
+    assert set(launch.without_spin_count(os.environ)) == set(os.environ) - {launch.SPIN_VARIABLE}
 
 
-@pytest.mark.parametrize(("name", "value"), [(openmp.NAME, "7"), ("OMP_WAIT_POLICY", "active")])
+@pytest.mark.parametrize(
+    ("name", "value"), [(launch.SPIN_VARIABLE, "7"), ("OMP_WAIT_POLICY", "active")]
+)
 def test_what_the_user_has_set_stays(monkeypatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    openmp.sleep_soon()
-    assert dict(os.environ) == openmp.without(os.environ) == before
+    launch.sleep_soon()
+    assert dict(os.environ) == launch.without_spin_count(os.environ) == before
 
 
 def test_every_command_sets_it() -> None:
     assert main(["list"]) == 0
-    assert os.environ[openmp.NAME] == openmp.COUNT
+    assert os.environ[launch.SPIN_VARIABLE] == launch.SPIN_COUNT
 
 
 def test_it_is_set_before_pytorch_is_there() -> None:
     code = (
         "import sys\n"
         "from bench.cli import main as cli\n"
-        "from bench.system import openmp\n"
+        "from bench.system import launch\n"
         "assert 'torch' not in sys.modules\n"
-        "openmp.sleep_soon = cli.sleep_soon = lambda: print('torch' in sys.modules)\n"
+        "launch.sleep_soon = cli.sleep_soon = lambda: print('torch' in sys.modules)\n"
         "cli.main(['count', '--variants', 'MobileNetV3_Small'])\n"
         "print('torch' in sys.modules)\n"
     )
@@ -70,8 +72,8 @@ def test_processes_that_are_timed_wait_as_usual(monkeypatch: pytest.MonkeyPatch)
         given.append(env)
         return real([sys.executable, "-c", ""], env=env, **how)
 
-    openmp.sleep_soon()
+    launch.sleep_soon()
     monkeypatch.setattr("bench.timing.process.subprocess.Popen", start)
     TimingProcess({"cases": []}).close()
-    assert openmp.NAME not in given[0]
+    assert launch.SPIN_VARIABLE not in given[0]
     assert given[0]["MALLOC_MMAP_MAX_"] == "0"

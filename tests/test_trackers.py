@@ -52,9 +52,9 @@ def only_run(here: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    from bench.train import engine
+    from bench.train import loop
 
-    original, count = engine.training_step, 0
+    original, count = loop.training_step, 0
 
     def spy(*args: Any, **keywords: Any) -> Any:
         nonlocal count
@@ -63,7 +63,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*args, **keywords)
 
-    monkeypatch.setattr(engine, "training_step", spy)
+    monkeypatch.setattr(loop, "training_step", spy)
 
 
 # --- TensorBoard -----------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_a_server_that_does_not_answer_is_one_line(here: Path, line: str, capsys
 @needs_mlflow
 def test_a_killed_run_goes_on_with_its_own(here: Path, line: str, monkeypatch) -> None:
     """The record on disk names MLflow's run before anything is trained."""
-    from bench.train import engine
+    from bench.train import loop
 
     class Killed(BaseException):
         pass
@@ -184,7 +184,7 @@ def test_a_killed_run_goes_on_with_its_own(here: Path, line: str, monkeypatch) -
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "training_step", kill)
+        patch.setattr(loop, "training_step", kill)
         with pytest.raises(Killed):
             main([*shlex.split(line), "--tracker", "mlflow"])
     _, record = only_run(here)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from bench.config.options import RunConfig
-from bench.runner import tuning
-from bench.runner.estimate import StepRates
-from bench.runner.tuning import choose_format, choose_forward
+from bench.timing import tuning
+from bench.timing.estimate import StepRates
+from bench.timing.tuning import choose_format, choose_forward
 
 
 def rates(last: float, plain: float) -> dict[str, StepRates]:

@@ -27,8 +27,8 @@ PLAIN = str.maketrans("", "", "-:")
 
 def predict(parsed: Namespace, command_line: str) -> int:
     """Predict unlabelled images into a CSV file; 1 when some could not be read."""
-    from bench.deploy.newfile import refuse_existing
     from bench.deploy.submission import find_images, write_probabilities, write_submission
+    from bench.system.files import refuse_existing
 
     runs, (images,) = _asked_runs(parsed, 1, "IMAGES")
     config = resolved_options(parsed).config

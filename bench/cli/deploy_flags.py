@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.cli.flags import add_options
-from bench.cli.parsing import Parser, add_json, add_plugin
+from bench.cli.parsing import Parser, add_json, add_options, add_plugin
 
 # The options that these commands share with training mean something else to them.
 DEVICE = "where to compute (default: auto, a GPU where there is one)"

@@ -25,7 +25,7 @@ def explain(parsed: Namespace, command_line: str) -> int:
     config = resolved_options(parsed).config
     if not 2 <= parsed.images <= MOST_IMAGES:
         raise BenchError(f"--images must be from 2 to {MOST_IMAGES}: {parsed.images}")
-    from bench.deploy.newfile import new_file, refuse_existing
+    from bench.system.files import new_file, refuse_existing
 
     refuse_existing(parsed.out, "--out")
     load_plugins(parsed)

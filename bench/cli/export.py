@@ -26,7 +26,7 @@ def export(parsed: Namespace, command_line: str) -> int:
     twice = [run for run in parsed.names if parsed.names.count(run) > 1]
     if twice:
         raise BenchError(f"{twice[0]} is named twice: name each run once")
-    from bench.deploy.newfile import refuse_existing
+    from bench.system.files import refuse_existing
 
     refuse_existing(parsed.out, "--out")
     load_plugins(parsed)
@@ -60,9 +60,9 @@ def _refuse_any(config: RunConfig, runs: Sequence[str], suffix: str, *, int8: bo
     Raises:
         BenchError: one is, or there is no such run.
     """
-    from bench.deploy.newfile import refuse_existing
     from bench.records.quantised import FILE
     from bench.records.store import UnreadableRecord, read_record, run_folder
+    from bench.system.files import refuse_existing
 
     for run in runs:
         folder = run_folder(config.results_dir, run).resolve()
@@ -90,12 +90,11 @@ def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: s
 
     from bench.cli.deploy import print_warnings, progress
     from bench.deploy.int8 import accuracies, export_int8
-    from bench.deploy.newfile import refuse_existing
     from bench.deploy.training_images import images_of
     from bench.records.quantised import FILE, SCHEMA, VERSION
     from bench.runner.record import now
     from bench.system.environment import environment, others_load
-    from bench.system.files import write_sealed
+    from bench.system.files import refuse_existing, write_sealed
     from bench.system.memory import keep_freed_memory
 
     kept = saved.folder / FILE

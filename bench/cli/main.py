@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from bench.cli.parser import add_training, make_parser
 from bench.cli.parsing import EPILOG, Parser
 from bench.errors import BenchError
-from bench.system.openmp import sleep_soon
-from bench.system.torchrun import started_together
+from bench.system.launch import sleep_soon, started_together
 
 # What a user can mend, and what no program can go on after.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

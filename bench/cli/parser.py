@@ -11,8 +11,15 @@ from pathlib import Path
 
 from bench import LANGUAGES, __version__
 from bench.cli.deploy_flags import fill_evaluate, fill_explain, fill_export, fill_predict
-from bench.cli.flags import add_options
-from bench.cli.parsing import EPILOG, Parser, add_json, add_plugin, add_preset, add_selection
+from bench.cli.parsing import (
+    EPILOG,
+    Parser,
+    add_json,
+    add_options,
+    add_plugin,
+    add_preset,
+    add_selection,
+)
 
 TIMING_OPTIONS = (
     "image_size", "reduction", "device", "threads", "rounds", "time_budget", "clocks",

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import variants
-from bench.cli.request import print_json, resolved_options
+from bench.cli.request import no_collection, print_json, resolved_options
 from bench.errors import BenchError
-from bench.system.garbage import no_collection
 
 
 def report(parsed: Namespace, command_line: str) -> int:

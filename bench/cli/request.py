@@ -1,4 +1,4 @@
-"""What the commands share: the variants and options that are asked for, and plain output."""
+"""Resolve the variants and options of a command, and print its output."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 import variants
-from bench.cli.flags import flags_of
+from bench.cli.parsing import flags_of
 from bench.data.sources.prefixes import real_folder
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.config.presets import Resolved
     from bench.runner.manifest import Journal
+
+
+import contextlib
+import gc
+from collections.abc import Iterator
 
 
 def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
@@ -141,3 +146,18 @@ def text_table(rows: list[dict[str, Any]]) -> str:
     from tabulate import tabulate
 
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Do not look for cycles within the block: looking through a million objects takes a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        # What has stayed is old: as young objects it would be looked through at once.
+        thaw = gc.get_freeze_count() == 0
+        gc.freeze()
+        gc.enable()
+        if thaw:
+            gc.unfreeze()

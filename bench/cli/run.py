@@ -17,6 +17,7 @@ from bench.cli.request import (
     asked_elsewhere,
     asked_sweep,
     chosen_variants,
+    no_collection,
     print_json,
     resolved_options,
     text_table,
@@ -24,7 +25,6 @@ from bench.cli.request import (
 from bench.errors import BenchError
 from bench.executors import executor_of
 from bench.system.digits import counted, fixed
-from bench.system.garbage import no_collection
 from bench.system.stage_timer import Costs
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def run(parsed: Namespace, command_line: str) -> int:
     """Check, then train, count and time; 1 when a variant failed."""
-    from bench.system.torchrun import started_together
+    from bench.system.launch import started_together
 
     begin = time_module.monotonic()
     predicted = asked_elsewhere(parsed)
@@ -61,9 +61,9 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
     with stopper.listening():
         try:
             with costs.of("importing"), no_collection():
-                from bench.runner.completed import bytes_of
                 from bench.runner.preflight import as_begun
                 from bench.runner.preflight import check as check_all
+                from bench.runner.queue import bytes_of
                 from bench.runner.sweep import run_sweep
 
             already = 0
@@ -76,7 +76,7 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
             print("\n".join([*_warnings(resolved), *checked.lines]), file=sys.stderr)
             if parsed.dry_run:
                 if asked_elsewhere(parsed):
-                    from bench.runner.forecast import print_forecast
+                    from bench.cli.forecast import print_forecast
 
                     print_forecast(parsed, chosen, resolved.config, checked)
                 print(f"checked in {checked.seconds:.1f} s; nothing was trained (--dry-run)")
@@ -184,11 +184,11 @@ def time(parsed: Namespace, command_line: str) -> int:
         resolved_options(parsed),
         asked_classes(parsed),
     )
+    from bench.cli.time import time_variants
     from bench.report.analysis.selection import Selection
     from bench.report.chapters.backends import mode_tables
     from bench.report.chapters.speed import speed_tables
     from bench.runner.preflight import check_folder
-    from bench.runner.timed import time_variants
 
     check_folder(resolved.config.results_dir, "--results-dir")
     outcome = time_variants(

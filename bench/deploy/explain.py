@@ -19,7 +19,7 @@ from bench.data.sources.index import ImageIndex
 from bench.data.transforms import level_table
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError
-from bench.train.accumulation import out_of_memory
+from bench.train.accumulate import out_of_memory
 from variants.model import AttentiveClassifier
 
 # Images at once: gradients of all layers are held.

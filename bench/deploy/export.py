@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from bench import __version__
-from bench.deploy.newfile import new_file
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError
 from bench.imaging.stated import stated_steps
+from bench.system.files import new_file
 from bench.timing.onnx import BATCH, export_onnx
 from bench.timing.quantize import normalisation
 

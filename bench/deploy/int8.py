@@ -14,9 +14,9 @@ from bench.data.sources.images import UnreadableImage, load_square
 from bench.data.sources.index import ImageIndex
 from bench.data.transforms import level_table
 from bench.deploy.export import with_metadata
-from bench.deploy.newfile import new_file
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError
+from bench.system.files import new_file
 from bench.timing.onnx import export_onnx
 from bench.timing.quantize import quantise
 

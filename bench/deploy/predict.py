@@ -20,7 +20,7 @@ from bench.data.sources.images import UnreadableImage, load_square
 from bench.data.transforms import level_table
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError
-from bench.train.accumulation import out_of_memory
+from bench.train.accumulate import out_of_memory
 from bench.train.optim import AMP_TYPES
 
 # Test-time augmentation: (quarter turns, mirrored) of each view that is averaged.

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.models import build
 from bench.records.store import UnreadableRecord, read_record, run_folder
-from bench.runner.estimate import FORMATS
+from bench.timing.estimate import FORMATS
 from bench.train.checkpoint import load_weights
 from bench.train.optim import AMP_TYPES, choose_amp
 

@@ -15,8 +15,8 @@ from bench.data.sources.folders import images_below, is_image_name
 from bench.data.sources.index import is_text
 from bench.data.sources.layouts import listed
 from bench.data.sources.tables import rows
-from bench.deploy.newfile import new_file
 from bench.errors import BenchError
+from bench.system.files import new_file
 
 if TYPE_CHECKING:
     from bench.deploy.predict import Predicted
@@ -157,7 +157,7 @@ def write_submission(path: Path, asked: Asked, predicted: Predicted) -> int:
     """Write a row for each image that could be read; how many.
 
     Raises:
-        BenchError, OSError: as :func:`bench.deploy.newfile.new_file`.
+        BenchError, OSError: as :func:`bench.system.files.new_file`.
     """
     labels = predicted.labels.tolist()
     known = [
@@ -173,7 +173,7 @@ def write_probabilities(path: Path, asked: Asked, predicted: Predicted) -> None:
     """Write each readable image's probability of every class.
 
     Raises:
-        BenchError, OSError: as :func:`bench.deploy.newfile.new_file`.
+        BenchError, OSError: as :func:`bench.system.files.new_file`.
     """
     pairs = zip(asked.ids, predicted.probabilities.tolist(), strict=True)
     known = [

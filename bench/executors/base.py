@@ -14,12 +14,10 @@ import attrs
 
 from bench.executors.task import Sent, Task, versions
 from bench.records import new_run_folder, write_record
-from bench.runner.completed import noted
-from bench.runner.failures import explain
-from bench.runner.process_pool import Job
-from bench.runner.record import new_record, now
+from bench.runner.executor import Job
+from bench.runner.queue import Outcome, noted
+from bench.runner.record import explain, new_record, now
 from bench.runner.remote_store import clear, working
-from bench.runner.turns import Outcome
 from bench.system.signals import StoppedError, Stopper
 
 # How long to wait for what ends before looking whether to stop.

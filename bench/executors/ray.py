@@ -1,4 +1,4 @@
-"""Trainings as Ray tasks: on this machine, or on a cluster that is there already."""
+"""Train and time by Ray: on this machine, or on a cluster that is there already."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from bench.executors.base import WAIT_S, gather, make_tasks, token_in
 from bench.executors.board import BoardActor
 from bench.executors.task import Sent, Task, carry_out, check_versions, versions
 from bench.executors.timing import Request, check_modes, time_here
-from bench.runner.process_pool import Job
-from bench.runner.turns import Outcome
+from bench.runner.executor import Job
+from bench.runner.queue import Outcome
 from bench.system.digits import counted
 from bench.system.environment import usable_cores
 from bench.system.signals import Stopper
@@ -266,7 +266,7 @@ def train_all(
     stopper: Stopper,
     stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
-    """As :func:`bench.runner.process_pool.train_all`, by Ray.
+    """As :func:`bench.runner.executor.train_all`, by Ray.
 
     Args:
         jobs: in any order.

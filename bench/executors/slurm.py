@@ -18,9 +18,8 @@ from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.executors.base import gather, make_tasks, token_in
 from bench.executors.task import Sent, Task, carry_out
-from bench.runner.executor import LocalExecutor
-from bench.runner.process_pool import Job
-from bench.runner.turns import Outcome
+from bench.runner.executor import Job, LocalExecutor
+from bench.runner.queue import Outcome
 from bench.system.environment import usable_cores
 from bench.system.signals import Stopper
 

@@ -26,15 +26,14 @@ from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.models.build import load_plugins
 from bench.records import write_record
-from bench.runner.completed import note_folder, note_of, noted
 from bench.runner.context import Sweep
+from bench.runner.queue import Outcome, Planned, note_folder, note_of, noted, train_in_turn
 from bench.runner.remote_store import Mirror, working
-from bench.runner.turns import Outcome, Planned, train_in_turn
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
-from bench.system.scratch import scratch_folder
+from bench.system.paths import scratch_folder
 from bench.system.signals import StoppedError, Stopper
-from bench.train.accumulation import Accumulation, shared_file
+from bench.train.accumulate import Accumulation, shared_file
 from bench.train.feature_store import FeatureStore
 
 # How often a worker asks whether it is to stop.

@@ -14,7 +14,7 @@ from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.executors.task import Board, BoardStream, check_versions, load_texts
 from bench.runner.preflight import plan_timing, require_modes
-from bench.system.scratch import scratch_folder
+from bench.system.paths import scratch_folder
 from bench.timing.session import Session, Timed
 
 

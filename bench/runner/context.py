@@ -1,27 +1,27 @@
-"""What all variants of a sweep share at one seed and fold."""
+"""What all variants of a sweep share at one seed and fold, on every process of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 
+import variants
 from bench.config.options import RunConfig
 from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
-from bench.data.parts import Parts
-from bench.runner.estimate import StepRates
-from bench.runner.runs import Run
-from bench.runner.tuning import Choice
+from bench.data.parts import Parts, find_data_set, find_parts
 from bench.system.signals import Stopper
 from bench.system.stage_timer import Costs
+from bench.timing.estimate import StepRates
 from bench.timing.session import Timed
-from bench.train.accumulation import Accumulation
+from bench.timing.tuning import Choice
+from bench.train.accumulate import Accumulation
+from bench.train.distributed import Team
 from bench.train.feature_store import FeatureStore
-from bench.train.team import Team
 
 
 def nothing(*values: object) -> None:
@@ -96,3 +96,68 @@ class Sweep:
     def parts(self) -> Parts:
         """The images of this run."""
         return self.run.parts
+
+
+@attrs.frozen
+class Run:
+    """What tells the runs of one variant apart.
+
+    Attributes:
+        seed: of split, weights, order and augmentation.
+        fold: its number from 0, or none.
+        parts: its images.
+    """
+
+    seed: int
+    fold: int | None
+    parts: Parts
+
+
+def find_runs(config: RunConfig) -> list[Run]:
+    """The images of every seed and fold, in order: the same for all variants.
+
+    Raises:
+        BenchError: as :func:`bench.data.parts.find_parts`.
+    """
+    data = find_data_set(config)
+    return [
+        Run(seed, fold, find_parts(config, data=data, seed=seed, fold=fold))
+        for seed in range(config.seed, config.seed + config.seeds)
+        for fold in (range(config.folds) if config.folds else [None])
+    ]
+
+
+def all_positions(runs: Sequence[Run]) -> list[int]:
+    """Every position that one of the runs uses."""
+    return sorted({position for run in runs for position in run.parts.positions()})
+
+
+@attrs.frozen
+class Along:
+    """A run to train along.
+
+    Attributes:
+        sweep: without what belongs to the leader's process.
+        variant: key of what is trained.
+        before: what was chosen when the training began that now goes on; none: it begins.
+    """
+
+    sweep: Sweep
+    variant: str
+    before: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, sweep: Sweep, variant: variants.Variant, before: Mapping[str, Any] | None) -> Along:
+        """As it can be told to another process, on another machine too."""
+        return cls(sweep.plain(), variant.key, before)
+
+
+@attrs.frozen
+class Ended:
+    """There is nothing more to train along.
+
+    Attributes:
+        code: the leader's exit code.
+    """
+
+    code: int

@@ -1,21 +1,32 @@
-"""The protocol of whoever trains several runs of a sweep, and this machine as one of them."""
+"""Train several runs of a sweep at once: the protocol, and processes of this machine."""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
+import attrs
 import torch
 
 import variants
 from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.runner.process_pool import Job, train_all
-from bench.runner.turns import Outcome
+from bench.models.build import load_plugins
+from bench.runner.queue import Outcome, Planned, train_in_turn
 from bench.system.devices import choose_devices
-from bench.system.signals import Stopper
+from bench.system.memory import keep_freed_memory
+from bench.system.signals import SignalError, StoppedError, Stopper
 from bench.timing.session import Timed
+from bench.train.feature_store import FeatureStore
 
 
 class Executor(Protocol):
@@ -63,6 +74,189 @@ class Executor(Protocol):
             BenchError: there is none, or it cannot time.
             StoppedError: the stopper said so.
         """
+
+
+# What a process of the fleet trains on, and what tells it to stop; set when the process starts.
+_device: torch.device | None = None
+_stopper = Stopper()
+
+
+@attrs.frozen
+class Job:
+    """Runs that one device trains one after the other.
+
+    Attributes:
+        numbers: their positions among all runs of the sweep.
+        planned: the runs, all of one seed and fold.
+        seconds: how long they are expected to take together.
+    """
+
+    numbers: tuple[int, ...]
+    planned: tuple[Planned, ...]
+    seconds: float
+
+
+def make_jobs(planned: Sequence[Planned], seconds: Sequence[float], *, frozen: bool) -> list[Job]:
+    """A job for each run; with frozen backbones one for all runs that can share features.
+
+    Args:
+        planned: the runs in order.
+        seconds: how long each is expected to take.
+        frozen: whether the backbones are.
+    """
+    groups: dict[Any, list[int]] = {}
+    for number, one in enumerate(planned):
+        key = (id(one.sweep), one.backbone) if frozen else number
+        groups.setdefault(key, []).append(number)
+    return [
+        Job(
+            tuple(numbers),
+            tuple(planned[number] for number in numbers),
+            sum(seconds[number] for number in numbers),
+        )
+        for numbers in groups.values()
+    ]
+
+
+def train_all(
+    jobs: Sequence[Job],
+    devices: Sequence[str],
+    *,
+    plugins: Sequence[Path],
+    threads: int,
+    features: Path,
+    features_limit: float,
+    stopper: Stopper,
+    stream: TextIO,
+) -> Iterator[tuple[int, Outcome]]:
+    """Train jobs on the devices; position, folder and record of each run as its job ends.
+
+    The longest job goes first, so that no device is left with a long one when the others have
+    ended. What one process cannot do (a crash of the process itself) raises here.
+
+    Raises:
+        StoppedError: the sweep's stopper said so, here or in one of the processes.
+
+    Args:
+        jobs: in any order.
+        devices: as PyTorch names them, such as ``cuda:1``; a name may stand there twice.
+        plugins: files that register variants.
+        threads: CPU threads of each process.
+        features: folder for what frozen backbones compute.
+        features_limit: most bytes that all processes may keep there together.
+        stopper: says whether to stop before the end.
+        stream: not used: each process writes to standard error.
+    """
+    if not jobs:
+        return
+    context = multiprocessing.get_context("spawn")
+    free = context.SimpleQueue()
+    for device in devices:
+        free.put(device)
+    pool = ProcessPoolExecutor(
+        len(devices),
+        mp_context=context,
+        initializer=_start,
+        initargs=(free, [str(path) for path in plugins], threads, stopper.deadline),
+    )
+    short = False
+    try:
+        sent = {}
+        for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
+            # Stream and declarations belong to this process: names go over.
+            sweep = attrs.evolve(
+                job.planned[0].sweep,
+                stream=None,
+                features=None,
+                stopper=Stopper(),
+                beside=min(len(devices), len(jobs)) - 1,
+            )
+            runs = [
+                (one.variant.key, one.epoch_s, one.expected_s, one.begun) for one in job.planned
+            ]
+            store = (features / f"job-{number}", features_limit / len(devices))
+            sent[pool.submit(_train, sweep, runs, store)] = job
+        with stopper.holding(_tell_all):
+            for future in as_completed(sent):
+                try:
+                    outcomes = future.result()
+                except BrokenProcessPool:
+                    if stopper.number is None:
+                        raise
+                    # One that was still importing when it was told to stop.
+                    raise StoppedError(stopper.number) from None
+                yield from zip(sent[future].numbers, outcomes, strict=False)
+                short |= len(outcomes) < len(sent[future].numbers)
+        if short:
+            raise StoppedError(stopper.number)
+    except SignalError:
+        for child in multiprocessing.active_children():
+            child.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell_all() -> None:
+    """Pass a signal on: a terminal's reaches them too, but one to this process does not."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGTERM)
+
+
+# --- in a process of the fleet ---------------------------------------------------------------
+
+
+class _Plain:
+    """Standard error without bars: those of several processes would overwrite each other."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.write, self.flush = stream.write, stream.flush
+
+    def isatty(self) -> bool:
+        return False
+
+
+def _start(free: Any, plugins: Sequence[str], threads: int, deadline: float | None) -> None:
+    global _device
+    # Ctrl-C reaches this process too, but the one who started it decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stopper.deadline = deadline
+    signal.signal(signal.SIGTERM, _stopper.note)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
+    _device = torch.device(free.get())
+    if _device.type == "cuda":
+        torch.cuda.set_device(_device)
+    torch.set_num_threads(threads)
+    load_plugins([Path(path) for path in plugins])
+
+
+def _end_with_parent() -> None:
+    """A killed sweep can be gone on with at once: nobody else may still be training it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _train(
+    sweep: Any, runs: Sequence[tuple[str, float, float, Outcome | None]], store: tuple[Path, float]
+) -> list[Outcome]:
+    """What has ended; fewer than the runs where it was told to stop."""
+    assert _device is not None
+    stream = _Plain(sys.stderr)
+    features = FeatureStore(*store, stream)
+    here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
+    planned = [
+        Planned(here, variants.get(key), "", epoch_s, expected_s, begun)
+        for key, epoch_s, expected_s, begun in runs
+    ]
+    outcomes: list[Outcome] = []
+    with contextlib.suppress(StoppedError):
+        train_in_turn(planned, done=lambda _, outcome: outcomes.append(outcome))
+    return outcomes
 
 
 class LocalExecutor:

@@ -42,7 +42,7 @@ class Journal:
         loader: what makes pixels of them (:data:`bench.imaging.LOADER`).
         session: id of its timing session, once that has ended.
         tuned: how each variant is trained, where a measurement has chosen it: it is not
-            measured again (see :class:`bench.runner.tuning.Choice`).
+            measured again (see :class:`bench.timing.tuning.Choice`).
         ended: when all runs had ended; none: not yet.
     """
 

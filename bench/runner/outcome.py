@@ -19,7 +19,7 @@ from bench.system.digits import counted
 from bench.system.memory import PeakMemory
 from bench.timing.session import Timed
 from bench.timing.timer import device_name
-from bench.train.engine import TrainResult
+from bench.train.loop import TrainResult
 
 
 def count_costs(sweep: Sweep, result: TrainResult) -> None:

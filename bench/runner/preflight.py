@@ -17,21 +17,21 @@ from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.models import build, weights
 from bench.models.complexity import count_parameters
-from bench.runner.estimate import Estimate, StepRates, estimate, measure_rates
+from bench.runner.context import Run, all_positions, find_runs
 from bench.runner.executor import Executor, LocalExecutor
 from bench.runner.manifest import Journal, same_images
 from bench.runner.remote_store import check_url
-from bench.runner.runs import Run, all_positions, find_runs
 from bench.runner.trackers import require_tracker
 from bench.system.devices import choose_device, probe
 from bench.system.digits import counted, fixed
 from bench.system.environment import usable_cores
 from bench.timing.backends import require_packages, require_triton
 from bench.timing.cases import plan_cases
+from bench.timing.estimate import Estimate, StepRates, estimate, measure_rates
 from bench.timing.planner import Plan, plan_session
 from bench.timing.timer import device_name
+from bench.train.distributed import Team
 from bench.train.optim import choose_amp
-from bench.train.team import Team
 
 BYTES_PER_WEIGHT = 4
 # While it trains: its state (weights and two moments) as it is and as it is written anew, and a

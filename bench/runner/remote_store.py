@@ -91,7 +91,7 @@ class Mirror:
 
         Args:
             notes: names of the files that say in which folder
-                (:func:`bench.runner.completed.note_folder`).
+                (:func:`bench.runner.queue.note_folder`).
         """
         system, root = open_url(self._url, "--gather")
         self._results.mkdir(parents=True, exist_ok=True)

@@ -16,16 +16,14 @@ import variants
 from bench.config.options import MOVABLE, RunConfig
 from bench.models import build
 from bench.records import new_run_folder, write_record
-from bench.runner.along import Along
-from bench.runner.context import Sweep
-from bench.runner.failures import explain
+from bench.runner.context import Along, Sweep
 from bench.runner.outcome import (
     accumulation_warning,
     count_costs,
     training_record,
     write_guide_files,
 )
-from bench.runner.record import count_into, go_on, new_record, now, time_into
+from bench.runner.record import count_into, explain, go_on, new_record, now, time_into
 from bench.runner.setup import Setup, set_up
 from bench.runner.trackers import Tracking
 from bench.system.environment import others_load
@@ -33,12 +31,12 @@ from bench.system.memory import PeakMemory
 from bench.system.progress import Progress
 from bench.system.signals import StoppedError
 from bench.system.stage_timer import Costs
-from bench.train.engine import DivergedError, TrainResult, fit
-from bench.train.metrics import Evaluation, evaluate
+from bench.train.distributed import LostError, TeamError
+from bench.train.evaluate import Evaluation, evaluate
+from bench.train.loop import DivergedError, TrainResult, fit
 from bench.train.optim import choose_amp
 from bench.train.state import FILE as LAST
 from bench.train.state import UnusableStateError, about_of, check_about
-from bench.train.team import LostError, TeamError
 
 # A state of another training, put aside.
 UNUSED = "last.unused.pt"
@@ -231,7 +229,7 @@ def fit_and_test(
 ) -> tuple[TrainResult, Evaluation | None]:
     """Train, and evaluate the best epoch on the test part where there is one.
 
-    What all processes of a team do together; ``Args`` as :func:`bench.train.engine.fit`.
+    What all processes of a team do together; ``Args`` as :func:`bench.train.loop.fit`.
 
     Args:
         sweep: what the run shares with others.

@@ -16,9 +16,9 @@ from bench.data.device import finish
 from bench.data.loaders import make_loader
 from bench.data.progressive import Growth
 from bench.data.workers import choose_workers, measure_pipeline
-from bench.runner.estimate import FORMATS
-from bench.runner.tuning import FROZEN, TOGETHER, Choice, forward_as_chosen
 from bench.system.environment import usable_cores
+from bench.timing.estimate import FORMATS
+from bench.timing.tuning import FROZEN, TOGETHER, Choice, forward_as_chosen
 from bench.train import features
 from bench.train.optim import freeze_backbone
 
@@ -34,7 +34,7 @@ UNKNOWN_IMAGES_PER_S = {"cpu": 10.0, "cuda": 1000.0}
 
 @attrs.frozen(kw_only=True)
 class Setup:
-    """What :func:`bench.train.engine.fit` is given besides the model.
+    """What :func:`bench.train.loop.fit` is given besides the model.
 
     Attributes:
         loaders: batches of each part.

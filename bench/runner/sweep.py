@@ -21,30 +21,27 @@ from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.records import tidy
-from bench.runner.completed import Known, known_runs
-from bench.runner.context import Sweep
-from bench.runner.failures import explain
+from bench.runner.context import Run, Sweep, all_positions
+from bench.runner.executor import make_jobs
 from bench.runner.manifest import Journal, keep_images, lock_of
 from bench.runner.outcome import time_afterwards
 from bench.runner.preflight import Checked
-from bench.runner.process_pool import make_jobs
-from bench.runner.record import now
+from bench.runner.queue import Known, Planned, known_runs, train_in_turn
+from bench.runner.queue import Outcome as Trained
+from bench.runner.record import explain, now
 from bench.runner.remote_store import put
-from bench.runner.runs import Run, all_positions
 from bench.runner.timing import time_stage
 from bench.runner.trackers import open_store
-from bench.runner.tuning import Choice, choose
-from bench.runner.turns import Outcome as Trained
-from bench.runner.turns import Planned, train_in_turn
 from bench.system.environment import usable_cores
 from bench.system.locks import HeldError, locked
 from bench.system.memory import keep_freed_memory
-from bench.system.scratch import scratch_folder
+from bench.system.paths import scratch_folder
 from bench.system.signals import Stopper
 from bench.system.stage_timer import Costs
-from bench.train.accumulation import Accumulation, shared_file
+from bench.timing.tuning import Choice, choose
+from bench.train.accumulate import Accumulation, shared_file
+from bench.train.distributed import Team
 from bench.train.feature_store import FeatureStore
-from bench.train.team import Team
 
 
 @attrs.frozen

@@ -17,18 +17,17 @@ from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.models import build
-from bench.runner.along import Along, Ended
-from bench.runner.context import Sweep
-from bench.runner.failures import explain
+from bench.runner.context import Along, Ended, Sweep
+from bench.runner.record import explain
 from bench.runner.run import fit_and_test
 from bench.runner.setup import set_up
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
+from bench.system.paths import scratch_folder
 from bench.system.progress import Progress
-from bench.system.scratch import scratch_folder
 from bench.system.signals import SignalError, StoppedError, Stopper
-from bench.train.engine import DivergedError
-from bench.train.team import LostError, Team, TeamError, join
+from bench.train.distributed import LostError, Team, TeamError, join
+from bench.train.loop import DivergedError
 
 
 def follow(team: Team, stopper: Stopper, plugins: Sequence[Path]) -> int:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.runner.failures import explain
+from bench.runner.record import explain
 
 PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 # What each tracker calls a column of an epoch's row.

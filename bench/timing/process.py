@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.system.launch import without_spin_count
 from bench.system.memory import ALLOCATOR_ENVIRONMENT
-from bench.system.openmp import without
 from bench.timing.cases import EAGER
 
 START_S = 300.0
@@ -57,7 +57,7 @@ class TimingProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**without(os.environ), **ALLOCATOR_ENVIRONMENT, "PYTHONPATH": path},
+                env={**without_spin_count(os.environ), **ALLOCATOR_ENVIRONMENT, "PYTHONPATH": path},
             )
         self._say(json.dumps(job))
 

@@ -178,7 +178,7 @@ class Timer:
     def _training_step(self, images: Any, amp: str) -> Callable[[], object]:
         import torch
 
-        from bench.train.engine import make_optimizer, training_step
+        from bench.train.loop import make_optimizer, training_step
         from bench.train.optim import freeze_backbone, set_training
 
         if self.config.freeze_backbone:

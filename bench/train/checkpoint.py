@@ -1,13 +1,21 @@
-"""Files of weights: written whole or not at all, read without running code."""
+"""Save a training's best weights and its state, whole or not at all; read without running code."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
+
+from bench.system.signals import StoppedError
+from bench.train.distributed import Team
+from bench.train.state import Trained, TrainState, capture, put_back, read_state
 
 
 def copied(value: Any) -> Any:
@@ -86,3 +94,161 @@ def _epoch_of(path: Path) -> int | None:
         raise
     except Exception:
         return None
+
+
+class Keeper:
+    """Writes after each epoch, in a thread, one epoch after the other; a context manager.
+
+    What is written is copied first (on a CPU the peak memory has these copies in it), so that the
+    next epoch can begin meanwhile. An error of the
+    disk is raised at the next epoch's end, or where the block ends: the files are then those of the
+    last epoch that fitted.
+
+    Args:
+        trained: what the training changes.
+        best_path: file of the best weights.
+        about: what that file says about its weights.
+        last_path: file of the training's state; none: it is not kept.
+        recipe: plain values that must be the same when the training goes on.
+        behind: write while the next epoch trains; else each epoch waits for its files.
+        team: the processes that train; the first of them reads and writes.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        best_path: Path,
+        about: Mapping[str, Any],
+        last_path: Path | None,
+        recipe: Mapping[str, Any],
+        *,
+        behind: bool = True,
+        team: Team | None = None,
+    ) -> None:
+        self._behind, self._team = behind, team or Team()
+        self._trained, self._about, self._recipe = trained, dict(about), dict(recipe)
+        self._best, self._last = best_path, last_path
+        self._candidate = best_path.with_name(best_path.name + ".new")
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the training can go on later."""
+        return self._last is not None
+
+    def begin(self) -> TrainState:
+        """The state to begin with; what the training changes is put back as it was.
+
+        Raises:
+            UnusableStateError: the training cannot go on from its file.
+        """
+        content = None
+        if self._team.leads and self._last is not None and self._last.exists():
+            content = read_state(self._last, self._recipe)
+        content = self._team.tell(content)
+        if content is None:
+            return TrainState()
+        state = put_back(content, self._trained)
+        if self._team.leads:
+            keep_candidate(self._candidate, self._best, state.best_epoch)
+        return state
+
+    def epoch_ended(self, state: TrainState, *, last_one: bool = False) -> None:
+        """Keep what the training is now.
+
+        Args:
+            state: after that epoch.
+            last_one: no other epoch comes: nothing but the best weights is of use later.
+
+        Raises:
+            OSError: the epoch before could not be written.
+        """
+        if not self._team.leads:
+            return
+        begin = time.perf_counter()
+        self._wait()
+        epoch, best_epoch, last = len(state.epochs), state.best_epoch, self._last
+        better = best_epoch == epoch
+        weights: dict[str, Any] = {}
+        if better or not (last is None or last_one):
+            weights = copied(self._trained.model.state_dict())
+        content: dict[str, Any] = {}
+        if last is not None:
+            captured = capture(state, self._trained, self._recipe, tensors=not last_one)
+            content = copied({**captured, "model": None})
+            content["model"] = None if last_one else weights
+        macro_f1 = state.epochs[-1]["valid_macro_f1"]
+        best = {"model": weights, **self._about, "epoch": epoch, "macro_f1": macro_f1}
+
+        def write() -> None:
+            if better:
+                save_whole(best, self._candidate)
+            if last is not None:
+                save_whole(content, last)
+            # Not before the state names it the best one: a kill in between would leave another's.
+            keep_candidate(self._candidate, self._best, best_epoch)
+
+        state.saving_seconds += time.perf_counter() - begin
+        if last is not None:
+            content["state"]["saving_seconds"] = state.saving_seconds
+        self._pending = self._pool.submit(write)
+        if not self._behind:
+            begin = time.perf_counter()
+            self._wait()
+            state.saving_seconds += time.perf_counter() - begin
+
+    def broken_off(self, state: TrainState) -> None:
+        """Keep the state in the middle of an epoch, at once.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not self._team.leads:
+            return
+        # What is written now takes the place of what could not be written before.
+        with contextlib.suppress(OSError):
+            self._wait()
+        assert self._last is not None
+        save_whole(capture(state, self._trained, self._recipe), self._last)
+
+    def best_weights(self, state: TrainState) -> dict[str, Any]:
+        """Name → tensor, of the best epoch.
+
+        Raises:
+            OSError: they could not be written.
+            RuntimeError: something else has written to the file.
+        """
+        begin = time.perf_counter()
+        self._wait()
+        saved = load_weights(self._best, self._trained.device, mapped=True)
+        state.saving_seconds += time.perf_counter() - begin
+        if saved["epoch"] != state.best_epoch:
+            raise RuntimeError(
+                f"{self._best} is of epoch {saved['epoch']}, and the best one is "
+                f"{state.best_epoch}: something else has written to this folder"
+            )
+        return dict(saved["model"])
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._wait()
+        except Exception:
+            # Who is told that it can go on later must be able to.
+            if error is None or isinstance(error, StoppedError):
+                raise
+        finally:
+            self._pool.shutdown()

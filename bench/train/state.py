@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bench.config.options import REMOVED, config_default
-from bench.train.metrics import Evaluation
+from bench.train.evaluate import Evaluation
 
 FILE = "last.pt"
 # A new number for another form of the file.
@@ -35,7 +35,7 @@ class TrainState:
         best_epoch: its number, from 1.
         seconds: that the training took so far.
         steps: updates so far.
-        parts: into how many each batch is divided (see :mod:`bench.train.accumulation`).
+        parts: into how many each batch is divided (see :mod:`bench.train.accumulate`).
         part_steps: how many updates were done in how many parts.
         first_batch_seconds: what the very first one took, from asking for its batch.
         batches: of the epoch that was broken off, already trained on.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from bench.train.distributed import Team
 from bench.train.state import TrainState
-from bench.train.team import Team
 
 # More steps than an epoch has.
 NEVER = 2**62

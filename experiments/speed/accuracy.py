@@ -22,8 +22,8 @@ from bench.config.options import RunConfig
 from bench.config.presets import ENVIRONMENT_PREFIX
 from bench.data.parts import find_parts
 from bench.errors import BenchError
-from bench.train.engine import fit
-from bench.train.metrics import evaluate
+from bench.train.evaluate import evaluate
+from bench.train.loop import fit
 from experiments.record import Record, Row, trace
 from experiments.speed import figures, ours, plain_pipeline
 from experiments.speed.common import head

@@ -16,8 +16,8 @@ from torch import nn
 
 from bench.config.options import RunConfig
 from bench.data.parts import find_parts
-from bench.runner.estimate import FORMATS
-from bench.train.engine import fit
+from bench.timing.estimate import FORMATS
+from bench.train.loop import fit
 from experiments.speed import ours
 from experiments.speed.channel import Channel
 from experiments.speed.race import TURNS

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import variants
-from bench.runner.estimate import FORMATS
-from bench.train.engine import training_step
+from bench.timing.estimate import FORMATS
+from bench.train.loop import training_step
 from bench.train.optim import make_optimizer
 from experiments.record import Record, Row
 from experiments.speed import ours

@@ -21,12 +21,11 @@ from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
 from bench.data.parts import Parts, decode_images, find_parts
 from bench.models import build
-from bench.runner.context import Sweep
-from bench.runner.estimate import measure_rates
-from bench.runner.runs import Run
+from bench.runner.context import Run, Sweep
 from bench.runner.setup import Setup, set_up
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
+from bench.timing.estimate import measure_rates
 
 CLASSES = 10
 DEVICE = torch.device("cpu")

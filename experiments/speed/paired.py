@@ -17,15 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.system.openmp import sleep_soon
+from bench.system.launch import sleep_soon
 
 
 class Paired:
     """Stands in the place of the sweep's step and evaluation, and does each once more.
 
     Args:
-        step: :func:`bench.train.engine.training_step`.
-        evaluate: :func:`bench.train.metrics.evaluate`.
+        step: :func:`bench.train.loop.training_step`.
+        evaluate: :func:`bench.train.evaluate.evaluate`.
         writing: whether the files of an epoch are being written: no step beside that takes its own
             time, and none of the limit is done then.
 
@@ -90,23 +90,23 @@ def main() -> int:
     sleep_soon()
     from bench.cli.main import entry
     from bench.runner import run
-    from bench.train import engine, keeper
+    from bench.train import checkpoint, loop
 
     written: list[Any] = []
 
-    class Keeper(keeper.Keeper):
+    class Keeper(checkpoint.Keeper):
         def epoch_ended(self, *args: Any, **how: Any) -> None:
             super().epoch_ended(*args, **how)
             written[:] = [self._pending]
 
     paired = Paired(
-        engine.training_step,
-        engine.evaluate,
+        loop.training_step,
+        loop.evaluate,
         lambda: any(one is not None and not one.done() for one in written),
     )
-    engine.training_step = paired.step
-    engine.evaluate = run.evaluate = paired.evaluate
-    engine.Keeper = Keeper  # type: ignore[misc]
+    loop.training_step = paired.step
+    loop.evaluate = run.evaluate = paired.evaluate
+    loop.Keeper = Keeper  # type: ignore[misc]
     code = entry()
     told.write_text(json.dumps({"seconds": paired.seconds, "trainings": paired.found}))
     return code

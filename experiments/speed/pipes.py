@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.config.presets import ENVIRONMENT_PREFIX
 from bench.errors import BenchError
-from bench.system import openmp
+from bench.system import launch
 from bench.system.memory import ALLOCATOR_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def environment(*, cache: Path | None = None, allocator: bool = False) -> dict[s
     found = {
         name: value
         for name, value in os.environ.items()
-        if name not in (*ALLOCATOR_ENVIRONMENT, openmp.NAME)
+        if name not in (*ALLOCATOR_ENVIRONMENT, launch.SPIN_VARIABLE)
         and not name.startswith(ENVIRONMENT_PREFIX)
     }
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), found.get("PYTHONPATH", "")]))

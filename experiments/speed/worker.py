@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from bench.system import openmp
+from bench.system import launch
 
 CONTENDERS = {
     "ours": ("contenders", "train"),
@@ -31,7 +31,7 @@ def main() -> None:
     module, name = CONTENDERS[job["kind"]]
     if module == "contenders":
         # As the harness does, before PyTorch is imported.
-        openmp.sleep_soon()
+        launch.sleep_soon()
     # Imported now, so that nobody waits for the libraries of a job that does not exist; and not
     # before, since the channel imports PyTorch too.
     from experiments.speed.channel import Channel

@@ -21,7 +21,7 @@ from bench.data.transforms import draw_epoch, level_table
 from bench.models.complexity import count_macs
 from bench.records import load_records, write_record
 from bench.report.render.document import render
-from bench.train.engine import make_optimizer, training_step
+from bench.train.loop import make_optimizer, training_step
 from tests.report.conftest import VARIANTS, build_record, with_rounds, with_test
 from variants.model import build_model
 

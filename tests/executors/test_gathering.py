@@ -15,7 +15,7 @@ import pytest
 from bench.executors import base
 from bench.executors.base import gather, token_in
 from bench.executors.task import Sent
-from bench.runner.process_pool import Job
+from bench.runner.executor import Job
 from bench.system.signals import StoppedError, Stopper
 
 

@@ -10,9 +10,9 @@ import pytest
 from bench.errors import BenchError
 from bench.records import write_record
 from bench.runner import remote_store
-from bench.runner.completed import note_folder, note_of, noted
+from bench.runner.context import Run
+from bench.runner.queue import note_folder, note_of, noted
 from bench.runner.remote_store import Mirror, check_url, clear, put, working
-from bench.runner.runs import Run
 from tests.results.test_store import record as make_record
 
 URL = "memory://sweeps/one"

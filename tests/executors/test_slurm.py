@@ -22,7 +22,7 @@ from bench.executors import slurm as on_slurm
 from bench.executors import task as executed
 from bench.executors.slurm import FileBoard, parameters
 from bench.system.environment import usable_cores
-from bench.train import engine
+from bench.train import loop
 from tests.support.forked import ROOT, Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
 
@@ -121,14 +121,14 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
 def test_a_run_that_raises_is_a_row_and_the_others_go_on(
     photos, tiny_plugin, here, played, monkeypatch, capsys
 ) -> None:
-    step = engine.training_step
+    step = loop.training_step
 
     def broken(model: Any, *args: Any, **options: Any) -> Any:
         if len(getattr(model, "attention", None) or ()):
             raise ValueError("a broken rail")
         return step(model, *args, **options)
 
-    monkeypatch.setattr(engine, "training_step", broken)
+    monkeypatch.setattr(loop, "training_step", broken)
     line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
     line = line.replace("--threads 1", "")
     assert main(f"{line} --executor slurm-local --devices 2".split()) == 1

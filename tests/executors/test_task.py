@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.executors import task
 from bench.runner.context import Sweep
 from bench.system.signals import Stopper
-from bench.train.accumulation import Accumulation
+from bench.train.accumulate import Accumulation
 
 
 @pytest.mark.parametrize(

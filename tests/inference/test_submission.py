@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.deploy import newfile
-from bench.deploy.newfile import new_file, refuse_existing
 from bench.deploy.submission import find_images, read_template
 from bench.errors import BenchError
+from bench.system import files
+from bench.system.files import new_file, refuse_existing
 from tests.conftest import write_photos
 from tests.inference.conftest import Trained
 
@@ -140,7 +140,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     def no_links(source: Path, target: Path) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(newfile.os, "link", no_links)
+    monkeypatch.setattr(files.os, "link", no_links)
     with new_file(tmp_path / "b") as part:
         part.write_text("whole")
     assert (tmp_path / "b").read_text() == "whole"
@@ -151,7 +151,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(source: object, target: object) -> None:
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(newfile.shutil, "copyfileobj", full)
+    monkeypatch.setattr(files.shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="no space"), new_file(tmp_path / "c") as part:
         part.write_text("whole")
     assert [one.name for one in tmp_path.iterdir()] == ["b"]

@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from bench.system.openmp import sleep_soon
+from bench.system.launch import sleep_soon
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOAD = (

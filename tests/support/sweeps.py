@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.system.signals import Stopper
 from bench.train import engine
-from bench.train.keeper import Keeper
+from bench.train.checkpoint import Keeper
 
 step, begin, epoch_ended = engine.training_step, Keeper.begin, Keeper.epoch_ended
 told, kept = [], False

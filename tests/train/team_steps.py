@@ -14,10 +14,10 @@ import variants
 from bench.config.options import RunConfig
 from bench.data.loaders import bounds
 from bench.models import build
-from bench.train.engine import training_step
-from bench.train.metrics import evaluate
+from bench.train.distributed import Team, join
+from bench.train.evaluate import evaluate
+from bench.train.loop import training_step
 from bench.train.optim import make_optimizer
-from bench.train.team import Team, join
 
 CLASSES = 5
 # The recipe's rates for the variant; a small model of which little is left to chance learns faster.

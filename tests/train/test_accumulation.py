@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bench.config.options import RunConfig
-from bench.train.accumulation import Accumulation, Buffers, out_of_memory, shares
-from bench.train.engine import training_step
+from bench.train.accumulate import Accumulation, Buffers, out_of_memory, shares
+from bench.train.loop import training_step
 from bench.train.optim import make_optimizer
 
 

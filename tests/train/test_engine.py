@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config.options import RunConfig
 from bench.system.progress import Progress, clock
-from bench.train import engine
-from bench.train.accumulation import Accumulation
-from bench.train.engine import DivergedError, class_weights, fit, make_optimizer, training_step
-from bench.train.metrics import Evaluation
+from bench.train import loop
+from bench.train.accumulate import Accumulation
+from bench.train.evaluate import Evaluation
+from bench.train.loop import DivergedError, class_weights, fit, make_optimizer, training_step
 
 
 class Rows(torch.utils.data.Dataset):
@@ -123,7 +123,7 @@ def test_the_schedules_period_can_be_longer_than_the_training(tmp_path: Path) ->
 def planted(scores: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter(scores)
     monkeypatch.setattr(
-        engine,
+        loop,
         "evaluate",
         lambda *a, **k: Evaluation(0.5, 0.9, next(values), [0], [0], [0.9]),
     )
@@ -143,13 +143,13 @@ def test_a_progressive_training_grows_its_dropout_and_waits_for_its_last_stage(
     """No early stop while the images still grow, and then only after the patience."""
     planted([0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4], monkeypatch)
     rates = []
-    step = engine.training_step
+    step = loop.training_step
 
     def spy(model, *arguments, **keywords):
         rates.append(round(model.drop.p, 4))
         return step(model, *arguments, **keywords)
 
-    monkeypatch.setattr(engine, "training_step", spy)
+    monkeypatch.setattr(loop, "training_step", spy)
     _, result = train(tmp_path, epochs=8, patience=1, progressive=True)
     assert len(result.epochs) == 7
     assert result.stopped_early
@@ -174,7 +174,7 @@ def test_gradients_are_clipped_at_one(tmp_path: Path, monkeypatch) -> None:
         seen.append((norm.item(), clipped.item(), max_norm))
         return norm
 
-    monkeypatch.setattr(engine.nn.utils, "clip_grad_norm_", spy)
+    monkeypatch.setattr(loop.nn.utils, "clip_grad_norm_", spy)
     model = Linear()
     with torch.no_grad():
         model.fc.weight.mul_(100)
@@ -206,9 +206,9 @@ def test_clipping_comes_after_unscaling(tmp_path: Path, monkeypatch) -> None:
             order.append("update")
 
     original = nn.utils.clip_grad_norm_
-    monkeypatch.setattr(engine.torch.amp, "GradScaler", Scaler)
+    monkeypatch.setattr(loop.torch.amp, "GradScaler", Scaler)
     monkeypatch.setattr(
-        engine.nn.utils, "clip_grad_norm_", lambda *a: (order.append("clip"), original(*a))[1]
+        loop.nn.utils, "clip_grad_norm_", lambda *a: (order.append("clip"), original(*a))[1]
     )
     train(tmp_path, epochs=1)
     assert order[:5] == ["scale", "unscale", "clip", "step", "update"]

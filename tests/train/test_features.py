@@ -17,10 +17,10 @@ from torch import nn
 from bench.config.options import RunConfig
 from bench.system.progress import Progress
 from bench.train import feature_store, features
-from bench.train.engine import fit
+from bench.train.evaluate import evaluate
 from bench.train.feature_store import FeatureKey, FeatureStore
 from bench.train.features import FeatureBatches, as_record, backbone_digest, share
-from bench.train.metrics import evaluate
+from bench.train.loop import fit
 from bench.train.optim import freeze_backbone, set_training
 from variants import CoordinateAttention, EfficientChannelAttention, Variant
 from variants.model import AttentiveClassifier, build_model

@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.system.signals import StoppedError
 from bench.train import checkpoint
-from bench.train.keeper import Keeper
+from bench.train.checkpoint import Keeper
 from bench.train.state import Trained, TrainState
 
 CPU = torch.device("cpu")

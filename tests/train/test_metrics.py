@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.train.metrics import evaluate
+from bench.train.evaluate import evaluate
 
 
 class Echo(nn.Module):

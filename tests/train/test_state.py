@@ -16,8 +16,8 @@ import torch
 from bench.config.options import RunConfig
 from bench.system.progress import Progress
 from bench.system.signals import StoppedError, Stopper
-from bench.train import engine
-from bench.train.engine import TrainResult, fit
+from bench.train import loop
+from bench.train.loop import TrainResult, fit
 from bench.train.state import (
     TrainState,
     UnusableStateError,
@@ -119,7 +119,7 @@ def test_killed_it_goes_on_from_its_last_whole_epoch(
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     model, expected = train(tmp_path / "whole")
-    step, count = engine.training_step, itertools.count()
+    step, count = loop.training_step, itertools.count()
 
     def killed(*args: Any, **keywords: Any) -> Any:
         if next(count) == at:
@@ -127,7 +127,7 @@ def test_killed_it_goes_on_from_its_last_whole_epoch(
         return step(*args, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "training_step", killed)
+        patch.setattr(loop, "training_step", killed)
         with pytest.raises(KilledError):
             train(tmp_path / "killed")
     kept = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.system.torchrun import started_together
-from bench.train.team import Team
+from bench.system.launch import started_together
+from bench.train.distributed import Team
 from tests.support.together import together
 from tests.train.team_steps import CASES, SIZES, steps
 

@@ -1,4 +1,8 @@
-"""Reads image files wherever they lie: in folders, or inside the shards of a data set."""
+"""Read image files in folders, and inside archives at their place without unpacking.
+
+A path below an archive, ``train-000.tar/blast/17.jpg``, names a member of it; one below an Arrow
+file, ``train.arrow/17``, the image of a row (:mod:`bench.data.sources.arrow`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The split, or the folds, that a config asks for, and what a user should know of them."""
+"""Divide images into splits or folds as the config asks, stratified or by a hash of their keys.
+
+With hashed keys an image stays in its split when the data set grows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each variant against its matched baseline: accuracy, size, work and speed, and what it means."""
+"""Compare each variant with its matched baseline: accuracy, size, work, speed; in a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of a record's timing: the case that each was measured in, and its rounds."""
+"""Read a record's timings: the case of each, its rounds, and the one figure for a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All runs of a report, one row each: what was counted, learned and timed, and what went wrong."""
+"""All runs of a report, one row each, rounded in the table and unrounded in ``runs.csv``."""
 
 from __future__ import annotations
 

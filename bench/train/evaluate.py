@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from bench.stats.classes import macro_f1
+from bench.train.distributed import Team
 from bench.train.optim import AMP_TYPES
-from bench.train.team import Team
 
 
 @attrs.frozen

@@ -21,10 +21,11 @@ from bench.config.options import RunConfig
 from bench.data.progressive import Growth
 from bench.system.progress import Progress
 from bench.system.signals import StoppedError, Stopper
-from bench.train.accumulation import Accumulation, Buffers, shares
+from bench.train.accumulate import Accumulation, Buffers, shares
+from bench.train.checkpoint import Keeper
+from bench.train.distributed import Team
 from bench.train.dropout import Dropout
-from bench.train.keeper import Keeper
-from bench.train.metrics import Evaluation, evaluate
+from bench.train.evaluate import Evaluation, evaluate
 from bench.train.optim import (
     AMP_TYPES,
     ETA_MIN,
@@ -36,7 +37,6 @@ from bench.train.optim import (
 )
 from bench.train.state import Trained
 from bench.train.sums import Sums
-from bench.train.team import Team
 
 MAX_GRADIENT_NORM = 1.0
 

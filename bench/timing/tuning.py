@@ -21,10 +21,10 @@ from torch import nn
 import variants
 from bench.config.options import RunConfig
 from bench.models import build
-from bench.runner.estimate import FORMATS, StepRates, measure_rates
-from bench.system.remembered import recall, remember
+from bench.system.paths import recall, remember
+from bench.timing.estimate import FORMATS, StepRates, measure_rates
 from bench.timing.timer import device_name
-from bench.train.accumulation import out_of_memory
+from bench.train.accumulate import out_of_memory
 from bench.train.optim import AMP_TYPES, choose_amp
 
 # Channels-last is left, and a model compiled, only for a gain beyond what noise pretends.
@@ -48,7 +48,7 @@ class Choice:
     """How a variant is trained.
 
     Attributes:
-        memory_format: a name of :data:`bench.runner.estimate.FORMATS`.
+        memory_format: a name of :data:`bench.timing.estimate.FORMATS`.
         memory_format_reason: why, in one line.
         forward: ``chosen`` (``eager`` or how it is compiled), ``tried`` and ``reason``.
     """

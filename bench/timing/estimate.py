@@ -20,7 +20,7 @@ from bench.data.progressive import Growth
 from bench.models import build
 from bench.system.environment import LoadMeter, usable_cores
 from bench.system.memory import keep_freed_memory
-from bench.system.remembered import recall, remember
+from bench.system.paths import recall, remember
 from bench.timing.planner import Rate
 from bench.timing.timer import device_name
 from bench.train.optim import freeze_backbone, set_training

@@ -21,9 +21,9 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.errors import BenchError
+from bench.system.launch import started_together
 from bench.system.signals import StoppedError, Stopper
-from bench.system.torchrun import started_together
-from bench.train.whole_batch import WholeBatch
+from bench.train.sync_batchnorm import WholeBatch
 
 # As long as the leader may work alone (timing takes hours) while the others wait.
 PATIENCE = timedelta(days=7)

@@ -19,7 +19,7 @@ import variants
 from bench.config.options import RunConfig
 from bench.data.progressive import Growth
 from bench.models import build
-from bench.models.activations import saved_bytes
+from bench.models.complexity import saved_bytes
 from bench.records import load_records
 from bench.runner.preflight import Checked
 from bench.system.digits import fixed
