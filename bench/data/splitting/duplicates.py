@@ -216,8 +216,8 @@ def _components(count: int, pairs: np.ndarray) -> Groups:
 
 
 # Multi-index hashing (Norouzi, Punjani, Fleet, arXiv:1307.2982): of hashes that differ in at most
-# ``bits`` bits, one of three bands differs in at most ``bits // 3``. So each hash looks in the table
-# of each band at the few places that near ones can have. (first bit, width) of each band.
+# ``bits`` bits, one of three bands differs in at most ``bits // 3``. So each hash looks in the
+# table of each band at the few places that near ones can have. (first bit, width) of each band.
 BANDS = ((0, 22), (22, 21), (43, 21))
 # Up to so many, all with all is quicker than three tables.
 FEW = 2048
