@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.system.launch import sleep_soon
-from tests.support.played import Played
+from tests.support.fake_timing import Played
 
 # Before PyTorch is imported: threads that wait for each other would fill the cores of a machine
 # that runs several tests at once.
@@ -108,6 +108,15 @@ def tiny_plugin(tmp_path: Path, registry: None) -> Path:
     path = tmp_path / "tiny_variants.py"
     path.write_text(TINY_PLUGIN)
     return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def write_photos(root: Path, counts: dict[str, int], size: tuple[int, int] = (40, 48)) -> Path:

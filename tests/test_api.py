@@ -27,14 +27,6 @@ FAST = {
 }
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_run_load_and_compare(here: Path, photos: Path, tiny_plugin: Path, capsys) -> None:
     said = io.StringIO()
     records = bench.run(

@@ -20,14 +20,6 @@ from bench.timing import backends
 from tests.data.indexes import make_index
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def without(monkeypatch: pytest.MonkeyPatch, module: object, package: str) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == package else name)
 

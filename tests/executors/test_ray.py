@@ -30,12 +30,9 @@ pytest.importorskip("ray", reason="needs the extra ray")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return folder
+    return here
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,10 @@ pytest.importorskip("submitit", reason="needs the extra slurm")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Workers are processes of their own.
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return folder
+    return here
 
 
 def _jobs() -> list[psutil.Process]:

@@ -20,7 +20,7 @@ from bench.report.chapters.recommend import answers_of
 from bench.report.claims.statements import Claim
 from bench.report.render.document import render
 from bench.report.render.terminal import closing_lines
-from tests.report.planted import PADDY
+from tests.report.fake_records import PADDY
 from tests.report.sessions import set_predictions, timed_together
 
 BASE = "B"

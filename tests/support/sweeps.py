@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from bench.system.signals import Stopper
-from bench.train import engine
+from bench.train import loop
 from bench.train.checkpoint import Keeper
 
-step, begin, epoch_ended = engine.training_step, Keeper.begin, Keeper.epoch_ended
+step, begin, epoch_ended = loop.training_step, Keeper.begin, Keeper.epoch_ended
 told, kept = [], False
 
 
@@ -50,7 +50,7 @@ def halted(*args, **options):
 
 
 Stopper.__setattr__, Keeper.begin, Keeper.epoch_ended = seen, begun, ended
-engine.training_step = halted
+loop.training_step = halted
 """
 
 

@@ -27,7 +27,7 @@ from bench.train.state import (
     random_states,
     set_random_states,
 )
-from tests.train.test_engine import Linear, Rows
+from tests.train.test_loop import Linear, Rows
 
 EPOCHS, BATCHES = 4, 3
 CPU = torch.device("cpu")

@@ -11,14 +11,14 @@ from bench.errors import BenchError
 from bench.system.launch import started_together
 from bench.train.distributed import Team
 from tests.support.together import together
-from tests.train.team_steps import CASES, SIZES, steps
+from tests.train.distributed_steps import CASES, SIZES, steps
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes has found."""
     folder = tmp_path_factory.mktemp("team")
-    with together(str(folder), script="tests/train/team_steps.py") as team:
+    with together(str(folder), script="tests/train/distributed_steps.py") as team:
         codes, _, err = team.end()
     assert codes == [0, 0], err
     return [torch.load(folder / f"rank-{rank}.pt") for rank in (0, 1)]

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.stats.accuracy import difference_of_shares, wilson
 from bench.system.files import read_sealed
-from tests.inference.conftest import Trained
+from tests.deploy.conftest import Trained
 
 OURS = ("bacterial_leaf_blight", "blast", "normal")
 

@@ -13,7 +13,7 @@ from bench.runner import remote_store
 from bench.runner.context import Run
 from bench.runner.queue import note_folder, note_of, noted
 from bench.runner.remote_store import Mirror, check_url, clear, put, working
-from tests.results.test_store import record as make_record
+from tests.records.test_store import record as make_record
 
 URL = "memory://sweeps/one"
 ONE, OTHER = (Run(seed, None, parts=None) for seed in (0, 1))  # type: ignore[arg-type]

@@ -30,14 +30,6 @@ from tests.support.sweeps import FAST, TIMES, Halt, records, states
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def line(photos: Path, tiny_plugin: Path) -> str:
     return f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
 

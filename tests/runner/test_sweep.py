@@ -21,21 +21,13 @@ from bench.cli.main import main
 from bench.records.schema import METRICS, problem_of
 from bench.timing.timer import BLOCKS
 from bench.train import loop
+from tests.support.fake_timing import Played
 from tests.support.forked import server
-from tests.support.played import Played
 
 FAST = (
     "--epochs 2 --batch-size 8 --image-size 32 --num-workers 0 --head-lr 1e-2 --base-lr 1e-2 "
     "--threads 1"
 )
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def run(line: str) -> int:

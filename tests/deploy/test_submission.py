@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.system import files
 from bench.system.files import new_file, refuse_existing
 from tests.conftest import write_photos
-from tests.inference.conftest import Trained
+from tests.deploy.conftest import Trained
 
 
 @pytest.fixture

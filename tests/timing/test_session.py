@@ -17,7 +17,7 @@ from bench.timing import session
 from bench.timing.cases import Case
 from bench.timing.planner import Plan
 from bench.timing.session import CONTROL, Session, Timed
-from tests.support.played import Played
+from tests.support.fake_timing import Played
 
 LATENCY = Case(
     device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1

@@ -16,7 +16,7 @@ from PIL import Image
 from bench.deploy import predict
 from bench.deploy.predict import VIEWS, Predicted
 from tests.conftest import write_photos
-from tests.inference.conftest import Trained
+from tests.deploy.conftest import Trained
 
 
 def rows(path: str | Path) -> list[list[str]]:

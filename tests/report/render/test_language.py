@@ -15,10 +15,10 @@ from bench.deploy.int8 import METHOD
 from bench.report.analysis.selection import Selection
 from bench.report.render.document import READING, Chapter, all_tables, in_language, render
 from bench.report.render.language import CATALOGUES, Language, Phrase, language
+from tests.report.chapters.test_deployment import as_run
+from tests.report.chapters.test_progressive import curve
 from tests.report.conftest import VARIANTS, build_record
 from tests.report.sessions import set_predictions, timed_in_modes, timed_together
-from tests.report.test_deployment import as_run
-from tests.report.test_progressive import curve
 from tests.report.undrawn import no_figures
 
 TEMPLATES = CATALOGUES.parent / "templates"

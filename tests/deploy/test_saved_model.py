@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench.records import write_record
-from tests.inference.conftest import Trained
+from tests.deploy.conftest import Trained
 
 
 @pytest.fixture

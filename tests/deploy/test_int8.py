@@ -18,9 +18,9 @@ from bench.records.quantised import FILE, read_quantised
 from bench.report.chapters import deployment
 from bench.system.files import write_sealed
 from bench.timing.onnx import Exported
-from tests.inference import restated
-from tests.inference.conftest import Trained, alone
-from tests.measure.test_quantised import with_normalised_in
+from tests.deploy import restated
+from tests.deploy.conftest import Trained, alone
+from tests.timing.test_quantize import with_normalised_in
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")

@@ -16,7 +16,7 @@ from bench.timing.backends import Modes
 from bench.timing.cases import plan_cases
 from bench.timing.onnx import Exported, export_onnx
 from bench.timing.quantize import input_quantiser, quantise, shared_quantised
-from tests.measure.test_modes import forward, images_of, in_mode, small
+from tests.timing.test_backends import forward, images_of, in_mode, small
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")

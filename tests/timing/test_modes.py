@@ -6,19 +6,9 @@ import json
 import shlex
 from pathlib import Path
 
-import pytest
-
 from bench.cli.main import main
 from bench.timing import backends
-from tests.support.played import Played
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+from tests.support.fake_timing import Played
 
 
 def test_a_missing_package_is_said_before_anything_is_timed(

@@ -15,7 +15,7 @@ from bench.report.claims.judging import (
     UNDECIDED,
 )
 from bench.report.claims.verdicts import judged_claims
-from tests.report.planted import CA, CPU, RESNET, claim, decided, of_guide, trained
+from tests.report.fake_records import CA, CPU, RESNET, claim, decided, of_guide, trained
 
 
 @pytest.mark.parametrize(

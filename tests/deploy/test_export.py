@@ -31,8 +31,8 @@ from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.models import build
 from bench.records import write_record
-from tests.inference import restated
-from tests.inference.conftest import Trained
+from tests.deploy import restated
+from tests.deploy.conftest import Trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

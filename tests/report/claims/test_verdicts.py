@@ -15,7 +15,7 @@ from bench.report.claims.judging import (
 )
 from bench.report.claims.quantities import METRICS
 from bench.report.claims.verdicts import JUDGES, RULES, judged_claims, verdict_table
-from tests.report.planted import CA, CPU, RESNET, V2S, claim, of_guide, timed
+from tests.report.fake_records import CA, CPU, RESNET, V2S, claim, of_guide, timed
 
 
 def test_every_claim_of_the_guide_has_a_row_with_a_verdict_and_a_reason(sweep):

@@ -14,7 +14,7 @@ from bench.report.claims.judging import (
     UNDECIDED,
 )
 from bench.report.claims.verdicts import judged_claims
-from tests.report.planted import CA, CPU, RESNET, V2S, claim, decided, of_guide, timed
+from tests.report.fake_records import CA, CPU, RESNET, V2S, claim, decided, of_guide, timed
 from tests.report.sessions import MAIN, TRAIN
 
 

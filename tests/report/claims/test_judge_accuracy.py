@@ -12,7 +12,7 @@ from bench.report.claims.judging import (
     NOT_MEASURED,
     UNDECIDED,
 )
-from tests.report.planted import CA, PADDY, claim, decided, of_guide, trained
+from tests.report.fake_records import CA, PADDY, claim, decided, of_guide, trained
 
 
 @pytest.mark.parametrize(

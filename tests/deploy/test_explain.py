@@ -25,7 +25,7 @@ from bench.errors import BenchError
 from bench.models import build
 from bench.report.render.sheet import Panel, Row, contact_sheet
 from tests.conftest import write_photos
-from tests.inference.conftest import OPTIONS, Trained, training
+from tests.deploy.conftest import OPTIONS, Trained, training
 from tests.support.drawings import draw_quickly
 
 CPU = torch.device("cpu")

@@ -294,7 +294,7 @@ def test_a_parser_declares_its_arguments_once() -> None:
 
 
 def test_the_script_is_short_and_runs(tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "train_EfficientNetV2_S_CA.py"
+    script = Path(__file__).parents[2] / "train_EfficientNetV2_S_CA.py"
     assert len(script.read_text().splitlines()) <= 25
     command = [sys.executable, str(script), "--data-dir", "nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -23,9 +23,9 @@ from tests.support.together import together
 SLOWLY = f"{FAST} --head-lr 1e-3 --base-lr 1e-5"
 BREAKS = """
 import os
-from bench.train import engine
+from bench.train import loop
 
-step, count = engine.training_step, 0
+step, count = loop.training_step, 0
 
 def broken(*args, **options):
     global count
@@ -34,16 +34,8 @@ def broken(*args, **options):
         raise ValueError("a broken rail")
     return step(*args, **options)
 
-engine.training_step = broken
+loop.training_step = broken
 """
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @contextlib.contextmanager
