@@ -16,7 +16,7 @@ from torch import nn
 
 import variants
 from bench.config.options import RunConfig
-from bench.config.options import options as config
+from bench.config import options as config
 from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
 from bench.data.parts import Parts, decode_images, find_parts

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.config.options import RunConfig, build, flag_of, options
-from bench.config.options import options as config
+from bench.config import options as config
 from bench.config.presets import load_presets, resolve
 from bench.errors import BenchError
 

@@ -234,7 +234,7 @@ def test_a_process_of_ours_sets_its_threads_before_pytorch_is_there() -> None:
         "import sys\n"
         "from experiments.speed import worker\n"
         "def stop(): sys.exit('torch' in sys.modules)\n"
-        "worker.spinning.sleep_soon = stop\n"
+        "worker.launch.sleep_soon = stop\n"
         "worker.main()\n"
     )
     done = subprocess.run(
