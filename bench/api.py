@@ -61,7 +61,7 @@ def run(
     resolved = resolve(_values(options), preset=preset)
     from bench.runner.preflight import check
     from bench.runner.sweep import run_sweep
-    from bench.system.signals import StoppedError, Stopper
+    from bench.system.signals import StopRequest, TrainingInterrupted
 
     out = stream or sys.stderr
     checked = check(chosen, resolved.config, executor=executor_of(resolved.config.executor))
@@ -69,7 +69,7 @@ def run(
     print("\n".join([*notes, *checked.lines]), file=out)
     hours = resolved.config.hours
     before = _sweeps(resolved.config.results_dir)
-    stopper = Stopper(None if hours is None else begin + 3600 * hours)
+    stopper = StopRequest(None if hours is None else begin + 3600 * hours)
     with stopper.listening():
         try:
             outcome = run_sweep(
@@ -81,7 +81,7 @@ def run(
                 stream=out,
                 stopper=stopper,
             )
-        except StoppedError as stopped:
+        except TrainingInterrupted as stopped:
             if stopped.number is not None:
                 raise KeyboardInterrupt("stopped: what is finished is kept") from stopped
             print(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.system.launch import sleep_soon
-from tests.support.fake_timing import Played
+from tests.support.fake_timing import FakeTimingProcess
 
 # Before PyTorch is imported: threads that wait for each other would fill the cores of a machine
 # that runs several tests at once.
@@ -160,13 +160,18 @@ def drawn(monkeypatch):
 
 
 @pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
+def played(monkeypatch: pytest.MonkeyPatch) -> type[FakeTimingProcess]:
     """Timing processes that answer at once, 0.01 s an image where nothing else is planted."""
     from bench.timing import session
 
-    Played.log, Played.waiting, Played.most_waiting = [], 0, 0
-    Played.seconds, Played.failures, Played.full_above, Played.images = {}, {}, {}, []
-    Played.groups, Played.jobs, Played.broken_modes = [], [], {}
-    monkeypatch.setattr(session, "TimingProcess", Played)
-    monkeypatch.setattr(session, "measure_together", Played.together)
-    return Played
+    FakeTimingProcess.log, FakeTimingProcess.waiting, FakeTimingProcess.most_waiting = [], 0, 0
+    (
+        FakeTimingProcess.seconds,
+        FakeTimingProcess.failures,
+        FakeTimingProcess.full_above,
+        FakeTimingProcess.images,
+    ) = {}, {}, {}, []
+    FakeTimingProcess.groups, FakeTimingProcess.jobs, FakeTimingProcess.broken_modes = [], [], {}
+    monkeypatch.setattr(session, "TimingProcess", FakeTimingProcess)
+    monkeypatch.setattr(session, "measure_together", FakeTimingProcess.together)
+    return FakeTimingProcess

@@ -29,7 +29,7 @@ def test_folds_name_their_extra_before_images_are_compared(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch, capsys, command: str
 ) -> None:
     without(monkeypatch, division, "sklearn")
-    monkeypatch.setattr(parts, "find_copies", lambda *_, **__: pytest.fail("compared"))
+    monkeypatch.setattr(parts, "find_duplicates", lambda *_, **__: pytest.fail("compared"))
     plugin = f" {tiny_plugin}" if command.endswith("--plugin") else ""
     assert main(shlex.split(f"{command}{plugin} --data-dir {photos} --folds 3")) == 2
     assert capsys.readouterr().err == (

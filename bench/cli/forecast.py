@@ -17,11 +17,11 @@ import attrs
 
 import variants
 from bench.config.options import RunConfig
-from bench.data.progressive import Growth
+from bench.data.progressive import ProgressiveSchedule
 from bench.models import build
 from bench.models.complexity import saved_bytes
 from bench.records import load_records
-from bench.runner.preflight import Checked
+from bench.runner.preflight import PreflightResult
 from bench.system.digits import fixed
 from bench.timing.timer import device_name
 
@@ -83,7 +83,10 @@ class Forecast:
 
 
 def print_forecast(
-    parsed: Namespace, chosen: Sequence[variants.Variant], config: RunConfig, checked: Checked
+    parsed: Namespace,
+    chosen: Sequence[variants.Variant],
+    config: RunConfig,
+    checked: PreflightResult,
 ) -> None:
     """What the sweep would need, as ``--images``, ``--gpus`` and ``--price`` ask."""
     known = config.results_dir.is_dir()
@@ -102,7 +105,7 @@ def print_forecast(
 def forecast(
     chosen: Sequence[variants.Variant],
     config: RunConfig,
-    checked: Checked,
+    checked: PreflightResult,
     records: Sequence[Mapping[str, Any]],
     *,
     images: int | None,
@@ -146,7 +149,7 @@ def forecast(
 def _need(
     variant: variants.Variant,
     config: RunConfig,
-    checked: Checked,
+    checked: PreflightResult,
     counts: Mapping[str, int],
     devices: int,
     price: float | None,
@@ -154,7 +157,7 @@ def _need(
     """What a variant needs, and the seconds of one of its runs on one device."""
     known = {name: found.rate for name, found in checked.rates.items()}
     train_s, valid_s = known.get(variant.name) or max(known.values(), default=(math.nan, math.nan))
-    growth = Growth.of(config)
+    growth = ProgressiveSchedule.of(config)
     train_s *= 1.0 if growth is None else growth.area
     model = build.on_meta(variant, checked.runs[0].parts.num_classes, config)
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -7,8 +7,8 @@ from typing import Any
 
 import variants
 from bench.cli.request import (
-    asked_classes,
     chosen_variants,
+    parse_num_classes,
     print_json,
     resolved_options,
     text_table,
@@ -102,7 +102,7 @@ def count(parsed: Namespace, command_line: str) -> int:
     chosen, config, classes = (
         chosen_variants(parsed),
         resolved_options(parsed).config,
-        asked_classes(parsed),
+        parse_num_classes(parsed),
     )
     from bench.models import build
 

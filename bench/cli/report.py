@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import variants
-from bench.cli.request import no_collection, print_json, resolved_options
+from bench.cli.request import no_garbage_collection, print_json, resolved_options
 from bench.errors import BenchError
 
 
 def report(parsed: Namespace, command_line: str) -> int:
     """Render records; imports no PyTorch."""
-    with no_collection():
+    with no_garbage_collection():
         return _report(parsed)
 
 

@@ -14,7 +14,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.config.presets import Resolved
-    from bench.runner.manifest import Journal
+    from bench.runner.manifest import Manifest
 
 
 import contextlib
@@ -46,9 +46,9 @@ def resolved_options(parsed: Namespace) -> Resolved:
     return resolve(flags_of(parsed), preset=getattr(parsed, "preset", None))
 
 
-def asked_sweep(
+def resolve_request(
     parsed: Namespace,
-) -> tuple[list[variants.Variant], Resolved, Journal | None]:
+) -> tuple[list[variants.Variant], Resolved, Manifest | None]:
     """Variants and options of ``run``, and with ``--resume`` the sweep that goes on.
 
     Raises:
@@ -81,7 +81,7 @@ def asked_sweep(
     return _as_begun(journal), resolved, journal
 
 
-def _as_begun(journal: Journal) -> list[variants.Variant]:
+def _as_begun(journal: Manifest) -> list[variants.Variant]:
     """The variants of a sweep, in the versions that it was begun with; earlier ones are told of.
 
     Raises:
@@ -119,7 +119,7 @@ def load_plugins(parsed: Namespace) -> None:
         raise BenchError(str(error)) from error
 
 
-def asked_classes(parsed: Namespace) -> int:
+def parse_num_classes(parsed: Namespace) -> int:
     """``--classes``.
 
     Raises:
@@ -149,7 +149,7 @@ def text_table(rows: list[dict[str, Any]]) -> str:
 
 
 @contextlib.contextmanager
-def no_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Do not look for cycles within the block: looking through a million objects takes a second."""
     gc.disable()
     try:

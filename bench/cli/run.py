@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cli import deploy, explain, export, info, report
 from bench.cli.request import (
-    asked_classes,
     asked_elsewhere,
-    asked_sweep,
     chosen_variants,
-    no_collection,
+    no_garbage_collection,
+    parse_num_classes,
     print_json,
+    resolve_request,
     resolved_options,
     text_table,
 )
 from bench.errors import BenchError
 from bench.executors import executor_of
 from bench.system.digits import counted, fixed
-from bench.system.stage_timer import Costs
+from bench.system.stage_timer import StageTimer
 
 if TYPE_CHECKING:
     from bench.config.presets import Resolved
@@ -46,21 +46,21 @@ def run(parsed: Namespace, command_line: str) -> int:
     if started_together() == 1:
         return _run(parsed, command_line, begin)
     device = resolved_options(parsed).config.device
-    with no_collection():
+    with no_garbage_collection():
         from bench.runner.torchrun import run_together
     return run_together(lambda team: _run(parsed, command_line, begin, team), device, parsed.plugin)
 
 
 def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -> int:
-    from bench.system.signals import SignalError, StoppedError, Stopper
+    from bench.system.signals import SignalError, StopRequest, TrainingInterrupted
 
-    chosen, resolved, journal = asked_sweep(parsed)
+    chosen, resolved, journal = resolve_request(parsed)
     hours = resolved.config.hours
-    stopper = Stopper(None if hours is None else begin + 3600 * hours)
-    costs = Costs()
+    stopper = StopRequest(None if hours is None else begin + 3600 * hours)
+    costs = StageTimer()
     with stopper.listening():
         try:
-            with costs.of("importing"), no_collection():
+            with costs.of("importing"), no_garbage_collection():
                 from bench.runner.preflight import as_begun
                 from bench.runner.preflight import check as check_all
                 from bench.runner.queue import bytes_of
@@ -92,7 +92,7 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
                 stopper=stopper,
                 team=team,
             )
-        except (StoppedError, SignalError) as stopped:
+        except (TrainingInterrupted, SignalError) as stopped:
             return _stopped(stopped.number, parsed, resolved.config)
     _print_outcome(outcome, costs, resolved.config)
     return 1 if outcome.failed else 0
@@ -102,7 +102,7 @@ def _warnings(resolved: Resolved) -> list[str]:
     return [f"warning   {line}" for line in resolved.warnings]
 
 
-def _print_outcome(outcome: Any, costs: Costs, config: Any) -> None:
+def _print_outcome(outcome: Any, costs: StageTimer, config: Any) -> None:
     several = config.seeds > 1 or config.folds is not None
     from bench.report.render.terminal import closing_lines
 
@@ -182,7 +182,7 @@ def time(parsed: Namespace, command_line: str) -> int:
     chosen, resolved, classes = (
         chosen_variants(parsed),
         resolved_options(parsed),
-        asked_classes(parsed),
+        parse_num_classes(parsed),
     )
     from bench.cli.time import time_variants
     from bench.report.analysis.selection import Selection

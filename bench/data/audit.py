@@ -11,7 +11,7 @@ import attrs
 
 from bench.data.sources.images import UnreadableImage, read_size
 from bench.data.sources.index import ImageIndex
-from bench.data.splitting.duplicates import Copies, Groups, count_groups, find_copies
+from bench.data.splitting.duplicates import Duplicates, Groups, count_groups, find_duplicates
 from bench.data.splitting.splits import PARTS
 from bench.system.digits import fixed
 
@@ -49,7 +49,7 @@ class Audit:
     unreadable: tuple[tuple[str, str], ...]
     duplicates: tuple[DuplicateGroup, ...]
     near: tuple[DuplicateGroup, ...]
-    copies: Copies
+    copies: Duplicates
     shared: dict[tuple[str, str], tuple[int, ...]]
     warnings: tuple[str, ...]
 
@@ -122,7 +122,7 @@ def audit(
     workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
     *,
-    copies: Copies | None = None,
+    copies: Duplicates | None = None,
     warnings: Sequence[str] | None = None,
 ) -> Audit:
     """Decode every image, and say which are copies of each other and where they lie.
@@ -135,7 +135,7 @@ def audit(
         copies: of the images; none: they are compared here.
         warnings: what to show as such; none: the index's.
     """
-    copies = copies or find_copies(index, workers=workers)
+    copies = copies or find_duplicates(index, workers=workers)
     sizes: Counter[str] = Counter()
     unreadable: list[tuple[str, str]] = []
 

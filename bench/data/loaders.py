@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.dataset import Batch, ImageDataset
-from bench.data.progressive import Growth, weaken
+from bench.data.progressive import ProgressiveSchedule, weaken
 from bench.data.transforms import draw_epoch, shuffled
 
 # A batch takes seconds at most; a network drive that has gone away answers never.
@@ -59,7 +59,7 @@ class Schedule:
     batch_size: int
     seed: int
     train: bool
-    growth: Growth | None = None
+    growth: ProgressiveSchedule | None = None
     member: tuple[int, int] = (0, 1)
     shards: np.ndarray | None = None
 
@@ -231,7 +231,7 @@ def make_loader(
     num_workers: int,
     device: torch.device,
     threads: int,
-    growth: Growth | None = None,
+    growth: ProgressiveSchedule | None = None,
     member: tuple[int, int] = (0, 1),
 ) -> Loader:
     """A loader of batches for a device; ``Args`` as :class:`Schedule` and :class:`Loader`."""

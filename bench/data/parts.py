@@ -19,14 +19,14 @@ from bench.data.splitting.division import (
     split_warnings,
     twin_warnings,
 )
-from bench.data.splitting.duplicates import Copies, find_copies, keep_together
+from bench.data.splitting.duplicates import Duplicates, duplicate_groups, find_duplicates
 from bench.data.splitting.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.system.paths import cache_folder
 
 # In a record: validation and test images with a copy in training, test images with one in
-# validation, in the order of :meth:`Copies.shared`.
+# validation, in the order of :meth:`Duplicates.shared`.
 TWIN_KEYS = ("valid_with_twin", "test_with_twin", "test_with_twin_in_valid")
 
 
@@ -35,11 +35,11 @@ class DataSet:
     """The images of a sweep: every labelled one found, and which are copies of each other."""
 
     index: ImageIndex
-    copies: Copies
+    copies: Duplicates
 
 
 @attrs.frozen(kw_only=True)
-class Parts:
+class DataSplits:
     """The images of a run.
 
     Attributes:
@@ -53,7 +53,7 @@ class Parts:
     """
 
     index: ImageIndex
-    copies: Copies
+    copies: Duplicates
     split: Split
     used: Split
     fold: tuple[int, int] | None
@@ -69,7 +69,7 @@ class Parts:
         """Every position that is used."""
         return sorted({p for part in self.used.as_dict().values() for p in part})
 
-    def without(self, images: DecodedImages) -> Parts:
+    def without(self, images: DecodedImages) -> DataSplits:
         """The same without what could not be decoded.
 
         Raises:
@@ -118,7 +118,7 @@ class Parts:
 
     def _units(self) -> dict[str, str]:
         """First image of the group of each evaluated image that has one, or has copies."""
-        groups = keep_together(self.index, self.copies)
+        groups = duplicate_groups(self.index, self.copies)
         if groups is None:
             return {}
         members = Counter(groups)
@@ -165,7 +165,7 @@ def find_data_set(
     index = find_index(config, cwd=cwd)
     # Comparing the images takes its time.
     require_division(config, index)
-    copies = find_copies(
+    copies = find_duplicates(
         index, cache=cache_folder(), workers=usable_threads(), on_progress=on_progress
     )
     return DataSet(index, copies)
@@ -184,7 +184,7 @@ def find_parts(
     seed: int | None = None,
     fold: int | None = None,
     cwd: Path | None = None,
-) -> Parts:
+) -> DataSplits:
     """Split and limit the images of a config.
 
     Args:
@@ -223,7 +223,7 @@ def find_parts(
     missing = [name for name, count in index.counts(used.train).items() if count == 0]
     if missing:
         warnings.append(f"classes without a training image: {', '.join(missing)}")
-    return Parts(
+    return DataSplits(
         index=index,
         copies=data.copies,
         split=whole,

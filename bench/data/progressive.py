@@ -38,7 +38,7 @@ class Stage:
 
 
 @attrs.frozen
-class Growth:
+class ProgressiveSchedule:
     """The stages of a training.
 
     Attributes:
@@ -50,7 +50,7 @@ class Growth:
     epochs: int
 
     @classmethod
-    def of(cls, config: RunConfig) -> Growth | None:
+    def of(cls, config: RunConfig) -> ProgressiveSchedule | None:
         """The stages that a config asks for, or none."""
         if not config.progressive:
             return None

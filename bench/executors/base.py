@@ -12,19 +12,19 @@ from typing import Any, Protocol, TextIO
 
 import attrs
 
-from bench.executors.task import Sent, Task, versions
+from bench.executors.task import Task, TaskResult, versions
 from bench.records import new_run_folder, write_record
 from bench.runner.executor import Job
 from bench.runner.queue import Outcome, noted
 from bench.runner.record import explain, new_record, now
 from bench.runner.remote_store import clear, working
-from bench.system.signals import StoppedError, Stopper
+from bench.system.signals import StopRequest, TrainingInterrupted
 
 # How long to wait for what ends before looking whether to stop.
 WAIT_S = 0.5
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """The workers of an executor."""
 
     def submit(self, task: Task) -> Any:
@@ -33,7 +33,7 @@ class Crew(Protocol):
     def finished(self, handles: Sequence[Any], seconds: float) -> list[Any]:
         """Those that have ended, after so many seconds at most."""
 
-    def result(self, handle: Any) -> list[Sent]:
+    def result(self, handle: Any) -> list[TaskResult]:
         """What a task has left; raises what ended it."""
 
     def stop(self, number: int) -> None:
@@ -115,10 +115,10 @@ def token_in(results_dir: Path, sweep: str) -> Iterator[str]:
 def gather(
     jobs: Sequence[Job],
     tasks: Sequence[Task],
-    crew: Crew,
+    crew: WorkerPool,
     *,
     at_once: int,
-    stopper: Stopper,
+    stopper: StopRequest,
     stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """Send tasks, the longest first; position, folder and record of each run as it comes home.
@@ -165,10 +165,10 @@ def gather(
         crew.cancel(list(sent))
         raise
     if short or stopper.number is not None:
-        raise StoppedError(stopper.number)
+        raise TrainingInterrupted(stopper.number)
 
 
-def _home(job: Job, task: Task, crew: Crew, handle: Any, *, stopping: bool) -> list[Outcome]:
+def _home(job: Job, task: Task, crew: WorkerPool, handle: Any, *, stopping: bool) -> list[Outcome]:
     results = job.planned[0].sweep.resolved.config.results_dir
     try:
         found = crew.result(handle)

@@ -6,7 +6,7 @@ It has a process of its own, which imports nothing else.
 from __future__ import annotations
 
 
-class BoardActor:
+class ChannelActor:
     """An actor: what tasks say, and whether they are to stop."""
 
     def __init__(self) -> None:

@@ -19,14 +19,14 @@ import variants
 from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.executors.base import WAIT_S, gather, make_tasks, token_in
-from bench.executors.board import BoardActor
-from bench.executors.task import Sent, Task, carry_out, check_versions, versions
+from bench.executors.board import ChannelActor
+from bench.executors.task import Task, TaskResult, carry_out, check_versions, versions
 from bench.executors.timing import Request, check_modes, time_here
 from bench.runner.executor import Job
 from bench.runner.queue import Outcome
 from bench.system.digits import counted
 from bench.system.environment import usable_cores
-from bench.system.signals import Stopper
+from bench.system.signals import StopRequest
 from bench.timing.session import Timed
 
 # A cluster that does not answer by then is taken for one that is not there.
@@ -187,7 +187,7 @@ def _versions_there(expected: dict[str, str], where: str) -> None:
     check_versions(expected, where)
 
 
-class OnBoard:
+class RayChannel:
     """The actor as a worker sees it."""
 
     def __init__(self, actor: Any) -> None:
@@ -203,11 +203,11 @@ class OnBoard:
         return number
 
 
-def _carry_out(task: Task, actor: Any) -> list[Sent]:
-    return carry_out(task, OnBoard(actor))
+def _carry_out(task: Task, actor: Any) -> list[TaskResult]:
+    return carry_out(task, RayChannel(actor))
 
 
-class RayCrew:
+class RayPool:
     """Ray's workers, each with its share of a machine.
 
     Args:
@@ -222,7 +222,7 @@ class RayCrew:
 
         # A machine of the cluster may go; with this one the sweep goes anyway.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        board = ray.remote(BoardActor).options(num_cpus=0, scheduling_strategy=here)
+        board = ray.remote(ChannelActor).options(num_cpus=0, scheduling_strategy=here)
         self._board = board.remote()
         self._remote = ray.remote(_carry_out).options(
             num_cpus=cores, num_gpus=gpus, max_retries=RETRIES
@@ -235,9 +235,9 @@ class RayCrew:
         done, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
         return list(done)
 
-    def result(self, handle: Any) -> list[Sent]:
+    def result(self, handle: Any) -> list[TaskResult]:
         try:
-            found: list[Sent] = self._ray.get(handle)
+            found: list[TaskResult] = self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else error from error
         return found
@@ -255,7 +255,7 @@ class RayCrew:
                 self._ray.cancel(handle, force=True)
 
 
-def train_all(
+def train_concurrently(
     jobs: Sequence[Job],
     devices: Sequence[str],
     *,
@@ -263,10 +263,10 @@ def train_all(
     threads: int,
     features: Path,
     features_limit: float,
-    stopper: Stopper,
+    stopper: StopRequest,
     stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
-    """As :func:`bench.runner.executor.train_all`, by Ray.
+    """As :func:`bench.runner.executor.train_concurrently`, by Ray.
 
     Args:
         jobs: in any order.
@@ -287,7 +287,7 @@ def train_all(
     together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
     cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
     threads = min(config.threads or max(1, cores // together), cores)
-    crew = RayCrew(ray, cores=threads, gpus=int(devices[0] == "cuda"))
+    crew = RayPool(ray, cores=threads, gpus=int(devices[0] == "cuda"))
     with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
         tasks = make_tasks(
             jobs,
@@ -324,7 +324,7 @@ def find_class(config: RunConfig) -> None:
         raise BenchError(f"worker {where} does not answer within 120 s") from error
 
 
-def time_on(request: Request, *, stopper: Stopper, stream: TextIO) -> Timed:
+def time_on(request: Request, *, stopper: StopRequest, stream: TextIO) -> Timed:
     """Run a timing session on a machine of the class of ``--timing-on``, with nothing beside it.
 
     Args:
@@ -338,7 +338,7 @@ def time_on(request: Request, *, stopper: Stopper, stream: TextIO) -> Timed:
     """
     ray = connect(request.config.address)
     node = _node_of(ray, str(request.config.timing_on))
-    board = ray.remote(BoardActor).options(num_cpus=0).remote()
+    board = ray.remote(ChannelActor).options(num_cpus=0).remote()
     # All that the machine has: Ray gives nothing of it to anybody else meanwhile.
     remote = ray.remote(_time_there).options(
         num_cpus=node["Resources"]["CPU"],
@@ -372,7 +372,7 @@ def time_on(request: Request, *, stopper: Stopper, stream: TextIO) -> Timed:
 
 
 def _time_there(request: Request, actor: Any) -> Timed:
-    return time_here(request, OnBoard(actor))
+    return time_here(request, RayChannel(actor))
 
 
 def _node_of(ray: Any, name: str) -> dict[str, Any]:
@@ -398,7 +398,7 @@ class RayExecutor:
             find_class(config)
         return found
 
-    train = staticmethod(train_all)
+    train = staticmethod(train_concurrently)
 
     def time(
         self,
@@ -409,7 +409,7 @@ class RayExecutor:
         plugins: Sequence[Path],
         images: Sequence[Path],
         stream: TextIO,
-        stopper: Stopper,
+        stopper: StopRequest,
     ) -> Timed:
         request = Request(
             keys=tuple(variant.key for variant in chosen),

@@ -17,11 +17,11 @@ import torch
 from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.executors.base import gather, make_tasks, token_in
-from bench.executors.task import Sent, Task, carry_out
+from bench.executors.task import Task, TaskResult, carry_out
 from bench.runner.executor import Job, LocalExecutor
 from bench.runner.queue import Outcome
 from bench.system.environment import usable_cores
-from bench.system.signals import Stopper
+from bench.system.signals import StopRequest
 
 # How often a job is sent again that was lost without a result (preempted jobs SLURM requeues).
 RETRIES = 3
@@ -145,7 +145,7 @@ def _executor(config: RunConfig, folder: Path, *, cuda: bool, threads: int) -> A
     return executor
 
 
-class FileBoard:
+class FileChannel:
     """Lines of a job in a file of its own, and a file that says whether to stop.
 
     Args:
@@ -179,8 +179,8 @@ class Work:
     def __init__(self, folder: Path, number: int) -> None:
         self._folder, self._number = folder, number
 
-    def __call__(self, task: Task) -> list[Sent]:
-        return carry_out(task, FileBoard(self._folder, self._number))
+    def __call__(self, task: Task) -> list[TaskResult]:
+        return carry_out(task, FileChannel(self._folder, self._number))
 
     def checkpoint(self, task: Task) -> Any:
         """What is to be submitted in its place: the same, which goes on from the last epoch."""
@@ -189,7 +189,7 @@ class Work:
         return submitit.helpers.DelayedSubmission(self, task)
 
 
-class SlurmCrew:
+class SlurmPool:
     """SLURM's machines.
 
     Args:
@@ -229,8 +229,8 @@ class SlurmCrew:
     def _stopping(self) -> bool:
         return (self._folder / "stop").exists()
 
-    def result(self, handle: Any) -> list[Sent]:
-        found: list[Sent] = handle.job.result()
+    def result(self, handle: Any) -> list[TaskResult]:
+        found: list[TaskResult] = handle.job.result()
         return found
 
     def stop(self, number: int) -> None:
@@ -263,7 +263,7 @@ class _Handle:
         self.job = job
 
 
-def train_all(
+def train_concurrently(
     jobs: Sequence[Job],
     devices: Sequence[str],
     *,
@@ -271,10 +271,10 @@ def train_all(
     threads: int,
     features: Path,
     features_limit: float,
-    stopper: Stopper,
+    stopper: StopRequest,
     stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
-    """As :func:`bench.executors.ray.train_all`, by SLURM."""
+    """As :func:`bench.executors.ray.train_concurrently`, by SLURM."""
     if not jobs:
         return
     config = jobs[0].planned[0].sweep.resolved.config
@@ -301,7 +301,7 @@ def train_all(
             features_limit=features_limit / len(devices),
             beside=min(len(devices), len(jobs)) - 1 if local else 0,
         )
-        crew = SlurmCrew(executor, folder)
+        crew = SlurmPool(executor, folder)
         yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -312,4 +312,4 @@ class SlurmExecutor(LocalExecutor):
     def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
         return find_devices(config, device.type, usable_cores())
 
-    train = staticmethod(train_all)
+    train = staticmethod(train_concurrently)

@@ -27,12 +27,12 @@ from bench.imaging import LOADER
 from bench.models.build import load_plugins
 from bench.records import write_record
 from bench.runner.context import Sweep
-from bench.runner.queue import Outcome, Planned, note_folder, note_of, noted, train_in_turn
+from bench.runner.queue import Outcome, RunSpec, note_folder, note_of, noted, train_in_turn
 from bench.runner.remote_store import Mirror, working
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
-from bench.system.signals import StoppedError, Stopper
+from bench.system.signals import StopRequest, TrainingInterrupted
 from bench.train.accumulate import Accumulation, shared_file
 from bench.train.feature_store import FeatureStore
 
@@ -41,7 +41,7 @@ ASK_S = 1.0
 _loaded: set[str] = set()
 
 
-class Board(Protocol):
+class ProgressChannel(Protocol):
     """Where a worker says how far it is, and hears whether to stop."""
 
     def say(self, line: str) -> None:
@@ -88,7 +88,7 @@ class Task:
 
 
 @attrs.frozen
-class Sent:
+class TaskResult:
     """A run that comes back from a worker.
 
     Attributes:
@@ -135,7 +135,7 @@ def check_versions(expected: Mapping[str, str], where: str = "") -> None:
         )
 
 
-def carry_out(task: Task, board: Board) -> list[Sent]:
+def carry_out(task: Task, board: ProgressChannel) -> list[TaskResult]:
     """Train a task's runs; fewer than asked for where it was told to stop.
 
     A run that an earlier worker began, and lost, goes on from its last epoch.
@@ -153,7 +153,7 @@ def carry_out(task: Task, board: Board) -> list[Sent]:
     keep_freed_memory()
     torch.set_num_threads(task.threads)
     device = torch.device(task.device, 0) if task.device == "cuda" else torch.device("cpu")
-    stopper = Stopper(None if task.deadline is None else _monotonic(task.deadline))
+    stopper = StopRequest(None if task.deadline is None else _monotonic(task.deadline))
     with scratch_folder() as scratch:
         load_texts(task.plugins, scratch)
         same = (task.results_dir / task.token).exists()
@@ -169,7 +169,7 @@ def carry_out(task: Task, board: Board) -> list[Sent]:
         try:
             with mirror or contextlib.nullcontext():
                 outcomes = _train(
-                    task, results, device, BoardStream(board), scratch, stopper, mirror
+                    task, results, device, ChannelStream(board), scratch, stopper, mirror
                 )
         finally:
             ended.set()
@@ -182,7 +182,7 @@ def _train(
     device: torch.device,
     stream: Any,
     scratch: Path,
-    stopper: Stopper,
+    stopper: StopRequest,
     mirror: Mirror | None,
 ) -> list[Outcome]:
     sweep = task.sweep
@@ -216,7 +216,7 @@ def _train(
             earlier = None  # it lies on the sender's machine alone
         whole = earlier is not None and earlier[1]["status"] == "complete"
         planned.append(
-            Planned(
+            RunSpec(
                 here,
                 variant,
                 "",
@@ -230,7 +230,7 @@ def _train(
     try:
         # What an earlier worker has ended is not among what is done here.
         outcomes = dict(enumerate(train_in_turn(planned, done=outcomes.__setitem__)))
-    except StoppedError:
+    except TrainingInterrupted:
         for number, one in enumerate(planned):
             if one.ended is not None:
                 outcomes[number] = one.ended
@@ -239,13 +239,13 @@ def _train(
     return [outcomes[number] for number in whole]
 
 
-def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> Sent:
+def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> TaskResult:
     record["config"]["results_dir"] = str(task.sweep.resolved.config.results_dir)
     write_record(folder, record)
     files = None
     if not same:
         files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    return Sent(folder.name, record, files)
+    return TaskResult(folder.name, record, files)
 
 
 def load_texts(plugins: Sequence[tuple[str, str]], scratch: Path) -> None:
@@ -262,7 +262,7 @@ def _monotonic(deadline: float) -> float:
     return time.monotonic() + deadline - time.time()
 
 
-def _ask(board: Board, stopper: Stopper, ended: threading.Event) -> None:
+def _ask(board: ProgressChannel, stopper: StopRequest, ended: threading.Event) -> None:
     while not ended.wait(ASK_S):
         try:
             number = board.stopped()
@@ -273,10 +273,10 @@ def _ask(board: Board, stopper: Stopper, ended: threading.Event) -> None:
             return
 
 
-class BoardStream:
+class ChannelStream:
     """Whole lines to the board, as a stream that is no terminal."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: ProgressChannel) -> None:
         self._say: Callable[[str], None] = board.say
         self._begun = ""
 

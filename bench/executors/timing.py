@@ -12,7 +12,7 @@ import attrs
 import variants
 from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.executors.task import Board, BoardStream, check_versions, load_texts
+from bench.executors.task import ChannelStream, ProgressChannel, check_versions, load_texts
 from bench.runner.preflight import plan_timing, require_modes
 from bench.system.paths import scratch_folder
 from bench.timing.session import Session, Timed
@@ -53,7 +53,7 @@ def check_modes(config: RunConfig, where: str) -> None:
         raise BenchError(f"worker {where}: {error}") from error
 
 
-def time_here(request: Request, board: Board) -> Timed:
+def time_here(request: Request, board: ProgressChannel) -> Timed:
     """Plan and run a session on this machine, alone on it.
 
     Args:
@@ -66,7 +66,7 @@ def time_here(request: Request, board: Board) -> Timed:
     check_versions(request.versions)
     if request.cwd.is_dir():
         os.chdir(request.cwd)
-    stream: Any = BoardStream(board)
+    stream: Any = ChannelStream(board)
     with scratch_folder() as scratch:
         files = _written(request.plugins, scratch)
         load_texts(request.plugins, scratch)

@@ -13,14 +13,14 @@ import variants
 from bench.config.options import RunConfig
 from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
-from bench.data.parts import Parts, find_data_set, find_parts
-from bench.system.signals import Stopper
-from bench.system.stage_timer import Costs
+from bench.data.parts import DataSplits, find_data_set, find_parts
+from bench.system.signals import StopRequest
+from bench.system.stage_timer import StageTimer
 from bench.timing.estimate import StepRates
 from bench.timing.session import Timed
 from bench.timing.tuning import Choice
 from bench.train.accumulate import Accumulation
-from bench.train.distributed import Team
+from bench.train.distributed import ProcessGroup
 from bench.train.feature_store import FeatureStore
 
 
@@ -66,10 +66,10 @@ class Sweep:
     needed_later: frozenset[str] = frozenset()
     expected_s: float = 0.0
     later_s: float = 0.0
-    costs: Costs = attrs.field(factory=Costs)
-    stopper: Stopper = attrs.field(factory=Stopper)
+    costs: StageTimer = attrs.field(factory=StageTimer)
+    stopper: StopRequest = attrs.field(factory=StopRequest)
     accumulation: Accumulation = attrs.field(factory=Accumulation)
-    team: Team = attrs.field(factory=Team)
+    team: ProcessGroup = attrs.field(factory=ProcessGroup)
     beside: int = 0
     on_folder: Callable[[str, Path], object] = nothing
 
@@ -80,10 +80,10 @@ class Sweep:
             stream=None,
             timed=None,
             features=None,
-            stopper=Stopper(),
-            costs=Costs(),
+            stopper=StopRequest(),
+            costs=StageTimer(),
             accumulation=Accumulation(parts=self.accumulation.parts),
-            team=Team(),
+            team=ProcessGroup(),
             on_folder=nothing,
         )
 
@@ -93,7 +93,7 @@ class Sweep:
         return attrs.evolve(self.resolved.config, seed=self.run.seed)
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> DataSplits:
         """The images of this run."""
         return self.run.parts
 
@@ -110,7 +110,7 @@ class Run:
 
     seed: int
     fold: int | None
-    parts: Parts
+    parts: DataSplits
 
 
 def find_runs(config: RunConfig) -> list[Run]:
@@ -133,7 +133,7 @@ def all_positions(runs: Sequence[Run]) -> list[int]:
 
 
 @attrs.frozen
-class Along:
+class TrainCommand:
     """A run to train along.
 
     Attributes:
@@ -147,7 +147,9 @@ class Along:
     before: Mapping[str, Any] | None
 
     @classmethod
-    def of(cls, sweep: Sweep, variant: variants.Variant, before: Mapping[str, Any] | None) -> Along:
+    def of(
+        cls, sweep: Sweep, variant: variants.Variant, before: Mapping[str, Any] | None
+    ) -> TrainCommand:
         """As it can be told to another process, on another machine too."""
         return cls(sweep.plain(), variant.key, before)
 

@@ -21,10 +21,10 @@ import variants
 from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.models.build import load_plugins
-from bench.runner.queue import Outcome, Planned, train_in_turn
+from bench.runner.queue import Outcome, RunSpec, train_in_turn
 from bench.system.devices import choose_devices
 from bench.system.memory import keep_freed_memory
-from bench.system.signals import SignalError, StoppedError, Stopper
+from bench.system.signals import SignalError, StopRequest, TrainingInterrupted
 from bench.timing.session import Timed
 from bench.train.feature_store import FeatureStore
 
@@ -52,10 +52,10 @@ class Executor(Protocol):
         threads: int,
         features: Path,
         features_limit: float,
-        stopper: Stopper,
+        stopper: StopRequest,
         stream: TextIO,
     ) -> Iterator[tuple[int, Outcome]]:
-        """Train jobs as :func:`bench.runner.process_pool.train_all` does."""
+        """Train jobs as :func:`bench.runner.process_pool.train_concurrently` does."""
 
     def time(
         self,
@@ -66,7 +66,7 @@ class Executor(Protocol):
         plugins: Sequence[Path],
         images: Sequence[Path],
         stream: TextIO,
-        stopper: Stopper,
+        stopper: StopRequest,
     ) -> Timed:
         """Run the timing session on the machine that ``--timing-on`` names.
 
@@ -78,7 +78,7 @@ class Executor(Protocol):
 
 # What a process of the fleet trains on, and what tells it to stop; set when the process starts.
 _device: torch.device | None = None
-_stopper = Stopper()
+_stopper = StopRequest()
 
 
 @attrs.frozen
@@ -92,11 +92,11 @@ class Job:
     """
 
     numbers: tuple[int, ...]
-    planned: tuple[Planned, ...]
+    planned: tuple[RunSpec, ...]
     seconds: float
 
 
-def make_jobs(planned: Sequence[Planned], seconds: Sequence[float], *, frozen: bool) -> list[Job]:
+def make_jobs(planned: Sequence[RunSpec], seconds: Sequence[float], *, frozen: bool) -> list[Job]:
     """A job for each run; with frozen backbones one for all runs that can share features.
 
     Args:
@@ -118,7 +118,7 @@ def make_jobs(planned: Sequence[Planned], seconds: Sequence[float], *, frozen: b
     ]
 
 
-def train_all(
+def train_concurrently(
     jobs: Sequence[Job],
     devices: Sequence[str],
     *,
@@ -126,7 +126,7 @@ def train_all(
     threads: int,
     features: Path,
     features_limit: float,
-    stopper: Stopper,
+    stopper: StopRequest,
     stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """Train jobs on the devices; position, folder and record of each run as its job ends.
@@ -168,7 +168,7 @@ def train_all(
                 job.planned[0].sweep,
                 stream=None,
                 features=None,
-                stopper=Stopper(),
+                stopper=StopRequest(),
                 beside=min(len(devices), len(jobs)) - 1,
             )
             runs = [
@@ -184,11 +184,11 @@ def train_all(
                     if stopper.number is None:
                         raise
                     # One that was still importing when it was told to stop.
-                    raise StoppedError(stopper.number) from None
+                    raise TrainingInterrupted(stopper.number) from None
                 yield from zip(sent[future].numbers, outcomes, strict=False)
                 short |= len(outcomes) < len(sent[future].numbers)
         if short:
-            raise StoppedError(stopper.number)
+            raise TrainingInterrupted(stopper.number)
     except SignalError:
         for child in multiprocessing.active_children():
             child.kill()
@@ -250,11 +250,11 @@ def _train(
     features = FeatureStore(*store, stream)
     here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
     planned = [
-        Planned(here, variants.get(key), "", epoch_s, expected_s, begun)
+        RunSpec(here, variants.get(key), "", epoch_s, expected_s, begun)
         for key, epoch_s, expected_s, begun in runs
     ]
     outcomes: list[Outcome] = []
-    with contextlib.suppress(StoppedError):
+    with contextlib.suppress(TrainingInterrupted):
         train_in_turn(planned, done=lambda _, outcome: outcomes.append(outcome))
     return outcomes
 
@@ -265,7 +265,7 @@ class LocalExecutor:
     def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
         return choose_devices(config.devices, device)
 
-    train = staticmethod(train_all)
+    train = staticmethod(train_concurrently)
 
     def time(self, *_: object, **__: object) -> Timed:
         raise BenchError("--timing-on needs --executor ray")

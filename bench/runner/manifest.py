@@ -28,7 +28,7 @@ SCHEMA, VERSION = "paddy-bench/sweep", 1
 
 
 @attrs.frozen(kw_only=True)
-class Journal:
+class Manifest:
     """A sweep as it was begun.
 
     Attributes:
@@ -81,7 +81,7 @@ class Journal:
         write_sealed(_file(results_dir, self.id), content)
 
 
-def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = None) -> Journal:
+def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = None) -> Manifest:
     """The sweep of that id, or the latest that has not ended.
 
     Args:
@@ -131,7 +131,7 @@ def lock_of(results_dir: Path, sweep: str) -> Path:
 
 
 def moved(
-    journal: Journal, given: Resolved, results_dir: Path, *, variants: Sequence[str] | None
+    journal: Manifest, given: Resolved, results_dir: Path, *, variants: Sequence[str] | None
 ) -> Resolved:
     """The journal's options, with those of :data:`MOVABLE` as they are given now.
 
@@ -181,7 +181,7 @@ def moved(
 # --- the images ------------------------------------------------------------------------------
 
 
-def check_loader(journal: Journal) -> None:
+def check_loader(journal: Manifest) -> None:
     """See that the images are made into pixels as they were when the sweep was begun.
 
     Raises:
@@ -214,7 +214,7 @@ def keep_images(results_dir: Path, sweep: str, index: ImageIndex, contents: np.n
 
 
 def same_images(
-    journal: Journal, results_dir: Path, index: ImageIndex, contents: np.ndarray
+    journal: Manifest, results_dir: Path, index: ImageIndex, contents: np.ndarray
 ) -> str | None:
     """See that a sweep goes on with the images that it was begun with.
 
@@ -309,12 +309,12 @@ def _unfinished(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> Journal:
+def _read(path: Path) -> Manifest:
     try:
         content = read_sealed(path)
         if content.get("schema") != SCHEMA or content.get("schema_version") != VERSION:
             raise Damaged("it was written by another version")
-        return Journal(
+        return Manifest(
             id=content["id"],
             command=content["command"],
             resolved=Resolved(

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from bench.data.progressive import Growth
+from bench.data.progressive import ProgressiveSchedule
 from bench.errors import BenchError
 from bench.records import write_json, write_record
 from bench.records.plot import training_plot
@@ -47,7 +47,7 @@ def training_record(
 ) -> dict[str, Any]:
     """The ``training`` of a record."""
     config, loader, facts = sweep.config, setup.loaders["train"], setup.as_record()
-    peak, growth = memory.peak_mb(), Growth.of(config)
+    peak, growth = memory.peak_mb(), ProgressiveSchedule.of(config)
     seconds = sum(row["train_seconds"] for row in result.epochs)
     return {
         "device": sweep.device.type,

@@ -19,7 +19,7 @@ from bench.models import build, weights
 from bench.models.complexity import count_parameters
 from bench.runner.context import Run, all_positions, find_runs
 from bench.runner.executor import Executor, LocalExecutor
-from bench.runner.manifest import Journal, same_images
+from bench.runner.manifest import Manifest, same_images
 from bench.runner.remote_store import check_url
 from bench.runner.trackers import require_tracker
 from bench.system.devices import choose_device, probe
@@ -30,7 +30,7 @@ from bench.timing.cases import plan_cases
 from bench.timing.estimate import Estimate, StepRates, estimate, measure_rates
 from bench.timing.planner import Plan, plan_session
 from bench.timing.timer import device_name
-from bench.train.distributed import Team
+from bench.train.distributed import ProcessGroup
 from bench.train.optim import choose_amp
 
 BYTES_PER_WEIGHT = 4
@@ -41,7 +41,7 @@ DISK_MARGIN = 1.1
 
 
 @attrs.frozen
-class Checked:
+class PreflightResult:
     """What a sweep starts from.
 
     Attributes:
@@ -73,10 +73,10 @@ def check(
     chosen: Sequence[variants.Variant],
     config: RunConfig,
     already_bytes: int = 0,
-    team: Team | None = None,
-    journal: Journal | None = None,
+    team: ProcessGroup | None = None,
+    journal: Manifest | None = None,
     executor: Executor | None = None,
-) -> Checked:
+) -> PreflightResult:
     """Check variants, device, weights, data, folders and disk, in this order.
 
     Args:
@@ -143,7 +143,7 @@ def check(
     estimating = time.perf_counter() - before
     estimates = estimate(chosen, config, [run.parts for run in runs], rates)
     plan = plan_timing(chosen, config, parts.num_classes) if timed_here else None
-    return Checked(
+    return PreflightResult(
         executor, device, devices, runs, plan, rates, estimates,
         [
             f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
@@ -172,7 +172,7 @@ def check(
     )  # fmt: skip
 
 
-def as_begun(checked: Checked, journal: Journal, results_dir: Path) -> Checked:
+def as_begun(checked: PreflightResult, journal: Manifest, results_dir: Path) -> PreflightResult:
     """What was checked, with what could not be compared of the images of the sweep that goes on.
 
     Raises:
@@ -186,7 +186,7 @@ def as_begun(checked: Checked, journal: Journal, results_dir: Path) -> Checked:
 
 
 def _check_tuning(
-    chosen: Sequence[variants.Variant], config: RunConfig, journal: Journal | None
+    chosen: Sequence[variants.Variant], config: RunConfig, journal: Manifest | None
 ) -> None:
     """See that what is trained elsewhere has not yet to be measured here."""
     if config.tune == "off" or config.executor == "local":

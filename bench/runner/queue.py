@@ -19,7 +19,7 @@ from bench.runner.run import run_variant
 
 
 @attrs.frozen
-class Known:
+class CompletedRuns:
     """Folder and record of each run, by variant, seed and fold."""
 
     runs: Mapping[tuple[str, int, int | None], Outcome]
@@ -53,11 +53,11 @@ class Known:
         return {"begun": None if complete else outcome, "ended": outcome if complete else None}
 
 
-def known_runs(results_dir: Path, sweep: str) -> Known:
+def completed_runs(results_dir: Path, sweep: str) -> CompletedRuns:
     """The runs of a sweep. What cannot be read counts as not begun: it is run again."""
     found: dict[tuple[str, int, int | None], Outcome] = {}
     if not results_dir.is_dir():
-        return Known(found)
+        return CompletedRuns(found)
     records, _ = load_records(results_dir)
     for record in records:
         if record["sweep"]["id"] != sweep:
@@ -69,7 +69,7 @@ def known_runs(results_dir: Path, sweep: str) -> Known:
         # Of two records of one run (one was unreadable for a time) the whole one counts.
         if key not in found or found[key][1]["status"] != "complete":
             found[key] = folder, record
-    return Known(found)
+    return CompletedRuns(found)
 
 
 def note_folder(results_dir: Path, task: str, variant: str, folder: Path) -> None:
@@ -127,7 +127,7 @@ Outcome = tuple[Path, dict[str, Any]]
 
 
 @attrs.frozen
-class Planned:
+class RunSpec:
     """A run that is to be trained.
 
     Attributes:
@@ -155,7 +155,7 @@ class Planned:
 
 
 def train_in_turn(
-    planned: Sequence[Planned],
+    planned: Sequence[RunSpec],
     *,
     begun: Callable[[int], object] = lambda number: None,
     done: Callable[[int, Outcome], object] = lambda number, outcome: None,

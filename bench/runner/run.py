@@ -16,7 +16,7 @@ import variants
 from bench.config.options import MOVABLE, RunConfig
 from bench.models import build
 from bench.records import new_run_folder, write_record
-from bench.runner.context import Along, Sweep
+from bench.runner.context import Sweep, TrainCommand
 from bench.runner.outcome import (
     accumulation_warning,
     count_costs,
@@ -29,9 +29,9 @@ from bench.runner.trackers import Tracking
 from bench.system.environment import others_load
 from bench.system.memory import PeakMemory
 from bench.system.progress import Progress
-from bench.system.signals import StoppedError
-from bench.system.stage_timer import Costs
-from bench.train.distributed import LostError, TeamError
+from bench.system.signals import TrainingInterrupted
+from bench.system.stage_timer import StageTimer
+from bench.train.distributed import PeerLost, ProcessGroupError
 from bench.train.evaluate import Evaluation, evaluate
 from bench.train.loop import DivergedError, TrainResult, fit
 from bench.train.optim import choose_amp
@@ -57,7 +57,7 @@ def run_variant(
         StoppedError: the sweep's stopper said so; the record says ``running``.
         TeamError: a process of several has failed alone; the record says why.
     """
-    sweep = attrs.evolve(sweep, costs=Costs(begun[1]["costs"] if begun else None))
+    sweep = attrs.evolve(sweep, costs=StageTimer(begun[1]["costs"] if begun else None))
     config = sweep.config
     about = {"id": sweep.id, "command": sweep.command, "preset": sweep.resolved.preset}
     record = new_record(
@@ -89,7 +89,7 @@ def run_variant(
         with sweep.costs.of("figures and files"):
             write_guide_files(sweep, folder, record)
         record["status"] = "complete"
-    except StoppedError:
+    except TrainingInterrupted:
         sweep.team.end()
         tracking.end()
         _note_costs(sweep, record)
@@ -99,14 +99,14 @@ def run_variant(
         if isinstance(error, DivergedError):
             sweep.team.end()  # in all processes alike
         cause = sweep.team.cause(error) if sweep.team.busy else error
-        told = isinstance(cause, TeamError) and not isinstance(cause, LostError)
+        told = isinstance(cause, ProcessGroupError) and not isinstance(cause, PeerLost)
         interrupted = sweep.stopper.number is not None and not told
         if interrupted and not isinstance(error, OSError):
             # A signal to all processes ends those that load images first.
             tracking.end()
             _note_costs(sweep, record)
             _leave(folder, record)
-            raise StoppedError(sweep.stopper.number) from error
+            raise TrainingInterrupted(sweep.stopper.number) from error
         _fail(record, cause)
     tracking.end()
     record["finished"] = now()
@@ -115,7 +115,7 @@ def run_variant(
     _keep(folder, record)
     if sweep.team.busy:
         # The others are somewhere in the middle of what has failed here.
-        raise TeamError(f"{variant.name}: {record['error']['message']}")
+        raise ProcessGroupError(f"{variant.name}: {record['error']['message']}")
     if record["status"] == "complete":
         # Three times the room of the best weights, and of no more use.
         (folder / LAST).unlink(missing_ok=True)
@@ -175,7 +175,7 @@ def _train(
     recipe = _recipe(sweep, variant)
     before = _before(last, recipe, record)
     _track(tracking, config, folder, record)
-    sweep.team.begin(Along.of(sweep, variant, before))
+    sweep.team.begin(TrainCommand.of(sweep, variant, before))
     with sweep.costs.of("tuning"):
         setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
     told = len(sweep.accumulation.notes)

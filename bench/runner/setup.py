@@ -14,7 +14,7 @@ import variants
 from bench.data.dataset import Batch, ImageDataset
 from bench.data.device import finish
 from bench.data.loaders import make_loader
-from bench.data.progressive import Growth
+from bench.data.progressive import ProgressiveSchedule
 from bench.data.workers import choose_workers, measure_pipeline
 from bench.system.environment import usable_cores
 from bench.timing.estimate import FORMATS
@@ -109,7 +109,7 @@ def set_up(
             num_workers=0 if part == "test" else workers,
             device=device,
             threads=torch.get_num_threads() if config.image_size >= SMALL else 1,
-            growth=Growth.of(config) if part == "train" else None,
+            growth=ProgressiveSchedule.of(config) if part == "train" else None,
             member=(team.rank, team.size),
         )
         for part, dataset in datasets.items()

@@ -23,10 +23,10 @@ from bench.errors import BenchError
 from bench.records import tidy
 from bench.runner.context import Run, Sweep, all_positions
 from bench.runner.executor import make_jobs
-from bench.runner.manifest import Journal, keep_images, lock_of
+from bench.runner.manifest import Manifest, keep_images, lock_of
 from bench.runner.outcome import time_afterwards
-from bench.runner.preflight import Checked
-from bench.runner.queue import Known, Planned, known_runs, train_in_turn
+from bench.runner.preflight import PreflightResult
+from bench.runner.queue import CompletedRuns, RunSpec, completed_runs, train_in_turn
 from bench.runner.queue import Outcome as Trained
 from bench.runner.record import explain, now
 from bench.runner.remote_store import put
@@ -36,11 +36,11 @@ from bench.system.environment import usable_cores
 from bench.system.locks import HeldError, locked
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
-from bench.system.signals import Stopper
-from bench.system.stage_timer import Costs
+from bench.system.signals import StopRequest
+from bench.system.stage_timer import StageTimer
 from bench.timing.tuning import Choice, choose
 from bench.train.accumulate import Accumulation, shared_file
-from bench.train.distributed import Team
+from bench.train.distributed import ProcessGroup
 from bench.train.feature_store import FeatureStore
 
 
@@ -50,7 +50,7 @@ class Outcome:
 
     id: str
     runs: list[tuple[Path, dict[str, Any]]]
-    costs: Costs = attrs.field(factory=Costs)
+    costs: StageTimer = attrs.field(factory=StageTimer)
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -66,14 +66,14 @@ def new_sweep_id(now: datetime) -> str:
 def run_sweep(
     chosen: Sequence[variants.Variant],
     resolved: Resolved,
-    checked: Checked,
+    checked: PreflightResult,
     *,
     command: str,
     plugins: list[Path],
     stream: TextIO,
-    journal: Journal | None = None,
-    stopper: Stopper | None = None,
-    team: Team | None = None,
+    journal: Manifest | None = None,
+    stopper: StopRequest | None = None,
+    team: ProcessGroup | None = None,
 ) -> Outcome:
     """Time all variants together, decode the images once, then train each at each seed and fold.
 
@@ -97,13 +97,13 @@ def run_sweep(
     # Imports leave a million objects that live to the end: no collection need look at them again.
     gc.freeze()
     config = resolved.config
-    team = team or Team()
+    team = team or ProcessGroup()
     threads = config.threads or max(1, usable_cores() // team.local_size)
     torch.set_num_threads(threads)
     new, parts = journal is None, checked.runs[0].parts
     index, contents = parts.index, parts.copies.contents
     if journal is None:
-        journal = Journal(
+        journal = Manifest(
             id=new_sweep_id(datetime.now()),
             command=command,
             resolved=resolved,
@@ -131,24 +131,32 @@ def run_sweep(
             raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
         open_store(config)
         return _carry_out(
-            journal, chosen, resolved, checked, plugins, stream, stopper or Stopper(), threads, team
+            journal,
+            chosen,
+            resolved,
+            checked,
+            plugins,
+            stream,
+            stopper or StopRequest(),
+            threads,
+            team,
         )
 
 
 def _carry_out(
-    journal: Journal,
+    journal: Manifest,
     chosen: Sequence[variants.Variant],
     resolved: Resolved,
-    checked: Checked,
+    checked: PreflightResult,
     plugins: list[Path],
     stream: TextIO,
-    stopper: Stopper,
+    stopper: StopRequest,
     threads: int,
-    team: Team,
+    team: ProcessGroup,
 ) -> Outcome:
     config = resolved.config
     estimating = checked.estimating_s
-    costs = Costs({"checking": checked.seconds - estimating, "estimating": estimating})
+    costs = StageTimer({"checking": checked.seconds - estimating, "estimating": estimating})
     with costs.of("decoding"):
         images = _decode(checked, config, stream)
     timed = None
@@ -177,7 +185,7 @@ def _carry_out(
             stopper=stopper,
             team=team,
         )
-        known = known_runs(config.results_dir, journal.id)
+        known = completed_runs(config.results_dir, journal.id)
         with costs.of("tuning"):
             journal = _tune(chosen, checked, config, journal, known, stopper, team.size, stream)
         choices = {name: Choice(**values) for name, values in journal.tuned.items()}
@@ -189,7 +197,7 @@ def _carry_out(
         epochs = {item.variant: item.epoch_s for item in checked.estimates}
         minutes = {item.variant: item.minutes / len(checked.runs) for item in checked.estimates}
         planned = [
-            Planned(
+            RunSpec(
                 sweep,
                 variant,
                 _label(sweep.run, checked.runs),
@@ -226,14 +234,14 @@ def _carry_out(
 
 def _tune(
     chosen: Sequence[variants.Variant],
-    checked: Checked,
+    checked: PreflightResult,
     config: RunConfig,
-    journal: Journal,
-    known: Known,
-    stopper: Stopper,
+    journal: Manifest,
+    known: CompletedRuns,
+    stopper: StopRequest,
     processes: int,
     stream: TextIO,
-) -> Journal:
+) -> Manifest:
     """With ``--tune auto`` how each variant is trained, kept before the next one is measured."""
     if config.tune == "off":
         return journal
@@ -267,7 +275,7 @@ def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:
     return attrs.evolve(shared, run=readable, data=readable.parts.as_record(images))
 
 
-def _train_in_turn(planned: Sequence[Planned]) -> list[Trained]:
+def _train_in_turn(planned: Sequence[RunSpec]) -> list[Trained]:
     def begun(number: int) -> None:
         one = planned[number]
         line = f"[{number + 1}/{len(planned)}] {one.variant.name}{one.label}"
@@ -282,8 +290,8 @@ def _train_in_turn(planned: Sequence[Planned]) -> list[Trained]:
 
 
 def _train_at_once(
-    planned: Sequence[Planned],
-    checked: Checked,
+    planned: Sequence[RunSpec],
+    checked: PreflightResult,
     plugins: Sequence[Path],
     threads: int,
     features: Path,
@@ -345,7 +353,7 @@ def _label(run: Run, runs: Sequence[Run]) -> str:
     return f", seed {run.seed}{fold}"
 
 
-def _decode(checked: Checked, config: RunConfig, stream: TextIO) -> DecodedImages:
+def _decode(checked: PreflightResult, config: RunConfig, stream: TextIO) -> DecodedImages:
     """Every image that a run uses, decoded once or found in the cache."""
     positions = all_positions(checked.runs)
     with tqdm(

@@ -12,10 +12,10 @@ import variants
 from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages
 from bench.data.sources.prefixes import absolute
-from bench.runner.manifest import Journal
-from bench.runner.preflight import Checked
+from bench.runner.manifest import Manifest
+from bench.runner.preflight import PreflightResult
 from bench.runner.record import keep_session, load_session
-from bench.system.signals import Stopper
+from bench.system.signals import StopRequest
 from bench.timing.session import Session, Timed
 
 MOST_PIPELINE_IMAGES = 64
@@ -23,14 +23,14 @@ MOST_PIPELINE_IMAGES = 64
 
 def time_stage(
     chosen: Sequence[variants.Variant],
-    checked: Checked,
+    checked: PreflightResult,
     config: RunConfig,
     images: DecodedImages,
     plugins: list[Path],
     stream: TextIO,
-    journal: Journal,
-    stopper: Stopper,
-) -> tuple[Timed | None, Journal]:
+    journal: Manifest,
+    stopper: StopRequest,
+) -> tuple[Timed | None, Manifest]:
     """Time all variants of a sweep together, or find what was timed before it was broken off.
 
     Args:

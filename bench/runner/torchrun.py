@@ -17,7 +17,7 @@ from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.models import build
-from bench.runner.context import Along, Ended, Sweep
+from bench.runner.context import Ended, Sweep, TrainCommand
 from bench.runner.record import explain
 from bench.runner.run import fit_and_test
 from bench.runner.setup import set_up
@@ -25,12 +25,12 @@ from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
 from bench.system.progress import Progress
-from bench.system.signals import SignalError, StoppedError, Stopper
-from bench.train.distributed import LostError, Team, TeamError, join
+from bench.system.signals import SignalError, StopRequest, TrainingInterrupted
+from bench.train.distributed import PeerLost, ProcessGroup, ProcessGroupError, join
 from bench.train.loop import DivergedError
 
 
-def follow(team: Team, stopper: Stopper, plugins: Sequence[Path]) -> int:
+def follow(team: ProcessGroup, stopper: StopRequest, plugins: Sequence[Path]) -> int:
     """Train along; the exit code, as the leader has it.
 
     Args:
@@ -48,16 +48,16 @@ def follow(team: Team, stopper: Stopper, plugins: Sequence[Path]) -> int:
             along = _Along(team, stopper, folder)
             while not isinstance(told := team.tell(None), Ended):
                 # As the leader, who says what comes next.
-                with contextlib.suppress(StoppedError, DivergedError):
+                with contextlib.suppress(TrainingInterrupted, DivergedError):
                     along.train(told)
             return told.code
         except Exception as error:
             cause = team.cause(error)
-            if isinstance(cause, TeamError):
+            if isinstance(cause, ProcessGroupError):
                 raise cause from error
             text = f"process {team.rank}: {type(error).__name__}: {explain(error)}"
             # A signal to all ends those that load images first; the leader has its own.
-            raise (LostError if stopper.number else TeamError)(text) from error
+            raise (PeerLost if stopper.number else ProcessGroupError)(text) from error
 
 
 class _Along:
@@ -69,11 +69,11 @@ class _Along:
         folder: for what a training leaves, which nobody reads.
     """
 
-    def __init__(self, team: Team, stopper: Stopper, folder: Path) -> None:
+    def __init__(self, team: ProcessGroup, stopper: StopRequest, folder: Path) -> None:
         self.team, self.stopper, self.folder = team, stopper, folder
         self._images: tuple[Any, DecodedImages] | None = None
 
-    def train(self, told: Along) -> None:
+    def train(self, told: TrainCommand) -> None:
         """Train one run."""
         team, sweep = self.team, told.sweep
         torch.set_num_threads(sweep.config.threads or max(1, usable_cores() // team.local_size))
@@ -111,7 +111,9 @@ class _Along:
         return self._images[1]
 
 
-def run_together(lead: Callable[[Team], int], asked_device: str, plugins: Sequence[Path]) -> int:
+def run_together(
+    lead: Callable[[ProcessGroup], int], asked_device: str, plugins: Sequence[Path]
+) -> int:
     """Lead the other processes that torchrun has started, or follow the one that does.
 
     Args:
@@ -136,14 +138,14 @@ def run_together(lead: Callable[[Team], int], asked_device: str, plugins: Sequen
     try:
         if team.leads:
             return _lead(lead, team)
-        stopper = Stopper()
+        stopper = StopRequest()
         with stopper.listening():
             code = follow(team, stopper, plugins)
         team.leave()
         return code
-    except TeamError as error:
+    except ProcessGroupError as error:
         # Who has only lost the others leaves the word to the one that knows why.
-        team.leave(None if isinstance(error, LostError) else str(error), broken=True)
+        team.leave(None if isinstance(error, PeerLost) else str(error), broken=True)
         print(f"error: {error}: what is finished is kept", file=sys.stderr, flush=True)
         if team.device.type == "cuda":
             # Kernels that wait for other processes keep this one from ending.
@@ -154,7 +156,7 @@ def run_together(lead: Callable[[Team], int], asked_device: str, plugins: Sequen
         return 128 + signal.number
 
 
-def _lead(lead: Callable[[Team], int], team: Team) -> int:
+def _lead(lead: Callable[[ProcessGroup], int], team: ProcessGroup) -> int:
     """Whatever ends this process must end the others, who wait for it."""
     code: int | None = 1
     try:
@@ -162,7 +164,7 @@ def _lead(lead: Callable[[Team], int], team: Team) -> int:
     except BenchError:
         code = 2
         raise
-    except TeamError:
+    except ProcessGroupError:
         code = None
         raise
     finally:

@@ -137,7 +137,7 @@ class TrainedDifference:
         near = _conditional_bound(self.sums, level) / self.evaluated
         return (near, high) if self.difference > 0 else (low, -near)
 
-    def smallest_visible(self, level: float = ALPHA) -> float:
+    def minimum_detectable_difference(self, level: float = ALPHA) -> float:
         """The difference that a test at ``level`` would find with a probability of 80 %."""
         found = _visible(sum(d * d for d in self.sums), self.units, self.evaluated, level)
         return max(found, min(1.0, _fewest(level) / self.evaluated))

@@ -71,9 +71,9 @@ class Ratio:
             rounds.
         p_value: of "no difference" (trimmed t-test on logarithms), None below 6 rounds.
         rounds: how many rounds both have.
-        smallest_visible: the relative difference that so many rounds of this spread show with a
-            probability of 80 % at ``level``, None below 6 rounds.
-        level: of the test that interval and ``smallest_visible`` belong to.
+        minimum_detectable_difference: the relative difference that so many rounds of this spread
+            show with a probability of 80 % at ``level``, None below 6 rounds.
+        level: of the test that interval and ``minimum_detectable_difference`` belong to.
         p_adjusted: after Holm's correction, where the ratio was judged with others.
         error, freedom: standard error of the logarithm, and its degrees of freedom.
     """
@@ -83,7 +83,7 @@ class Ratio:
     high: float | None
     p_value: float | None
     rounds: int
-    smallest_visible: float | None
+    minimum_detectable_difference: float | None
     level: float = ALPHA
     p_adjusted: float | None = None
     error: float = 0.0
@@ -100,7 +100,9 @@ class Ratio:
             self,
             low=self.ratio * math.exp(-quantile * self.error),
             high=self.ratio * math.exp(quantile * self.error),
-            smallest_visible=max(math.expm1((quantile + power) * self.error), LEAST_DIFFERENCE),
+            minimum_detectable_difference=max(
+                math.expm1((quantile + power) * self.error), LEAST_DIFFERENCE
+            ),
             level=level,
         )
 
@@ -120,7 +122,7 @@ def compare_speeds(
     Args:
         variant: seconds of a step by number of the round: one value for each block.
         baseline: the same of what it is compared with.
-        alpha: level of the test that interval and ``smallest_visible`` belong to.
+        alpha: level of the test that interval and ``minimum_detectable_difference`` belong to.
     """
     from scipy import stats
 

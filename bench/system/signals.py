@@ -13,7 +13,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StoppedError(Exception):
+class TrainingInterrupted(Exception):
     """A training ended before its end; its state is on disk.
 
     Attributes:
@@ -25,10 +25,10 @@ class StoppedError(Exception):
         self.number = number
 
     def __reduce__(self) -> Any:
-        return StoppedError, (self.number,)
+        return TrainingInterrupted, (self.number,)
 
 
-class Stopper:
+class StopRequest:
     """Says whether to stop.
 
     Args:
@@ -83,9 +83,9 @@ class Stopper:
             StoppedError: that is so.
         """
         if self.number is not None:
-            raise StoppedError(self.number)
+            raise TrainingInterrupted(self.number)
         if self.deadline is not None and time.monotonic() + seconds > self.deadline:
-            raise StoppedError(None)
+            raise TrainingInterrupted(None)
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """A handler for a process that is told by another one: it stops when it can."""

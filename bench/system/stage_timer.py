@@ -9,7 +9,7 @@ from contextlib import contextmanager
 STEADY = ("training", "validation")
 
 
-class Costs:
+class StageTimer:
     """Seconds by label, in the order in which the labels first came.
 
     Args:

@@ -15,8 +15,8 @@ from torch import nn
 
 import variants
 from bench.config.options import RunConfig
-from bench.data.parts import Parts
-from bench.data.progressive import Growth
+from bench.data.parts import DataSplits
+from bench.data.progressive import ProgressiveSchedule
 from bench.models import build
 from bench.system.environment import LoadMeter, usable_cores
 from bench.system.memory import keep_freed_memory
@@ -125,7 +125,7 @@ def measure_rates(
 def estimate(
     chosen: Sequence[variants.Variant],
     config: RunConfig,
-    runs: Sequence[Parts],
+    runs: Sequence[DataSplits],
     rates: Mapping[str, StepRates],
 ) -> list[Estimate]:
     """Time of each variant on the images of all its runs; without a rate, the slowest one's.
@@ -137,7 +137,7 @@ def estimate(
     train = sum(len(parts.used.train) for parts in runs)
     valid = sum(len(parts.used.valid) for parts in runs)
     test = sum(len(parts.used.test) for parts in runs)
-    growth = Growth.of(config)
+    growth = ProgressiveSchedule.of(config)
     area = 1.0 if growth is None else growth.area
     out = []
     for variant in chosen:

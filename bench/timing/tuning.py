@@ -157,7 +157,7 @@ def _forward(
         device_name(device), torch.get_num_threads(), torch.__version__,
     )  # fmt: skip
     try:
-        return choose_forward(
+        return choose_compilation(
             model,
             images,
             labels,
@@ -173,7 +173,7 @@ def _forward(
     return _eager("a batch does not fit in memory")
 
 
-def choose_forward(
+def choose_compilation(
     model: nn.Module,
     images: torch.Tensor,
     labels: torch.Tensor,
@@ -239,10 +239,10 @@ def choose_forward(
 
 
 def forward_as_chosen(model: nn.Module, chosen: str, batch_size: int) -> Any:
-    """What computes the logits in a training step, as :func:`choose_forward` chose it.
+    """What computes the logits in a training step, as :func:`choose_compilation` chose it.
 
     Args:
-        model: as of :func:`choose_forward`.
+        model: as of :func:`choose_compilation`.
         chosen: of what it found.
         batch_size: of a full batch.
     """

@@ -178,7 +178,7 @@ class Timer:
     def _training_step(self, images: Any, amp: str) -> Callable[[], object]:
         import torch
 
-        from bench.train.loop import make_optimizer, training_step
+        from bench.train.loop import make_optimizer, train_step
         from bench.train.optim import freeze_backbone, set_training
 
         if self.config.freeze_backbone:
@@ -188,7 +188,7 @@ class Timer:
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         scaler = torch.amp.GradScaler(images.device.type, enabled=amp == "fp16")
         criterion = torch.nn.CrossEntropyLoss()
-        return lambda: training_step(
+        return lambda: train_step(
             self.model, images, labels,
             criterion=criterion, optimizer=optimizer, scaler=scaler, amp=amp,
         )  # fmt: skip

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from bench.system.signals import StoppedError
-from bench.train.distributed import Team
+from bench.system.signals import TrainingInterrupted
+from bench.train.distributed import ProcessGroup
 from bench.train.state import Trained, TrainState, capture, put_back, read_state
 
 
@@ -96,7 +96,7 @@ def _epoch_of(path: Path) -> int | None:
         return None
 
 
-class Keeper:
+class CheckpointManager:
     """Writes after each epoch, in a thread, one epoch after the other; a context manager.
 
     What is written is copied first (on a CPU the peak memory has these copies in it), so that the
@@ -123,9 +123,9 @@ class Keeper:
         recipe: Mapping[str, Any],
         *,
         behind: bool = True,
-        team: Team | None = None,
+        team: ProcessGroup | None = None,
     ) -> None:
-        self._behind, self._team = behind, team or Team()
+        self._behind, self._team = behind, team or ProcessGroup()
         self._trained, self._about, self._recipe = trained, dict(about), dict(recipe)
         self._best, self._last = best_path, last_path
         self._candidate = best_path.with_name(best_path.name + ".new")
@@ -235,7 +235,7 @@ class Keeper:
         if pending is not None:
             pending.result()
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> CheckpointManager:
         return self
 
     def __exit__(
@@ -248,7 +248,7 @@ class Keeper:
             self._wait()
         except Exception:
             # Who is told that it can go on later must be able to.
-            if error is None or isinstance(error, StoppedError):
+            if error is None or isinstance(error, TrainingInterrupted):
                 raise
         finally:
             self._pool.shutdown()

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench.errors import BenchError
 from bench.system.launch import started_together
-from bench.system.signals import StoppedError, Stopper
+from bench.system.signals import StopRequest, TrainingInterrupted
 from bench.train.sync_batchnorm import WholeBatch
 
 # As long as the leader may work alone (timing takes hours) while the others wait.
@@ -35,15 +35,15 @@ _ERROR = "paddy-bench/error"
 _CONTROL = torch.device("cpu")
 
 
-class TeamError(Exception):
+class ProcessGroupError(Exception):
     """Why the processes of a team cannot go on together."""
 
 
-class LostError(TeamError):
+class PeerLost(ProcessGroupError):
     """Another process has ended without a word."""
 
 
-class Team:
+class ProcessGroup:
     """One process alone; :class:`Together` is several.
 
     Attributes:
@@ -85,7 +85,7 @@ class Team:
         """The signal to stop by, the same in all processes at the same step."""
         return number
 
-    def check(self, stopper: Stopper, seconds: float) -> None:
+    def check(self, stopper: StopRequest, seconds: float) -> None:
         """``stopper.check`` as the leader finds it.
 
         Raises:
@@ -138,7 +138,7 @@ class Team:
         """
 
 
-class Together(Team):
+class Together(ProcessGroup):
     """A process of several.
 
     Args:
@@ -226,17 +226,17 @@ class Together(Team):
         if before is not None:
             before[0].wait()
 
-    def check(self, stopper: Stopper, seconds: float) -> None:
+    def check(self, stopper: StopRequest, seconds: float) -> None:
         self._settle()
         found: tuple[bool, int | None] = (False, None)
         if self.leads:
             try:
                 stopper.check(seconds)
-            except StoppedError as stopped:
+            except TrainingInterrupted as stopped:
                 found = True, stopped.number
         stops, number = self.tell(found)
         if stops:
-            raise StoppedError(number)
+            raise TrainingInterrupted(number)
 
     def share(
         self, labels: torch.Tensor, weight: torch.Tensor | None, whole: int
@@ -283,9 +283,9 @@ class Together(Team):
     def cause(self, error: BaseException) -> BaseException:
         with contextlib.suppress(Exception):
             if self._store.check([_ERROR]):
-                return TeamError(self._store.get(_ERROR).decode())
+                return ProcessGroupError(self._store.get(_ERROR).decode())
         if isinstance(error, RuntimeError) and "onnection" in str(error):
-            return LostError("another process of this training has ended, or cannot be reached")
+            return PeerLost("another process of this training has ended, or cannot be reached")
         return error
 
     def leave(self, error: str | None = None, *, broken: bool = False) -> None:
@@ -302,7 +302,7 @@ class Together(Team):
             distributed.destroy_process_group()
 
 
-def join(asked_device: str, environment: Mapping[str, str] = os.environ) -> Team:
+def join(asked_device: str, environment: Mapping[str, str] = os.environ) -> ProcessGroup:
     """Come together with the other processes that torchrun has started.
 
     Args:
@@ -314,7 +314,7 @@ def join(asked_device: str, environment: Mapping[str, str] = os.environ) -> Team
     """
     size = started_together(environment)
     if size == 1:
-        return Team()
+        return ProcessGroup()
     rank, local = int(environment["RANK"]), int(environment.get("LOCAL_RANK", "0"))
     local_size = int(environment.get("LOCAL_WORLD_SIZE", "1"))
     device = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bench.stats.classes import macro_f1
-from bench.train.distributed import Team
+from bench.train.distributed import ProcessGroup
 from bench.train.optim import AMP_TYPES
 
 
@@ -40,7 +40,7 @@ def evaluate(
     prepare: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
     forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
     amp: str = "off",
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
 ) -> Evaluation:
     """Evaluate in eval mode; the loss is the mean cross-entropy over images, unweighted.
 

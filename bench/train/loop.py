@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from bench.config.options import RunConfig
-from bench.data.progressive import Growth
+from bench.data.progressive import ProgressiveSchedule
 from bench.system.progress import Progress
-from bench.system.signals import StoppedError, Stopper
+from bench.system.signals import StopRequest, TrainingInterrupted
 from bench.train.accumulate import Accumulation, Buffers, shares
-from bench.train.checkpoint import Keeper
-from bench.train.distributed import Team
+from bench.train.checkpoint import CheckpointManager
+from bench.train.distributed import ProcessGroup
 from bench.train.dropout import Dropout
 from bench.train.evaluate import Evaluation, evaluate
 from bench.train.optim import (
@@ -36,7 +36,7 @@ from bench.train.optim import (
     set_training,
 )
 from bench.train.state import Trained
-from bench.train.sums import Sums
+from bench.train.sums import RunningLoss
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -83,9 +83,9 @@ def fit(
     about: dict[str, Any],
     last_path: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
-    stopper: Stopper | None = None,
+    stopper: StopRequest | None = None,
     accumulation: Accumulation | None = None,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
     write_behind: bool = True,
 ) -> TrainResult:
     """Train with the recipe; the model ends with the weights of its best epoch.
@@ -141,7 +141,7 @@ def fit(
         buffers.restore()
         clear_memory(optimizer, device)
 
-    growth, dropout, team = Growth.of(config), Dropout(model), team or Team()
+    growth, dropout, team = ProgressiveSchedule.of(config), Dropout(model), team or ProcessGroup()
 
     in_parts: Callable[..., Any] = undivided
     if team.size == 1:
@@ -151,7 +151,7 @@ def fit(
     # A model compiled for training steps is not used to evaluate: it would be compiled once more.
     forward, evaluating = forward or model, evaluating or model
     step = partial(
-        training_step,
+        train_step,
         model,
         forward=forward,
         criterion=criterion,
@@ -165,10 +165,10 @@ def fit(
     trained = Trained(
         model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, device=device
     )
-    keeper = Keeper(
+    keeper = CheckpointManager(
         trained, best_path, about, last_path, recipe or {}, behind=write_behind, team=team
     )
-    state, stopper = keeper.begin(), stopper or Stopper()
+    state, stopper = keeper.begin(), stopper or StopRequest()
     if state.steps:
         if team.size > 1:
             state.parts = 1
@@ -195,7 +195,7 @@ def fit(
             if growth is not None:
                 dropout.scale(growth.stage(epoch).strength)
             begin = time.perf_counter() - state.epoch_seconds
-            sums = Sums(state, device, team)
+            sums = RunningLoss(state, device, team)
             for batch in progress.batches(train, epoch, seen=state.seen):
                 images, labels = prepare(batch)
                 whole = getattr(batch, "whole", None) or len(labels)
@@ -214,7 +214,7 @@ def fit(
                     state.epoch_seconds = time.perf_counter() - begin
                     state.seconds = time.perf_counter() - started
                     keeper.broken_off(state)
-                    raise StoppedError(stop)
+                    raise TrainingInterrupted(stop)
             scheduler.step()
             # Worker processes begin with these batches while the device still trains.
             ahead = iter(valid)
@@ -281,7 +281,7 @@ def _diverged(
     )
 
 
-def training_step(
+def train_step(
     model: nn.Module,
     images: torch.Tensor,
     labels: torch.Tensor,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from bench.train.distributed import Team
+from bench.train.distributed import ProcessGroup
 from bench.train.state import TrainState
 
 # More steps than an epoch has.
 NEVER = 2**62
 
 
-class Sums:
+class RunningLoss:
     """Loss and hits of the epoch at hand, from where its state says it was broken off.
 
     Args:
@@ -20,8 +20,10 @@ class Sums:
         team: whose processes each have some rows of a batch.
     """
 
-    def __init__(self, state: TrainState, device: torch.device, team: Team | None = None) -> None:
-        self._team = team or Team()
+    def __init__(
+        self, state: TrainState, device: torch.device, team: ProcessGroup | None = None
+    ) -> None:
+        self._team = team or ProcessGroup()
         if not self._team.leads:
             state = TrainState()  # what was added up before is counted once
         self._loss = torch.full((), state.loss_sum, device=device, dtype=torch.float64)

@@ -14,7 +14,7 @@ from torch import nn
 
 import variants
 from bench.timing.estimate import FORMATS
-from bench.train.loop import training_step
+from bench.train.loop import train_step
 from bench.train.optim import make_optimizer
 from experiments.record import Record, Row
 from experiments.speed import ours
@@ -59,7 +59,7 @@ def _step(name: str, size: int, form: str) -> Callable[[], object]:
     labels = torch.arange(BATCH_SIZE) % ours.CLASSES
     optimizer = make_optimizer(model, ours.config_of(job))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return lambda: training_step(
+    return lambda: train_step(
         model, images, labels,
         criterion=nn.CrossEntropyLoss(), optimizer=optimizer, scaler=scaler, amp="off",
     )  # fmt: skip

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 import variants
-from bench.config.options import RunConfig
 from bench.config import options as config
+from bench.config.options import RunConfig
 from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
-from bench.data.parts import Parts, decode_images, find_parts
+from bench.data.parts import DataSplits, decode_images, find_parts
 from bench.models import build
 from bench.runner.context import Run, Sweep
 from bench.runner.setup import Setup, set_up
@@ -65,13 +65,13 @@ def model_of(job: Job, classes: int = CLASSES) -> tuple[nn.Module, Normalisation
     return model, build.normalisation(model)
 
 
-def decoded(options: RunConfig, parts: Parts) -> DecodedImages:
+def decoded(options: RunConfig, parts: DataSplits) -> DecodedImages:
     """The images of a config, from the cache where they are in it, else decoded into it."""
     return decode_images(parts.index, parts.positions(), options, workers=usable_cores())
 
 
 def prepared(
-    job: Job, model: nn.Module, normalisation: Normalisation, parts: Parts | None = None
+    job: Job, model: nn.Module, normalisation: Normalisation, parts: DataSplits | None = None
 ) -> Setup:
     """All that stands between a command and its first epoch, in the order of ``bench run``.
 

@@ -24,7 +24,7 @@ class Paired:
     """Stands in the place of the sweep's step and evaluation, and does each once more.
 
     Args:
-        step: :func:`bench.train.loop.training_step`.
+        step: :func:`bench.train.loop.train_step`.
         evaluate: :func:`bench.train.evaluate.evaluate`.
         writing: whether the files of an epoch are being written: no step beside that takes its own
             time, and none of the limit is done then.
@@ -94,19 +94,19 @@ def main() -> int:
 
     written: list[Any] = []
 
-    class Keeper(checkpoint.Keeper):
+    class CheckpointManager(checkpoint.CheckpointManager):
         def epoch_ended(self, *args: Any, **how: Any) -> None:
             super().epoch_ended(*args, **how)
             written[:] = [self._pending]
 
     paired = Paired(
-        loop.training_step,
+        loop.train_step,
         loop.evaluate,
         lambda: any(one is not None and not one.done() for one in written),
     )
-    loop.training_step = paired.step
+    loop.train_step = paired.step
     loop.evaluate = run.evaluate = paired.evaluate
-    loop.Keeper = Keeper  # type: ignore[misc]
+    loop.CheckpointManager = CheckpointManager  # type: ignore[misc]
     code = entry()
     told.write_text(json.dumps({"seconds": paired.seconds, "trainings": paired.found}))
     return code

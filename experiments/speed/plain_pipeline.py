@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from bench.data.parts import Parts
+from bench.data.parts import DataSplits
 
 ROTATION_DEGREES = 12
 JITTER = 0.15
@@ -32,7 +32,7 @@ class Photographs(Dataset[tuple[torch.Tensor, int]]):
     """Pictures of the given positions, squared once and kept, transformed at each reading."""
 
     def __init__(
-        self, parts: Parts, positions: Sequence[int], size: int, transform: Any, kept: dict
+        self, parts: DataSplits, positions: Sequence[int], size: int, transform: Any, kept: dict
     ) -> None:
         self.labels = [parts.index.labels[position] for position in positions]
         self.num_classes = parts.num_classes
@@ -50,7 +50,7 @@ class Photographs(Dataset[tuple[torch.Tensor, int]]):
 
 
 def loaders(
-    parts: Parts,
+    parts: DataSplits,
     *,
     size: int,
     batch_size: int,

@@ -21,7 +21,7 @@ from bench.data.transforms import draw_epoch, level_table
 from bench.models.complexity import count_macs
 from bench.records import load_records, write_record
 from bench.report.render.document import render
-from bench.train.loop import make_optimizer, training_step
+from bench.train.loop import make_optimizer, train_step
 from tests.report.conftest import VARIANTS, build_record, with_rounds, with_test
 from variants.model import build_model
 
@@ -50,7 +50,7 @@ def test_training_step(benchmark) -> None:
     optimizer = make_optimizer(model, RunConfig())
     images, labels = torch.randn(16, 3, 64, 64), torch.zeros(16, dtype=torch.int64)
     loss, logits = benchmark(
-        training_step,
+        train_step,
         model,
         images,
         labels,

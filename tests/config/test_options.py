@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.options import RunConfig, build, flag_of, options
 from bench.config import options as config
+from bench.config.options import RunConfig, build, flag_of, options
 from bench.config.presets import load_presets, resolve
 from bench.errors import BenchError
 

@@ -11,7 +11,7 @@ from PIL import Image
 from bench.cli.main import main
 from bench.data.audit import LISTED, across_classes, across_parts, audit
 from bench.data.sources.index import ImageIndex, Location, load_index
-from bench.data.splitting.duplicates import Copies
+from bench.data.splitting.duplicates import Duplicates
 from bench.data.splitting.splits import Split, split
 
 Folders = Callable[..., Path]
@@ -151,7 +151,7 @@ def test_near_copies_are_shown_on_their_own(messy: ImageIndex) -> None:
         tuple(sorted((paths.index(one), paths.index(other))))
         for one, other in (("aa/000.png", "aa/copy.png"), ("b/000.png", "b/large.png"))
     )
-    copies = Copies(groups=pairs, exact=pairs[:1])
+    copies = Duplicates(groups=pairs, exact=pairs[:1])
     found = audit(
         messy,
         {"fold 1": pairs[1][:1], "fold 2": (*pairs[0], pairs[1][1])},

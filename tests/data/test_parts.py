@@ -8,7 +8,7 @@ import pytest
 from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages
 from bench.data.parts import (
-    Parts,
+    DataSplits,
     decode_images,
     find_data_set,
     find_index,
@@ -26,7 +26,7 @@ def config(folder: Path | None = None, **options) -> RunConfig:
     return RunConfig(data_dir=folder, **{"image_size": 32, "batch_size": 4, **options})
 
 
-def decoded(parts: Parts, own: RunConfig) -> tuple[Parts, DecodedImages]:
+def decoded(parts: DataSplits, own: RunConfig) -> tuple[DataSplits, DecodedImages]:
     """The images, and the parts without what could not be decoded."""
     images = decode_images(parts.index, parts.positions(), own, workers=1)
     return parts.without(images), images

@@ -11,21 +11,23 @@ import torch
 from bench.config.options import RunConfig
 from bench.data.cache import open_images
 from bench.data.loaders import ImageDataset, Schedule, make_loader
-from bench.data.progressive import Growth, shrink, weaken
+from bench.data.progressive import ProgressiveSchedule, shrink, weaken
 from bench.data.sources.index import find_data, load_index
 from bench.data.transforms import draw_epoch
 
 HALF = (0.5, 0.5, 0.5)
 
 
-def growth(epochs: int, image_size: int = 224) -> Growth:
-    found = Growth.of(RunConfig(epochs=epochs, image_size=image_size, progressive=True))
+def growth(epochs: int, image_size: int = 224) -> ProgressiveSchedule:
+    found = ProgressiveSchedule.of(
+        RunConfig(epochs=epochs, image_size=image_size, progressive=True)
+    )
     assert found is not None
     return found
 
 
 def test_without_the_option_there_are_no_stages() -> None:
-    assert Growth.of(RunConfig()) is None
+    assert ProgressiveSchedule.of(RunConfig()) is None
 
 
 def test_the_stages_are_those_of_the_paper() -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from bench.executors import base
 from bench.executors.base import gather, token_in
-from bench.executors.task import Sent
+from bench.executors.task import TaskResult
 from bench.runner.executor import Job
-from bench.system.signals import StoppedError, Stopper
+from bench.system.signals import StopRequest, TrainingInterrupted
 
 
 @attrs.frozen(eq=False)
@@ -64,12 +64,12 @@ class Workers:
             del self.running[handle]
         return first
 
-    def result(self, handle: int) -> list[Sent]:
+    def result(self, handle: int) -> list[TaskResult]:
         if self.stopped is not None:
             return []
         if self.random.random() < self.lost:
             raise RuntimeError("the worker died")
-        return [Sent(f"run-{handle}", {"number": handle, "status": "complete"}, None)]
+        return [TaskResult(f"run-{handle}", {"number": handle, "status": "complete"}, None)]
 
     def stop(self, number: int) -> None:
         self.stopped = number
@@ -86,14 +86,14 @@ def jobs(count: int) -> list[Any]:
     return [Job((number,), (One(number),), chance.uniform(1, 100)) for number in range(count)]
 
 
-def carry_out(count: int, at_once: int, crew: Workers, stopper: Stopper | None = None):
+def carry_out(count: int, at_once: int, crew: Workers, stopper: StopRequest | None = None):
     sent = jobs(count)
     return gather(
         sent,
         [One(number) for number in range(count)],  # type: ignore[misc]
         crew,
         at_once=at_once,
-        stopper=stopper or Stopper(),
+        stopper=stopper or StopRequest(),
         stream=io.StringIO(),
     )
 
@@ -141,11 +141,11 @@ def test_the_longest_are_sent_first() -> None:
 
 
 def test_a_signal_stops_what_runs_and_sends_nothing_more() -> None:
-    crew, stopper = Workers(), Stopper()
+    crew, stopper = Workers(), StopRequest()
     found = carry_out(100, 5, crew, stopper)
     first = next(found)
     stopper.note(15, None)
-    with pytest.raises(StoppedError) as stopped:
+    with pytest.raises(TrainingInterrupted) as stopped:
         list(found)
     assert stopped.value.number == 15
     assert crew.stopped == 15

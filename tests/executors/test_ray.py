@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.executors import ray as on_ray
 from bench.executors import timing
 from bench.executors.task import versions
-from bench.system.signals import StoppedError, Stopper
+from bench.system.signals import StopRequest, TrainingInterrupted
 from tests.support.forked import ROOT, Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
 
@@ -265,7 +265,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     monkeypatch.setattr(on_ray, "connect", lambda address: ray)
     config = RunConfig(executor="ray", timing_on="X1")
     request = SimpleNamespace(config=config)
-    on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
+    on_ray.time_on(request, stopper=StopRequest(), stream=sys.stderr)
     board, session = ray.asked
     assert board == {"num_cpus": 0}
     assert (session["num_cpus"], session["num_gpus"]) == (4.0, 2.0)
@@ -274,9 +274,9 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     assert not ray.cancelled
     # Who stops, or fails, does not keep the machine.
     monkeypatch.setattr(ray, "wait", lambda *_, **__: ([], []))
-    stopper = Stopper()
+    stopper = StopRequest()
     stopper.note(signal.SIGTERM, None)
-    with pytest.raises(StoppedError):
+    with pytest.raises(TrainingInterrupted):
         on_ray.time_on(request, stopper=stopper, stream=sys.stderr)
     assert len(ray.cancelled) == 1
 
@@ -285,7 +285,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
 
     monkeypatch.setattr(ray, "wait", gone)
     with pytest.raises(BenchError, match="--timing-on X1: the node died"):
-        on_ray.time_on(request, stopper=Stopper(), stream=sys.stderr)
+        on_ray.time_on(request, stopper=StopRequest(), stream=sys.stderr)
     assert len(ray.cancelled) == 2
 
 
@@ -293,7 +293,7 @@ def test_a_training_has_its_share_of_a_machine(photos, here, monkeypatch) -> Non
     """Eight cores on two machines, and as many trainings as are asked for."""
     nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}] * 2
     monkeypatch.setattr(on_ray, "connect", lambda address: SimpleNamespace(nodes=lambda: nodes))
-    monkeypatch.setattr(on_ray, "RayCrew", lambda ray, **share: share)
+    monkeypatch.setattr(on_ray, "RayPool", lambda ray, **share: share)
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(on_ray, "make_tasks", lambda jobs, **told: asked.append(told))
     monkeypatch.setattr(on_ray, "gather", lambda jobs, tasks, crew, **_: iter([crew]))
@@ -302,9 +302,9 @@ def test_a_training_has_its_share_of_a_machine(photos, here, monkeypatch) -> Non
         config = RunConfig(executor="ray", results_dir=here, **options)
         sweep = SimpleNamespace(resolved=SimpleNamespace(config=config), id="s1")
         jobs: Any = [SimpleNamespace(planned=[SimpleNamespace(sweep=sweep)])] * trainings
-        (crew,) = on_ray.train_all(
+        (crew,) = on_ray.train_concurrently(
             jobs, devices, plugins=[], threads=1, features=here, features_limit=8.0,
-            stopper=Stopper(), stream=sys.stderr,
+            stopper=StopRequest(), stream=sys.stderr,
         )  # fmt: skip
         assert asked[-1]["threads"] == crew["cores"]
         return crew, asked[-1]["beside"]
@@ -345,6 +345,6 @@ def test_another_machine_is_asked_to_time_the_very_version(monkeypatch) -> None:
     monkeypatch.setattr(on_ray, "time_on", lambda request, **_: asked.append(request))
     old = variants.get("EfficientNetV2_S_BoTLinear@1")
     on_ray.RayExecutor().time(
-        [old], RunConfig(), 3, plugins=[], images=[], stream=sys.stderr, stopper=Stopper()
+        [old], RunConfig(), 3, plugins=[], images=[], stream=sys.stderr, stopper=StopRequest()
     )
     assert asked[0].keys == ("EfficientNetV2_S_BoTLinear@1",)

@@ -20,7 +20,7 @@ from bench.errors import BenchError
 from bench.executors import base
 from bench.executors import slurm as on_slurm
 from bench.executors import task as executed
-from bench.executors.slurm import FileBoard, parameters
+from bench.executors.slurm import FileChannel, parameters
 from bench.system.environment import usable_cores
 from bench.train import loop
 from tests.support.forked import ROOT, Command
@@ -90,7 +90,7 @@ class Done:
         return self._found
 
 
-class Played:
+class FakeTimingProcess:
     """Stands for submitit: what is submitted is done by this process, and at once."""
 
     def __init__(self, folder: Path) -> None:
@@ -103,10 +103,10 @@ class Played:
 
 
 @pytest.fixture
-def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTimingProcess]:
     """Jobs of SLURM as this process does them."""
     threads = torch.get_num_threads()
-    crew = Played(tmp_path)
+    crew = FakeTimingProcess(tmp_path)
     monkeypatch.setattr(on_slurm, "_executor", lambda *_, **__: crew)
     monkeypatch.setattr(base, "WAIT_S", 0.0)
     # This process has the plugins of the command.
@@ -118,14 +118,14 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
 def test_a_run_that_raises_is_a_row_and_the_others_go_on(
     photos, tiny_plugin, here, played, monkeypatch, capsys
 ) -> None:
-    step = loop.training_step
+    step = loop.train_step
 
     def broken(model: Any, *args: Any, **options: Any) -> Any:
         if len(getattr(model, "attention", None) or ()):
             raise ValueError("a broken rail")
         return step(model, *args, **options)
 
-    monkeypatch.setattr(loop, "training_step", broken)
+    monkeypatch.setattr(loop, "train_step", broken)
     line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"
     line = line.replace("--threads 1", "")
     assert main(f"{line} --executor slurm-local --devices 2".split()) == 1
@@ -202,7 +202,7 @@ def test_jobs_that_wait_are_cancelled_and_earlier_ones_told_to_stop(tmp_path: Pa
         def cancel(self) -> None:
             self.cancelled = True
 
-    crew = on_slurm.SlurmCrew(None, tmp_path)
+    crew = on_slurm.SlurmPool(None, tmp_path)
     waiting, running = Job("PENDING"), Job("RUNNING")
     crew._tasks = {waiting: (None, 0), running: (None, 0)}  # type: ignore[dict-item]
     crew.stop(15)
@@ -224,7 +224,7 @@ def test_parameters() -> None:
 
 
 def test_what_a_job_says_is_read_by_whole_lines(tmp_path: Path) -> None:
-    board, crew = FileBoard(tmp_path, 1), on_slurm.SlurmCrew(None, tmp_path)
+    board, crew = FileChannel(tmp_path, 1), on_slurm.SlurmPool(None, tmp_path)
     assert crew.lines() == []
     board.say("epoch 1")
     with (tmp_path / "lines-1.txt").open("a") as file:

@@ -14,7 +14,7 @@ from bench.config.presets import resolve
 from bench.errors import BenchError
 from bench.executors import task
 from bench.runner.context import Sweep
-from bench.system.signals import Stopper
+from bench.system.signals import StopRequest
 from bench.train.accumulate import Accumulation
 
 
@@ -57,7 +57,7 @@ def test_a_worker_without_the_shared_folder_keeps_the_number_of_parts(
     given: Any = SimpleNamespace(
         sweep=sweep, name="t", runs=(("ResNet18", 1.0, 1.0, None),), features_limit=0.0
     )
-    task._train(given, tmp_path, torch.device("cpu"), sys.stderr, tmp_path, Stopper(), None)
+    task._train(given, tmp_path, torch.device("cpu"), sys.stderr, tmp_path, StopRequest(), None)
     accumulation = found[0].accumulation
     accumulation.parts = 1
     accumulation.look()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from bench.runner.executor import make_jobs
-from bench.runner.queue import Planned
+from bench.runner.queue import RunSpec
 from variants import Variant
 
 
-def plan(seeds: int) -> list[Planned]:
+def plan(seeds: int) -> list[RunSpec]:
     sweeps: list[Any] = [object() for _ in range(seeds)]
     backbones = {"A": "one", "B": "two", "C": "one"}
     return [
-        Planned(sweep, Variant(name=name, backbone=backbone, channels=8), "")
+        RunSpec(sweep, Variant(name=name, backbone=backbone, channels=8), "")
         for sweep in sweeps
         for name, backbone in backbones.items()
     ]

@@ -19,11 +19,11 @@ from bench.cli.main import main
 from bench.data.sources import fingerprint
 from bench.imaging import LOADER
 from bench.runner import run as single
-from bench.runner.manifest import Journal
+from bench.runner.manifest import Manifest
 from bench.runner.queue import bytes_of
 from bench.system.files import read_sealed, write_sealed
 from bench.train import loop
-from bench.train.checkpoint import Keeper
+from bench.train.checkpoint import CheckpointManager
 from tests.conftest import PHOTOS, TINY_PLUGIN, write_photos
 from tests.support.forked import Command, bench
 from tests.support.sweeps import FAST, TIMES, Halt, records, states
@@ -67,7 +67,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """A signal comes during that step, counted from 1 over the whole sweep."""
-    original_step = loop.training_step
+    original_step = loop.train_step
     count = 0
 
     def spy(*args: Any, **keywords: Any) -> Any:
@@ -77,7 +77,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original_step(*args, **keywords)
 
-    monkeypatch.setattr(loop, "training_step", spy)
+    monkeypatch.setattr(loop, "train_step", spy)
 
 
 @pytest.mark.parametrize("step", [1, 6, 14])
@@ -393,7 +393,7 @@ def test_what_is_measured_goes_on_elsewhere(
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, from_step: int) -> list[int]:
     """From that step on no step fits as a whole; the parts that were tried."""
-    original, tried = loop.training_step, []
+    original, tried = loop.train_step, []
 
     def step(*args: Any, parts: int = 1, **keywords: Any) -> Any:
         tried.append(parts)
@@ -401,7 +401,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, from_step: int) -> list[int
             raise torch.OutOfMemoryError("planted")
         return original(*args, parts=parts, **keywords)
 
-    monkeypatch.setattr(loop, "training_step", step)
+    monkeypatch.setattr(loop, "train_step", step)
     return tried
 
 
@@ -422,7 +422,7 @@ def test_batches_stay_divided_in_a_sweep_that_goes_on(
         else:
             # As a kill leaves it: no state of the training, which begins once more.
             stop_at(patch, 3)
-            patch.setattr(Keeper, "broken_off", lambda *_: None)
+            patch.setattr(CheckpointManager, "broken_off", lambda *_: None)
             assert main(words) == 143
             assert not list(here.glob("results/*/last.pt"))
     # There is memory enough now.
@@ -545,7 +545,7 @@ def test_a_signal_does_not_hide_a_full_disk(
     here: Path, line: str, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_at(monkeypatch, 3)
-    monkeypatch.setattr(Keeper, "broken_off", full)
+    monkeypatch.setattr(CheckpointManager, "broken_off", full)
     assert main(shlex.split(line)) == 143
     err = capsys.readouterr().err
     assert "failed: Tiny_CA: OSError: [Errno 28] No space left on device: free some" in err
@@ -554,18 +554,18 @@ def test_a_signal_does_not_hide_a_full_disk(
 def test_a_sweep_file_that_cannot_be_written_at_the_end_is_told_of(
     here: Path, line: str, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Journal.write
+    write = Manifest.write
 
-    def no_room(manifest: Journal, folder: Path) -> None:
+    def no_room(manifest: Manifest, folder: Path) -> None:
         full() if manifest.ended else write(manifest, folder)
 
-    monkeypatch.setattr(Journal, "write", no_room)
+    monkeypatch.setattr(Manifest, "write", no_room)
     assert main(shlex.split(line)) == 0
     assert "ended, but: [Errno 28] No space left" in capsys.readouterr().err
 
 
 def test_a_full_disk_anywhere_is_a_line(here: Path, line: str, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("bench.runner.sweep.known_runs", full)
+    monkeypatch.setattr("bench.runner.sweep.completed_runs", full)
     assert main(shlex.split(line)) == 2
     err = capsys.readouterr().err
     assert err.splitlines()[-1] == (

@@ -21,7 +21,7 @@ from bench.cli.main import main
 from bench.records.schema import METRICS, problem_of
 from bench.timing.timer import BLOCKS
 from bench.train import loop
-from tests.support.fake_timing import Played
+from tests.support.fake_timing import FakeTimingProcess
 from tests.support.forked import server
 
 FAST = (
@@ -55,7 +55,7 @@ def without_times(history: list[dict]) -> list[dict]:
 
 @pytest.mark.draws
 def test_a_sweep_leaves_the_guides_folders_and_a_report(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess],
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     line = f"--variants tiny,TINY_ca --plugin {tiny_plugin} --data-dir {photos} {FAST}"
@@ -99,7 +99,7 @@ def test_a_sweep_leaves_the_guides_folders_and_a_report(
 
 
 def test_what_a_record_holds(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess]
 ) -> None:
     line = f"--variants Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --seed 3"
     assert run(f"{line} --dropout 0.1 --base-lr 5e-3") == 0
@@ -208,14 +208,14 @@ def test_histories_do_not_hang_on_what_is_measured(
 def test_one_runs_want_of_memory_is_no_reason_in_the_records_of_others(
     here: Path, photos: Path, tiny_plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.training_step
+    original = loop.train_step
 
     def step(*args: Any, parts: int = 1, **keywords: Any) -> Any:
         if parts == 1:
             raise torch.OutOfMemoryError("planted")
         return original(*args, parts=parts, **keywords)
 
-    monkeypatch.setattr(loop, "training_step", step)
+    monkeypatch.setattr(loop, "train_step", step)
     line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --no-timing"
     assert run(line) == 0
     found = records(here)
@@ -556,7 +556,7 @@ def test_time_leaves_records_that_can_be_reported(
 
 
 def test_time_prints_ratios_and_how_to_report(
-    here: Path, tiny_plugin: Path, played: type[Played], capsys: pytest.CaptureFixture
+    here: Path, tiny_plugin: Path, played: type[FakeTimingProcess], capsys: pytest.CaptureFixture
 ) -> None:
     played.seconds = {"Tiny": 0.010, "Tiny_CA": 0.015}
     line = f"time --variants Tiny,Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model"
@@ -571,7 +571,7 @@ def test_time_prints_ratios_and_how_to_report(
 
 
 def test_a_timing_process_that_fails_is_told(
-    here: Path, tiny_plugin: Path, played: type[Played], capsys: pytest.CaptureFixture
+    here: Path, tiny_plugin: Path, played: type[FakeTimingProcess], capsys: pytest.CaptureFixture
 ) -> None:
     played.failures["Tiny"] = {"error": "timing process ended with 1: RuntimeError: no"}
     line = f"time --variants Tiny,Tiny_CA --plugin {tiny_plugin} --image-size 32 --clocks model"
@@ -602,7 +602,7 @@ def test_a_time_budget_below_a_round_is_refused_before_anything_is_written(
 
 
 def test_a_failed_timing_is_a_warning_of_the_run(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess]
 ) -> None:
     played.failures["Tiny"] = {"error": "no clock"}
     assert run(f"--variants Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}") == 0
@@ -612,7 +612,7 @@ def test_a_failed_timing_is_a_warning_of_the_run(
 
 
 def test_a_session_is_in_the_records_of_all_its_variants(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess]
 ) -> None:
     played.full_above["Tiny_CA"] = 8
     line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --rounds 6"
@@ -629,7 +629,7 @@ def test_a_session_is_in_the_records_of_all_its_variants(
 
 
 def test_a_session_is_kept_before_anything_is_trained(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def stop(*_) -> None:
@@ -644,7 +644,7 @@ def test_a_session_is_kept_before_anything_is_trained(
 
 
 def test_an_unreadable_image_is_not_timed(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played]
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess]
 ) -> None:
     for path in sorted(photos.glob("*/*.png"))[::3]:
         path.write_bytes(path.read_bytes()[:60])
@@ -658,7 +658,7 @@ def test_an_unreadable_image_is_not_timed(
 
 
 def test_nothing_to_decode_is_said_before_anything_is_timed(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess],
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     for path in photos.glob("*/*.png"):
@@ -670,7 +670,7 @@ def test_nothing_to_decode_is_said_before_anything_is_timed(
 
 
 def test_timings_stand_where_counting_fails(
-    here: Path, tiny_plugin: Path, played: type[Played], monkeypatch: pytest.MonkeyPatch
+    here: Path, tiny_plugin: Path, played: type[FakeTimingProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_) -> None:
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
@@ -721,7 +721,7 @@ def test_folds_test_every_image_once(here: Path, photos: Path, tiny_plugin: Path
 
 
 def test_compare_names_what_is_real(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess],
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     played.seconds = {"Tiny": 0.010, "Tiny_CA": 0.015}
@@ -740,7 +740,7 @@ def test_compare_names_what_is_real(
 
 
 def test_own_claims_and_budgets_reach_the_report(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played],
+    here: Path, photos: Path, tiny_plugin: Path, played: type[FakeTimingProcess],
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     line = f"--variants Tiny,Tiny_CA --plugin {tiny_plugin} --data-dir {photos} {FAST} --epochs 1"

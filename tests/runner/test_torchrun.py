@@ -25,7 +25,7 @@ BREAKS = """
 import os
 from bench.train import loop
 
-step, count = loop.training_step, 0
+step, count = loop.train_step, 0
 
 def broken(*args, **options):
     global count
@@ -34,7 +34,7 @@ def broken(*args, **options):
         raise ValueError("a broken rail")
     return step(*args, **options)
 
-loop.training_step = broken
+loop.train_step = broken
 """
 
 

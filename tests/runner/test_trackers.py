@@ -51,7 +51,7 @@ def only_run(here: Path) -> tuple[Path, dict[str, Any]]:
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     from bench.train import loop
 
-    original, count = loop.training_step, 0
+    original, count = loop.train_step, 0
 
     def spy(*args: Any, **keywords: Any) -> Any:
         nonlocal count
@@ -60,7 +60,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*args, **keywords)
 
-    monkeypatch.setattr(loop, "training_step", spy)
+    monkeypatch.setattr(loop, "train_step", spy)
 
 
 # --- TensorBoard -----------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def test_a_killed_run_goes_on_with_its_own(here: Path, line: str, monkeypatch) -
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "training_step", kill)
+        patch.setattr(loop, "train_step", kill)
         with pytest.raises(Killed):
             main([*shlex.split(line), "--tracker", "mlflow"])
     _, record = only_run(here)

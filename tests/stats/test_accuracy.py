@@ -195,13 +195,13 @@ def test_few_images_stay_within_bounds(images: int) -> None:
     low, high = found.interval()
     assert -1 <= low <= found.difference == 1
     assert high <= 1
-    assert found.smallest_visible() == 1
+    assert found.minimum_detectable_difference() == 1
 
 
 def test_smallest_visible_is_found_four_times_of_five() -> None:
     images, share = 1041, 0.04
     found = compare_one_run(*differing(images, 21, 20))
-    size = found.smallest_visible()
+    size = found.minimum_detectable_difference()
     rng = np.random.default_rng(0)
     ahead, behind = (share + size) / 2, (share - size) / 2
     draws = rng.multinomial(images, [ahead, behind, 1 - share], size=2000)
@@ -211,7 +211,7 @@ def test_smallest_visible_is_found_four_times_of_five() -> None:
 
 def test_more_comparisons_see_less() -> None:
     found = compare_one_run(*differing(200, 5, 5))
-    assert found.smallest_visible(0.005) > found.smallest_visible()
+    assert found.minimum_detectable_difference(0.005) > found.minimum_detectable_difference()
 
 
 def test_copies_of_a_photograph_count_once() -> None:
@@ -224,7 +224,7 @@ def test_copies_of_a_photograph_count_once() -> None:
     assert (grouped.images, grouped.units, grouped.difference) == (40, 34, alone.difference)
     low, high = grouped.interval()
     assert high - low > 1.2 * np.diff(alone.interval())[0]
-    assert grouped.smallest_visible() > 1.2 * alone.smallest_visible()
+    assert grouped.minimum_detectable_difference() > 1.2 * alone.minimum_detectable_difference()
 
 
 def test_the_sign_flip_test_by_enumeration() -> None:
@@ -262,7 +262,9 @@ def test_swapping_the_models_mirrors_everything() -> None:
     (low, high), (below, above) = ahead.interval(), back.interval()
     assert (below, above) == pytest.approx((-high, -low))
     assert back.p_value == pytest.approx(ahead.p_value)
-    assert back.smallest_visible() == pytest.approx(ahead.smallest_visible())
+    assert back.minimum_detectable_difference() == pytest.approx(
+        ahead.minimum_detectable_difference()
+    )
     assert (back.only_variant, back.only_baseline) == (ahead.only_baseline, ahead.only_variant)
 
 

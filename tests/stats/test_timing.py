@@ -102,7 +102,7 @@ def test_ten_rounds_leave_one_out_at_each_end() -> None:
     assert found.low == pytest.approx(math.exp(mean - quantile * error))
     assert found.high == pytest.approx(math.exp(mean + quantile * error))
     assert found.p_value == pytest.approx(2 * stats.t.sf(mean / error, 7))
-    assert found.smallest_visible == pytest.approx(
+    assert found.minimum_detectable_difference == pytest.approx(
         math.expm1((quantile + stats.t.ppf(0.8, 7)) * error)
     )
 
@@ -124,7 +124,7 @@ def test_swapping_the_variants_inverts_the_ratio() -> None:
     assert back.ratio == pytest.approx(1 / ahead.ratio)
     assert (back.low, back.high) == pytest.approx((1 / ahead.high, 1 / ahead.low))
     assert back.p_value == pytest.approx(ahead.p_value)
-    assert back.smallest_visible == pytest.approx(ahead.smallest_visible)
+    assert back.minimum_detectable_difference == pytest.approx(ahead.minimum_detectable_difference)
     turned = ahead.turned()
     assert (turned.ratio, turned.low, turned.high) == pytest.approx(
         (back.ratio, back.low, back.high)
@@ -145,7 +145,7 @@ def test_one_round_has_a_ratio_and_nothing_more() -> None:
 def test_fewest_rounds(count: int) -> None:
     found = speeds([0.1 + 0.01 * number for number in range(count)])
     has_bounds = count >= FEWEST_ROUNDS
-    bounds = (found.low, found.high, found.p_value, found.smallest_visible)
+    bounds = (found.low, found.high, found.p_value, found.minimum_detectable_difference)
     assert all((bound is not None) == has_bounds for bound in bounds)
 
 
@@ -154,7 +154,7 @@ def test_constant_ratios(size: float, p_value: float) -> None:
     found = speeds([size] * 10)
     assert found.p_value == p_value
     assert (found.low, found.high) == pytest.approx((math.exp(size), math.exp(size)))
-    assert found.smallest_visible == LEAST_DIFFERENCE
+    assert found.minimum_detectable_difference == LEAST_DIFFERENCE
 
 
 def test_a_spread_that_trimming_removes_is_not_called_none() -> None:
@@ -169,11 +169,11 @@ def test_more_comparisons_can_show_only_larger_differences() -> None:
     alone, among = compare_speeds(one, two), compare_speeds(one, two, alpha=0.05 / 45)
     assert alone is not None
     assert among is not None
-    assert alone.smallest_visible is not None
-    assert among.smallest_visible is not None
-    error = math.log1p(alone.smallest_visible) / sum(stats.t.ppf((0.975, 0.8), 7))
+    assert alone.minimum_detectable_difference is not None
+    assert among.minimum_detectable_difference is not None
+    error = math.log1p(alone.minimum_detectable_difference) / sum(stats.t.ppf((0.975, 0.8), 7))
     corrected = sum(stats.t.ppf((1 - 0.025 / 45, 0.8), 7))
-    assert math.log1p(among.smallest_visible) == pytest.approx(error * corrected)
+    assert math.log1p(among.minimum_detectable_difference) == pytest.approx(error * corrected)
     assert among.p_value == alone.p_value
     assert among.low < alone.low < alone.ratio < alone.high < among.high
 

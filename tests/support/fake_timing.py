@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Played:
+class FakeTimingProcess:
     """Stands for a process: answers at once with planted seconds, and notes what it was asked."""
 
     log: list[tuple[str, list[int]]] = []
@@ -21,25 +21,27 @@ class Played:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.closed = job, False
-        Played.jobs.append(job)
-        Played.images = [*Played.images, *job["images"]]
-        Played.waiting += 1
-        Played.most_waiting = max(Played.most_waiting, Played.waiting)
+        FakeTimingProcess.jobs.append(job)
+        FakeTimingProcess.images = [*FakeTimingProcess.images, *job["images"]]
+        FakeTimingProcess.waiting += 1
+        FakeTimingProcess.most_waiting = max(
+            FakeTimingProcess.most_waiting, FakeTimingProcess.waiting
+        )
 
     def wait_until_ready(self) -> None:
         pass
 
     @staticmethod
-    def together(processes: dict[str, Played]) -> dict[str, dict[str, Any]]:
+    def together(processes: dict[str, FakeTimingProcess]) -> dict[str, dict[str, Any]]:
         """Stands for ``measure_together``."""
-        Played.groups.append(list(processes))
+        FakeTimingProcess.groups.append(list(processes))
         return {name: process.measure() for name, process in processes.items()}
 
     def measure(self) -> dict[str, Any]:
         name, _, _ = self.job["variant"].partition("@")
-        Played.log.append((name, [case["batch_size"] for case in self.job["cases"]]))
-        if name in Played.failures:
-            return {"cases": [], **Played.failures[name]}
+        FakeTimingProcess.log.append((name, [case["batch_size"] for case in self.job["cases"]]))
+        if name in FakeTimingProcess.failures:
+            return {"cases": [], **FakeTimingProcess.failures[name]}
         return {"cases": [self.one(name, case) for case in self.job["cases"]], "error": None}
 
     def one(self, name: str, case: dict[str, Any]) -> dict[str, Any]:
@@ -56,15 +58,17 @@ class Played:
             "tf32": {"matmul": False, "convolution": True},
             "cudnn_benchmark": False,
         }
-        if case["batch_size"] > Played.full_above.get(name, 1000):
+        if case["batch_size"] > FakeTimingProcess.full_above.get(name, 1000):
             return {"case": case, "about": about, "out_of_memory": True}
         known = self.job.get("failed", {}).get(str(self.job["cases"].index(case)))
-        if reason := known or Played.broken_modes.get((name, case["mode"])):
+        if reason := known or FakeTimingProcess.broken_modes.get((name, case["mode"])):
             return {"case": case, "about": about, "failed": reason}
         sample = {
-            "block_seconds": [Played.seconds.get(name, 0.01) * case["batch_size"]] * 3,
+            "block_seconds": [FakeTimingProcess.seconds.get(name, 0.01) * case["batch_size"]] * 3,
             "steps_per_block": 1,
-            "step_seconds": [Played.seconds.get(name, 0.01)] if case["regime"] == "latency" else [],
+            "step_seconds": [FakeTimingProcess.seconds.get(name, 0.01)]
+            if case["regime"] == "latency"
+            else [],
             "warmup_steps": 3,
             "minor_faults_per_step": 0.0,
             "others_load": 0.0,
@@ -76,5 +80,5 @@ class Played:
 
     def close(self) -> None:
         """As often as one likes."""
-        Played.waiting -= not self.closed
+        FakeTimingProcess.waiting -= not self.closed
         self.closed = True

@@ -16,11 +16,11 @@ HALT = """
 import time
 from pathlib import Path
 
-from bench.system.signals import Stopper
+from bench.system.signals import StopRequest
 from bench.train import loop
-from bench.train.checkpoint import Keeper
+from bench.train.checkpoint import CheckpointManager
 
-step, begin, epoch_ended = loop.training_step, Keeper.begin, Keeper.epoch_ended
+step, begin, epoch_ended = loop.train_step, CheckpointManager.begin, CheckpointManager.epoch_ended
 told, kept = [], False
 
 
@@ -49,8 +49,8 @@ def halted(*args, **options):
     return step(*args, **options)
 
 
-Stopper.__setattr__, Keeper.begin, Keeper.epoch_ended = seen, begun, ended
-loop.training_step = halted
+StopRequest.__setattr__, CheckpointManager.begin, CheckpointManager.epoch_ended = seen, begun, ended
+loop.train_step = halted
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.system import stage_timer
-from bench.system.stage_timer import Costs
+from bench.system.stage_timer import StageTimer
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_seconds_add_up_by_label(wait: Callable[[float], None]) -> None:
-    found = Costs({"checking": 1.5})
+    found = StageTimer({"checking": 1.5})
     for seconds in (1.0, 2.5):
         with found.of("counting"):
             wait(seconds)
@@ -34,7 +34,7 @@ def test_seconds_add_up_by_label(wait: Callable[[float], None]) -> None:
 
 
 def test_what_fails_has_cost_time_too(wait: Callable[[float], None]) -> None:
-    found = Costs()
+    found = StageTimer()
 
     def fail() -> None:
         with found.of("building"):
@@ -48,7 +48,7 @@ def test_what_fails_has_cost_time_too(wait: Callable[[float], None]) -> None:
 
 def test_a_record_does_not_change_any_more() -> None:
     known = {"tuning": 1.0}
-    found = Costs(known)
+    found = StageTimer(known)
     record = found.as_record()
     found.add("tuning", 1.0)
     assert (known, record) == ({"tuning": 1.0}, {"tuning": 1.0})
@@ -56,7 +56,7 @@ def test_a_record_does_not_change_any_more() -> None:
 
 
 def test_the_line_sums_one_off_costs_beside_what_every_epoch_takes() -> None:
-    found = Costs({"decoding": 3.14, "validation": 14.2, "tuning": 0.04})
+    found = StageTimer({"decoding": 3.14, "validation": 14.2, "tuning": 0.04})
     found.add("counting", 80.0)
     found.add("training", 120.0)
     assert found.line() == (
@@ -65,8 +65,8 @@ def test_the_line_sums_one_off_costs_beside_what_every_epoch_takes() -> None:
 
 
 def test_a_sweep_without_training_ends_with_its_one_off_costs() -> None:
-    assert Costs({"timing": 2.0}).line() == "one-off costs 2.0 s: timing 2.0 s"
-    assert Costs().line() == "one-off costs 0.0 s"
+    assert StageTimer({"timing": 2.0}).line() == "one-off costs 2.0 s: timing 2.0 s"
+    assert StageTimer().line() == "one-off costs 0.0 s"
 
 
 def test_the_first_batch_costs_what_it_takes_beyond_a_steady_one() -> None:
@@ -75,14 +75,14 @@ def test_the_first_batch_costs_what_it_takes_beyond_a_steady_one() -> None:
     from bench.runner.outcome import count_costs
 
     epochs = [{"train_seconds": 6.0, "valid_seconds": 0.5}] * 2
-    sweep = SimpleNamespace(costs=Costs())
+    sweep = SimpleNamespace(costs=StageTimer())
     # Eleven steps: the first takes 4 s, each of the other ten 0.8 s.
     result = {"epochs": epochs, "steps": 11, "first_batch_seconds": 4.0, "saving_seconds": 0.7}
     count_costs(sweep, SimpleNamespace(**result))
     assert sweep.costs.as_record() == pytest.approx(
         {"first batch": 3.2, "saving": 0.7, "training": 8.8, "validation": 1.0}
     )
-    alone = SimpleNamespace(costs=Costs())
+    alone = SimpleNamespace(costs=StageTimer())
     result |= {"epochs": epochs[:1], "steps": 1, "first_batch_seconds": 6.0}
     count_costs(alone, SimpleNamespace(**result))
     assert alone.costs.as_record()["first batch"] == 0.0

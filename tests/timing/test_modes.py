@@ -8,11 +8,16 @@ from pathlib import Path
 
 from bench.cli.main import main
 from bench.timing import backends
-from tests.support.fake_timing import Played
+from tests.support.fake_timing import FakeTimingProcess
 
 
 def test_a_missing_package_is_said_before_anything_is_timed(
-    here: Path, photos: Path, tiny_plugin: Path, played: type[Played], monkeypatch, capsys
+    here: Path,
+    photos: Path,
+    tiny_plugin: Path,
+    played: type[FakeTimingProcess],
+    monkeypatch,
+    capsys,
 ) -> None:
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "onnxruntime" else name)
     for line in (
@@ -42,7 +47,7 @@ def test_without_timing_no_package_is_needed(
 
 
 def test_modes_are_timed_recorded_and_shown(
-    here: Path, tiny_plugin: Path, played: type[Played], capsys
+    here: Path, tiny_plugin: Path, played: type[FakeTimingProcess], capsys
 ) -> None:
     played.broken_modes["Tiny_CA", "compiled"] = "no compiler here"
     line = (

@@ -17,7 +17,7 @@ from bench.timing import session
 from bench.timing.cases import Case
 from bench.timing.planner import Plan
 from bench.timing.session import CONTROL, Session, Timed
-from tests.support.fake_timing import Played
+from tests.support.fake_timing import FakeTimingProcess
 
 LATENCY = Case(
     device="cpu", clock="model", regime="latency", image_size=32, batch_size=1, threads=1
@@ -26,7 +26,7 @@ BATCHED = attrs.evolve(LATENCY, regime="throughput", batch_size=16)
 
 
 @pytest.fixture(autouse=True)
-def seconds(played: type[Played], monkeypatch: pytest.MonkeyPatch) -> None:
+def seconds(played: type[FakeTimingProcess], monkeypatch: pytest.MonkeyPatch) -> None:
     played.seconds = {"A": 0.010, "B": 0.020, "C": 0.040}
     monkeypatch.setattr(session, "others_load", lambda: 0.01)
 
@@ -131,15 +131,15 @@ def test_when_all_fail_the_session_ends(played) -> None:
 def test_no_memory_lowers_the_batch_for_everyone(played, monkeypatch, how: str) -> None:
     played.full_above["C"] = 4
     if how == "killed":
-        one = Played.measure
+        one = FakeTimingProcess.measure
 
-        def killed(self: Played) -> dict[str, Any]:
+        def killed(self: FakeTimingProcess) -> dict[str, Any]:
             found = one(self)
             if any(case.get("out_of_memory") for case in found["cases"]):
                 return {"cases": [], "error": "timing process ended with -9: x", "killed": True}
             return found
 
-        monkeypatch.setattr(Played, "measure", killed)
+        monkeypatch.setattr(FakeTimingProcess, "measure", killed)
     first_to_go = next(seed for seed in range(20) if run(1, seed=seed).record["order"][0][0] == "A")
     timed = run(seed=first_to_go)
     assert [(one["from"], one["to"]) for one in timed.record["lowered_batch"]] == [(16, 8), (8, 4)]
@@ -165,14 +165,14 @@ def test_what_does_not_fit_at_the_smallest_batch_is_a_row_with_its_reason(played
 def test_no_round_is_begun_that_would_pass_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
-    def measure(self: Played) -> dict[str, Any]:
+    def measure(self: FakeTimingProcess) -> dict[str, Any]:
         clock[0] += 2.5
         return {
             "cases": [self.one(self.job["variant"], c) for c in self.job["cases"]],
             "error": None,
         }
 
-    monkeypatch.setattr(Played, "measure", measure)
+    monkeypatch.setattr(FakeTimingProcess, "measure", measure)
     monkeypatch.setattr(session.time, "monotonic", lambda: clock[0])
     timed = run(rounds=10, budget_s=35.0)
     assert timed.record["rounds"] == 3
@@ -181,14 +181,14 @@ def test_no_round_is_begun_that_would_pass_the_budget(monkeypatch: pytest.Monkey
 
 
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = Played.measure
+    measure = FakeTimingProcess.measure
 
-    def interrupted(self: Played) -> dict[str, Any]:
-        if len(Played.log) == call:
+    def interrupted(self: FakeTimingProcess) -> dict[str, Any]:
+        if len(FakeTimingProcess.log) == call:
             raise KeyboardInterrupt
         return measure(self)
 
-    monkeypatch.setattr(Played, "measure", interrupted)
+    monkeypatch.setattr(FakeTimingProcess, "measure", interrupted)
 
 
 def test_an_interrupted_session_keeps_its_whole_rounds(played, monkeypatch) -> None:
@@ -252,14 +252,14 @@ def test_a_mode_that_failed_is_not_tried_again(played) -> None:
 
 
 def test_samples_from_before_a_failure_are_kept_raw(played, monkeypatch) -> None:
-    one = Played.one
+    one = FakeTimingProcess.one
 
-    def late(self: Played, name: str, case: dict[str, Any]) -> dict[str, Any]:
-        if name == "A" and case["mode"] == "folded" and len(Played.groups) == 3:
+    def late(self: FakeTimingProcess, name: str, case: dict[str, Any]) -> dict[str, Any]:
+        if name == "A" and case["mode"] == "folded" and len(FakeTimingProcess.groups) == 3:
             return {"case": case, "failed": "timing process ended with -11: no message"}
         return one(self, name, case)
 
-    monkeypatch.setattr(Played, "one", late)
+    monkeypatch.setattr(FakeTimingProcess, "one", late)
     failed = run(cases=(LATENCY, BATCHED, FOLDED)).timing["A"][2]
     assert failed["mode_error"].startswith("timing process ended with -11")
     assert [sample["round"] for sample in failed["rounds"]] == [0, 1]

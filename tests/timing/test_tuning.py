@@ -11,7 +11,7 @@ from torch import nn
 from bench.config.options import RunConfig
 from bench.timing import tuning
 from bench.timing.estimate import StepRates
-from bench.timing.tuning import choose_format, choose_forward
+from bench.timing.tuning import choose_compilation, choose_format
 
 
 def rates(last: float, plain: float) -> dict[str, StepRates]:
@@ -69,7 +69,7 @@ def choose(
     model: nn.Module, expected_s: float | None = None, key: str | None = None, steps: int = 10
 ):
     images, labels = torch.linspace(-1, 1, 768).view(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
-    return choose_forward(
+    return choose_compilation(
         model,
         images,
         labels,

@@ -14,9 +14,9 @@ import variants
 from bench.config.options import RunConfig
 from bench.data.loaders import bounds
 from bench.models import build
-from bench.train.distributed import Team, join
+from bench.train.distributed import ProcessGroup, join
 from bench.train.evaluate import evaluate
-from bench.train.loop import training_step
+from bench.train.loop import train_step
 from bench.train.optim import make_optimizer
 
 CLASSES = 5
@@ -85,7 +85,7 @@ def batches(pixels: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     ]
 
 
-def steps(team: Team, name: str, *, weighted: bool = False) -> dict[str, Any]:
+def steps(team: ProcessGroup, name: str, *, weighted: bool = False) -> dict[str, Any]:
     """Losses of the whole batches of some steps, what they leave, and an evaluation."""
     model = model_of(name).train()
     weight = torch.linspace(0.2, 2.0, CLASSES) if weighted else None
@@ -98,7 +98,7 @@ def steps(team: Team, name: str, *, weighted: bool = False) -> dict[str, Any]:
     for images, labels in batches(pixels):
         own = slice(*bounds(len(labels), team.rank, team.size))
         team.expect(len(labels))
-        loss, _ = training_step(
+        loss, _ = train_step(
             model,
             images[own],
             labels[own],

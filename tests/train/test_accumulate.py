@@ -10,7 +10,7 @@ from torch import nn
 
 from bench.config.options import RunConfig
 from bench.train.accumulate import Accumulation, Buffers, out_of_memory, shares
-from bench.train.loop import training_step
+from bench.train.loop import train_step
 from bench.train.optim import make_optimizer
 
 
@@ -38,7 +38,7 @@ def test_parts_give_the_step_of_the_whole(parts: int, weight: torch.Tensor | Non
     for number in (1, parts):
         model = Plain().double()
         optimizer = make_optimizer(model, RunConfig(base_lr=1e-2, head_lr=1e-2))
-        loss, logits = training_step(
+        loss, logits = train_step(
             model,
             images.double(),
             labels,

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.system.signals import StoppedError
+from bench.system.signals import TrainingInterrupted
 from bench.train import checkpoint
-from bench.train.checkpoint import Keeper
+from bench.train.checkpoint import CheckpointManager
 from bench.train.state import Trained, TrainState
 
 CPU = torch.device("cpu")
@@ -34,8 +34,8 @@ class Training:
         self.best, self.last = folder / "best_model.pt", folder / "last.pt"
         self.state = TrainState()
 
-    def keeper(self) -> Keeper:
-        return Keeper(self.trained, self.best, {"variant": "x"}, self.last, {"lr": 1})
+    def keeper(self) -> CheckpointManager:
+        return CheckpointManager(self.trained, self.best, {"variant": "x"}, self.last, {"lr": 1})
 
     def epoch(self, best: bool) -> TrainState:
         self.state.epochs.append({"valid_macro_f1": 0.5})
@@ -111,7 +111,7 @@ def fail(content: Any, file: Any) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("error", [None, StoppedError(None), StoppedError(15)])
+@pytest.mark.parametrize("error", [None, TrainingInterrupted(None), TrainingInterrupted(15)])
 def test_who_is_told_to_go_on_later_learns_of_a_full_disk(
     training: Training, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
@@ -153,7 +153,7 @@ def test_a_state_that_is_broken_off_takes_the_place_of_one_that_could_not_be_wri
 
 
 def test_who_does_not_write_behind_has_the_files_at_once(training: Training) -> None:
-    with Keeper(training.trained, training.best, {}, None, {}, behind=False) as keeper:
+    with CheckpointManager(training.trained, training.best, {}, None, {}, behind=False) as keeper:
         keeper.epoch_ended(training.epoch(best=True))
         assert weight(training.best) == 1
         assert not training.last.exists()

@@ -9,7 +9,7 @@ import torch
 
 from bench.errors import BenchError
 from bench.system.launch import started_together
-from bench.train.distributed import Team
+from bench.train.distributed import ProcessGroup
 from tests.support.together import together
 from tests.train.distributed_steps import CASES, SIZES, steps
 
@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def alone() -> dict[str, dict[str, Any]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    done = {case: steps(Team(), **told) for case, told in CASES.items()}
+    done = {case: steps(ProcessGroup(), **told) for case, told in CASES.items()}
     torch.set_num_threads(threads)
     return done
 
@@ -70,7 +70,7 @@ def test_a_record_says_how_many_processes_trained(found) -> None:
         "processes": 2, "machines": 1, "backend": "gloo", "batch_norm": "over the whole batch",
     }  # fmt: skip
     assert [process["record"] for process in found] == [expected] * 2
-    assert Team().as_record() is None
+    assert ProcessGroup().as_record() is None
 
 
 def test_torchruns_variables() -> None:

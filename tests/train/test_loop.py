@@ -17,7 +17,7 @@ from bench.system.progress import Progress, clock
 from bench.train import loop
 from bench.train.accumulate import Accumulation
 from bench.train.evaluate import Evaluation
-from bench.train.loop import DivergedError, class_weights, fit, make_optimizer, training_step
+from bench.train.loop import DivergedError, class_weights, fit, make_optimizer, train_step
 
 
 class Rows(torch.utils.data.Dataset):
@@ -143,13 +143,13 @@ def test_a_progressive_training_grows_its_dropout_and_waits_for_its_last_stage(
     """No early stop while the images still grow, and then only after the patience."""
     planted([0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4], monkeypatch)
     rates = []
-    step = loop.training_step
+    step = loop.train_step
 
     def spy(model, *arguments, **keywords):
         rates.append(round(model.drop.p, 4))
         return step(model, *arguments, **keywords)
 
-    monkeypatch.setattr(loop, "training_step", spy)
+    monkeypatch.setattr(loop, "train_step", spy)
     _, result = train(tmp_path, epochs=8, patience=1, progressive=True)
     assert len(result.epochs) == 7
     assert result.stopped_early
@@ -440,7 +440,7 @@ def test_a_step_reads_nothing_from_the_device() -> None:
     model = Linear()
     optimizer = make_optimizer(model, RunConfig())
     with NoReading():
-        training_step(
+        train_step(
             model,
             torch.randn(4, 2),
             torch.tensor([0, 1, 2, 0]),
@@ -459,7 +459,7 @@ def test_a_step_on_cuda_does_not_synchronise(amp: str) -> None:
     images, labels = torch.randn(4, 2, device="cuda"), torch.zeros(4, dtype=torch.int64).cuda()
     scaler = torch.amp.GradScaler("cuda", enabled=amp == "fp16")
     step = partial(
-        training_step, model, images, labels,
+        train_step, model, images, labels,
         criterion=nn.CrossEntropyLoss(), optimizer=optimizer, scaler=scaler, amp=amp,
     )  # fmt: skip
     step()

@@ -15,7 +15,7 @@ import torch
 
 from bench.config.options import RunConfig
 from bench.system.progress import Progress
-from bench.system.signals import StoppedError, Stopper
+from bench.system.signals import StopRequest, TrainingInterrupted
 from bench.train import loop
 from bench.train.loop import TrainResult, fit
 from bench.train.state import (
@@ -40,7 +40,9 @@ class Loader:
         stopper: gets a signal before the batch of that number, counted over all epochs from 0.
     """
 
-    def __init__(self, stopper: Stopper | None = None, at: int = -1, train: bool = True) -> None:
+    def __init__(
+        self, stopper: StopRequest | None = None, at: int = -1, train: bool = True
+    ) -> None:
         self.dataset = Rows()
         self.stopper, self.at, self.train = stopper, at, train
         self.epoch, self.first, self.asked = 1, 0, 0
@@ -69,7 +71,7 @@ def train(
     config = RunConfig(
         **{"epochs": EPOCHS, "base_lr": 1e-2, "head_lr": 5e-2, "amp": "off", **options}
     )
-    model, stopper = Linear(), Stopper()
+    model, stopper = Linear(), StopRequest()
     torch.manual_seed(config.seed)
     result = fit(
         model,
@@ -99,7 +101,7 @@ def test_stopped_at_any_step_it_ends_as_it_would_have(tmp_path: Path, at: int) -
     (tmp_path / "whole").mkdir()
     (tmp_path / "parted").mkdir()
     model, expected = train(tmp_path / "whole")
-    with pytest.raises(StoppedError, match="SIGTERM"):
+    with pytest.raises(TrainingInterrupted, match="SIGTERM"):
         train(tmp_path / "parted", at=at)
     again, found = train(tmp_path / "parted")
     assert without_times(found) == without_times(expected)
@@ -119,7 +121,7 @@ def test_killed_it_goes_on_from_its_last_whole_epoch(
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     model, expected = train(tmp_path / "whole")
-    step, count = loop.training_step, itertools.count()
+    step, count = loop.train_step, itertools.count()
 
     def killed(*args: Any, **keywords: Any) -> Any:
         if next(count) == at:
@@ -127,7 +129,7 @@ def test_killed_it_goes_on_from_its_last_whole_epoch(
         return step(*args, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "training_step", killed)
+        patch.setattr(loop, "train_step", killed)
         with pytest.raises(KilledError):
             train(tmp_path / "killed")
     kept = torch.load(tmp_path / "killed" / "last.pt", weights_only=True)
@@ -142,7 +144,7 @@ def test_stopped_twice_it_ends_as_it_would_have(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     _, expected = train(tmp_path / "whole")
     for at in (4, 2):
-        with pytest.raises(StoppedError):
+        with pytest.raises(TrainingInterrupted):
             train(tmp_path, at=at)
     _, found = train(tmp_path)
     assert without_times(found) == without_times(expected)
@@ -153,7 +155,7 @@ def test_the_stopping_rule_goes_on_too(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     _, expected = train(tmp_path / "whole", **options)
     assert expected.stopped_early
-    with pytest.raises(StoppedError):
+    with pytest.raises(TrainingInterrupted):
         train(tmp_path, at=4, **options)
     _, found = train(tmp_path, **options)
     assert without_times(found) == without_times(expected)
@@ -163,7 +165,7 @@ def test_the_stopping_rule_goes_on_too(tmp_path: Path) -> None:
 
 
 def test_seconds_add_up(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(TrainingInterrupted):
         train(tmp_path, at=7)
     content = torch.load(tmp_path / "last.pt", weights_only=True)
     kept = content["state"]["seconds"]
@@ -180,7 +182,7 @@ def test_seconds_add_up(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_recognised(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(TrainingInterrupted):
         train(tmp_path, at=5)
     whole = (tmp_path / "last.pt").read_bytes()
     middle = whole.index(b"norm.running_mean") if b"norm.running_mean" in whole else len(whole) // 2
@@ -210,7 +212,7 @@ def test_a_file_that_would_run_code_is_not_run(tmp_path: Path) -> None:
 
 
 def test_another_training_does_not_go_on_from_it(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(TrainingInterrupted):
         train(tmp_path, at=5, recipe={"variant": "A", "lr": 0.1})
     assert about_of(tmp_path / "last.pt") == {"variant": "A", "lr": 0.1}
     with pytest.raises(UnusableStateError, match=r"its lr is 0\.1, not 0\.2"):
@@ -218,7 +220,7 @@ def test_another_training_does_not_go_on_from_it(tmp_path: Path) -> None:
 
 
 def test_weights_of_an_epoch_that_a_kill_has_undone_are_not_the_best(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(TrainingInterrupted):
         train(tmp_path, at=5)
     kept = torch.load(tmp_path / "best_model.pt", weights_only=True)
     undone = {**kept, "epoch": 99}
@@ -229,7 +231,7 @@ def test_weights_of_an_epoch_that_a_kill_has_undone_are_not_the_best(tmp_path: P
 
 
 def test_a_disk_that_is_full_leaves_the_previous_state(tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(TrainingInterrupted):
         train(tmp_path, at=5)
     before = (tmp_path / "last.pt").read_bytes()
 

@@ -15,7 +15,7 @@ import numpy as np
 from bench.config.options import RunConfig
 from bench.data.sources.index import ImageIndex
 from bench.data.sources.shards import key_of
-from bench.data.splitting.duplicates import Copies, keep_together
+from bench.data.splitting.duplicates import Duplicates, duplicate_groups
 from bench.data.splitting.splits import Split, divide, group_warnings, split
 from bench.errors import BenchError
 
@@ -33,7 +33,7 @@ def require_division(config: RunConfig, index: ImageIndex) -> None:
 
 
 def find_splits(
-    config: RunConfig, index: ImageIndex, copies: Copies, *, seed: int | None = None
+    config: RunConfig, index: ImageIndex, copies: Duplicates, *, seed: int | None = None
 ) -> list[Split]:
     """The split of a seed, or those of its folds, before limits.
 
@@ -74,14 +74,16 @@ def _hashed(index: ImageIndex) -> bool:
 
 
 def split_warnings(
-    config: RunConfig, index: ImageIndex, copies: Copies, division: Split
+    config: RunConfig, index: ImageIndex, copies: Duplicates, division: Split
 ) -> list[str]:
     """The index's warnings and those of the groups that a split keeps together, one line each."""
     groups = _groups(config, index, copies)
     return [*index.warnings, *(group_warnings(index, groups, division) if groups else ())]
 
 
-def twin_warnings(config: RunConfig, index: ImageIndex, copies: Copies, used: Split) -> list[str]:
+def twin_warnings(
+    config: RunConfig, index: ImageIndex, copies: Duplicates, used: Split
+) -> list[str]:
     """One line for each two parts of which one has copies of images of the other."""
     lines = []
     parts = used.as_dict()
@@ -100,8 +102,8 @@ def twin_warnings(config: RunConfig, index: ImageIndex, copies: Copies, used: Sp
     return lines
 
 
-def _groups(config: RunConfig, index: ImageIndex, copies: Copies) -> tuple[int, ...] | None:
-    return keep_together(index, copies if config.dedup == "group" else None)
+def _groups(config: RunConfig, index: ImageIndex, copies: Duplicates) -> tuple[int, ...] | None:
+    return duplicate_groups(index, copies if config.dedup == "group" else None)
 
 
 def require_folds() -> None:

@@ -46,7 +46,7 @@ Groups = tuple[tuple[int, ...], ...]
 
 
 @attrs.frozen(kw_only=True)
-class Copies:
+class Duplicates:
     """Images that are copies of each other, by their positions in an index.
 
     Attributes:
@@ -108,13 +108,13 @@ def count_groups(groups: Sequence[Sequence[Any]]) -> dict[str, int]:
     return {"groups": len(groups), "files": files, "redundant_files": files - len(groups)}
 
 
-def find_copies(
+def find_duplicates(
     index: ImageIndex,
     *,
     cache: Path | None = None,
     workers: int = 1,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
-) -> Copies:
+) -> Duplicates:
     """Compare all images of an index with each other.
 
     Args: as :func:`bench.data.splitting.hashes.hash_images`. What cannot be decoded has exact
@@ -122,14 +122,14 @@ def find_copies(
     """
     found = hash_images(index, cache=cache, workers=workers, on_progress=on_progress)
     same = _same_content(found.contents)
-    return Copies(
+    return Duplicates(
         groups=_components(len(index), np.concatenate([same, _near_pairs(found, same)])),
         exact=_components(len(index), same),
         contents=found.contents,
     )
 
 
-def keep_together(index: ImageIndex, copies: Copies | None = None) -> tuple[int, ...] | None:
+def duplicate_groups(index: ImageIndex, copies: Duplicates | None = None) -> tuple[int, ...] | None:
     """A group number for each position: images of one number belong into one part.
 
     They are those of one ``group`` of metadata.csv and the given copies, transitively.

@@ -12,7 +12,7 @@ import attrs
 from bench.config.options import INEXACT_MODES, MODES
 from bench.report.analysis.selection import distinct
 from bench.report.analysis.speeds import TimingSession, no_floor
-from bench.report.analysis.timings import EAGER, few_rounds, mode_of, rounds_of
+from bench.report.analysis.timings import EAGER, mode_of, rounds_of, too_few_rounds
 from bench.report.render.markdown import one_line
 from bench.stats import timing
 from bench.stats.multiple import shared_ranks
@@ -199,5 +199,5 @@ class ModeTimings:
         if shared is None:
             return "n/a (eager was not timed)"
         if shared.rounds < FEWEST_ROUNDS:
-            return few_rounds(shared.rounds)
+            return too_few_rounds(shared.rounds)
         return no_floor(self.control_ratio(EAGER))

@@ -51,11 +51,15 @@ class SpeedPair:
         return self.verdict in ("faster", "slower", "~ tie")
 
     @property
-    def smallest_visible(self) -> float | None:
+    def minimum_detectable_difference(self) -> float | None:
         """The relative difference that would have been seen; never below the noise floor."""
-        if self.ratio is None or self.ratio.smallest_visible is None or self.floor is None:
+        if (
+            self.ratio is None
+            or self.ratio.minimum_detectable_difference is None
+            or self.floor is None
+        ):
             return None
-        return max(self.ratio.smallest_visible, self.floor)
+        return max(self.ratio.minimum_detectable_difference, self.floor)
 
 
 @attrs.frozen
@@ -228,7 +232,7 @@ def where(case: CaseKey) -> str:
 
 
 def _unseen(speed: SpeedPair) -> str:
-    visible = speed.smallest_visible
+    visible = speed.minimum_detectable_difference
     if visible is None:
         return ""
     return f": a difference below {two_digits(100 * visible)} % would likely not have been seen"

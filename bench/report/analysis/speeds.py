@@ -13,7 +13,14 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from bench.report.analysis.selection import Selection, variant_of
-from bench.report.analysis.timings import CaseKey, blocks_of, cases, counted, few_rounds, rounds_of
+from bench.report.analysis.timings import (
+    CaseKey,
+    blocks_of,
+    cases,
+    counted,
+    rounds_of,
+    too_few_rounds,
+)
 from bench.report.analysis.validity import Record, invalid_reason
 from bench.report.render.markdown import one_line
 from bench.stats import timing
@@ -26,7 +33,7 @@ _FLIPPED = {"faster": "slower", "slower": "faster"}
 
 
 @attrs.frozen
-class Standing:
+class CaseRanking:
     """Who is declared faster than whom in one case of a session.
 
     Attributes:
@@ -79,7 +86,7 @@ class TimingSession:
     baseline: str | None
     records: Mapping[str, Record]
     invalid: Mapping[str, str]
-    _standings: dict[CaseKey, Standing] = attrs.field(factory=dict, init=False, repr=False)
+    _standings: dict[CaseKey, CaseRanking] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -138,7 +145,7 @@ class TimingSession:
         """Gap between the baseline and itself, relative (0.02 is 2 %); None without a control."""
         return timing.noise_floor(self.control_ratio(case))
 
-    def standing(self, case: CaseKey) -> Standing:
+    def standing(self, case: CaseKey) -> CaseRanking:
         """Verdicts over all pairs of variants, corrected after Holm, and the ranks they give."""
         if case not in self._standings:
             self._standings[case] = _standing(self, case)
@@ -174,7 +181,7 @@ def _session(
     )
 
 
-def _standing(session: TimingSession, case: CaseKey) -> Standing:
+def _standing(session: TimingSession, case: CaseKey) -> CaseRanking:
     floor = session.noise_floor(case)
     left_out: dict[str, str] = {}
     for name in session.timings:
@@ -185,7 +192,7 @@ def _standing(session: TimingSession, case: CaseKey) -> Standing:
     pairs = list(combinations(names, 2))
     measured = [session.measured_ratio(one, two, case) for one, two in pairs]
     verdicts, ratios = timing.judge_ratios(dict(zip(pairs, measured, strict=True)), lambda _: floor)
-    standing = Standing({}, left_out, len(pairs), verdicts, ratios)
+    standing = CaseRanking({}, left_out, len(pairs), verdicts, ratios)
     ranks = shared_ranks(names, lambda one, two: standing.verdict(one, two) == "faster")
     return attrs.evolve(standing, ranks=ranks)
 
@@ -198,7 +205,7 @@ def _no_rank(session: TimingSession, name: str, case: CaseKey, floor: float | No
         error = session.records[name].get("timing_error")
         return f"not timed in this case{': ' + one_line(error) if error else ''}"
     if rounds < FEWEST_ROUNDS:
-        return few_rounds(rounds)
+        return too_few_rounds(rounds)
     return no_floor(session.control_ratio(case)) if floor is None else None
 
 

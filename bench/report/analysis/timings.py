@@ -112,7 +112,7 @@ def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
 
 
-def few_rounds(rounds: int) -> str:
+def too_few_rounds(rounds: int) -> str:
     """Why nothing is declared from so many rounds."""
     return f"undecided: {counted(rounds, 'round')}, an interval needs {FEWEST_ROUNDS}"
 

@@ -179,7 +179,7 @@ def _speed_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Tab
 
 def speed_row(pair: Pair, speed: SpeedPair) -> list[str]:
     """Cells for :data:`SPEED`."""
-    visible = speed.smallest_visible
+    visible = speed.minimum_detectable_difference
     return [
         pair.variant,
         pair.other,

@@ -43,7 +43,7 @@ def copies_table(selection: Selection) -> Table:
         "Copies are looked for over the whole data before it is split. Redundant files: all but "
         "one of each group.",
     )
-    headers = ["Data", "Copies", "Found by", "Groups", "Files", "Redundant files"]
+    headers = ["Data", "Duplicates", "Found by", "Groups", "Files", "Redundant files"]
     headers.append("Kept in one part (--dedup group)")
     return Table("copies", "Copies in the data", text, headers, [list(row) for row in rows])
 

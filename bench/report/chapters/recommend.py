@@ -15,10 +15,10 @@ from bench.report.analysis.speeds import TimingSession, main_cases, no_floor, se
 from bench.report.analysis.timings import (
     CaseKey,
     counted,
-    few_rounds,
     images_text,
     latency_text,
     percent_text,
+    too_few_rounds,
 )
 from bench.report.analysis.values import significant
 from bench.report.chapters.speed import machine
@@ -192,7 +192,7 @@ def undecided(session: TimingSession, case: CaseKey) -> str:
     """Why no variant is named the fastest."""
     rounds = max((len(session.rounds(name, case)) for name in session.timings), default=0)
     if 0 < rounds < FEWEST_ROUNDS:
-        return few_rounds(rounds)
+        return too_few_rounds(rounds)
     if rounds and session.noise_floor(case) is None:
         return no_floor(session.control_ratio(case))
     return "n/a (no valid timing)"

@@ -14,13 +14,13 @@ from bench.report.analysis.timings import (
     RATIO_NOTE,
     CaseKey,
     counted,
-    few_rounds,
     images_text,
     latency_text,
     percent_text,
     ratio_text,
     rounds_of,
     step_seconds,
+    too_few_rounds,
 )
 from bench.report.analysis.values import significant
 from bench.report.render.markdown import Table, one_line
@@ -152,7 +152,7 @@ def verdict_text(
     shared = session.ratio(variant, other, case)
     if shared is None:
         return f"n/a ({other} not timed in this session)"
-    return few_rounds(shared.rounds)
+    return too_few_rounds(shared.rounds)
 
 
 def marks(entry: Mapping[str, Any]) -> str:

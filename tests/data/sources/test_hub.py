@@ -25,7 +25,7 @@ from bench.data.sources.shard_writer import write_shards
 from bench.data.sources.shards import key_of
 from bench.data.sources.storage import read_bytes, stamp
 from bench.data.splitting.division import find_splits, hashed_split
-from bench.data.splitting.duplicates import Copies
+from bench.data.splitting.duplicates import Duplicates
 from bench.errors import BenchError
 from bench.report.render.thumbnails import open_picture
 
@@ -164,7 +164,7 @@ def test_splits_are_parts(make_photos: Callable, tmp_path: Path) -> None:
     assert all(path.startswith(("train/data-", "validation/data-")) for path in index.paths)
     assert [line.split(str(tmp_path))[0] for line in index.warnings] == ["split 'extra' of ", ""]
     assert "unlabelled, not used" in index.warnings[1]
-    (found,) = find_splits(RunConfig(), index, Copies(groups=(), exact=()))
+    (found,) = find_splits(RunConfig(), index, Duplicates(groups=(), exact=()))
     assert (len(found.train) + len(found.test), len(found.valid)) == (9, 9)
 
 
@@ -237,7 +237,9 @@ def test_rows_with_names_stay_in_their_part_when_the_data_grow(
         content = table(rows_of(make_photos(counts, name))).shuffle(seed=len(name))
         content.save_to_disk(tmp_path / f"{name}-saved", num_shards=shards)
         index = index_of(tmp_path / f"{name}-saved")
-        (split,) = find_splits(RunConfig(valid_fraction=0.3), index, Copies(groups=(), exact=()))
+        (split,) = find_splits(
+            RunConfig(valid_fraction=0.3), index, Duplicates(groups=(), exact=())
+        )
         return {
             key_of(index.paths[p]): part
             for part, positions in split.as_dict().items()

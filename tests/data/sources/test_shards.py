@@ -22,7 +22,7 @@ from bench.data.sources.shard_writer import write_shards
 from bench.data.sources.shards import key_of
 from bench.data.sources.storage import read_bytes, stamp
 from bench.data.splitting.division import find_splits, hashed_folds, hashed_split
-from bench.data.splitting.duplicates import Copies, keep_together
+from bench.data.splitting.duplicates import Duplicates, duplicate_groups
 from bench.data.splitting.splits import Split
 from bench.data.transforms import AT_ONCE, shuffled
 from bench.errors import BenchError
@@ -184,7 +184,7 @@ def test_shards_of_one_part_are_divided_by_their_keys(
     (shard,) = (tmp_path / "own").glob("*.tar")
     shard.rename(shard.with_name(f"{prefix}-0.tar"))
     index, config = index_of(tmp_path / "own"), RunConfig()
-    (found,) = find_splits(config, index, Copies(groups=(), exact=()))
+    (found,) = find_splits(config, index, Duplicates(groups=(), exact=()))
     assert found == hashed_split(
         index,
         valid_fraction=config.valid_fraction,
@@ -205,7 +205,7 @@ def test_a_group_stays_where_it_is_when_it_grows(make_photos: Callable, tmp_path
         write_shards(index_of(root), tmp_path / f"{name}-out", shard_bytes=1e9, seed=0)
         index = index_of(tmp_path / f"{name}-out")
         split = hashed_split(
-            index, valid_fraction=0.2, test_fraction=0.2, seed=0, groups=keep_together(index)
+            index, valid_fraction=0.2, test_fraction=0.2, seed=0, groups=duplicate_groups(index)
         )
         return {
             index.groups[position]: part

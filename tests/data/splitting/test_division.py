@@ -7,12 +7,12 @@ import attrs
 from bench.config.options import RunConfig
 from bench.data.sources.index import Location, load_index
 from bench.data.splitting.division import find_splits, split_warnings, twin_warnings
-from bench.data.splitting.duplicates import Copies, find_copies
+from bench.data.splitting.duplicates import Duplicates, find_duplicates
 from bench.data.splitting.splits import Split
 from tests.data.indexes import make_index
 
 PAIRS = tuple((p, p + 1) for p in range(0, 30, 2))
-COPIES = Copies(groups=PAIRS, exact=PAIRS)
+COPIES = Duplicates(groups=PAIRS, exact=PAIRS)
 
 
 def crossing(pairs: tuple[tuple[int, ...], ...], got: Split) -> int:
@@ -36,7 +36,7 @@ def test_the_datas_own_groups_are_always_kept_together() -> None:
     index = make_index({"a": 40, "b": 50})
     names = tuple(f"plant {p // 2}" if p < 30 else None for p in range(90))
     named = attrs.evolve(index, groups=names)
-    none = Copies(groups=(), exact=())
+    none = Duplicates(groups=(), exact=())
     for config in (RunConfig(), RunConfig(folds=5)):
         for one in find_splits(config, named, none):
             assert crossing(PAIRS, one) == 0
@@ -52,7 +52,7 @@ def test_folds_keep_copies_together_when_asked() -> None:
 
 def test_twins_are_counted_and_the_mend_is_named() -> None:
     index = make_index({"a": 6})
-    copies = Copies(groups=((0, 3), (1, 4)), exact=())
+    copies = Duplicates(groups=((0, 3), (1, 4)), exact=())
     used = Split((0, 1, 2), (3, 4, 5), ())
     assert twin_warnings(RunConfig(), index, copies, used) == [
         "2 of 3 validation images have a copy among the training images: --dedup group keeps "
@@ -72,7 +72,7 @@ def test_twins_are_counted_and_the_mend_is_named() -> None:
 
 def test_the_datas_own_split_is_not_mended_by_dedup() -> None:
     index = make_index({}, {"test": {"a": 2}, "train": {"a": 4}})
-    copies = Copies(groups=((0, 2),), exact=())
+    copies = Duplicates(groups=((0, 2),), exact=())
     (line,) = twin_warnings(RunConfig(), index, copies, Split((2, 3), (4, 5), (0, 1)))
     assert line.startswith("1 of 2 test images have a copy")
     assert line.endswith("the data's own split has them so")
@@ -80,7 +80,7 @@ def test_the_datas_own_split_is_not_mended_by_dedup() -> None:
 
 def test_warnings_of_the_index_and_of_groups() -> None:
     index = attrs.evolve(make_index({"a": 40, "b": 50}), warnings=("passed over",))
-    mixed = Copies(groups=((0, 45),), exact=())
+    mixed = Duplicates(groups=((0, 45),), exact=())
     config = RunConfig(dedup="group")
     (one,) = find_splits(config, index, mixed)
     lines = split_warnings(config, index, mixed, one)
@@ -91,7 +91,7 @@ def test_warnings_of_the_index_and_of_groups() -> None:
 
 def test_rice3_without_a_group_across_parts(rice3: Path) -> None:
     index = load_index(Location(rice3, "class-folders"))
-    copies = find_copies(index, workers=2)
+    copies = find_duplicates(index, workers=2)
     assert len(copies.exact) == 16
     for seed in range(20):
         for options in ({}, {"folds": 5}):

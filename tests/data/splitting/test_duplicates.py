@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from bench.data.sources.index import ImageIndex, Location, load_index
-from bench.data.splitting.duplicates import ROWS, Copies, find_copies, keep_together
+from bench.data.splitting.duplicates import ROWS, Duplicates, duplicate_groups, find_duplicates
 
 Picture = Callable[[int], Image.Image]
 
@@ -56,7 +56,7 @@ def turned_by_tag(image: Image.Image) -> tuple[Image.Image, Image.Exif]:
 def test_different_pictures_are_no_copies(root: Path) -> None:
     for number in range(100):
         save(picture(100 + number), root / "a" / f"more{number}.png")
-    found = find_copies(index_of(root))
+    found = find_duplicates(index_of(root))
     assert found.groups == found.exact == ()
 
 
@@ -64,7 +64,7 @@ def test_exact_copies(root: Path) -> None:
     shutil.copy(root / "a/0.png", root / "a/again.png")
     shutil.copy(root / "a/0.png", root / "b/other.png")
     index = index_of(root)
-    found = find_copies(index)
+    found = find_duplicates(index)
     assert named(index, found.exact) == [{"a/0.png", "a/again.png", "b/other.png"}]
     assert found.groups == found.exact
 
@@ -83,7 +83,7 @@ def test_exact_copies(root: Path) -> None:
 def test_near_copies(root: Path, change: Picture, options: dict[str, int]) -> None:
     save(change(picture(0)), root / "b/near.jpg", **options)
     index = index_of(root)
-    found = find_copies(index)
+    found = find_duplicates(index)
     assert found.exact == ()
     assert named(index, found.groups) == [{"a/0.png", "b/near.jpg"}]
 
@@ -92,14 +92,14 @@ def test_a_picture_that_is_shown_turned_is_compared_as_shown(root: Path) -> None
     image, exif = turned_by_tag(picture(0))
     save(image, root / "b/tagged.jpg", exif=exif)
     index = index_of(root)
-    assert named(index, find_copies(index).groups) == [{"a/0.png", "b/tagged.jpg"}]
+    assert named(index, find_duplicates(index).groups) == [{"a/0.png", "b/tagged.jpg"}]
 
 
 def test_copies_of_copies_are_copies(root: Path) -> None:
     save(picture(0), root / "b/jpeg.jpg", quality=60)
     shutil.copy(root / "b/jpeg.jpg", root / "b/jpeg2.jpg")
     index = index_of(root)
-    found = find_copies(index)
+    found = find_duplicates(index)
     assert named(index, found.exact) == [{"b/jpeg.jpg", "b/jpeg2.jpg"}]
     assert named(index, found.groups) == [{"a/0.png", "b/jpeg.jpg", "b/jpeg2.jpg"}]
     record = found.as_record(index)
@@ -115,7 +115,7 @@ def test_flat_pictures_are_not_one_group(root: Path) -> None:
         save(Image.new("RGB", (60, 40), (grey, grey, grey)), root / "a" / f"flat{grey}.png")
     shutil.copy(root / "a/flat25.png", root / "a/flat25b.png")
     index = index_of(root)
-    found = find_copies(index)
+    found = find_duplicates(index)
     assert named(index, found.groups) == [{"a/flat25.png", "a/flat25b.png"}]
 
 
@@ -125,7 +125,7 @@ def test_faint_shading_does_not_make_plain_pictures_copies(root: Path) -> None:
     for grey in range(20, 240, 40):
         pixels = (grey + shading).astype(np.uint8).repeat(3, axis=2)
         save(Image.fromarray(pixels), root / "a" / f"plain{grey}.png")
-    assert find_copies(index_of(root)).groups == ()
+    assert find_duplicates(index_of(root)).groups == ()
 
 
 def test_colour_alone_makes_another_picture(root: Path) -> None:
@@ -135,7 +135,7 @@ def test_colour_alone_makes_another_picture(root: Path) -> None:
         y, x = np.mgrid[:96, :96]
         pixels[(y - 30) ** 2 + (x - 60) ** 2 < 500] = colour
         save(Image.fromarray(pixels), root / "a" / f"{name}.png")
-    assert find_copies(index_of(root)).groups == ()
+    assert find_duplicates(index_of(root)).groups == ()
 
 
 def test_what_cannot_be_decoded_is_passed_over(root: Path) -> None:
@@ -148,7 +148,7 @@ def test_what_cannot_be_decoded_is_passed_over(root: Path) -> None:
     (root / "b/cut.jpg").write_bytes(whole[: len(whole) // 2])
     index = index_of(root)
     (root / "a/1.png").unlink()
-    assert find_copies(index).groups == ()
+    assert find_duplicates(index).groups == ()
 
 
 def test_the_result_does_not_depend_on_threads_or_blocks(
@@ -156,18 +156,18 @@ def test_the_result_does_not_depend_on_threads_or_blocks(
 ) -> None:
     for number in range(6):
         save(picture(number), root / "b" / f"near{number}.jpg", quality=70)
-    one = find_copies(index_of(root))
+    one = find_duplicates(index_of(root))
     assert len(one.groups) == 4
     monkeypatch.setattr("bench.data.splitting.duplicates.ROWS", 3)
     assert ROWS > 3
-    assert find_copies(index_of(root), workers=3) == one
+    assert find_duplicates(index_of(root), workers=3) == one
 
 
 # --- groups ----------------------------------------------------------------------------------
 
 
 def test_group_and_twins() -> None:
-    copies = Copies(groups=((0, 3), (2, 5, 6)), exact=((0, 3),))
+    copies = Duplicates(groups=((0, 3), (2, 5, 6)), exact=((0, 3),))
     assert [copies.group_of(p) for p in range(4)] == [0, None, 1, 0]
     assert copies.twins((3, 4, 5), (0, 1)) == (3,)
     assert copies.twins([6, 5, 4], [2]) == (6, 5)
@@ -181,22 +181,22 @@ def test_group_and_twins() -> None:
 
 def test_images_to_keep_together(root: Path) -> None:
     index = attrs.evolve(index_of(root), groups=("p", None, "p", None))
-    copies = Copies(groups=((2, 3),), exact=())
-    plant = keep_together(index)
+    copies = Duplicates(groups=((2, 3),), exact=())
+    plant = duplicate_groups(index)
     assert plant is not None
     assert plant[0] == plant[2]
     assert len(set(plant)) == 3
-    both = keep_together(index, copies)
+    both = duplicate_groups(index, copies)
     assert both is not None
     assert both[0] == both[2] == both[3] != both[1]
     bare = attrs.evolve(index, groups=())
-    assert keep_together(bare) is None
-    assert keep_together(bare, Copies(groups=(), exact=())) is None
+    assert duplicate_groups(bare) is None
+    assert duplicate_groups(bare, Duplicates(groups=(), exact=())) is None
 
 
 def test_rice3(rice3: Path) -> None:
     index = index_of(rice3)
-    found = find_copies(index, workers=2)
+    found = find_duplicates(index, workers=2)
     record = found.as_record(index)
     assert record["exact"] == {"groups": 16, "files": 33, "redundant_files": 17}
     assert record["near"] == {"groups": 17, "files": 35, "redundant_files": 18}

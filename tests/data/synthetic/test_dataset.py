@@ -12,7 +12,7 @@ from PIL import Image
 
 from bench.data.sources.images import square
 from bench.data.sources.index import ImageIndex, find_data, load_index
-from bench.data.splitting.duplicates import find_copies
+from bench.data.splitting.duplicates import find_duplicates
 from bench.data.synthetic import dataset as synthetic
 from bench.data.synthetic.dataset import (
     CLASSES,
@@ -73,7 +73,7 @@ def test_a_written_set_is_found_as_synthetic(drawn: ImageIndex) -> None:
 
 
 def test_drawings_are_no_copies(drawn: ImageIndex) -> None:
-    assert find_copies(drawn, workers=2).groups == ()
+    assert find_duplicates(drawn, workers=2).groups == ()
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_what_would_have_been_seen_is_corrected_for_the_comparisons(timed, make_
 
     two, many = visible([]), visible([f"Other{number}" for number in range(8)])
     assert (two.comparisons, many.comparisons) == (1, 45)
-    assert many.ratio.smallest_visible > 1.3 * two.ratio.smallest_visible
+    assert many.ratio.minimum_detectable_difference > 1.3 * two.ratio.minimum_detectable_difference
     # The interval is at the level of the test too.
     assert many.ratio.low < two.ratio.low < 1 < two.ratio.high < many.ratio.high
 

@@ -8,10 +8,10 @@ from bench.report.analysis.timings import (
     CaseKey,
     cases,
     eager,
-    few_rounds,
     images_text,
     latency_text,
     rounds_of,
+    too_few_rounds,
 )
 from bench.stats.timing import Location
 from tests.report.sessions import timing_entry
@@ -58,7 +58,7 @@ def test_figures_show_an_interval_only_where_there_is_one():
     assert latency_text(Location(0.01, 0.0095, 0.0105, 10)) == "10 [9.5–10.5]"
     assert images_text(Location(0.1, 0.08, 0.125, 10), 16) == "160 [128–200]"
     assert latency_text(Location(0.01, None, None, 3)) == "10"
-    assert few_rounds(1) == "undecided: 1 round, an interval needs 6"
+    assert too_few_rounds(1) == "undecided: 1 round, an interval needs 6"
 
 
 def test_cases_are_of_one_mode_and_what_names_none_is_eager():

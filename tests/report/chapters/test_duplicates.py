@@ -35,14 +35,14 @@ def test_copies_are_counted_for_each_set_of_data(make_record):
     table = copies_table(Selection([one, same, kept, bare]))
     found = rows(table)
     assert [row["Data"] for row in found] == ["3f9a1c0de4b7"] * 2 + ["beef"] * 2 + ["cafe"]
-    assert found[0]["Copies"] == "exact"
+    assert found[0]["Duplicates"] == "exact"
     counts = [found[0][name] for name in ("Groups", "Files", "Redundant files")]
     assert counts == ["16", "33", "17"]
     assert found[1]["Found by"] == "perceptual hash of 64 bits, at most 4 bits"
     assert found[1]["Redundant files"] == "20"
     last = table.headers[-1]
     assert [row[last] for row in found] == ["no (--dedup none)"] * 2 + ["yes"] * 2 + ["n/a"]
-    assert found[4]["Copies"] == "n/a (copies were not looked for)"
+    assert found[4]["Duplicates"] == "n/a (copies were not looked for)"
     assert copies_table(Selection([])).rows == []
 
 
