@@ -132,7 +132,7 @@ def gather(
         stream: where progress goes.
 
     Raises:
-        StoppedError: the stopper said so; what has ended has come home.
+        TrainingInterrupted: the stopper said so; what has ended has come home.
     """
     waiting = sorted(range(len(jobs)), key=lambda number: jobs[number].seconds)
     sent: dict[Any, int] = {}

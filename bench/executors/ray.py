@@ -334,7 +334,7 @@ def time_on(request: Request, *, stopper: StopRequest, stream: TextIO) -> Timed:
 
     Raises:
         BenchError: the machine is gone, or cannot time.
-        StoppedError: the stopper said so.
+        TrainingInterrupted: the stopper said so.
     """
     ray = connect(request.config.address)
     node = _node_of(ray, str(request.config.timing_on))

@@ -55,7 +55,7 @@ class Executor(Protocol):
         stopper: StopRequest,
         stream: TextIO,
     ) -> Iterator[tuple[int, Outcome]]:
-        """Train jobs as :func:`bench.runner.process_pool.train_concurrently` does."""
+        """Train jobs as :func:`train_concurrently` does."""
 
     def time(
         self,
@@ -72,7 +72,7 @@ class Executor(Protocol):
 
         Raises:
             BenchError: there is none, or it cannot time.
-            StoppedError: the stopper said so.
+            TrainingInterrupted: the stopper said so.
         """
 
 
@@ -135,7 +135,7 @@ def train_concurrently(
     ended. What one process cannot do (a crash of the process itself) raises here.
 
     Raises:
-        StoppedError: the sweep's stopper said so, here or in one of the processes.
+        TrainingInterrupted: the sweep's stopper said so, here or in one of the processes.
 
     Args:
         jobs: in any order.

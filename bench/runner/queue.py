@@ -168,7 +168,7 @@ def train_in_turn(
         done: called with the position of a run that has ended, and what it left.
 
     Raises:
-        StoppedError: the sweep's stopper said so.
+        TrainingInterrupted: the sweep's stopper said so.
     """
     outcomes = []
     for number, one in enumerate(planned):

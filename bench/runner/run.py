@@ -54,8 +54,8 @@ def run_variant(
         begun: folder and record of the run where it was broken off; none: it has yet to begin.
 
     Raises:
-        StoppedError: the sweep's stopper said so; the record says ``running``.
-        TeamError: a process of several has failed alone; the record says why.
+        TrainingInterrupted: the sweep's stopper said so; the record says ``running``.
+        ProcessGroupError: a process of several has failed alone; the record says why.
     """
     sweep = attrs.evolve(sweep, costs=StageTimer(begun[1]["costs"] if begun else None))
     config = sweep.config

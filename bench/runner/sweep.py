@@ -89,8 +89,8 @@ def run_sweep(
         team: the processes that train each model together, which this one leads; none: this one.
 
     Raises:
-        StoppedError: the stopper said so; what is finished is on disk, the rest can go on.
-        TeamError: a process of several has failed alone; as above.
+        TrainingInterrupted: the stopper said so; what is finished is on disk, the rest can go on.
+        ProcessGroupError: a process of several has failed alone; as above.
         BenchError: too little disk for the decoded images, or too few readable ones.
     """
     keep_freed_memory()

@@ -47,7 +47,7 @@ def time_stage(
         What was found, or none (``--no-timing``), and the journal with the session in it.
 
     Raises:
-        StoppedError: the stopper said so.
+        TrainingInterrupted: the stopper said so.
         BenchError: the machine that was to time cannot.
     """
     if not config.timing:

@@ -39,7 +39,7 @@ def follow(team: ProcessGroup, stopper: StopRequest, plugins: Sequence[Path]) ->
         plugins: files that register variants.
 
     Raises:
-        TeamError: this process or another one has failed alone.
+        ProcessGroupError: this process or another one has failed alone.
     """
     keep_freed_memory()
     with scratch_folder() as folder, stopper.holding():

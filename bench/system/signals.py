@@ -80,7 +80,7 @@ class StopRequest:
             seconds: that what comes next will take.
 
         Raises:
-            StoppedError: that is so.
+            TrainingInterrupted: that is so.
         """
         if self.number is not None:
             raise TrainingInterrupted(self.number)

@@ -89,7 +89,7 @@ class ProcessGroup:
         """``stopper.check`` as the leader finds it.
 
         Raises:
-            StoppedError: it is time to stop, in every process.
+            TrainingInterrupted: it is time to stop, in every process.
         """
         stopper.check(seconds)
 

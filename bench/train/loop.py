@@ -119,7 +119,7 @@ def fit(
 
     Raises:
         DivergedError: NaN or infinity in the training loss.
-        StoppedError: the stopper said so.
+        TrainingInterrupted: the stopper said so.
         OSError: weights or state cannot be written; those of an earlier epoch stay.
         UnusableStateError: the training cannot go on from ``last_path``.
     """
