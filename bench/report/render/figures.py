@@ -59,7 +59,7 @@ def training_curves(
         return None
     lines = LOSS if what == "loss" else SHARES
     rows, columns = grid_of(len(runs), 5)
-    width, height = max(2.5 * columns + 0.5, 5.5), 2.3 * rows + 1.2
+    width, height = max(2.5 * columns + 0.5, 6.8), 2.3 * rows + 1.2
     figure = new_figure(width, height, place_panels=True)
     figure.subplots_adjust(
         left=0.5 / width, right=1 - 0.15 / width, bottom=0.85 / height, top=1 - 0.65 / height,

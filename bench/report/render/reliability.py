@@ -24,11 +24,11 @@ def reliability_diagrams(records: Sequence[Record], path: Path) -> Path | None:
     if not runs:
         return None
     rows, columns = grid_of(len(runs), 5)
-    width, height = max(2.3 * columns + 0.6, 5.5), 2.4 * rows + 1.2
+    width, height = max(2.3 * columns + 0.6, 5.5), 2.6 * rows + 1.2
     figure = new_figure(width, height, place_panels=True)
     figure.subplots_adjust(
         left=0.6 / width, right=1 - 0.15 / width, bottom=0.55 / height, top=1 - 0.75 / height,
-        wspace=0.08, hspace=0.25,
+        wspace=0.08, hspace=0.4,
     )  # fmt: skip
     part = " or ".join(distinct(map(judged_part, runs)))
     figure.suptitle(titled(f"Accuracy over confidence, {part} part", runs), fontsize=12)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bench.report.analysis.seeds import accuracy_of
 from bench.report.analysis.selection import Selection
 from bench.report.render.confusion import confusion, confusion_matrices
 from bench.report.render.figures import MOST_PANELS, training_curves
+from bench.report.render.reliability import reliability_diagrams
 from bench.report.render.scatter import accuracy_vs_throughput, bars_note
+from tests.report.sessions import set_predictions
 
 
 def shown(figure):
@@ -27,6 +30,28 @@ def test_training_curves_have_a_panel_for_each_run(sweep, drawn, tmp_path):
     training_curves(sweep[:3], tmp_path / "l.png", "loss")
     assert len(shown(drawn[1])) == 3
     assert training_curves([], tmp_path / "n.png", "loss") is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_no_legend_is_cut_off_and_no_title_lies_on_labels(make_record, drawn, tmp_path, count):
+    hits = [True, False] * 10
+    runs = [set_predictions(make_record(f"EfficientNetV2_S_{n}"), hits) for n in range(count)]
+    training_curves(runs, tmp_path / "a.png", "accuracy")
+    reliability_diagrams(runs, tmp_path / "r.png")
+    assert len(drawn) == 2
+    for figure in drawn:
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        for legend in figure.legends:
+            box = legend.get_window_extent(renderer)
+            assert figure.bbox.x0 <= box.x0
+            assert box.x1 <= figure.bbox.x1
+        titles = [axes.title.get_window_extent(renderer) for axes in shown(figure)]
+        labels = [
+            label.get_window_extent(renderer)
+            for axes in shown(figure)
+            for label in axes.get_xticklabels()
+        ]
+        assert not [one for one in titles for other in labels if one.overlaps(other)]
 
 
 def test_many_runs_are_cut_to_what_can_be_read(make_record, drawn, tmp_path):
