@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import subprocess
@@ -149,3 +150,12 @@ def test_loading_needs_no_pytorch(tmp_path: Path) -> None:
 def test_nothing_else_is_offered() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fit'"):
         bench.fit  # noqa: B018
+
+
+@pytest.mark.parametrize(("old", "new"), bench.MOVED.items())
+def test_a_module_that_has_moved_is_found_at_its_old_path(old: str, new: str) -> None:
+    there = importlib.import_module(new)
+    assert importlib.import_module(old) is there
+    assert there.__spec__.name == there.__name__ == new
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(f"{old}_too")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import variants
 from bench.config.options import RunConfig, build, options
 from bench.config.presets import resolve
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.data.splitting.splits import largest_remainder, split, stratified_subset
 from bench.errors import BenchError
 from bench.report.render.markdown import (

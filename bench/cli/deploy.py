@@ -82,7 +82,7 @@ def evaluate(parsed: Namespace, command_line: str) -> int:
     _check_batch(parsed)
     if config.data_dir is None:
         raise BenchError("--data-dir is missing: name the folder of images to evaluate on")
-    from bench.data.sources.index import find_data, load_index
+    from bench.data.index import find_data, load_index
 
     location = find_data(config.data_dir, cwd=Path.cwd())
     assert location is not None

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import variants
 from bench.config.options import RunConfig
 from bench.config.presets import Resolved
+from bench.data.images import UnreadableImage, read_size
+from bench.data.index import ImageIndex
 from bench.data.parts import find_index
-from bench.data.sources.images import UnreadableImage, read_size
-from bench.data.sources.index import ImageIndex
 from bench.data.sources.prefixes import absolute
 from bench.errors import BenchError
 from bench.records import new_run_folder

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from bench.data.sources.images import UnreadableImage, read_size
-from bench.data.sources.index import ImageIndex
+from bench.data.images import UnreadableImage, read_size
+from bench.data.index import ImageIndex
 from bench.data.splitting.duplicates import Duplicates, Groups, count_groups, find_duplicates
 from bench.data.splitting.splits import PARTS
 from bench.system.digits import fixed

@@ -16,9 +16,9 @@ import attrs
 import numpy as np
 
 from bench.data.cache_folder import NotKeptError, because, open_file, size_text
+from bench.data.images import UnreadableImage, load_square, read_size
+from bench.data.index import ImageIndex
 from bench.data.pixel_file import PixelFile, RowWriter
-from bench.data.sources.images import UnreadableImage, load_square, read_size
-from bench.data.sources.index import ImageIndex
 from bench.errors import BenchError
 from bench.system.digits import counted
 

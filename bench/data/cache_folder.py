@@ -11,9 +11,9 @@ from pathlib import Path
 
 import PIL
 
+from bench.data.index import ImageIndex
 from bench.data.pixel_file import DONE, PIXELS, PixelFile, open_or_make, remove
 from bench.data.sources import storage
-from bench.data.sources.index import ImageIndex
 from bench.imaging import LOADER
 
 # Part of a folder's name: a new number for another form of the files.

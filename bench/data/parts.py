@@ -12,7 +12,7 @@ import attrs
 
 from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages, open_images
-from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.splitting.division import (
     find_splits,
     require_division,
@@ -134,7 +134,7 @@ def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:
 
     Raises:
         BenchError: no such folder, no labelled images, one class (see
-            :mod:`bench.data.sources.index`).
+            :mod:`bench.data.index`).
     """
     location = find_data(config.data_dir, cwd=cwd or Path.cwd())
     if location is None:

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from bench.data.augment import finish_image
-from bench.data.sources.images import UnreadableImage, load_square
-from bench.data.sources.index import ImageIndex
+from bench.data.images import UnreadableImage, load_square
+from bench.data.index import ImageIndex
 from bench.data.transforms import level_table
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError

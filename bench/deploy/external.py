@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.data.sources.layouts import listed
 from bench.deploy.predict import predict
 from bench.deploy.saved_model import SavedModel

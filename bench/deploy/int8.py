@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from bench.data.sources.images import UnreadableImage, load_square
-from bench.data.sources.index import ImageIndex
+from bench.data.images import UnreadableImage, load_square
+from bench.data.index import ImageIndex
 from bench.data.transforms import level_table
 from bench.deploy.export import with_metadata
 from bench.deploy.saved_model import SavedModel

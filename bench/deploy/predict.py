@@ -16,7 +16,7 @@ import torch
 from bench.data.augment import finish_image
 from bench.data.dataset import Batch
 from bench.data.device import finish
-from bench.data.sources.images import UnreadableImage, load_square
+from bench.data.images import UnreadableImage, load_square
 from bench.data.transforms import level_table
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from bench.data.index import is_text
 from bench.data.sources.folders import images_below, is_image_name
-from bench.data.sources.index import is_text
 from bench.data.sources.layouts import listed
 from bench.data.sources.tables import rows
 from bench.errors import BenchError

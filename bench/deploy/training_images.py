@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.synthetic.dataset import cached_synthetic
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError

@@ -16,8 +16,8 @@ import numpy as np
 
 from bench.config.options import MOVABLE, REMOVED, RunConfig, build, flag_of, options
 from bench.config.presets import Resolved
+from bench.data.index import ImageIndex
 from bench.data.sources.fingerprint import SAMPLE
-from bench.data.sources.index import ImageIndex
 from bench.data.sources.layouts import listed
 from bench.errors import BenchError
 from bench.imaging import LOADER

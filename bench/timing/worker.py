@@ -203,7 +203,7 @@ class Timer:
         from bench.data.augment import finish_image
         from bench.data.dataset import Batch
         from bench.data.device import finish
-        from bench.data.sources.images import load_square
+        from bench.data.images import load_square
         from bench.data.transforms import level_table
         from bench.models.build import normalisation
 

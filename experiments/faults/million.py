@@ -40,7 +40,7 @@ def peak_bytes():
 _INDEX = """
 import json, sys, time
 from pathlib import Path
-from bench.data.sources.index import find_data, load_index
+from bench.data.index import find_data, load_index
 begin = time.perf_counter()
 index = load_index(find_data(Path(sys.argv[1]), cwd=Path(sys.argv[1])))
 index_s = time.perf_counter() - begin

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.data.sources.index import find_data, load_index
+from bench.data.index import find_data, load_index
 from bench.data.sources.shard_writer import write_shards
 from bench.system.paths import cache_folder
 from experiments import record as records

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.data.sources.index import SYNTHETIC_MARKER
+from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic.dataset import VERSION as DRAWN
 from bench.data.synthetic.dataset import cached_synthetic, class_counts
 from bench.system.paths import cache_folder

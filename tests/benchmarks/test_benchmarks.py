@@ -16,7 +16,7 @@ from PIL import Image
 import variants
 from bench.config.options import RunConfig
 from bench.data.augment import finish_image
-from bench.data.sources.images import load_square
+from bench.data.images import load_square
 from bench.data.transforms import draw_epoch, level_table
 from bench.models.complexity import count_macs
 from bench.records import load_records, write_record

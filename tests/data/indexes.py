@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 
 
 def make_index(

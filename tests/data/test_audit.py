@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench.cli.main import main
 from bench.data.audit import LISTED, across_classes, across_parts, audit
-from bench.data.sources.index import ImageIndex, Location, load_index
+from bench.data.index import ImageIndex, Location, load_index
 from bench.data.splitting.duplicates import Duplicates
 from bench.data.splitting.splits import Split, split
 

@@ -18,9 +18,9 @@ from PIL import Image
 from bench.data import cache as module
 from bench.data import cache_folder, pixel_file
 from bench.data.cache import DecodedImages, open_images
+from bench.data.images import UnreadableImage
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.pixel_file import PixelFile
-from bench.data.sources.images import UnreadableImage
-from bench.data.sources.index import ImageIndex, find_data, load_index
 from bench.errors import BenchError
 
 SIZE = 48
@@ -292,7 +292,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from bench.data.cache import open_images
-from bench.data.sources.index import find_data, load_index
+from bench.data.index import find_data, load_index
 photos, cache = Path(sys.argv[1]), Path(sys.argv[2])
 index = load_index(find_data(photos, cwd=photos))
 print("ready", flush=True)

@@ -9,6 +9,7 @@ import torch
 
 from bench.data.cache import DecodedImages, open_images
 from bench.data.dataset import Batch
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.loaders import (
     ImageDataset,
     Loader,
@@ -16,7 +17,6 @@ from bench.data.loaders import (
     bounds,
     make_loader,
 )
-from bench.data.sources.index import ImageIndex, find_data, load_index
 from bench.data.transforms import draw_epoch, eval_transform
 from tests.data import reference
 

@@ -10,9 +10,9 @@ import torch
 
 from bench.config.options import RunConfig
 from bench.data.cache import open_images
+from bench.data.index import find_data, load_index
 from bench.data.loaders import ImageDataset, Schedule, make_loader
 from bench.data.progressive import ProgressiveSchedule, shrink, weaken
-from bench.data.sources.index import find_data, load_index
 from bench.data.transforms import draw_epoch
 
 HALF = (0.5, 0.5, 0.5)

@@ -9,7 +9,7 @@ import torch
 
 from bench.data.cache import DecodedImages, open_images
 from bench.data.dataset import ImageDataset
-from bench.data.sources.index import find_data, load_index
+from bench.data.index import find_data, load_index
 from bench.data.workers import choose_workers, measure_pipeline
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -15,7 +15,7 @@ from PIL import Image
 import variants
 from bench.config.options import RunConfig
 from bench.data.augment import finish_image
-from bench.data.sources.images import load_square
+from bench.data.images import load_square
 from bench.data.transforms import level_table
 from bench.deploy import export as exporting
 from bench.deploy.export import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.data.sources.index import SYNTHETIC_MARKER
+from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic.dataset import CLASSES, class_counts
 from experiments.calibration.table import SUITE as CALIBRATION
 from experiments.faults.table import SUITE as FAULTS

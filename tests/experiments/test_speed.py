@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 import variants
-from bench.data.sources.images import load_rgb, square
-from bench.data.sources.index import SYNTHETIC_MARKER
+from bench.data.images import load_rgb, square
+from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic.dataset import CLASSES, class_counts
 from bench.errors import BenchError
 from bench.system.memory import ALLOCATOR_ENVIRONMENT

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.sources.images import UnreadableImage, load_rgb, load_square, read_size
-from bench.data.sources.index import Location, load_index
+from bench.data.images import UnreadableImage, load_rgb, load_square, read_size
+from bench.data.index import Location, load_index
 from bench.data.splitting.hashes import hash_images
 from bench.imaging.decode import MAX_BASELINE_PIXELS, MAX_PIXELS, DecodeError, decode
 from tests.imaging.scenes import jpeg, scene

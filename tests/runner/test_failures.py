@@ -57,7 +57,7 @@ def test_a_line(error: Exception, expected: str) -> None:
 
 
 def test_a_picture_that_is_gone_is_a_missing_file() -> None:
-    from bench.data.sources.images import UnreadableImage, load_rgb
+    from bench.data.images import UnreadableImage, load_rgb
 
     with pytest.raises(UnreadableImage) as caught:
         load_rgb(Path("nowhere.jpg"))

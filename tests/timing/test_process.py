@@ -118,7 +118,7 @@ def test_a_frozen_backbone_is_frozen_in_the_training_clock(tiny_plugin: Path, qu
 def test_the_pipeline_decodes_the_jobs_images_in_turn(
     tiny_plugin: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.data.sources import images as decoding
+    from bench.data import images as decoding
 
     asked: list[str] = []
     load = decoding.load_square

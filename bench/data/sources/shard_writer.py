@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+from bench.data.index import ImageIndex
 from bench.data.sources import storage
 from bench.data.sources.folders import IMAGE_SUFFIXES
-from bench.data.sources.index import ImageIndex
 from bench.data.sources.shards import INFO, key_of
 from bench.data.sources.storage import SUFFIX, parts_of
 from bench.errors import BenchError

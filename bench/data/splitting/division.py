@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from bench.config.options import RunConfig
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.data.sources.shards import key_of
 from bench.data.splitting.duplicates import Duplicates, duplicate_groups
 from bench.data.splitting.splits import Split, divide, group_warnings, split

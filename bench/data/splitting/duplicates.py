@@ -28,7 +28,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.data.splitting.hashes import HASH_BITS, Hashes, hash_images
 
 THRESHOLD_BITS = 8

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.errors import BenchError
 
 

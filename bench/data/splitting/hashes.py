@@ -15,9 +15,9 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from bench.data.images import UnreadableImage, refuse_special
+from bench.data.index import ImageIndex
 from bench.data.sources import storage
-from bench.data.sources.images import UnreadableImage, refuse_special
-from bench.data.sources.index import ImageIndex
 from bench.data.sources.prefixes import absolute
 from bench.imaging.decode import DecodeError, decode
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.data.splitting.grouped import place_groups
 from bench.errors import BenchError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.data.sources.index import SYNTHETIC_MARKER
+from bench.data.index import SYNTHETIC_MARKER
 from bench.data.splitting.splits import largest_remainder
 from bench.data.synthetic.leaves import photograph
 from bench.data.synthetic.lesions import SIGNS

@@ -15,8 +15,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from bench.data.cache import open_images
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.sources import fingerprint, remote, storage
-from bench.data.sources.index import ImageIndex, find_data, load_index
 from bench.data.sources.shard_writer import write_shards
 from bench.data.splitting.hashes import hash_images
 from bench.errors import BenchError

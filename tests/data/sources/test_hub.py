@@ -17,10 +17,10 @@ from bench.cli.main import main
 from bench.cli.report import _row
 from bench.config.options import RunConfig
 from bench.data.cache import open_images
+from bench.data.images import load_rgb
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.sources import hub
 from bench.data.sources.arrow import key_of as row_key
-from bench.data.sources.images import load_rgb
-from bench.data.sources.index import ImageIndex, find_data, load_index
 from bench.data.sources.shard_writer import write_shards
 from bench.data.sources.shards import key_of
 from bench.data.sources.storage import read_bytes, stamp

@@ -12,8 +12,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from bench.cli.main import main
 from bench.data.cache import open_images
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.sources import remote, storage
-from bench.data.sources.index import ImageIndex, find_data, load_index
 from bench.data.sources.prefixes import absolute, real_folder, url_of
 from bench.data.sources.shard_writer import write_shards
 from bench.data.sources.storage import read_bytes, stamp

@@ -14,9 +14,9 @@ import pytest
 from bench.cli.main import main
 from bench.config.options import RunConfig
 from bench.data.cache import open_images
+from bench.data.images import UnreadableImage, load_rgb
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.sources import storage
-from bench.data.sources.images import UnreadableImage, load_rgb
-from bench.data.sources.index import ImageIndex, find_data, load_index
 from bench.data.sources.prefixes import real_folder
 from bench.data.sources.shard_writer import write_shards
 from bench.data.sources.shards import key_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import attrs
 
 from bench.config.options import RunConfig
-from bench.data.sources.index import Location, load_index
+from bench.data.index import Location, load_index
 from bench.data.splitting.division import find_splits, split_warnings, twin_warnings
 from bench.data.splitting.duplicates import Duplicates, find_duplicates
 from bench.data.splitting.splits import Split

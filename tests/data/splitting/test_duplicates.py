@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from bench.data.sources.index import ImageIndex, Location, load_index
+from bench.data.index import ImageIndex, Location, load_index
 from bench.data.splitting.duplicates import ROWS, Duplicates, duplicate_groups, find_duplicates
 
 Picture = Callable[[int], Image.Image]

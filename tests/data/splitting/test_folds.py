@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.data.splitting.division import fold_splits
 from bench.data.splitting.splits import Split
 from bench.errors import BenchError

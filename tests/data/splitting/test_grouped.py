@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.data.sources.index import ImageIndex
+from bench.data.index import ImageIndex
 from bench.data.splitting.splits import Split, split
 from bench.errors import BenchError
 from tests.data.indexes import by_class, make_index

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.sources.index import Location, load_index
+from bench.data.index import Location, load_index
 from bench.data.splitting import hashes
 from bench.data.splitting.hashes import Hashes, hash_images
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.sources.images import square
-from bench.data.sources.index import ImageIndex, find_data, load_index
+from bench.data.images import square
+from bench.data.index import ImageIndex, find_data, load_index
 from bench.data.splitting.duplicates import find_duplicates
 from bench.data.synthetic import dataset as synthetic
 from bench.data.synthetic.dataset import (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.sources.images import MAX_PIXELS, UnreadableImage, load_rgb, load_square, square
+from bench.data.images import MAX_PIXELS, UnreadableImage, load_rgb, load_square, square
 from tests.data.pictures import leaf, save_leaf
 
 RED, GREEN, BLUE = (200, 10, 10), (10, 200, 10), (10, 10, 200)

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bench.data.sources.index import ImageIndex, Location, find_data, load_index
+from bench.data.index import ImageIndex, Location, find_data, load_index
 from bench.errors import BenchError
 
 Folders = Callable[..., Path]
