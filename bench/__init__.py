@@ -6,7 +6,6 @@ In Python: ``from bench import run, load, compare`` (:mod:`bench.api`).
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -19,13 +18,17 @@ LANGUAGES = ("en", "vi")
 MOVED = {"bench.build": "bench.models.build", "bench.train.weights": "bench.models.weights"}
 
 
-class _MovedModules(MetaPathFinder, Loader):
-    """Import a module of :data:`MOVED` from where it is now."""
+class _MovedModules:
+    """Import a module of :data:`MOVED` from where it is now.
+
+    No subclass of ``importlib.abc.Loader``: its import takes 13 ms, a sixth of ``--help``.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: object = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname in MOVED else None
+        loader: Any = self
+        return ModuleSpec(fullname, loader) if fullname in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(MOVED[spec.name])
