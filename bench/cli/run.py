@@ -229,9 +229,10 @@ def data(parsed: Namespace, command_line: str) -> int:
     """Audit a data folder, or write the synthetic set."""
     config = resolved_options(parsed).config
     from bench.data.audit import audit
-    from bench.data.parts import find_data_set, usable_threads
+    from bench.data.parts import find_data_set
     from bench.data.splitting.division import find_splits, split_warnings
     from bench.data.synthetic.dataset import write_synthetic
+    from bench.system.environment import usable_cores
 
     if parsed.write is not None:
         write_synthetic(parsed.write, config.synthetic_images, config.seed)
@@ -250,7 +251,7 @@ def data(parsed: Namespace, command_line: str) -> int:
     found = audit(
         index,
         folds if config.folds else splits[0].as_dict(),
-        usable_threads(),
+        usable_cores(),
         copies=copies,
         warnings=split_warnings(config, index, copies, splits[0]),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from bench.data.splitting.duplicates import Duplicates, duplicate_groups, find_d
 from bench.data.splitting.splits import PARTS, Split, stratified_subset
 from bench.errors import BenchError
 from bench.imaging import LOADER
+from bench.system.environment import usable_cores
 from bench.system.paths import cache_folder
 
 # In a record: validation and test images with a copy in training, test images with one in
@@ -166,15 +166,9 @@ def find_data_set(
     # Comparing the images takes its time.
     require_division(config, index)
     copies = find_duplicates(
-        index, cache=cache_folder(), workers=usable_threads(), on_progress=on_progress
+        index, cache=cache_folder(), workers=usable_cores(), on_progress=on_progress
     )
     return DataSet(index, copies)
-
-
-def usable_threads() -> int:
-    """Cores that this process may use."""
-    own = getattr(os, "sched_getaffinity", None)
-    return len(own(0)) if own else os.cpu_count() or 1
 
 
 def find_parts(

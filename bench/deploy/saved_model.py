@@ -14,7 +14,7 @@ from torch import nn
 
 import variants
 from bench.config.options import RunConfig
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.imaging import LOADER
 from bench.models import build
 from bench.records.store import UnreadableRecord, read_record, run_folder
@@ -242,4 +242,4 @@ def _memory_format(record: Mapping[str, Any]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return error_line(error, 160) or type(error).__name__

@@ -17,7 +17,7 @@ import torch
 
 import variants
 from bench.config.options import RunConfig
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.executors.base import WAIT_S, gather, make_tasks, token_in
 from bench.executors.board import ChannelActor
 from bench.executors.task import Task, TaskResult, carry_out, check_versions, versions
@@ -84,8 +84,9 @@ def connect(address: str | None) -> Any:
             else:
                 ray.init(address=asked, **quiet)
     except Exception as error:  # Ray has many, also for other versions of itself
-        text = " ".join(str(error).split())[:300]
-        raise BenchError(f"--address {asked}: Ray cannot join that cluster: {text}") from error
+        raise BenchError(
+            f"--address {asked}: Ray cannot join that cluster: {error_line(error, 300)}"
+        ) from error
     return ray
 
 
@@ -177,9 +178,9 @@ def _probe(ray: Any) -> None:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, BenchError):
             raise BenchError(str(error.cause)) from error
-        text = " ".join(str(error.cause or error).split())[-300:]
         raise BenchError(
-            f"a worker of the cluster cannot run paddy-bench ({text}): install it there"
+            f"a worker of the cluster cannot run paddy-bench "
+            f"({error_line(error.cause or error, -300)}): install it there"
         ) from error
     except ray.exceptions.GetTimeoutError as error:
         raise BenchError(f"a worker of the cluster does not answer within {ANSWER_S} s") from error
@@ -321,7 +322,7 @@ def find_class(config: RunConfig) -> None:
     try:
         ray.get(asked.remote(config, where), timeout=ANSWER_S)
     except ray.exceptions.RayTaskError as error:
-        raise BenchError(" ".join(str(error.cause or error).split())[-300:]) from error
+        raise BenchError(error_line(error.cause or error, -300)) from error
     except ray.exceptions.GetTimeoutError as error:
         raise BenchError(f"worker {where} does not answer within {ANSWER_S} s") from error
 
@@ -365,7 +366,7 @@ def time_on(request: Request, *, stopper: StopRequest, stream: TextIO) -> Timed:
         ray.cancel(handle, force=True)
         cause = getattr(error, "cause", None) or error
         raise BenchError(
-            f"--timing-on {request.config.timing_on}: {' '.join(str(cause).split())[-300:]}"
+            f"--timing-on {request.config.timing_on}: {error_line(cause, -300)}"
         ) from error
     except BaseException:
         ray.cancel(handle, force=True)

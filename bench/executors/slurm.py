@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import torch
 
 from bench.config.options import RunConfig
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.executors.base import gather, make_tasks, token_in
 from bench.executors.task import Task, TaskResult, carry_out
 from bench.runner.executor import Job, LocalExecutor
@@ -140,8 +140,9 @@ def _executor(config: RunConfig, folder: Path, *, cuda: bool, threads: int) -> A
     try:
         executor.update_parameters(**asked)
     except (NameError, TypeError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise BenchError(f"--slurm {config.slurm}: submitit does not take that: {text}") from error
+        raise BenchError(
+            f"--slurm {config.slurm}: submitit does not take that: {error_line(error)}"
+        ) from error
     return executor
 
 
@@ -208,8 +209,9 @@ class SlurmPool:
         try:
             job = self._executor.submit(Work(self._folder, self._count), task)
         except Exception as error:  # submitit passes on what sbatch says
-            text = " ".join(str(error).split())[-300:]
-            raise BenchError(f"SLURM does not take a job: {text}: see --slurm") from error
+            raise BenchError(
+                f"SLURM does not take a job: {error_line(error, -300)}: see --slurm"
+            ) from error
         self._tasks[job] = task, tries
         return _Handle(job)
 

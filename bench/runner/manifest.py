@@ -21,7 +21,7 @@ from bench.data.sources.fingerprint import SAMPLE
 from bench.data.sources.layouts import listed
 from bench.errors import BenchError
 from bench.imaging import LOADER
-from bench.system.files import Damaged, read_sealed, write_sealed
+from bench.system.files import Damaged, read_sealed, replacing, write_sealed
 from bench.system.locks import held
 
 SCHEMA, VERSION = "paddy-bench/sweep", 1
@@ -202,15 +202,9 @@ def keep_images(results_dir: Path, sweep: str, index: ImageIndex, contents: np.n
         OSError: it cannot be written.
     """
     results_dir.mkdir(parents=True, exist_ok=True)
-    place = _images_file(results_dir, sweep)
-    part = place.with_name(f".{place.name}.part")
-    try:
-        with part.open("wb") as file:
-            names = np.frombuffer("\0".join(index.paths).encode(), np.uint8)
-            np.savez_compressed(file, names=names, contents=contents)
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(_images_file(results_dir, sweep)) as file:
+        names = np.frombuffer("\0".join(index.paths).encode(), np.uint8)
+        np.savez_compressed(file, names=names, contents=contents)
 
 
 def same_images(

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.data.sources.remote import open_url
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.records.store import NEW, RECORD
 
 # How often a folder is looked at for what has changed.
@@ -30,10 +30,9 @@ def check_url(url: str) -> None:
         system.pipe_file(probe, b"")
         system.rm_file(probe)
     except Exception as error:  # every filesystem has errors of its own
-        text = " ".join(str(error).split())[:200]
         raise BenchError(
-            f"--gather {url} cannot be written to ({type(error).__name__}: {text}): see that the "
-            "folder is there and that you have the permission"
+            f"--gather {url} cannot be written to ({type(error).__name__}: {error_line(error)}): "
+            "see that the folder is there and that you have the permission"
         ) from error
 
 

@@ -19,7 +19,7 @@ from bench.config.options import RunConfig
 from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.records import tidy
 from bench.runner.context import Run, Sweep, all_positions
 from bench.runner.executor import make_jobs
@@ -334,8 +334,8 @@ def _gather(folder: Path, sweep: Sweep) -> None:
     try:
         put(folder, url)
     except Exception as error:  # every filesystem has errors of its own
-        text = " ".join(str(error).split())[:200]
-        line = f"warning: {folder} could not be copied to {url} ({type(error).__name__}: {text})"
+        reason = f"{type(error).__name__}: {error_line(error)}"
+        line = f"warning: {folder} could not be copied to {url} ({reason})"
         print(line, file=sweep.stream, flush=True)
 
 

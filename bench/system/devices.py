@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.system.digits import counted
 from bench.system.environment import usable_cores
 
@@ -73,10 +73,9 @@ def probe(device: torch.device) -> None:
         found = torch.nn.functional.conv2d(images, torch.ones(1, 3, 3, 3, device=device)).sum()
         right = found.item() == 36 * 27
     except RuntimeError as error:
-        text = " ".join(str(error).split())[:160]
         raise BenchError(
-            f"{name} fails at its first kernel ({text}); {known}: see that the driver fits, pick "
-            "another GPU, or give --device cpu"
+            f"{name} fails at its first kernel ({error_line(error, 160)}); {known}: "
+            "see that the driver fits, pick another GPU, or give --device cpu"
         ) from error
     if not right:
         raise BenchError(f"{name} computes wrong results: pick another GPU, or give --device cpu")

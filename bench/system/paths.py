@@ -16,6 +16,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from bench import ENVIRONMENT_PREFIX
+from bench.system.files import write_json
 
 
 def cache_folder() -> Path:
@@ -83,13 +84,7 @@ def remember(kind: str, found: Mapping[str, Any]) -> None:
     file = _file(kind)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{kind}-", dir=file.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf8") as part:
-                json.dump({**recall(kind), **found}, part)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_json(file, {**recall(kind), **found})
     except OSError:
         return
 

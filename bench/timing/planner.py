@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -12,6 +11,7 @@ import psutil
 from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.stats.timing import FEWEST_ROUNDS
+from bench.system.environment import usable_cores
 from bench.timing.cases import CHANNELS_LAST, CONTIGUOUS, Case
 from bench.timing.timer import BLOCK_S, WARMUP_S, WARMUP_STEPS, planned_blocks
 
@@ -36,7 +36,7 @@ def most_together(cases: Sequence[Case]) -> int:
 
 def _starting() -> int:
     """How many processes start at once."""
-    return max(1, min(os.cpu_count() or 1, MOST_STARTING))
+    return max(1, min(usable_cores(), MOST_STARTING))
 
 
 @attrs.frozen(kw_only=True)
@@ -167,7 +167,7 @@ def _case_seconds(case: Case, config: RunConfig, known: Rate) -> float:
     step = (train_s if case.clock == "train" else forward_s) * case.batch_size
     step *= (case.image_size / config.image_size) ** 2
     if case.device == "cpu" and case.threads == 1:
-        step *= config.threads or os.cpu_count() or 1
+        step *= config.threads or usable_cores()
     if case.clock == "pipeline":
         step += 0.01 * case.batch_size / max(1, case.threads)
     warm = max(WARMUP_STEPS[case.device] * step, WARMUP_S[case.device])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 
+from bench.errors import error_line
+from bench.system.files import replacing
 from bench.system.signals import TrainingInterrupted
 from bench.train.distributed import ProcessGroup
 from bench.train.state import Trained, TrainState, capture, put_back, read_state
@@ -51,21 +52,14 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: it cannot be written; the previous one is as it was.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        with replacing(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except RuntimeError as error:
         # PyTorch's writer tells of a full disk by an error of its own.
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
-        text = " ".join(str(error).split())[:200]
-        raise OSError(f"{path} could not be written ({text})") from error
-    finally:
-        part.unlink(missing_ok=True)
+        raise OSError(f"{path} could not be written ({error_line(error)})") from error
 
 
 def keep_candidate(candidate: Path, best: Path, epoch: int) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.system.launch import started_together
 from bench.system.signals import StopRequest, TrainingInterrupted
 from bench.train.sync_batchnorm import WholeBatch
@@ -332,8 +332,7 @@ def join(asked_device: str, environment: Mapping[str, str] = os.environ) -> Proc
         store.set_timeout(TIMEOUT)
         return Together(rank, size, local_size, distributed.PrefixStore("bench", store), device)
     except (RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
         raise BenchError(
-            f"process {rank} of {size} does not reach the others ({text}): see that all are "
-            "started with torchrun and reach the machine of the first"
+            f"process {rank} of {size} does not reach the others ({error_line(error)}): "
+            "see that all are started with torchrun and reach the machine of the first"
         ) from error

@@ -13,7 +13,6 @@ from bench.data.parts import (
     find_data_set,
     find_index,
     find_parts,
-    usable_threads,
 )
 from bench.errors import BenchError
 from bench.imaging import LOADER
@@ -199,13 +198,6 @@ def test_hashes_are_kept_for_the_next_time(photos: Path) -> None:
     again = find_data_set(config(photos), on_progress=lambda done, _: seen.append(done))
     assert seen == [40]
     assert again == first
-
-
-def test_usable_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert usable_threads() >= 1
-    monkeypatch.delattr("os.sched_getaffinity", raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert usable_threads() == 1
 
 
 def test_no_data_means_the_synthetic_set(tmp_path: Path, monkeypatch) -> None:

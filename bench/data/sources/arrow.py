@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 
 SUFFIX = ".arrow"
 LABELS = ("label", "labels", "target", "class")
@@ -99,8 +99,7 @@ def read_table(path: Path, *, images_only: bool = False) -> Table:
         return _read(pa, whole, schema, batches, images_only)
     # Of a damaged file: no such format, text that is none, values that are out of its bounds.
     except (pa.ArrowException, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise NoArrowError(f"it is no Arrow file ({text})") from error
+        raise NoArrowError(f"it is no Arrow file ({error_line(error)})") from error
 
 
 def _read(pa: Any, whole: Any, schema: Any, batches: list[Any], images_only: bool) -> Table:

@@ -13,7 +13,7 @@ from typing import Any
 from bench.data.sources.arrow import SUFFIX, Table, key_of, read_table
 from bench.data.sources.layouts import Entry, Found
 from bench.data.sources.tables import PART_NAMES
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 
 SPLITS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 # As ``load_dataset`` names what it keeps: of which split, and which part of it.
@@ -157,10 +157,9 @@ def fetch(name: str) -> Path:
     try:
         loaded = datasets.load_dataset(name)
     except Exception as error:  # of the hub, of the network, of the data
-        text = " ".join(str(error).split())[:300]
         raise BenchError(
             f"--data-dir hfds/{name}: no such folder, and datasets cannot load it "
-            f"({type(error).__name__}: {text})"
+            f"({type(error).__name__}: {error_line(error, 300)})"
         ) from error
     folders = {
         Path(one["filename"]).parent for split in loaded.values() for one in split.cache_files

@@ -6,15 +6,14 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.data.sources.prefixes import url_of
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
+from bench.system.files import write_json
 from bench.system.paths import cache_folder
 
 # What is read at once where a whole archive is gone through.
@@ -74,10 +73,9 @@ def open_url(url: str, flag: str) -> tuple[Any, str]:
     except ImportError as error:
         raise BenchError(f"{flag} {url}: {error}") from error
     except Exception as error:  # every filesystem has errors of its own
-        text = " ".join(str(error).split())[:200]
         raise BenchError(
-            f"{flag} {url}: {text}: give a URL that fsspec knows and that you have the "
-            "permission for, such as s3://bucket/folder"
+            f"{flag} {url}: {error_line(error)}: give a URL that fsspec knows and that you "
+            "have the permission for, such as s3://bucket/folder"
         ) from error
 
 
@@ -93,7 +91,7 @@ def names_in(root: Path) -> list[str]:
     except Exception as error:  # every filesystem has errors of its own
         raise BenchError(
             f"--data-dir {url_of(root)} cannot be listed ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}): see that it is there and that you have the "
+            f"{error_line(error)}): see that it is there and that you have the "
             "permission"
         ) from error
     return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
@@ -171,13 +169,7 @@ def _keep(kept: Path, found: list[Member]) -> None:
     lines = [[n, o, s, None if t is None else t.decode("latin1")] for n, o, s, t in found]
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{kept.stem}-", dir=kept.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf8") as file:
-                json.dump(lines, file)
-            Path(name).replace(kept)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_json(kept, lines)
     except OSError:
         return  # it is gone through again the next time
 
@@ -190,5 +182,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
     except (FileNotFoundError, BenchError, tarfile.TarError):
         raise
     except Exception as error:  # every filesystem has errors of its own
-        text = " ".join(str(error).split())[:200]
-        raise OSError(f"{url_of(path)} cannot be read ({type(error).__name__}: {text})") from error
+        raise OSError(
+            f"{url_of(path)} cannot be read ({type(error).__name__}: {error_line(error)})"
+        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from bench.data.index import ImageIndex
 from bench.data.sources import storage
 from bench.data.sources.prefixes import absolute
 from bench.imaging.decode import DecodeError, decode
+from bench.system.files import replacing
 
 HASH_BITS = 64
 THUMBNAIL = 16
@@ -151,20 +151,15 @@ def _load(place: Path) -> dict[tuple[str, Stamp], _One]:
 def _save(place: Path, keys: list[tuple[str, Stamp]], result: Hashes) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{place.stem}-", dir=place.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(
-                    file,
-                    paths=np.array([path for path, _ in keys]),
-                    stamps=np.array([stamp for _, stamp in keys], dtype=np.int64),
-                    contents=result.contents,
-                    hashes=result.hashes,
-                    thumbnails=result.thumbnails,
-                    decoded=result.decoded,
-                )
-            Path(name).replace(place)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(place) as file:
+            np.savez(
+                file,
+                paths=np.array([path for path, _ in keys]),
+                stamps=np.array([stamp for _, stamp in keys], dtype=np.int64),
+                contents=result.contents,
+                hashes=result.hashes,
+                thumbnails=result.thumbnails,
+                decoded=result.decoded,
+            )
     except OSError:
         return

@@ -7,7 +7,6 @@ however many images or processes draw it.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +21,7 @@ from bench.data.splitting.splits import largest_remainder
 from bench.data.synthetic.leaves import photograph
 from bench.data.synthetic.lesions import SIGNS
 from bench.errors import BenchError
+from bench.system.environment import usable_cores
 
 VERSION = 1
 CLASSES = tuple(sorted(SIGNS))
@@ -85,7 +85,7 @@ def write_synthetic(root: Path, images: int, seed: int) -> None:
             for start in range(0, count, IMAGES_PER_TASK):
                 numbers = range(start, min(start + IMAGES_PER_TASK, count))
                 tasks.append((part / CLASSES[label], label, numbers, seed))
-        workers = min(len(tasks), os.cpu_count() or 1)
+        workers = min(len(tasks), usable_cores())
         # A forked process would inherit locks of libraries that run threads.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             list(pool.map(_write_images, *zip(*tasks, strict=True)))
