@@ -1,19 +1,46 @@
-"""``bench data shard``: a folder of images written into tar files."""
+"""``data``: a folder summarised, written into tar files, or drawn."""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from bench.cli.request import print_json
-from bench.config.fields import parse_size
-from bench.data.parts import find_index
-from bench.data.sources.shard_writer import write_shards
+from bench.cli.parsing import Parser, add_json, add_options
+from bench.cli.request import print_json, resolved_options
 from bench.errors import BenchError
 from bench.system.digits import counted
+
+
+def add_data_arguments(parser: Parser) -> None:
+    """What to do with which folder."""
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("audit", "shard"),
+        default="audit",
+        help="audit: summarise the folder; shard: write its images into tar files (--out), which "
+        "--data-dir takes too (default: audit)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="of shard: a new folder for the tar files"
+    )
+    parser.add_argument(
+        "--shard-size",
+        default="256MB",
+        metavar="SIZE",
+        help="of shard: images in a tar file, about (default: 256MB)",
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="FOLDER", help="write the synthetic set there instead"
+    )
+    add_options(
+        parser,
+        ["data_dir", "valid_fraction", "test_fraction", "folds", "dedup", "seed",
+         "synthetic_images"],
+    )  # fmt: skip
+    add_json(parser)
 
 
 def shard(parsed: Namespace, config: Any) -> int:
@@ -23,6 +50,12 @@ def shard(parsed: Namespace, config: Any) -> int:
         BenchError: no ``--out``, a size that is none, or as
             :func:`bench.data.sources.shard_writer.write_shards`.
     """
+    from tqdm import tqdm
+
+    from bench.config.fields import parse_size
+    from bench.data.parts import find_index
+    from bench.data.sources.shard_writer import write_shards
+
     if parsed.out is None:
         raise BenchError("shard needs a new folder for the tar files: give --out")
     try:
@@ -50,4 +83,39 @@ def shard(parsed: Namespace, config: Any) -> int:
         shards = counted(len(names), "shard")
         print(f"{len(index)} images of {len(index.classes)} classes: written to {shards}")
         print(f"next: python -m bench data --data-dir wds/{parsed.out}")
+    return 0
+
+
+def data_command(parsed: Namespace, command_line: str) -> int:
+    """Audit a data folder, or write the synthetic set."""
+    config = resolved_options(parsed).config
+    from bench.data.audit import audit
+    from bench.data.parts import find_data_set
+    from bench.data.splitting.division import find_splits, split_warnings
+    from bench.data.synthetic.dataset import write_synthetic
+    from bench.system.environment import usable_cores
+
+    if parsed.write is not None:
+        write_synthetic(parsed.write, config.synthetic_images, config.seed)
+        print(f"{config.synthetic_images} synthetic images are in {parsed.write}")
+        return 0
+    if parsed.action == "shard":
+        return shard(parsed, config)
+    if parsed.out is not None:
+        raise BenchError("--out is of shard: python -m bench data shard --data-dir … --out …")
+    known = find_data_set(config)
+    index, copies = known.index, known.copies
+    splits = find_splits(config, index, copies)
+    folds = {f"fold {number}": one.test for number, one in enumerate(splits, 1)}
+    found = audit(
+        index,
+        folds if config.folds else splits[0].as_dict(),
+        usable_cores(),
+        copies=copies,
+        warnings=split_warnings(config, index, copies, splits[0]),
+    )
+    if parsed.json:
+        print_json({**found.as_dict(), "dedup": config.dedup, "folds": config.folds})
+    else:
+        print(found.render_text())
     return 0

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.parsing import DEVICE_HELP, Parser, add_json, add_options, add_plugin
 from bench.cli.request import load_plugins, print_json, resolved_options, text_table
 from bench.errors import BenchError
 from bench.system.digits import significant
@@ -25,7 +26,95 @@ MOST_SHOWN = 10
 PLAIN = str.maketrans("", "", "-:")
 
 
-def predict(parsed: Namespace, command_line: str) -> int:
+def add_predict_arguments(parser: Parser) -> None:
+    """A run, images and the file to write."""
+    parser.usage = (
+        "python -m bench predict RUN IMAGES --out FILE [options]\n"
+        "       python -m bench predict IMAGES --out FILE --runs RUN RUN … [options]"
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="RUN IMAGES",
+        help="a run's folder (its name in --results-dir, or a path), and an image or a folder of "
+        "images at any depth; of Kaggle's folder its test_images/",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the CSV file to write"
+    )
+    parser.add_argument(
+        "--template",
+        type=Path,
+        metavar="FILE",
+        help="a sample submission, whose columns, ids and order are taken (default: "
+        "sample_submission.csv beside the images, where there is one)",
+    )
+    parser.add_argument(
+        "--probabilities",
+        type=Path,
+        metavar="FILE",
+        help="also write the probability of every class to this CSV file",
+    )
+    _add_inference(parser)
+    add_options(parser, ["device", "results_dir"], {"device": DEVICE_HELP})
+
+
+def add_evaluate_arguments(parser: Parser) -> None:
+    """A run and labelled images."""
+    parser.usage = (
+        "python -m bench evaluate RUN --data-dir PATH [options]\n"
+        "       python -m bench evaluate --runs RUN RUN … --data-dir PATH [options]"
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="RUN",
+        help="a run's folder (its name in --results-dir, or a path)",
+    )
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="a class of the folder is that class of the run (THEIRS= leaves it out); may be "
+        "repeated; names that differ in case, blanks, _ and - only need none",
+    )
+    _add_inference(parser)
+    add_options(
+        parser,
+        ["data_dir", "device", "results_dir"],
+        {"data_dir": "folder of labelled images to evaluate on (required)", "device": DEVICE_HELP},
+    )
+    add_json(parser)
+
+
+def _add_inference(parser: Parser) -> None:
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="average the probabilities of these runs (an ensemble)",
+    )
+    parser.add_argument(
+        "--tta",
+        choices=("none", "flip", "d4"),
+        default="none",
+        help="test-time augmentation: average over the image and its mirror image (flip), or over "
+        "all 8 of its flips and quarter turns (d4) (default: none)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        dest="images_at_once",
+        type=int,
+        default=32,
+        metavar="N",
+        help="images at once (default: 32)",
+    )
+    add_plugin(parser)
+
+
+def predict_command(parsed: Namespace, command_line: str) -> int:
     """Predict unlabelled images into a CSV file; 1 when some could not be read."""
     from bench.deploy.submission import find_images, write_probabilities, write_submission
     from bench.system.files import refuse_existing
@@ -75,7 +164,7 @@ def predict(parsed: Namespace, command_line: str) -> int:
     return 1 if predicted.unreadable or asked.odd else 0
 
 
-def evaluate(parsed: Namespace, command_line: str) -> int:
+def evaluate_command(parsed: Namespace, command_line: str) -> int:
     """Evaluate runs on labelled images from elsewhere; 1 when some could not be read."""
     runs, _ = _asked_runs(parsed, 0, "")
     config = resolved_options(parsed).config

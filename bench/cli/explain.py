@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.parsing import DEVICE_HELP, IMAGES_HELP, Parser, add_options, add_plugin
 from bench.cli.request import load_plugins, resolved_options, text_table
 from bench.errors import BenchError
 
@@ -19,7 +21,37 @@ MOST_IMAGES = 100
 PANEL, LINE = 28, 66
 
 
-def explain(parsed: Namespace, command_line: str) -> int:
+def add_explain_arguments(parser: Parser) -> None:
+    """A run, and how many images to show."""
+    parser.add_argument(
+        "names",
+        nargs=1,
+        metavar="RUN",
+        help="a run's folder (its name in --results-dir, or a path)",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=12,
+        metavar="N",
+        help="validation images to show, 2 to 100, half of them wrong where there are so many "
+        "(default: 12)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the PNG file to write (default: explained.png in the run's folder)",
+    )
+    add_plugin(parser)
+    add_options(
+        parser,
+        ["data_dir", "device", "results_dir"],
+        {"data_dir": IMAGES_HELP, "device": DEVICE_HELP},
+    )
+
+
+def explain_command(parsed: Namespace, command_line: str) -> int:
     """Draw Grad-CAM and attention of right and wrong images; 1 when some could not be read."""
     (run,) = parsed.names
     config = resolved_options(parsed).config

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.parsing import IMAGES_HELP, Parser, add_options, add_plugin
 from bench.cli.request import load_plugins, resolved_options
 from bench.errors import BenchError
 from bench.system.digits import fixed
@@ -18,7 +19,32 @@ if TYPE_CHECKING:
 INT8 = "onnx-int8"
 
 
-def export(parsed: Namespace, command_line: str) -> int:
+def add_export_arguments(parser: Parser) -> None:
+    """Runs, format and file."""
+    parser.add_argument(
+        "names",
+        nargs="+",
+        metavar="RUN",
+        help="folders of runs (their names in --results-dir, or paths)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "onnx-int8", "torchscript", "exported"),
+        default="onnx",
+        help="ONNX; ONNX quantised to 8-bit integers on training images, its accuracy told beside "
+        "the float32 one's; TorchScript (traced); or torch.export's .pt2 (default: onnx)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the file to write (default: named after the variant, in the run's folder)",
+    )
+    add_plugin(parser)
+    add_options(parser, ["data_dir", "results_dir"], {"data_dir": f"for onnx-int8: {IMAGES_HELP}"})
+
+
+def export_command(parsed: Namespace, command_line: str) -> int:
     """Write the models of runs to files, one after the other."""
     config = resolved_options(parsed).config
     if parsed.out is not None and len(parsed.names) > 1:

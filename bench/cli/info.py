@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from typing import Any
 
 import variants
+from bench.cli.parsing import Parser, add_classes, add_json, add_options, add_plugin, add_selection
 from bench.cli.request import (
     chosen_variants,
     parse_num_classes,
     print_json,
     resolved_options,
+    results_flag,
     text_table,
 )
 from bench.errors import BenchError
 from bench.system.digits import fixed
 
 
-def list_(parsed: Namespace, command_line: str) -> int:
+def add_list_arguments(parser: Parser) -> None:
+    """Variants or presets."""
+    add_plugin(parser)
+    parser.add_argument("--presets", action="store_true", help="show the presets instead")
+    add_json(parser)
+
+
+def add_count_arguments(parser: Parser) -> None:
+    """Variants, classes and image size."""
+    add_selection(parser)
+    add_classes(parser)
+    add_options(parser, ["image_size", "reduction"])
+    add_json(parser)
+
+
+def list_command(parsed: Namespace, command_line: str) -> int:
     """Variants or presets, without PyTorch."""
     if parsed.presets:
         return _list_presets(parsed.json)
@@ -97,7 +115,7 @@ def _list_presets(as_json: bool) -> int:
     return 0
 
 
-def count(parsed: Namespace, command_line: str) -> int:
+def count_command(parsed: Namespace, command_line: str) -> int:
     """Parameters, size and GMACs of the chosen variants."""
     chosen, config, classes = (
         chosen_variants(parsed),
@@ -129,3 +147,57 @@ def count(parsed: Namespace, command_line: str) -> int:
     ]
     print(text_table(shown))
     return 0
+
+
+def add_time_arguments(parser: Parser) -> None:
+    """Variants, classes and the options that a timing session has."""
+    from bench.config.options import options
+
+    add_selection(parser)
+    add_classes(parser)
+    add_options(parser, [field.name for field in options() if field.metadata["timed"]])
+    add_json(parser)
+
+
+def time_command(parsed: Namespace, command_line: str) -> int:
+    """Time the chosen variants together; records go to the results folder."""
+    chosen, resolved, classes = (
+        chosen_variants(parsed),
+        resolved_options(parsed),
+        parse_num_classes(parsed),
+    )
+    from bench.cli.time import time_variants
+    from bench.report.analysis.selection import Selection
+    from bench.report.chapters.backends import mode_tables
+    from bench.report.chapters.speed import speed_tables
+    from bench.runner.preflight import check_folder
+
+    check_folder(resolved.config.results_dir, "--results-dir")
+    outcome = time_variants(
+        chosen,
+        resolved,
+        classes,
+        command=command_line,
+        plugins=parsed.plugin,
+        stream=sys.stderr,
+    )
+    records = [record for _, record in outcome.runs]
+    if parsed.json:
+        rows = [{"variant": r["variant"]["name"], **case} for r in records for case in r["timing"]]
+        print_json({"session": records[0]["session"], "timing": rows})
+    else:
+        selection = Selection(records)
+        for table in (*speed_tables(selection), *mode_tables(selection)):
+            print(f"{table.title}\n{table.caption}\n\n{_text(table)}\n")
+        where = results_flag(resolved.config.results_dir)
+        print(f"records: {len(records)} in {resolved.config.results_dir}, sweep {outcome.id}")
+        print(f"next: python -m bench report{where} --sweep {outcome.id}")
+    for record in outcome.failed:
+        print(f"failed: {record['variant']['name']}: {record['timing_error']}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _text(table: Any) -> str:
+    from tabulate import tabulate
+
+    return tabulate(table.rows, headers=table.headers, tablefmt="simple", disable_numparse=True)

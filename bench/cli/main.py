@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.cli.parser import add_training, make_parser
+from bench.cli.parser import make_parser, run_command
 from bench.cli.parsing import EPILOG, Parser
 from bench.errors import BenchError
 from bench.system.launch import sleep_soon, started_together
@@ -31,12 +31,14 @@ def main_single(variant: str, argv: Sequence[str] | None = None) -> int:
     script = f"train_{variant}.py"
 
     def make() -> Parser:
+        from bench.cli.run import add_training_arguments
+
         parser = Parser(
             prog=f"python {script}",
             description=f"Train, count and time {variant}; the record goes to results/.",
             epilog=EPILOG,
         )
-        add_training(parser)
+        add_training_arguments(parser)
         parser.set_defaults(command="run", variants=[variant], plugin=[], script=f"python {script}")
         return parser
 
@@ -62,10 +64,8 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
                 f"torchrun started {started_together()} processes, and {parsed.command} is done by "
                 f"one: python -m bench {parsed.command}"
             )
-        from bench.cli import run
-
         with contextlib.suppress(BrokenPipeError):
-            return run.COMMANDS[parsed.command](parsed, command_line)
+            return run_command(parsed, command_line)
         # Whoever read our output has gone: Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -19,6 +19,9 @@ SELECTION_HELP = (
     "names (any case), globs ('EfficientNetV2_S_*') and the groups all and baselines; "
     "comma-separated or repeated (default: all)"
 )
+# The options that commands on a trained run share with training mean something else to them.
+DEVICE_HELP = "where to compute (default: auto, a GPU where there is one)"
+IMAGES_HELP = "where the run's images are now (default: where they were when it was trained)"
 PLUGIN_HELP = (
     "Python file that registers variants; its code RUNS WITH YOUR RIGHTS, so name only files "
     "that you trust; may be repeated"
@@ -84,6 +87,17 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(preset_names())
     parser.add_argument(
         "--preset", metavar="NAME", help=f"{names} ('python -m bench list --presets' explains them)"
+    )
+
+
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """``--classes``."""
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=10,
+        metavar="N",
+        help="outputs of the models (default: 10)",
     )
 
 

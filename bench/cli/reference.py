@@ -24,8 +24,8 @@ def reference() -> str:
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
     )
     blocks = [TITLE.strip(), _fenced(EPILOG)]
-    for name, (_, summary, example) in COMMANDS.items():
-        blocks += [f"## {name}", f"{summary[0].upper()}{summary[1:]}.", _fenced(example)]
+    for name, command in COMMANDS.items():
+        blocks += [f"## {name}", command.sentence, _fenced(command.example)]
         blocks += _arguments(commands.choices[name])
     blocks += ["## Presets", *_presets()]
     return "\n\n".join(blocks) + "\n"

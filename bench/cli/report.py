@@ -10,11 +10,66 @@ from pathlib import Path
 from typing import Any
 
 import variants
+from bench import LANGUAGES
+from bench.cli.parsing import Parser, add_json, add_options
 from bench.cli.request import no_garbage_collection, print_json, resolved_options
 from bench.errors import BenchError
 
 
-def report(parsed: Namespace, command_line: str) -> int:
+def add_report_arguments(parser: Parser) -> None:
+    """Which records, and what the report shows."""
+    _add_records(parser)
+    parser.add_argument("--name", help="name of the report's folder (default: the sweep's id)")
+    parser.add_argument(
+        "--claims",
+        type=Path,
+        metavar="FILE",
+        help="your own claims (TOML), judged beside the guide's",
+    )
+    parser.add_argument(
+        "--max-latency-ms", metavar="X", help="recommend the best within this latency at batch 1"
+    )
+    parser.add_argument(
+        "--max-size-mb", metavar="X", help="recommend the best within this model size"
+    )
+    parser.add_argument(
+        "--no-pictures",
+        dest="pictures",
+        action="store_false",
+        help="leave the thumbnails of misclassified images out of report.html",
+    )
+    parser.add_argument(
+        "--lang",
+        choices=LANGUAGES,
+        default="en",
+        help="language of report.md and report.html; CSV files and figures are English (default: "
+        "en)",
+    )
+    add_options(parser, ["results_dir", "reports_dir"])
+
+
+def add_compare_arguments(parser: Parser) -> None:
+    """Which variants, of which records."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="VARIANT",
+        help="the first is what the others are compared with (default: each variant with its "
+        "baseline)",
+    )
+    _add_records(parser)
+    add_options(parser, ["results_dir"])
+    add_json(parser)
+
+
+def _add_records(parser: Parser) -> None:
+    parser.add_argument("--sweep", metavar="ID", help="which sweep (default: the latest)")
+    parser.add_argument(
+        "--runs", nargs="+", default=[], metavar="RUN", help="these run folders instead of a sweep"
+    )
+
+
+def report_command(parsed: Namespace, command_line: str) -> int:
     """Render records; imports no PyTorch."""
     with no_garbage_collection():
         return _report(parsed)
@@ -53,7 +108,7 @@ def _report(parsed: Namespace) -> int:
     return 0
 
 
-def compare(parsed: Namespace, command_line: str) -> int:
+def compare_command(parsed: Namespace, command_line: str) -> int:
     """Compare variants of a sweep in the terminal; imports no PyTorch."""
     config = resolved_options(parsed).config
     from bench.records import select_records

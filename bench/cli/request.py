@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import variants
 from bench.cli.parsing import flags_of
 from bench.data.sources.prefixes import real_folder
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    import variants
     from bench.config.presets import Resolved
     from bench.runner.manifest import Manifest
-
-
-import contextlib
-import gc
-from collections.abc import Iterator
 
 
 def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
@@ -28,6 +27,8 @@ def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
     Raises:
         BenchError: an unknown name, or a plugin that fails.
     """
+    import variants
+
     load_plugins(parsed)
     try:
         return variants.select(parsed.variants or ["all"])
@@ -56,6 +57,8 @@ def resolve_request(
             :func:`bench.runner.manifest.find`; something is asked for that the sweep was not begun
             with, or another loader makes the pixels.
     """
+    import variants
+
     given = resolved_options(parsed)
     # Before the imports, which take seconds; the index looks more closely.
     if given.config.data_dir is not None:
@@ -87,6 +90,8 @@ def _as_begun(journal: Manifest) -> list[variants.Variant]:
     Raises:
         BenchError: a version cannot be built here.
     """
+    import variants
+
     found = []
     for name, version in journal.variants.items():
         now = variants.get(name)
@@ -112,6 +117,8 @@ def load_plugins(parsed: Namespace) -> None:
     Raises:
         BenchError: one fails to import or registers a taken name.
     """
+    import variants
+
     try:
         for path in parsed.plugin:
             variants.load_plugin(path)
@@ -161,3 +168,8 @@ def no_garbage_collection() -> Iterator[None]:
         gc.enable()
         if thaw:
             gc.unfreeze()
+
+
+def results_flag(results_dir: Path) -> str:
+    """Return ``--results-dir …`` for the next command, or nothing where it is the default."""
+    return "" if str(results_dir) == "results" else f" --results-dir {results_dir}"

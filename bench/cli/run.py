@@ -1,25 +1,24 @@
-"""What each command does; heavy imports stand inside, so that ``--help`` and ``list`` are quick."""
+"""``run`` and ``check``; heavy imports stand inside, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 import sys
 import time as time_module
-from argparse import Namespace
-from collections.abc import Callable
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli import deploy, explain, export, info, report
+from bench.cli.parsing import Parser, add_options, add_preset, add_selection
 from bench.cli.request import (
     asked_elsewhere,
     chosen_variants,
     no_garbage_collection,
-    parse_num_classes,
-    print_json,
     resolve_request,
     resolved_options,
+    results_flag,
     text_table,
 )
 from bench.errors import BenchError
@@ -30,10 +29,71 @@ from bench.system.stage_timer import StageTimer
 if TYPE_CHECKING:
     from bench.config.presets import Resolved
 
-# --- run and check ---------------------------------------------------------------------------
+
+def add_run_arguments(parser: Parser) -> None:
+    """``--variants``, and what a training takes."""
+    add_selection(parser)
+    add_training_arguments(parser)
 
 
-def run(parsed: Namespace, command_line: str) -> int:
+def add_training_arguments(parser: Parser) -> None:
+    """Preset, ``--dry-run`` and every option."""
+    add_preset(parser)
+    parser.add_argument("--dry-run", action="store_true", help="check and estimate, then stop")
+    parser.add_argument(
+        "--images",
+        type=positive_int,
+        metavar="N",
+        help="with --dry-run: predict for so many images",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=positive_int,
+        metavar="N",
+        help="with --dry-run: predict for so many devices like the one that is measured here",
+    )
+    parser.add_argument(
+        "--price",
+        type=price,
+        metavar="X",
+        help="with --dry-run: predict the cost, at so much for a device and hour",
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        default=None,
+        metavar="SWEEP",
+        help="go on with a sweep that was broken off, with its own options (default: the latest "
+        "unfinished one in --results-dir)",
+    )
+    add_options(parser)
+
+
+def add_check_arguments(parser: Parser) -> None:
+    """Variants, preset and every option."""
+    add_selection(parser)
+    add_preset(parser)
+    add_options(parser)
+
+
+def positive_int(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+
+
+def price(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if 0 <= number < math.inf:
+        return number
+    raise ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
+
+
+def run_command(parsed: Namespace, command_line: str) -> int:
     """Check, then train, count and time; 1 when a variant failed."""
     from bench.system.launch import started_together
 
@@ -113,7 +173,7 @@ def _print_outcome(outcome: Any, costs: StageTimer, config: Any) -> None:
     )
     costs.include(outcome.costs.seconds)
     print(costs.line())
-    print(f"next: python -m bench report{_results_flag(config.results_dir)}")
+    print(f"next: python -m bench report{results_flag(config.results_dir)}")
     if outcome.failed:
         names = ", ".join(record["variant"]["name"] for record in outcome.failed)
         print(f"failed: {names}: the reasons are in their run.json and in the report")
@@ -123,11 +183,11 @@ def _stopped(number: int | None, parsed: Namespace, config: Any) -> int:
     """Say how to go on; the exit code."""
     script = getattr(parsed, "script", "python -m bench run")
     plugins = "".join(f" --plugin {shlex.quote(str(path))}" for path in parsed.plugin)
-    again = f"{script} --resume{_results_flag(config.results_dir)}{plugins}"
+    again = f"{script} --resume{results_flag(config.results_dir)}{plugins}"
     if number is None:
         again += f" --hours {config.hours:g}"
         print(f"--hours {config.hours:g} are over: what is finished is kept; go on with: {again}")
-        print(f"next: python -m bench report{_results_flag(config.results_dir)}")
+        print(f"next: python -m bench report{results_flag(config.results_dir)}")
         return 0
     name = signal.Signals(number).name
     print(f"stopped by {name}: what is finished is kept; go on with: {again}", file=sys.stderr)
@@ -162,7 +222,7 @@ def _summary(folder: Path, record: dict[str, Any], several: bool) -> dict[str, s
     }
 
 
-def check(parsed: Namespace, command_line: str) -> int:
+def check_command(parsed: Namespace, command_line: str) -> int:
     """Everything that ``run`` does before it trains."""
     chosen, resolved = chosen_variants(parsed), resolved_options(parsed)
     from bench.runner.preflight import check as check_all
@@ -172,107 +232,3 @@ def check(parsed: Namespace, command_line: str) -> int:
     print("\n".join([*_warnings(resolved), *checked.lines]))
     print(f"checked in {checked.seconds:.1f} s: this can run")
     return 0
-
-
-# --- timing and data ------------------------------------------------------------------------
-
-
-def time(parsed: Namespace, command_line: str) -> int:
-    """Time the chosen variants together; records go to the results folder."""
-    chosen, resolved, classes = (
-        chosen_variants(parsed),
-        resolved_options(parsed),
-        parse_num_classes(parsed),
-    )
-    from bench.cli.time import time_variants
-    from bench.report.analysis.selection import Selection
-    from bench.report.chapters.backends import mode_tables
-    from bench.report.chapters.speed import speed_tables
-    from bench.runner.preflight import check_folder
-
-    check_folder(resolved.config.results_dir, "--results-dir")
-    outcome = time_variants(
-        chosen,
-        resolved,
-        classes,
-        command=command_line,
-        plugins=parsed.plugin,
-        stream=sys.stderr,
-    )
-    records = [record for _, record in outcome.runs]
-    if parsed.json:
-        rows = [{"variant": r["variant"]["name"], **case} for r in records for case in r["timing"]]
-        print_json({"session": records[0]["session"], "timing": rows})
-    else:
-        selection = Selection(records)
-        for table in (*speed_tables(selection), *mode_tables(selection)):
-            print(f"{table.title}\n{table.caption}\n\n{_text(table)}\n")
-        where = _results_flag(resolved.config.results_dir)
-        print(f"records: {len(records)} in {resolved.config.results_dir}, sweep {outcome.id}")
-        print(f"next: python -m bench report{where} --sweep {outcome.id}")
-    for record in outcome.failed:
-        print(f"failed: {record['variant']['name']}: {record['timing_error']}", file=sys.stderr)
-    return 1 if outcome.failed else 0
-
-
-def _text(table: Any) -> str:
-    from tabulate import tabulate
-
-    return tabulate(table.rows, headers=table.headers, tablefmt="simple", disable_numparse=True)
-
-
-def _results_flag(results_dir: Path) -> str:
-    return "" if str(results_dir) == "results" else f" --results-dir {results_dir}"
-
-
-def data(parsed: Namespace, command_line: str) -> int:
-    """Audit a data folder, or write the synthetic set."""
-    config = resolved_options(parsed).config
-    from bench.data.audit import audit
-    from bench.data.parts import find_data_set
-    from bench.data.splitting.division import find_splits, split_warnings
-    from bench.data.synthetic.dataset import write_synthetic
-    from bench.system.environment import usable_cores
-
-    if parsed.write is not None:
-        write_synthetic(parsed.write, config.synthetic_images, config.seed)
-        print(f"{config.synthetic_images} synthetic images are in {parsed.write}")
-        return 0
-    if parsed.action == "shard":
-        from bench.cli.data import shard
-
-        return shard(parsed, config)
-    if parsed.out is not None:
-        raise BenchError("--out is of shard: python -m bench data shard --data-dir … --out …")
-    known = find_data_set(config)
-    index, copies = known.index, known.copies
-    splits = find_splits(config, index, copies)
-    folds = {f"fold {number}": one.test for number, one in enumerate(splits, 1)}
-    found = audit(
-        index,
-        folds if config.folds else splits[0].as_dict(),
-        usable_cores(),
-        copies=copies,
-        warnings=split_warnings(config, index, copies, splits[0]),
-    )
-    if parsed.json:
-        print_json({**found.as_dict(), "dedup": config.dedup, "folds": config.folds})
-    else:
-        print(found.render_text())
-    return 0
-
-
-COMMANDS: dict[str, Callable[[Namespace, str], int]] = {
-    "run": run,
-    "check": check,
-    "report": report.report,
-    "compare": report.compare,
-    "predict": deploy.predict,
-    "evaluate": deploy.evaluate,
-    "explain": explain.explain,
-    "export": export.export,
-    "list": info.list_,
-    "count": info.count,
-    "time": time,
-    "data": data,
-}

@@ -70,16 +70,34 @@ PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
 }
 
 
+def within(low: float, high: float) -> Any:
+    """Return the check that a value is from ``low`` to ``high``, both allowed."""
+    return validators.and_(validators.ge(low), validators.le(high))
+
+
 def option(
-    kind: type,
     default: Any,
     help: str,
     *,
-    section: str,
+    kind: type | None = None,
     check: Any = None,
     choices: tuple[str, ...] = (),
+    **facts: bool,
 ) -> Any:
-    """Declare one option of :class:`RunConfig`; ``default=None`` makes the value optional."""
+    """Declare one option; ``default=None`` makes the value optional.
+
+    Args:
+        default: its value where none is given.
+        help: one line for the command line and the documentation.
+        kind: the type that text is parsed to; none: the default's.
+        check: validator of the bounds.
+        choices: the values that are allowed, where they are few.
+        facts: ``movable`` (``--resume`` may change it: it changes no result), ``compared`` (runs
+            that are compared must share it; seeds are paired, a reduction belongs to its variant),
+            ``recipe`` (presets and documents state it) and ``timed`` (``bench time`` takes it),
+            where they differ from the section's.
+    """
+    kind = kind or type(default)
     rules = [check] if check is not None else []
     if choices:
         rules.append(validators.in_(choices))
@@ -88,17 +106,26 @@ def option(
         validator = validators.and_(validators.instance_of((int, float)), _finite, *rules)
     if default is None:
         validator = validators.optional(validator)
-    return attrs.field(
-        default=default,
-        validator=validator,
-        metadata={
-            "kind": kind,
-            "help": help,
-            "section": section,
-            "choices": choices,
-            "optional": default is None,
-        },
-    )
+    about = {"kind": kind, "help": help, "choices": choices, "optional": default is None}
+    return attrs.field(default=default, validator=validator, metadata=about | facts)
+
+
+def section(name: str, **facts: bool) -> Callable[[type, list[Any]], list[Any]]:
+    """Return the ``field_transformer`` of a class whose options are shown together.
+
+    Args:
+        name: of the section.
+        facts: of its options, as in :func:`option`, where these do not say otherwise.
+    """
+    defaults = {"section": name, "movable": False, "recipe": False, "timed": False} | facts
+
+    def transform(_: type, fields: list[Any]) -> list[Any]:
+        metadata = [defaults | field.metadata for field in fields]
+        for facts in metadata:
+            facts["compared"] = facts.get("compared", False) and not facts["movable"]
+        return [field.evolve(metadata=facts) for field, facts in zip(fields, metadata, strict=True)]
+
+    return transform
 
 
 def _finite(_: Any, attribute: Any, value: float) -> None:

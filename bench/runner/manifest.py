@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from bench.config.options import MOVABLE, REMOVED, RunConfig, build, flag_of, options
+from bench.config.options import REMOVED, RunConfig, build, flag_of, options
 from bench.config.presets import Resolved
 from bench.data.index import ImageIndex
 from bench.data.sources.fingerprint import SAMPLE
@@ -133,7 +133,7 @@ def lock_of(results_dir: Path, sweep: str) -> Path:
 def moved(
     journal: Manifest, given: Resolved, results_dir: Path, *, variants: Sequence[str] | None
 ) -> Resolved:
-    """The journal's options, with those of :data:`MOVABLE` as they are given now.
+    """The journal's options, with the movable ones as they are given now.
 
     Args:
         journal: of the sweep.
@@ -164,7 +164,7 @@ def moved(
         new, old = getattr(given.config, name), getattr(before.config, name)
         if source not in ("flag", "environment") or new == old:
             continue
-        if name not in MOVABLE:
+        if not field.metadata["movable"]:
             raise BenchError(
                 f"--resume: {flag_of(name)} is {new}, and sweep {journal.id} was begun with {old}: "
                 "leave it out, or begin a new sweep"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import variants
-from bench.config.options import MOVABLE, RunConfig
+from bench.config.options import RunConfig, options
 from bench.models import build
 from bench.records import new_run_folder, write_record
 from bench.runner.context import Sweep, TrainCommand
@@ -305,9 +305,9 @@ def _before(last: Path, recipe: dict[str, Any], record: dict[str, Any]) -> dict[
 def _recipe(sweep: Sweep, variant: variants.Variant) -> dict[str, Any]:
     """What must be the same when the training goes on, beside ``Setup.lasting``."""
     kept = {
-        name: value
-        for name, value in sweep.config.as_record().items()
-        if name not in MOVABLE and name not in ("seeds", "folds")
+        field.name: sweep.config.as_record()[field.name]
+        for field in options()
+        if not field.metadata["movable"] and field.name not in ("seeds", "folds")
     }
     return {
         "device": sweep.device.type,

@@ -62,9 +62,7 @@ def parsed_by_script(monkeypatch: pytest.MonkeyPatch):
         seen.append((parsed, command_line))
         return 0
 
-    from bench.cli import run
-
-    monkeypatch.setitem(run.COMMANDS, "run", record)
+    monkeypatch.setattr("bench.cli.run.run_command", record)
 
     def parse(line: str):
         assert main_single("EfficientNetV2_S_CA", shlex.split(line)) == 0
@@ -192,12 +190,10 @@ def test_a_mistake_is_one_line_exit_2_and_nothing_is_written(
 
 
 def test_an_interrupt_ends_with_130(monkeypatch, capsys) -> None:
-    from bench.cli import run
-
     def interrupt(parsed, command_line):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(run.COMMANDS, "list", interrupt)
+    monkeypatch.setattr("bench.cli.info.list_command", interrupt)
     assert main(["list"]) == 130
     assert "interrupted" in capsys.readouterr().err
 

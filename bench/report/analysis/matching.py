@@ -20,12 +20,6 @@ from bench.stats.multiple import shared_ranks
 from bench.stats.multireader import FEWEST_SEEDS, table_of, unit_numbers
 from bench.stats.pairs import VARIANTS, PairVerdict, judge_pairs
 
-# Seeds are paired, reduction belongs to the variant, and workers and pinned memory change nothing.
-MAY_DIFFER = (
-    "seed", "seeds", "image_size", "reduction", "num_workers", "pin_memory", "cache", "cache_limit",
-)  # fmt: skip
-
-
 # --- may two runs be compared? ---------------------------------------------------------------
 
 
@@ -70,9 +64,7 @@ def settings(record: Record) -> list[tuple[str, str]]:
         # Records from before there was an option did what its default does.
         (flag_of(field.name), one_line(config.get(field.name, field.default)))
         for field in options()
-        if field.metadata["section"] in ("model", "training", "data")
-        and field.metadata["kind"].__name__ != "Path"
-        and field.name not in MAY_DIFFER
+        if field.metadata["compared"]
     ]
     weights = training.get("initial_weights")
     start = "not recorded" if weights is None else "random" if weights == "random" else "pretrained"

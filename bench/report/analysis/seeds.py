@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from bench.config.options import MOVABLE, options
+from bench.config.options import options
 from bench.report.analysis.selection import Selection, distinct, seconds_of
 from bench.report.analysis.validity import (
     COLLAPSED,
@@ -61,7 +61,7 @@ def _runs_of(selection: Selection, variant: str) -> list[Record]:
 
 def _settings(record: Record) -> tuple[Any, ...]:
     # A sweep that went on elsewhere has other folders and devices, and is the same sweep.
-    changing = ("seed", *MOVABLE)
+    changing = ("seed", *(field.name for field in options() if field.metadata["movable"]))
     known = {field.name: field.default for field in options()} | (record.get("config") or {})
     config = {k: v for k, v in known.items() if k not in changing}
     data = (record.get("data") or {}).get("fingerprint")

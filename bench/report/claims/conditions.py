@@ -37,10 +37,6 @@ OF_THE_MACHINE = ("device", "device_name", "threads", "memory_format", "dtype")
 OF_THE_WEIGHTS = ("data", "pretrained", "epochs")
 # A training's mixed precision, as timings name it.
 _DTYPES = {"off": "float32", "fp16": "float16 autocast", "bf16": "bfloat16 autocast"}
-_RECIPE_DATA = ("image_size", "train_limit", "valid_limit")
-# Seeds repeat a recipe, the reduction is the variant's own unless it is given, and documents state
-# no memory format and no tuning.
-_NO_RECIPE = ("seed", "seeds", "reduction", "memory_format", "tune")
 _OTHER_MODEL = {"ti", "super", "laptop", "mobile", "max-q", "d"}
 
 
@@ -130,13 +126,7 @@ def _preset_of(name: Any, values: tuple[Any, ...]) -> str:
 @cache
 def _recipe() -> tuple[Any, ...]:
     """The options that make a recipe."""
-    return tuple(
-        field
-        for field in options()
-        if (field.metadata["section"] in ("model", "training") or field.name in _RECIPE_DATA)
-        and field.metadata["kind"].__name__ != "Path"
-        and field.name not in _NO_RECIPE
-    )
+    return tuple(field for field in options() if field.metadata["recipe"])
 
 
 def _changed(preset: Preset, values: Sequence[Any]) -> list[str]:
