@@ -46,7 +46,7 @@ if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
 
 
 def __getattr__(name: str) -> Any:
-    """What :mod:`bench.api` offers, imported when it is first asked for."""
+    """Import :mod:`bench.api` when one of its functions is first used."""
     if name in ("run", "load", "compare"):
         return getattr(importlib.import_module("bench.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

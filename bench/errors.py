@@ -2,7 +2,7 @@
 
 
 class BenchError(Exception):
-    """What is wrong and how to mend it, in one line; the command line exits with 2."""
+    """Name in one line what is wrong and how to fix it; the command line exits with 2."""
 
 
 def error_line(error: object, longest: int = 200) -> str:

@@ -1,4 +1,4 @@
-"""``data``: a folder summarised, written into tar files, or drawn."""
+"""The ``data`` command: summarise a folder, write it into tar files, or draw the synthetic set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.system.digits import counted
 
 
 def add_data_arguments(parser: Parser) -> None:
-    """What to do with which folder."""
+    """Add the arguments of ``data``."""
     parser.add_argument(
         "action",
         nargs="?",
@@ -44,7 +44,7 @@ def add_data_arguments(parser: Parser) -> None:
 
 
 def shard(parsed: Namespace, config: Any) -> int:
-    """Write the images of ``--data-dir`` into ``--out``; the exit code.
+    """Write the images of ``--data-dir`` into ``--out`` and return the exit code.
 
     Raises:
         BenchError: no ``--out``, a size that is none, or as
@@ -103,11 +103,11 @@ def data_command(parsed: Namespace, command_line: str) -> int:
         return shard(parsed, config)
     if parsed.out is not None:
         raise BenchError("--out is of shard: python -m bench data shard --data-dir … --out …")
-    known = find_data_set(config)
-    index, copies = known.index, known.copies
+    data_set = find_data_set(config)
+    index, copies = data_set.index, data_set.copies
     splits = find_splits(config, index, copies)
-    folds = {f"fold {number}": one.test for number, one in enumerate(splits, 1)}
-    found = audit(
+    folds = {f"fold {number}": split.test for number, split in enumerate(splits, 1)}
+    result = audit(
         index,
         folds if config.folds else splits[0].as_dict(),
         usable_cores(),
@@ -115,7 +115,7 @@ def data_command(parsed: Namespace, command_line: str) -> int:
         warnings=split_warnings(config, index, copies, splits[0]),
     )
     if parsed.json:
-        print_json({**found.as_dict(), "dedup": config.dedup, "folds": config.folds})
+        print_json({**result.as_dict(), "dedup": config.dedup, "folds": config.folds})
     else:
-        print(found.render_text())
+        print(result.render_text())
     return 0

@@ -27,7 +27,7 @@ PLAIN = str.maketrans("", "", "-:")
 
 
 def add_predict_arguments(parser: Parser) -> None:
-    """A run, images and the file to write."""
+    """Add the arguments of ``predict``."""
     parser.usage = (
         "python -m bench predict RUN IMAGES --out FILE [options]\n"
         "       python -m bench predict IMAGES --out FILE --runs RUN RUN … [options]"
@@ -60,7 +60,7 @@ def add_predict_arguments(parser: Parser) -> None:
 
 
 def add_evaluate_arguments(parser: Parser) -> None:
-    """A run and labelled images."""
+    """Add the arguments of ``evaluate``."""
     parser.usage = (
         "python -m bench evaluate RUN --data-dir PATH [options]\n"
         "       python -m bench evaluate --runs RUN RUN … --data-dir PATH [options]"
@@ -115,7 +115,7 @@ def _add_inference(parser: Parser) -> None:
 
 
 def predict_command(parsed: Namespace, command_line: str) -> int:
-    """Predict unlabelled images into a CSV file; 1 when some could not be read."""
+    """Predict unlabelled images into a CSV file; return 1 when some could not be read."""
     from bench.deploy.submission import find_images, write_probabilities, write_submission
     from bench.system.files import refuse_existing
 
@@ -126,25 +126,25 @@ def predict_command(parsed: Namespace, command_line: str) -> int:
     refuse_existing(parsed.probabilities, "--probabilities")
     if parsed.probabilities is not None and parsed.probabilities.resolve() == parsed.out.resolve():
         raise BenchError("--out and --probabilities name one file: give two")
-    asked = find_images(Path(images), parsed.template)
+    request = find_images(Path(images), parsed.template)
     load_plugins(parsed)
     from bench.deploy.predict import predict as predict_all
     from bench.report.render.markdown import one_line
 
-    models, how = _ready(runs, parsed, config)
+    models, inference = _ready(runs, parsed, config)
     for model in models:
         print_warnings(model.warnings)
     begin = time.perf_counter()
-    with progress(len(asked.paths)) as advance:
-        predicted = predict_all(models, asked.paths, **how, on_progress=advance)
+    with progress(len(request.paths)) as advance:
+        predicted = predict_all(models, request.paths, **inference, on_progress=advance)
     seconds = time.perf_counter() - begin
-    written = write_submission(parsed.out, asked, predicted)
+    written = write_submission(parsed.out, request, predicted)
     if parsed.probabilities is not None:
-        write_probabilities(parsed.probabilities, asked, predicted)
-    for note in asked.notes:
+        write_probabilities(parsed.probabilities, request, predicted)
+    for note in request.notes:
         print(note, file=sys.stderr)
-    _tell_unreadable(dict.fromkeys(asked.odd, "its name is not UTF-8"))
-    _tell_unreadable({asked.ids[n]: why for n, why in predicted.unreadable.items()})
+    _tell_unreadable(dict.fromkeys(request.odd, "its name is not UTF-8"))
+    _tell_unreadable({request.ids[n]: why for n, why in predicted.unreadable.items()})
     names = [predicted.classes[label] for label in predicted.labels.tolist() if label >= 0]
     counts = Counter(names)
     rows = [
@@ -155,17 +155,17 @@ def predict_command(parsed: Namespace, command_line: str) -> int:
     print(text_table(rows))
     print(
         f"\n{written:,} images in {seconds:.1f} s "
-        f"({significant(len(asked.paths) / seconds)} images/s) by "
+        f"({significant(len(request.paths) / seconds)} images/s) by "
         f"{', '.join(model.name for model in models)}"
     )
     print(f"predictions: {parsed.out}")
     if parsed.probabilities is not None:
         print(f"probabilities: {parsed.probabilities}")
-    return 1 if predicted.unreadable or asked.odd else 0
+    return 1 if predicted.unreadable or request.odd else 0
 
 
 def evaluate_command(parsed: Namespace, command_line: str) -> int:
-    """Evaluate runs on labelled images from elsewhere; 1 when some could not be read."""
+    """Evaluate runs on labelled images from elsewhere; return 1 when some could not be read."""
     runs, _ = _asked_runs(parsed, 0, "")
     config = resolved_options(parsed).config
     _check_batch(parsed)
@@ -185,43 +185,43 @@ def evaluate_command(parsed: Namespace, command_line: str) -> int:
     from bench.system.memory import keep_freed_memory
 
     check_folder(config.results_dir, "--results-dir")
-    models, how = _ready(runs, parsed, config)
+    models, inference = _ready(runs, parsed, config)
     mapping = match_classes(index.classes, models[0].classes, parsed.map)
     warnings = [*index.warnings, *_seen_before(models, index)]
     for model in models:
         warnings += model.warnings
     mapped = sum(bool(mapping[index.classes[label]]) for label in index.labels)
     with progress(mapped) as advance:
-        found = evaluate_external(models, index, mapping, **how, on_progress=advance)
+        result = evaluate_external(models, index, mapping, **inference, on_progress=advance)
     when = now()
     record = {
         "schema": "paddy-bench/external",
         "schema_version": 1,
         "finished": when,
-        "environment": environment(how["device"], keep_freed_memory(), command=command_line),
+        "environment": environment(inference["device"], keep_freed_memory(), command=command_line),
         "warnings": warnings,
-        **found,
+        **result,
     }
     record["environment"]["load_after"] = others_load()
     path = config.results_dir / f"external-{when.translate(PLAIN)[:15]}-{os.getpid()}.json"
     config.results_dir.mkdir(parents=True, exist_ok=True)
     write_sealed(path, record)
     print_warnings(warnings)
-    _tell_unreadable(found["unreadable"])
+    _tell_unreadable(result["unreadable"])
     if parsed.json:
         print_json(record)
     else:
         print("\n".join(describe(record)) + "\n")
-        print(text_table([_row(one) for one in record["by_class"]]))
+        print(text_table([_row(row) for row in record["by_class"]]))
         print(f"\nrecord: {path}")
-    return 1 if found["unreadable"] else 0
+    return 1 if result["unreadable"] else 0
 
 
-def _row(one: dict[str, Any]) -> dict[str, Any]:
+def _row(row: dict[str, Any]) -> dict[str, Any]:
     from bench.report.render.markdown import one_line
 
-    shares = {name: _share(one[name]) for name in ("precision", "recall", "f1")}
-    return {"class": one_line(one["class"]), "images": one["images"], **shares}
+    shares = {name: _share(row[name]) for name in ("precision", "recall", "f1")}
+    return {"class": one_line(row["class"]), "images": row["images"], **shares}
 
 
 def _share(value: float | None) -> str:
@@ -232,7 +232,7 @@ def _share(value: float | None) -> str:
 
 
 def _asked_runs(parsed: Namespace, others: int, what: str) -> tuple[list[str], list[str]]:
-    """The runs that are asked for, and the arguments after them.
+    """Return the names of the runs, and the arguments after them.
 
     Args:
         others: how many these are.
@@ -259,7 +259,7 @@ def _check_batch(parsed: Namespace) -> None:
 def _ready(
     runs: list[str], parsed: Namespace, config: RunConfig
 ) -> tuple[list[SavedModel], dict[str, Any]]:
-    """The models of runs on the device, and how they are to predict."""
+    """Load the models of runs onto the device, and return the options of their prediction."""
     from bench.deploy.saved_model import load_saved, same_classes
     from bench.system.devices import choose_device, probe
     from bench.system.environment import usable_cores
@@ -280,7 +280,7 @@ def _ready(
 
 @contextmanager
 def progress(images: int) -> Iterator[Any]:
-    """A bar over images on a terminal, nothing elsewhere; gives what advances it."""
+    """Show a progress bar on a terminal, nothing elsewhere; yield the function that advances it."""
     from tqdm import tqdm
 
     hidden = not sys.stderr.isatty()
@@ -288,16 +288,16 @@ def progress(images: int) -> Iterator[Any]:
         yield bar.update
 
 
-def _tell_unreadable(why: dict[str, str]) -> None:
-    for number, (name, reason) in enumerate(why.items()):
+def _tell_unreadable(reasons: dict[str, str]) -> None:
+    for number, (name, reason) in enumerate(reasons.items()):
         if number == MOST_SHOWN:
-            print(f"… and {len(why) - MOST_SHOWN} more", file=sys.stderr)
+            print(f"… and {len(reasons) - MOST_SHOWN} more", file=sys.stderr)
             return
         print(f"unreadable image, not predicted: {name!r} ({reason})", file=sys.stderr)
 
 
 def print_warnings(lines: Iterable[str]) -> None:
-    """Print each to standard error."""
+    """Print each line to standard error."""
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""The command that shows why a trained run decides as it does."""
+"""The ``explain`` command: Grad-CAM and attention maps of a trained run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PANEL, LINE = 28, 66
 
 
 def add_explain_arguments(parser: Parser) -> None:
-    """A run, and how many images to show."""
+    """Add the arguments of ``explain``."""
     parser.add_argument(
         "names",
         nargs=1,
@@ -52,7 +52,7 @@ def add_explain_arguments(parser: Parser) -> None:
 
 
 def explain_command(parsed: Namespace, command_line: str) -> int:
-    """Draw Grad-CAM and attention of right and wrong images; 1 when some could not be read."""
+    """Draw Grad-CAM and attention of right and wrong images; return 1 when some are unreadable."""
     (run,) = parsed.names
     config = resolved_options(parsed).config
     if not 2 <= parsed.images <= MOST_IMAGES:
@@ -80,28 +80,31 @@ def explain_command(parsed: Namespace, command_line: str) -> int:
     index, notes = images_of(saved, config.data_dir)
     print_warnings(notes)
     with progress(len(chosen)) as advance:
-        found, unreadable = explain_all(saved, chosen, index, device=device, on_progress=advance)
-    if not found:
+        explained, unreadable = explain_all(
+            saved, chosen, index, device=device, on_progress=advance
+        )
+    if not explained:
         raise BenchError(
             f"none of the {len(chosen)} images in {index.root} can be read: see the folder"
         )
-    with new_file(path) as part:
+    with new_file(path) as file:
         # matplotlib tells the format by the name.
-        drawn = part.with_name(f"{part.name}.png")
+        drawn = file.with_name(f"{file.name}.png")
         try:
-            contact_sheet(_title(saved), _sections(saved, found), drawn)
-            drawn.replace(part)
+            contact_sheet(_title(saved), _sections(saved, explained), drawn)
+            drawn.replace(file)
         finally:
             drawn.unlink(missing_ok=True)
-    print(text_table([_line(saved, one) for one in found]))
+    print(text_table([_line(saved, item) for item in explained]))
     print(f"\ncontact sheet: {path}")
     for name, reason in unreadable.items():
         print(f"unreadable image, not shown: {name!r} ({reason})", file=sys.stderr)
-    changed = sum(one.guess != one.chosen.guess for one in found)
+    changed = sum(item.guess != item.chosen.guess for item in explained)
     if changed:
         print(
-            f"warning: {changed} of {len(found)} images are predicted otherwise than in the run's "
-            "record: another device rounds otherwise, or the images or their loader have changed",
+            f"warning: {changed} of {len(explained)} images are predicted otherwise than in the "
+            "run's record: another device rounds otherwise, or the images or their loader have "
+            "changed",
             file=sys.stderr,
         )
     return 1 if unreadable else 0
@@ -118,20 +121,20 @@ def _title(saved: SavedModel) -> list[str]:
     ]
 
 
-def _sections(saved: SavedModel, found: list[Explained]) -> list[tuple[str, list[Any]]]:
+def _sections(saved: SavedModel, explained: list[Explained]) -> list[tuple[str, list[Any]]]:
     from bench.report.render.sheet import Panel, Row
 
-    def row(one: Explained) -> Row:
+    def row(item: Explained) -> Row:
         classes = saved.classes
-        guess, truth = (_short(classes[n], PANEL - 10) for n in (one.guess, one.chosen.truth))
+        guess, truth = (_short(classes[n], PANEL - 10) for n in (item.guess, item.chosen.truth))
         panels = [
-            Panel(one.pixels, "the image"),
-            Panel(one.pixels, f"Grad-CAM: {guess}", one.of_guess),
+            Panel(item.pixels, "the image"),
+            Panel(item.pixels, f"Grad-CAM: {guess}", item.of_guess),
         ]
-        if one.of_truth is not None:
-            panels.append(Panel(one.pixels, f"Grad-CAM: {truth}", one.of_truth))
-        panels += [Panel(one.pixels, title, heat) for title, heat in one.attention.items()]
-        line = _line(saved, one)
+        if item.of_truth is not None:
+            panels.append(Panel(item.pixels, f"Grad-CAM: {truth}", item.of_truth))
+        panels += [Panel(item.pixels, title, heat) for title, heat in item.attention.items()]
+        line = _line(saved, item)
         note = (
             f"{_short(line['class'], PANEL)}, predicted {_short(line['predicted'], PANEL)} "
             f"({line['confidence']})"
@@ -140,28 +143,28 @@ def _sections(saved: SavedModel, found: list[Explained]) -> list[tuple[str, list
 
     return [
         (
-            f"Wrong, the surest first ({sum(not one.chosen.right for one in found)})",
-            [row(one) for one in found if not one.chosen.right],
+            f"Wrong, the surest first ({sum(not item.chosen.right for item in explained)})",
+            [row(item) for item in explained if not item.chosen.right],
         ),
         (
-            f"Right, of each class the surest ({sum(one.chosen.right for one in found)})",
-            [row(one) for one in found if one.chosen.right],
+            f"Right, of each class the surest ({sum(item.chosen.right for item in explained)})",
+            [row(item) for item in explained if item.chosen.right],
         ),
     ]
 
 
-def _line(saved: SavedModel, one: Explained) -> dict[str, str]:
+def _line(saved: SavedModel, item: Explained) -> dict[str, str]:
     from bench.report.render.markdown import one_line
 
     return {
-        "": "right" if one.chosen.right else "wrong",
-        "class": one_line(saved.classes[one.chosen.truth]),
-        "predicted": one_line(saved.classes[one.chosen.guess]),
-        "confidence": f"{one.chosen.confidence:.2f}",
-        "image": one_line(one.chosen.id),
+        "": "right" if item.chosen.right else "wrong",
+        "class": one_line(saved.classes[item.chosen.truth]),
+        "predicted": one_line(saved.classes[item.chosen.guess]),
+        "confidence": f"{item.chosen.confidence:.2f}",
+        "image": one_line(item.chosen.id),
     }
 
 
 def _short(text: str, most: int) -> str:
-    """The end of a path says more than its beginning."""
+    """Cut a text at its beginning: the end of a path says more."""
     return text if len(text) <= most else "…" + text[1 - most :]

@@ -1,4 +1,4 @@
-"""The command that writes trained runs to files for other programs."""
+"""The ``export`` command: write the models of trained runs to files for other programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INT8 = "onnx-int8"
 
 
 def add_export_arguments(parser: Parser) -> None:
-    """Runs, format and file."""
+    """Add the arguments of ``export``."""
     parser.add_argument(
         "names",
         nargs="+",
@@ -81,7 +81,7 @@ def export_command(parsed: Namespace, command_line: str) -> int:
 
 
 def _refuse_any(config: RunConfig, runs: Sequence[str], suffix: str, *, int8: bool) -> None:
-    """See that no file of any run is in the way, before the first is written.
+    """Check that no file of any run exists yet, before the first is written.
 
     Raises:
         BenchError: one is, or there is no such run.
@@ -111,7 +111,7 @@ def _exported(saved: SavedModel, path: Path, form: str) -> None:
 
 
 def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: str) -> None:
-    """Quantise, and keep what it costs in accuracy for the report."""
+    """Quantise a model, and record for the report what that costs in accuracy."""
     import torch
 
     from bench.cli.deploy import print_warnings, progress
@@ -123,37 +123,37 @@ def _quantised(saved: SavedModel, path: Path, config: RunConfig, command_line: s
     from bench.system.files import refuse_existing, write_sealed
     from bench.system.memory import keep_freed_memory
 
-    kept = saved.folder / FILE
-    refuse_existing(kept, "the record of an earlier int8 export,")
+    record_path = saved.folder / FILE
+    refuse_existing(record_path, "the record of an earlier int8 export,")
     index, notes = images_of(saved, config.data_dir)
     print_warnings(notes)
     size = len((saved.record.get("test") or saved.record.get("validation") or {}).get("ids") or ())
     with progress(size) as advance:
-        found = export_int8(saved, path, index, on_progress=advance)
-    about: dict[str, Any] = environment(
+        result = export_int8(saved, path, index, on_progress=advance)
+    environment_record: dict[str, Any] = environment(
         torch.device("cpu"), keep_freed_memory(), command=command_line
     )
-    about["load_after"] = others_load()
+    environment_record["load_after"] = others_load()
     heading = {"schema": SCHEMA, "schema_version": VERSION, "finished": now()}
     try:
-        write_sealed(kept, {**heading, "environment": about, **found})
+        write_sealed(record_path, {**heading, "environment": environment_record, **result})
     except OSError:
         # A file without its record would stand in the way of the next attempt.
         path.unlink(missing_ok=True)
         raise
-    exact, small = accuracies(found)
-    images = len(found["labels"])
-    print(f"file      {path} ({fixed(found['size_mb'], 1)} MB, {INT8}; "
-          f"{fixed(found['size_float32_mb'], 1)} MB as float32)")  # fmt: skip
+    exact, small = accuracies(result)
+    images = len(result["labels"])
+    print(f"file      {path} ({fixed(result['size_mb'], 1)} MB, {INT8}; "
+          f"{fixed(result['size_float32_mb'], 1)} MB as float32)")  # fmt: skip
     print(f"checked   accuracy {small:.3f} as int8, {exact:.3f} as float32 "
-          f"({found['part']} part, {images} images)")  # fmt: skip
+          f"({result['part']} part, {images} images)")  # fmt: skip
     print(
-        f"made      {found['method']}; calibrated on {found['calibration_images']} images of no "
+        f"made      {result['method']}; calibrated on {result['calibration_images']} images of no "
         "held-out part"
     )
     shown = (
         "python -m bench report shows it beside the speeds"
-        if found["fingerprint"] == saved.record["data"].get("fingerprint")
+        if result["fingerprint"] == saved.record["data"].get("fingerprint")
         else "no report shows it: its images are not those that the run was trained on"
     )
-    print(f"record    {kept} ({shown})")
+    print(f"record    {record_path} ({shown})")

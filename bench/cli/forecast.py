@@ -1,4 +1,4 @@
-"""What a sweep would take elsewhere: more images, more devices, predicted from what is measured.
+"""Predict what a sweep would take with more images or more devices, from what is measured here.
 
 The model is simple and stated (docs/methods.md): time grows with the images; devices train one
 model each, the longest first, or one model together; what it gets wrong is shown by past runs.
@@ -38,7 +38,7 @@ LINK_BYTES_PER_S = 10e9
 
 @attrs.frozen
 class Need:
-    """What all runs of one variant need.
+    """Time, memory, disk space and cost of all runs of one variant.
 
     Attributes:
         variant: its name.
@@ -59,7 +59,7 @@ class Need:
 
 @attrs.frozen
 class Forecast:
-    """What a sweep needs.
+    """Time, disk space and cost of a sweep.
 
     Attributes:
         needs: of each variant.
@@ -88,18 +88,18 @@ def print_forecast(
     config: RunConfig,
     checked: PreflightResult,
 ) -> None:
-    """What the sweep would need, as ``--images``, ``--gpus`` and ``--price`` ask."""
-    known = config.results_dir.is_dir()
-    found = forecast(
+    """Print the forecast for ``--images``, ``--gpus`` and ``--price``."""
+    exists = config.results_dir.is_dir()
+    prediction = forecast(
         chosen,
         config,
         checked,
-        load_records(config.results_dir)[0] if known else [],
+        load_records(config.results_dir)[0] if exists else [],
         images=parsed.images,
         devices=parsed.gpus or 1,
         price=parsed.price,
     )
-    print("\n".join(lines_of(found)))
+    print("\n".join(lines_of(prediction)))
 
 
 def forecast(
@@ -112,7 +112,7 @@ def forecast(
     devices: int,
     price: float | None,
 ) -> Forecast:
-    """Predict a sweep's needs.
+    """Predict the time, disk space and cost of a sweep.
 
     Args:
         chosen: the variants.
@@ -154,9 +154,9 @@ def _need(
     devices: int,
     price: float | None,
 ) -> tuple[Need, float]:
-    """What a variant needs, and the seconds of one of its runs on one device."""
-    known = {name: found.rate for name, found in checked.rates.items()}
-    train_s, valid_s = known.get(variant.name) or max(known.values(), default=(math.nan, math.nan))
+    """Return the needs of a variant, and the seconds of one of its runs on one device."""
+    rates = {name: estimate.rate for name, estimate in checked.rates.items()}
+    train_s, valid_s = rates.get(variant.name) or max(rates.values(), default=(math.nan, math.nan))
     growth = ProgressiveSchedule.of(config)
     train_s *= 1.0 if growth is None else growth.area
     model = build.on_meta(variant, checked.runs[0].parts.num_classes, config)
@@ -166,7 +166,7 @@ def _need(
     steps = config.epochs * math.ceil(counts["train"] / config.batch_size)
     sent = 2 * (devices - 1) / devices * BYTES_PER_WEIGHT * weights / LINK_BYTES_PER_S
     together = seconds / devices + steps * sent
-    kept = saved_bytes(model, config.image_size)
+    saved = saved_bytes(model, config.image_size)
     number = len(checked.runs)
     predictions = BYTES_PER_PREDICTION * (counts["valid"] + counts.get("test", 0))
     hours = number * seconds / 3600
@@ -174,14 +174,14 @@ def _need(
         variant.name,
         hours,
         number * together / 3600,
-        training_bytes(weights, config.batch_size, kept) / 1e9,
+        training_bytes(weights, config.batch_size, saved) / 1e9,
         (number * (BYTES_PER_WEIGHT * weights + predictions) + STATE_WEIGHTS * 4 * weights) / 1e9,
         None if price is None else price * hours,
     ), seconds
 
 
 def training_bytes(weights: int, batch_size: int, saved: int) -> int:
-    """Memory of a training step in float32.
+    """Return the bytes that a training step in float32 takes.
 
     Args:
         weights: of the model, all trained.
@@ -192,22 +192,22 @@ def training_bytes(weights: int, batch_size: int, saved: int) -> int:
 
 
 def makespan(hours: Sequence[float], devices: int) -> float:
-    """When the last of some runs has ended, where the longest go first to whichever is free."""
+    """Return the hours until the last run has ended, the longest run starting first."""
     free = [0.0] * devices
-    for one in sorted(hours, reverse=True):
-        heapq.heappush(free, heapq.heappop(free) + one)
+    for duration in sorted(hours, reverse=True):
+        heapq.heappush(free, heapq.heappop(free) + duration)
     return max(free)
 
 
 def past_error(
     records: Sequence[Mapping[str, Any]], device: str
 ) -> tuple[float, float, float, int] | None:
-    """Measured ÷ predicted seconds of past trainings on a device: median, lowest, highest, number.
+    """Return measured ÷ predicted seconds of past trainings: median, lowest, highest, number.
 
     Those that ended early count for the epochs that they had; those that were broken off, ran
     beside others, or were trained by several processes, do not count.
     """
-    found = []
+    ratios = []
     for record in records:
         training = record.get("training") or {}
         expected, seconds = training.get("expected_seconds"), training.get("seconds")
@@ -216,17 +216,17 @@ def past_error(
         same = training.get("device_name") == device and alone
         if whole and same and expected and seconds:
             share = training["epochs_run"] / record["config"]["epochs"]
-            found.append(seconds / (expected * share))
-    if not found:
+            ratios.append(seconds / (expected * share))
+    if not ratios:
         return None
-    return statistics.median(found), min(found), max(found), len(found)
+    return statistics.median(ratios), min(ratios), max(ratios), len(ratios)
 
 
-def lines_of(found: Forecast) -> list[str]:
-    """The forecast for people: a table, and what it rests on."""
+def lines_of(prediction: Forecast) -> list[str]:
+    """Return the forecast as text: a table, and what it is based on."""
     from tabulate import tabulate
 
-    priced = found.cost is not None
+    priced = prediction.cost is not None
     rows = [
         [
             need.variant,
@@ -236,32 +236,32 @@ def lines_of(found: Forecast) -> list[str]:
             fixed(need.disk_gb, 2),
             *([fixed(need.cost, 2)] if need.cost is not None else []),
         ]
-        for need in found.needs
+        for need in prediction.needs
     ]
     headers = [
-        "variant", "minutes on one device", f"minutes, {found.devices} train it together",
+        "variant", "minutes on one device", f"minutes, {prediction.devices} train it together",
         "memory of a device, GB", "results on disk, GB",
         *(["cost on one device"] if priced else []),
     ]  # fmt: skip
-    counts = ", ".join(f"{count:,} {part}" for part, count in found.images.items())
+    counts = ", ".join(f"{count:,} {part}" for part, count in prediction.images.items())
     text = [
         tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True),
         "",
         f"images    {counts}",
-        f"devices   {found.devices} like this one: {found.device}",
-        f"minutes   {fixed(60 * found.hours, 1, digits=2)} until the last run has ended, each "
+        f"devices   {prediction.devices} like this one: {prediction.device}",
+        f"minutes   {fixed(60 * prediction.hours, 1, digits=2)} until the last run has ended, each "
         "device training one run at a time, the longest first",
-        f"disk      {fixed(found.cache_gb, 2)} GB of decoded images, and the results",
+        f"disk      {fixed(prediction.cache_gb, 2)} GB of decoded images, and the results",
     ]
-    if found.cost is not None:
+    if prediction.cost is not None:
         text.append(
-            f"cost      {fixed(found.cost, 2)}, all {found.devices} devices until the last run has "
-            "ended"
+            f"cost      {fixed(prediction.cost, 2)}, all {prediction.devices} devices until the "
+            "last run has ended"
         )
-    if found.error is None:
+    if prediction.error is None:
         text.append("error     no past run on this device says how far predictions are off")
     else:
-        middle, low, high, number = found.error
+        middle, low, high, number = prediction.error
         text.append(
             f"error     {number} past runs on this device took {fixed(middle, 2)} × what was "
             f"predicted ({fixed(low, 2)}–{fixed(high, 2)})"

@@ -1,4 +1,4 @@
-"""What ``list`` and ``count`` print: variants, presets, parameters and MACs."""
+"""The commands ``list``, ``count`` and ``time``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bench.system.digits import fixed
 
 
 def add_list_arguments(parser: Parser) -> None:
-    """Variants or presets."""
+    """Add the arguments of ``list``."""
     add_plugin(parser)
     parser.add_argument("--presets", action="store_true", help="show the presets instead")
     add_json(parser)
 
 
 def add_count_arguments(parser: Parser) -> None:
-    """Variants, classes and image size."""
+    """Add the arguments of ``count``."""
     add_selection(parser)
     add_classes(parser)
     add_options(parser, ["image_size", "reduction"])
@@ -36,13 +36,13 @@ def add_count_arguments(parser: Parser) -> None:
 
 
 def list_command(parsed: Namespace, command_line: str) -> int:
-    """Variants or presets, without PyTorch."""
+    """Print the variants or presets, without PyTorch."""
     if parsed.presets:
         return _list_presets(parsed.json)
     try:
         for path in parsed.plugin:
             variants.load_plugin(path)
-        found = [variants.get(name) for name in variants.names()]
+        registered = [variants.get(name) for name in variants.names()]
     except variants.VariantError as error:
         raise BenchError(str(error)) from error
     rows = [
@@ -60,7 +60,7 @@ def list_command(parsed: Namespace, command_line: str) -> int:
             "version": variant.version,
             "module": variants.module_of(variant),
         }
-        for variant in found
+        for variant in registered
     ]
     if parsed.json:
         print_json(rows)
@@ -116,7 +116,7 @@ def _list_presets(as_json: bool) -> int:
 
 
 def count_command(parsed: Namespace, command_line: str) -> int:
-    """Parameters, size and GMACs of the chosen variants."""
+    """Print parameters, size and GMACs of the chosen variants."""
     chosen, config, classes = (
         chosen_variants(parsed),
         resolved_options(parsed).config,
@@ -150,7 +150,7 @@ def count_command(parsed: Namespace, command_line: str) -> int:
 
 
 def add_time_arguments(parser: Parser) -> None:
-    """Variants, classes and the options that a timing session has."""
+    """Add the arguments of ``time``."""
     from bench.config.options import options
 
     add_selection(parser)
@@ -160,7 +160,7 @@ def add_time_arguments(parser: Parser) -> None:
 
 
 def time_command(parsed: Namespace, command_line: str) -> int:
-    """Time the chosen variants together; records go to the results folder."""
+    """Time the chosen variants together, and write their records to the results folder."""
     chosen, resolved, classes = (
         chosen_variants(parsed),
         resolved_options(parsed),

@@ -20,13 +20,13 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``python -m bench``; the exit code."""
+    """Run ``python -m bench`` and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return _guarded(make_parser, arguments, f"python -m bench {shlex.join(arguments)}".strip())
 
 
 def main_single(variant: str, argv: Sequence[str] | None = None) -> int:
-    """A script that runs one variant with the guide's flags; the exit code."""
+    """Run one variant with the guide's flags, as a script, and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     script = f"train_{variant}.py"
 
@@ -46,7 +46,7 @@ def main_single(variant: str, argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> int:
-    """:func:`main` in a process of its own, which ends with it."""
+    """Run :func:`main` in a process that ends with it."""
     code = main()
     # The end looks through all objects for cycles; of ten thousand records there are many.
     gc.freeze()
@@ -85,9 +85,10 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
 
 
 def _quieten_libraries() -> None:
-    """Libraries below script helpers of their own at import; no user can mend that.
+    """Silence warnings of libraries that no user can act on.
 
-    Nor need anybody know that CUDA, or Triton, is not there for kernels that no model has.
+    They script helpers of their own at import, and miss CUDA or Triton for kernels that no model
+    has.
     """
     import logging
     import warnings

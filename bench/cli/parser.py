@@ -11,7 +11,7 @@ from bench.cli.parsing import EPILOG, Parser
 
 
 class Command(NamedTuple):
-    """A command: its module in :mod:`bench.cli`, what it does, and an example.
+    """A command's module in :mod:`bench.cli`, its summary, and an example.
 
     The module has ``add_NAME_arguments(parser)`` and ``NAME_command(parsed, command_line)``, which
     returns the exit code.
@@ -23,7 +23,7 @@ class Command(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """The summary with a capital and a full stop."""
+        """Return the summary as a sentence."""
         return f"{self.summary[0].upper()}{self.summary[1:]}."
 
 
@@ -97,13 +97,13 @@ def _function(name: str, form: str) -> Any:
 
 
 def run_command(parsed: Namespace, command_line: str) -> int:
-    """Do what was parsed; the exit code."""
+    """Run the parsed command and return the exit code."""
     code: int = _function(parsed.command, "{}_command")(parsed, command_line)
     return code
 
 
 def make_parser() -> Parser:
-    """The parser of ``python -m bench``."""
+    """Return the parser of ``python -m bench``."""
     parser = Parser(
         prog="python -m bench",
         description="Train, count, time and compare image-classification variants.",

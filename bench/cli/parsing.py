@@ -29,7 +29,7 @@ PLUGIN_HELP = (
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, like every other mistake's.
+    """An argument parser that raises :class:`BenchError`, in one line, for a mistake.
 
     Args:
         fill: gives the parser its arguments once it is to parse something.
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self._fill = fill
 
     def complete(self) -> None:
-        """Give the parser its arguments, where it does not have them yet."""
+        """Add the arguments, unless they have been added."""
         fill, self._fill = self._fill, None
         if fill is not None:
             fill(self)
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """``--variants`` and ``--plugin``."""
+    """Add ``--variants`` and ``--plugin``."""
     parser.add_argument(
         "--variants", action="append", default=None, metavar="NAMES", help=SELECTION_HELP
     )
@@ -74,14 +74,14 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:
-    """``--plugin``."""
+    """Add ``--plugin``."""
     parser.add_argument(
         "--plugin", action="append", default=[], type=Path, metavar="FILE", help=PLUGIN_HELP
     )
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
-    """``--preset``."""
+    """Add ``--preset``."""
     from bench.config.presets import preset_names
 
     names = ", ".join(preset_names())
@@ -91,7 +91,7 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:
-    """``--classes``."""
+    """Add ``--classes``."""
     parser.add_argument(
         "--classes",
         type=int,
@@ -102,7 +102,7 @@ def add_classes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -111,7 +111,7 @@ def add_options(
     names: Sequence[str] | None = None,
     helps: Mapping[str, str] | None = None,
 ) -> None:
-    """Give a parser the options of :mod:`bench.config.options`, all or the named ones, by section.
+    """Add the options of :mod:`bench.config.options`, all or the named ones, by section.
 
     Args:
         parser: of a command.
@@ -152,7 +152,7 @@ def _shown(value: Any) -> str:
 
 
 def flags_of(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Option values given on the command line, parsed to their types.
+    """Return the option values given on the command line, parsed to their types.
 
     Raises:
         BenchError: a value that is not of its option's type.

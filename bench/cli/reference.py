@@ -1,4 +1,4 @@
-"""Writes docs/reference.md: every command and option, from the one definition that there is."""
+"""Write docs/reference.md: every command and option, from their declarations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ same.
 
 
 def reference() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     parser = make_parser()
     commands = next(
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
@@ -32,7 +32,7 @@ def reference() -> str:
 
 
 def _arguments(parser: Parser) -> Iterator[str]:
-    """A table for each group of arguments that is not empty."""
+    """Yield a table for each group of arguments that is not empty."""
     parser.complete()
     for group in parser._action_groups:
         rows = [
@@ -47,7 +47,7 @@ def _arguments(parser: Parser) -> Iterator[str]:
 
 
 def _call(action: argparse.Action) -> str:
-    """``--epochs N``, ``--pretrained, --no-pretrained``, ``RUN IMAGES``."""
+    """Return ``--epochs N``, ``--pretrained, --no-pretrained``, ``RUN IMAGES``."""
     value = str(action.metavar or action.dest.upper())
     if action.choices is not None:
         value = "|".join(map(str, action.choices))

@@ -1,4 +1,4 @@
-"""What ``report`` and ``compare`` do with the records of a folder; no PyTorch behind them."""
+"""The commands ``report`` and ``compare``; neither imports PyTorch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.errors import BenchError
 
 
 def add_report_arguments(parser: Parser) -> None:
-    """Which records, and what the report shows."""
+    """Add the arguments of ``report``."""
     _add_records(parser)
     parser.add_argument("--name", help="name of the report's folder (default: the sweep's id)")
     parser.add_argument(
@@ -49,7 +49,7 @@ def add_report_arguments(parser: Parser) -> None:
 
 
 def add_compare_arguments(parser: Parser) -> None:
-    """Which variants, of which records."""
+    """Add the arguments of ``compare``."""
     parser.add_argument(
         "names",
         nargs="*",
@@ -70,7 +70,7 @@ def _add_records(parser: Parser) -> None:
 
 
 def report_command(parsed: Namespace, command_line: str) -> int:
-    """Render records; imports no PyTorch."""
+    """Render the report of a sweep."""
     with no_garbage_collection():
         return _report(parsed)
 
@@ -82,9 +82,9 @@ def _report(parsed: Namespace) -> int:
     from bench.report.render.document import render
 
     records, problems, sweep, others = select_records(config.results_dir, parsed.runs, parsed.sweep)
-    own = []
+    claims = []
     if parsed.claims is not None:
-        own = load_claims_file(parsed.claims, _known_variants(records))
+        claims = load_claims_file(parsed.claims, _known_variants(records))
     name = parsed.name or sweep or "runs"
     if Path(name).name != name or name in (".", ".."):
         raise BenchError(
@@ -96,7 +96,7 @@ def _report(parsed: Namespace) -> int:
         config.reports_dir / name,
         title=name,
         problems=problems,
-        own_claims=own,
+        own_claims=claims,
         max_latency_ms=_positive(parsed.max_latency_ms, "--max-latency-ms"),
         max_size_mb=_positive(parsed.max_size_mb, "--max-size-mb"),
         pictures=_pictures(records) if parsed.pictures else None,
@@ -109,7 +109,7 @@ def _report(parsed: Namespace) -> int:
 
 
 def compare_command(parsed: Namespace, command_line: str) -> int:
-    """Compare variants of a sweep in the terminal; imports no PyTorch."""
+    """Print a comparison of variants of a sweep."""
     config = resolved_options(parsed).config
     from bench.records import select_records
     from bench.report.chapters.compare import compare_rows, compare_text
@@ -123,7 +123,7 @@ def compare_command(parsed: Namespace, command_line: str) -> int:
 
 
 def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
-    """Gives images of runs: from their data folders, the synthetic ones drawn anew."""
+    """Return a function that opens images of runs: from their data folders, or drawn again."""
     from bench.report.render.thumbnails import open_picture
 
     seeds: dict[Any, set[Any]] = {}
@@ -137,16 +137,16 @@ def _pictures(records: list[dict[str, Any]]) -> Callable[[Any, str], Any]:
             return open_picture(Path(str(folder)), name, _row)
         if data.get("root") != "built-in synthetic set":
             return None
-        known = seeds[record["sweep"].get("id")]
+        used = seeds[record["sweep"].get("id")]
         # All seeds of a sweep share the images of its first one, which must be among them.
-        if len(known) < (config.get("seeds") or 1) or not all(type(one) is int for one in known):
+        if len(used) < (config.get("seeds") or 1) or not all(type(seed) is int for seed in used):
             return None
         from bench.data.synthetic.dataset import CLASSES, draw_image
 
-        found = re.fullmatch(r"([a-z_]+)/([0-9]{1,9})\.jpg", name)
-        if found is None or found[1] not in CLASSES or min(known) < 0:
+        match = re.fullmatch(r"([a-z_]+)/([0-9]{1,9})\.jpg", name)
+        if match is None or match[1] not in CLASSES or min(used) < 0:
             return None
-        return draw_image(CLASSES.index(found[1]), int(found[2]), min(known))
+        return draw_image(CLASSES.index(match[1]), int(match[2]), min(used))
 
     return of
 

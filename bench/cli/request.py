@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
-    """The variants of ``--variants``, after the files of ``--plugin`` have run.
+    """Return the variants of ``--variants``, after running the files of ``--plugin``.
 
     Raises:
         BenchError: an unknown name, or a plugin that fails.
@@ -37,7 +37,7 @@ def chosen_variants(parsed: Namespace) -> list[variants.Variant]:
 
 
 def resolved_options(parsed: Namespace) -> Resolved:
-    """Flags, environment, preset and defaults together.
+    """Return the options from flags, environment, preset and defaults.
 
     Raises:
         BenchError: a value out of its bounds.
@@ -50,7 +50,7 @@ def resolved_options(parsed: Namespace) -> Resolved:
 def resolve_request(
     parsed: Namespace,
 ) -> tuple[list[variants.Variant], Resolved, Manifest | None]:
-    """Variants and options of ``run``, and with ``--resume`` the sweep that goes on.
+    """Return variants and options of ``run``, and with ``--resume`` the sweep to resume.
 
     Raises:
         BenchError: as :func:`chosen_variants`, :func:`resolved_options` and
@@ -68,7 +68,7 @@ def resolve_request(
     from bench.runner.manifest import check_loader, find, moved
 
     # Plugins run only where they are named now: a file of results must not run code.
-    names = [one.name for one in chosen_variants(parsed)] if parsed.variants else None
+    names = [variant.name for variant in chosen_variants(parsed)] if parsed.variants else None
     if names is None:
         load_plugins(parsed)
     journal = find(given.config.results_dir, parsed.resume or None, names)
@@ -85,30 +85,30 @@ def resolve_request(
 
 
 def _as_begun(journal: Manifest) -> list[variants.Variant]:
-    """The variants of a sweep, in the versions that it was begun with; earlier ones are told of.
+    """Return the variants of a sweep in the versions that it was started with.
 
     Raises:
         BenchError: a version cannot be built here.
     """
     import variants
 
-    found = []
+    result = []
     for name, version in journal.variants.items():
         now = variants.get(name)
         try:
-            found.append(now.at_version(version))
+            result.append(now.at_version(version))
         except variants.VariantError as error:
             raise BenchError(
                 f"--resume: sweep {journal.id} was begun with {error}: begin a new sweep without "
                 "--resume"
             ) from error
-        if found[-1].version != now.version:
+        if result[-1].version != now.version:
             print(
                 f"sweep {journal.id} was begun with version {version} of {name}, and goes on with "
                 f"it (version {now.version} is used by new sweeps)",
                 file=sys.stderr,
             )
-    return found
+    return result
 
 
 def load_plugins(parsed: Namespace) -> None:
@@ -127,7 +127,7 @@ def load_plugins(parsed: Namespace) -> None:
 
 
 def parse_num_classes(parsed: Namespace) -> int:
-    """``--classes``.
+    """Return the number of classes of ``--classes``.
 
     Raises:
         BenchError: fewer than two.
@@ -138,7 +138,7 @@ def parse_num_classes(parsed: Namespace) -> int:
 
 
 def asked_elsewhere(parsed: Namespace) -> list[str]:
-    """The flags that were given of those that predict what a sweep takes elsewhere."""
+    """Return which flags of the forecast were given."""
     names = ("images", "gpus", "price")
     return [f"--{name}" for name in names if getattr(parsed, name) is not None]
 
@@ -149,7 +149,7 @@ def print_json(value: Any) -> None:
 
 
 def text_table(rows: list[dict[str, Any]]) -> str:
-    """Aligned columns with the keys as headers."""
+    """Return rows as aligned columns, with the keys as headings."""
     from tabulate import tabulate
 
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
@@ -157,7 +157,7 @@ def text_table(rows: list[dict[str, Any]]) -> str:
 
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Do not look for cycles within the block: looking through a million objects takes a second."""
+    """Pause garbage collection in the block: a pass over a million objects takes a second."""
     gc.disable()
     try:
         yield

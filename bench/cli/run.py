@@ -1,4 +1,4 @@
-"""``run`` and ``check``; heavy imports stand inside, so that ``--help`` is quick."""
+"""The commands ``run`` and ``check``; heavy imports are inside, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 def add_run_arguments(parser: Parser) -> None:
-    """``--variants``, and what a training takes."""
+    """Add the arguments of ``run``."""
     add_selection(parser)
     add_training_arguments(parser)
 
 
 def add_training_arguments(parser: Parser) -> None:
-    """Preset, ``--dry-run`` and every option."""
+    """Add preset, ``--dry-run``, ``--resume`` and every option."""
     add_preset(parser)
     parser.add_argument("--dry-run", action="store_true", help="check and estimate, then stop")
     parser.add_argument(
@@ -64,14 +64,14 @@ def add_training_arguments(parser: Parser) -> None:
         const="",
         default=None,
         metavar="SWEEP",
-        help="go on with a sweep that was broken off, with its own options (default: the latest "
+        help="resume an interrupted sweep, with its own options (default: the most recent "
         "unfinished one in --results-dir)",
     )
     add_options(parser)
 
 
 def add_check_arguments(parser: Parser) -> None:
-    """Variants, preset and every option."""
+    """Add the arguments of ``check``."""
     add_selection(parser)
     add_preset(parser)
     add_options(parser)
@@ -94,7 +94,7 @@ def price(text: str) -> float:
 
 
 def run_command(parsed: Namespace, command_line: str) -> int:
-    """Check, then train, count and time; 1 when a variant failed."""
+    """Check, then train, count and time; return 1 when a variant failed."""
     from bench.system.launch import started_together
 
     begin = time_module.monotonic()
@@ -180,7 +180,7 @@ def _print_outcome(outcome: Any, costs: StageTimer, config: Any) -> None:
 
 
 def _stopped(number: int | None, parsed: Namespace, config: Any) -> int:
-    """Say how to go on; the exit code."""
+    """Print how to resume, and return the exit code."""
     script = getattr(parsed, "script", "python -m bench run")
     plugins = "".join(f" --plugin {shlex.quote(str(path))}" for path in parsed.plugin)
     again = f"{script} --resume{results_flag(config.results_dir)}{plugins}"
@@ -223,7 +223,7 @@ def _summary(folder: Path, record: dict[str, Any], several: bool) -> dict[str, s
 
 
 def check_command(parsed: Namespace, command_line: str) -> int:
-    """Everything that ``run`` does before it trains."""
+    """Do everything that ``run`` does before it trains."""
     chosen, resolved = chosen_variants(parsed), resolved_options(parsed)
     from bench.runner.preflight import check as check_all
 

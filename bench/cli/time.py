@@ -1,4 +1,4 @@
-"""A timing session without training: records that hold counts and timings."""
+"""Run a timing session without training; its records hold counts and timings."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def time_variants(
 def _count(
     record: dict[str, Any], variant: variants.Variant, num_classes: int, config: RunConfig
 ) -> None:
-    """Count; what cannot be counted is a warning, since the timings stand without it."""
+    """Count a variant; a failure is a warning, since the timings are valid without it."""
     try:
         count_into(record, variant, num_classes, config)
     except Exception as error:
@@ -95,13 +95,13 @@ def _count(
 
 
 def _images(config: RunConfig, num_classes: int) -> tuple[list[Path], dict[str, Any]]:
-    """Files for the pipeline clock, and the ``data`` of the records."""
-    nothing: dict[str, Any] = {
+    """Return image files for the pipeline clock, and the ``data`` of the records."""
+    empty: dict[str, Any] = {
         "root": None, "layout": "none (timing only)", "synthetic": False, "fingerprint": None,
         "classes": [], "counts": {}, "used": {}, "unreadable": [], "fold": None, "copies": None,
     }  # fmt: skip
     if "pipeline" not in config.clock_names:
-        return [], nothing
+        return [], empty
     index = find_index(config)
     paths = list(islice(_readable(index), MOST_PIPELINE_IMAGES))
     if not paths:
@@ -109,13 +109,13 @@ def _images(config: RunConfig, num_classes: int) -> tuple[list[Path], dict[str, 
             f"no image in {index.root} can be decoded: give --data-dir readable images, or leave "
             "pipeline out of --clocks"
         )
-    known = {
+    facts = {
         "root": str(index.root) if not index.synthetic else "built-in synthetic set",
         "layout": index.layout,
         "synthetic": index.synthetic,
         **index.identity(),
     }
-    return paths, {**nothing, **known}
+    return paths, {**empty, **facts}
 
 
 def _readable(index: ImageIndex) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""How an option is declared: its kind, bounds, help, and how it is read from text."""
+"""Declare an option: its kind, bounds and help, and how it is parsed from text."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration.
+    """Return the seconds of a duration.
 
     Raises:
         ValueError: it is none.
     """
-    found = _DURATION.fullmatch(text.strip().lower())
-    if not found:
+    match = _DURATION.fullmatch(text.strip().lower())
+    if not match:
         raise ValueError("a duration")
-    return float(found[1]) * _UNIT_S[found[2]]
+    return float(match[1]) * _UNIT_S[match[2]]
 
 
 class Bytes(float):
@@ -48,15 +48,15 @@ _UNIT_BYTES = {"mb": 1e6, "gb": 1e9, "tb": 1e12}
 
 
 def parse_size(text: str) -> float:
-    """Bytes of an amount of storage (1 MB = 10⁶ bytes).
+    """Return the bytes of an amount of storage (1 MB = 10⁶ bytes).
 
     Raises:
         ValueError: it is none.
     """
-    found = _SIZE.fullmatch(text.strip().lower())
-    if not found:
+    match = _SIZE.fullmatch(text.strip().lower())
+    if not match:
         raise ValueError("an amount of storage")
-    return float(found[1]) * _UNIT_BYTES[found[2]]
+    return float(match[1]) * _UNIT_BYTES[match[2]]
 
 
 PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {

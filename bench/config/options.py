@@ -138,8 +138,7 @@ class TrainConfig:
     )
     seeds: int = option(
         1,
-        "train each variant this often, with --seed and the numbers after it: the same seeds and "
-        "splits for all",
+        "number of seeds per variant, starting at --seed: the same seeds and splits for all",
         check=within(1, 100),
         compared=False,
         recipe=False,
@@ -205,8 +204,8 @@ class DataConfig:
     )
     num_workers: int | None = option(
         None,
-        "processes that prepare batches beside the training; none: as many as a short measurement "
-        "says, at most 4 and no more than the cores (their number changes no result)",
+        "data-loader workers; none: chosen by a short benchmark, at most 4 and no more than the "
+        "cores (their number changes no result)",
         kind=int,
         check=within(0, 256),
         movable=True,
@@ -237,7 +236,8 @@ class ExecutionConfig:
 
     hours: float | None = option(
         None,
-        "stop between epochs before so many hours are over (--resume goes on); none: no limit",
+        "save the state and stop between epochs before so many hours are over (--resume "
+        "continues); none: no limit",
         kind=float,
         check=validators.and_(validators.gt(0), validators.le(1000)),
         movable=True,
@@ -370,7 +370,7 @@ GROUPS = (ModelConfig, TrainConfig, DataConfig, ExecutionConfig, TimingConfig, O
 
 @attrs.frozen(kw_only=True, slots=False)
 class RunConfig(ModelConfig, TrainConfig, DataConfig, ExecutionConfig, TimingConfig, OutputConfig):
-    """Everything that one training and its measurements are asked for.
+    """All options of a training and its measurements.
 
     Raises:
         ValueError, TypeError: a value out of its bounds (attrs names the option first).
@@ -396,29 +396,29 @@ class RunConfig(ModelConfig, TrainConfig, DataConfig, ExecutionConfig, TimingCon
         if self.seed + self.seeds > 2**31:
             raise ValueError(f"'seed' and 'seeds' pass the largest seed, {2**31 - 1}")
         for name, known in (("clocks", CLOCKS), ("modes", MODES)):
-            asked = getattr(self, name)
-            if not _names(asked, known) or set(_names(asked, known)) - set(known):
+            value = getattr(self, name)
+            if not _names(value, known) or set(_names(value, known)) - set(known):
                 raise ValueError(
-                    f"'{name}' takes {', '.join(known)}, comma-separated, not {asked!r}"
+                    f"'{name}' takes {', '.join(known)}, comma-separated, not {value!r}"
                 )
 
     @property
     def clock_names(self) -> tuple[str, ...]:
-        """The clocks to time with, in the order of :data:`CLOCKS` where they are known."""
+        """Return the clocks to time with, in the order of :data:`CLOCKS`."""
         return _names(self.clocks, CLOCKS)
 
     @property
     def mode_names(self) -> tuple[str, ...]:
-        """The modes of inference to time, in the order of :data:`MODES` where they are known."""
+        """Return the modes of inference to time, in the order of :data:`MODES`."""
         return _names(self.modes, MODES)
 
     @property
     def schedule_epochs(self) -> int:
-        """T_max of the cosine schedule, in epochs."""
+        """Return T_max of the cosine schedule, in epochs."""
         return self.scheduler_tmax or self.epochs
 
     def memory_format_on(self, device: str) -> str:
-        """``channels_last`` or ``contiguous``: by the kind of device alone, unless it is given.
+        """Return ``channels_last`` or ``contiguous``, by the kind of device unless it is given.
 
         A measurement would decide results: in another format the same seed gives other weights.
 
@@ -430,7 +430,7 @@ class RunConfig(ModelConfig, TrainConfig, DataConfig, ExecutionConfig, TimingCon
         return "contiguous" if device == "mps" else "channels_last"
 
     def as_record(self) -> dict[str, Any]:
-        """The values as JSON types, for run.json."""
+        """Return the values as JSON types, for run.json."""
         return {
             field.name: str(value)
             if isinstance(value := getattr(self, field.name), Path)
@@ -440,30 +440,30 @@ class RunConfig(ModelConfig, TrainConfig, DataConfig, ExecutionConfig, TimingCon
 
 
 def _names(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Comma-separated names: the known ones in their own order, then what is not known."""
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    ordered = [name for name in known if name in asked]
-    return (*ordered, *(name for name in asked if name not in known))
+    """Split comma-separated names: known ones in their own order, then the unknown ones."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    ordered = [name for name in known if name in names]
+    return (*ordered, *(name for name in names if name not in known))
 
 
 def options() -> tuple[Any, ...]:
-    """The declared options (attrs attributes with ``name``, ``default`` and ``metadata``)."""
+    """Return the declared options (attrs attributes with ``name``, ``default``, ``metadata``)."""
     return tuple(field for group in GROUPS for field in attrs.fields(group))
 
 
 def config_default(name: str) -> Any:
-    """The default of an option, as records have it."""
+    """Return the default of an option as in records."""
     value = getattr(attrs.fields(RunConfig), name).default
     return str(value) if isinstance(value, Path) else value
 
 
 def flag_of(name: str) -> str:
-    """The command-line flag of an option: ``batch_size`` → ``--batch-size``."""
+    """Return the flag of an option: ``batch_size`` → ``--batch-size``."""
     return "--" + name.replace("_", "-")
 
 
 def parse_value(name: str, text: str, where: str) -> Any:
-    """Read an option's value from text; ``none`` unsets an optional one.
+    """Parse an option's value; ``none`` unsets an optional one.
 
     Raises:
         BenchError: the text does not fit the option's type.
@@ -479,7 +479,7 @@ def parse_value(name: str, text: str, where: str) -> Any:
 
 
 def build(values: Mapping[str, Any]) -> RunConfig:
-    """A checked config.
+    """Return a validated config.
 
     Raises:
         BenchError: naming the flag and the bound that a value breaks.

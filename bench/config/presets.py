@@ -32,7 +32,7 @@ class Preset:
 
 
 def load_presets() -> dict[str, Preset]:
-    """All presets by name, their expected figures joined from the file of documented numbers."""
+    """Return all presets by name, with their expected figures from the documented numbers."""
     presets = _read("config/presets.toml")
     documented = _read("report/claims/claims.toml")
     return {
@@ -49,7 +49,7 @@ def load_presets() -> dict[str, Preset]:
 
 
 def preset_names() -> list[str]:
-    """Their names alone: the file of documented numbers is long, and ``--help`` needs none."""
+    """Return the names alone, without reading the long file of documented numbers."""
     return list(_read("config/presets.toml"))
 
 
@@ -58,7 +58,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def get_preset(name: str) -> Preset:
-    """The preset of that name.
+    """Return the preset of a name.
 
     Raises:
         BenchError: there is none; near names are suggested and all are listed.
@@ -84,7 +84,7 @@ class Resolved:
 
     @property
     def warnings(self) -> list[str]:
-        """Options that do not fit each other, one line each."""
+        """Return a line for each pair of options that do not fit each other."""
         lines = []
         config, given = self.config, self.config.scheduler_tmax
         if given is not None and given != config.epochs:
@@ -116,7 +116,7 @@ def resolve(
     preset: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Resolved:
-    """Combine flag > environment > preset > default.
+    """Combine the sources of options: flag > environment > preset > default.
 
     Where the epochs are given by hand, the period of the schedule follows them unless it is given
     too: the preset's period is meant for the preset's epochs.
