@@ -200,7 +200,7 @@ def test_defaults_are_those_of_the_program(sweep):
     workers = found.pop("parameters-image/num_workers/option_default")
     assert workers.word == NOT_COMPARABLE
     assert "no fixed default here: " in workers.reason
-    assert "measurement says, at most 4 and no more than the cores" in workers.reason
+    assert "chosen by a short benchmark, at most 4 and no more than the cores" in workers.reason
     assert {v.word for v in found.values()} == {CONFIRMED}
     assert "CA, reduction 32" in found["parameters-model/reduction/option_default"].reason
     wrong = claim("option_default", "16", option="epochs")
