@@ -31,13 +31,13 @@ def measure_pipeline(dataset: ImageDataset, images: int = 64, *, device: torch.d
     """
     on_gpu = device.type == "cuda"
     count = min(images, len(dataset))
-    places = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+    indices = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
     draws = draw_epoch(count, 0, 0)
-    dataset.batch(places[:WARM_UP], draws[:WARM_UP], on_gpu=on_gpu)
+    dataset.batch(indices[:WARM_UP], draws[:WARM_UP], on_gpu=on_gpu)
     begin = time.perf_counter()
     for start in range(0, count, AT_ONCE):
         some = slice(start, start + AT_ONCE)
-        dataset.batch(places[some], draws[some], on_gpu=on_gpu)
+        dataset.batch(indices[some], draws[some], on_gpu=on_gpu)
     return count / (time.perf_counter() - begin)
 
 
