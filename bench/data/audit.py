@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
 
 from bench.data.images import UnreadableImage, read_size
 from bench.data.index import ImageIndex
+from bench.data.sources.tables import SPLITS
 from bench.data.splitting.duplicates import Duplicates, Groups, count_groups, find_duplicates
-from bench.data.splitting.splits import PARTS
 from bench.system.digits import fixed
 
 LISTED = 20
@@ -20,7 +20,7 @@ LISTED = 20
 
 @attrs.frozen
 class DuplicateGroup:
-    """Copies of one image: their paths, and the classes and parts that they lie in."""
+    """Copies of one image: their paths, and the classes and splits that they lie in."""
 
     paths: tuple[str, ...]
     classes: tuple[str, ...]
@@ -39,7 +39,7 @@ class Audit:
         duplicates: groups of identical files, by their first path.
         near: groups of images that look the same; ``duplicates`` has the identical files in them.
         copies: how they were found.
-        shared: images of a part that have a copy in an earlier one, by the names of both parts.
+        leaked: images of a split that have a copy in an earlier one, by the names of both splits.
         warnings: what was passed over, one line each.
     """
 
@@ -50,17 +50,17 @@ class Audit:
     duplicates: tuple[DuplicateGroup, ...]
     near: tuple[DuplicateGroup, ...]
     copies: Duplicates
-    shared: dict[tuple[str, str], tuple[int, ...]]
+    leaked: dict[tuple[str, str], tuple[int, ...]]
     warnings: tuple[str, ...]
 
     @property
     def imbalance_ratio(self) -> float:
-        """Images of the largest class divided by those of the smallest."""
+        """Return the images of the largest class divided by those of the smallest."""
         counts = self.index.counts().values()
         return max(counts) / min(counts)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON types, for programs."""
+        """Return the audit as JSON types, for programs."""
         return {
             "root": str(self.index.root),
             "layout": self.index.layout,
@@ -72,7 +72,7 @@ class Audit:
             "images_by_part_and_class": self.part_counts,
             "imbalance_ratio": self.imbalance_ratio,
             "images_by_width_x_height_pixels": self.image_sizes,
-            "unreadable": [{"path": path, "reason": why} for path, why in self.unreadable],
+            "unreadable": [{"path": path, "reason": reason} for path, reason in self.unreadable],
             "duplicates": _groups_dict(self.duplicates),
             "near_duplicates": {
                 **_groups_dict(self.near),
@@ -81,24 +81,24 @@ class Audit:
             },
             "copies": count_groups(self.copies.groups),
             "images_with_copy_in_another_part": [
-                {"part": part, "copy_in": other, "images": [self.index.paths[p] for p in twins]}
-                for (part, other), twins in self.shared.items()
+                {"part": split, "copy_in": other, "images": [self.index.paths[i] for i in leaked]}
+                for (split, other), leaked in self.leaked.items()
             ],
             "warnings": list(self.warnings),
         }
 
     def render_text(self) -> str:
-        """The same as aligned lines for a terminal; long lists are cut, which is said."""
+        """Return the same as aligned lines for a terminal; long lists are cut, which is said."""
         return "\n".join([*_summary(self), "", *_class_table(self), "", *_findings(self)])
 
 
 def across_parts(groups: Sequence[DuplicateGroup]) -> list[DuplicateGroup]:
-    """Groups that lie in more than one part: what is trained on, or chosen by, is tested on."""
+    """Return the groups in more than one split: what is trained on, or chosen by, is tested on."""
     return [group for group in groups if len(group.parts) > 1]
 
 
 def across_classes(groups: Sequence[DuplicateGroup]) -> list[DuplicateGroup]:
-    """Groups that lie in more than one class: at most one of their labels is right."""
+    """Return the groups that lie in more than one class: at most one of their labels is right."""
     return [group for group in groups if len(group.classes) > 1]
 
 
@@ -120,7 +120,7 @@ def audit(
     index: ImageIndex,
     parts: Mapping[str, Sequence[int]] | None = None,
     workers: int = 1,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
     *,
     copies: Duplicates | None = None,
     warnings: Sequence[str] | None = None,
@@ -129,7 +129,7 @@ def audit(
 
     Args:
         index: the images.
-        parts: positions by the part's name; none: the data's own parts, if it has some.
+        parts: indices of images by the split's name; none: the data's own splits, if any.
         workers: threads (Pillow decodes without holding Python's lock).
         on_progress: called with (images decoded, images in all).
         copies: of the images; none: they are compared here.
@@ -139,37 +139,30 @@ def audit(
     sizes: Counter[str] = Counter()
     unreadable: list[tuple[str, str]] = []
 
-    def look(position: int) -> tuple[int, str | None, str]:
+    def measure(i: int) -> tuple[int, int] | UnreadableImage:
         try:
-            width, height = read_size(index.path(position))
+            return read_size(index.path(i))
         except UnreadableImage as error:
-            return position, None, error.reason
-        return position, f"{width}×{height}", ""
+            return error
 
-    pool = ThreadPoolExecutor(max_workers=max(1, workers))
-    try:
-        jobs = [pool.submit(look, position) for position in range(len(index))]
-        for done, job in enumerate(as_completed(jobs), start=1):
-            position, size, reason = job.result()
-            if size is None:
-                unreadable.append((index.paths[position], reason))
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for i, result in enumerate(pool.map(measure, range(len(index)))):
+            if isinstance(result, UnreadableImage):
+                unreadable.append((index.paths[i], result.reason))
             else:
-                sizes[size] += 1
-            if on_progress is not None:
-                on_progress(done, len(index))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+                sizes["{}×{}".format(*result)] += 1
+            on_progress(i + 1, len(index))
     exact = set(copies.exact)
-    parts = parts or {name: [i for i, p in enumerate(index.parts) if p == name] for name in PARTS}
+    parts = parts or {name: [i for i, p in enumerate(index.parts) if p == name] for name in SPLITS}
     return Audit(
         index=index,
-        part_counts={name: index.counts(held) for name, held in parts.items() if held},
+        part_counts={name: index.counts(indices) for name, indices in parts.items() if indices},
         image_sizes=dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
         unreadable=tuple(sorted(unreadable)),
         duplicates=_groups(index, parts, copies.exact),
         near=_groups(index, parts, tuple(g for g in copies.groups if g not in exact)),
         copies=copies,
-        shared=copies.shared(parts),
+        leaked=copies.leaked_between(parts),
         warnings=tuple(index.warnings if warnings is None else warnings),
     )
 
@@ -177,24 +170,24 @@ def audit(
 def _groups(
     index: ImageIndex, parts: Mapping[str, Sequence[int]], groups: Groups
 ) -> tuple[DuplicateGroup, ...]:
-    part_of = {position: name for name, held in parts.items() for position in held}
+    held = {name: set(indices) for name, indices in parts.items()}
     return tuple(
         DuplicateGroup(
-            paths=tuple(index.paths[p] for p in same),
-            classes=tuple(sorted({index.classes[index.labels[p]] for p in same})),
-            parts=tuple(name for name in parts if name in {part_of.get(p) for p in same}),
+            paths=tuple(index.paths[i] for i in group),
+            classes=tuple(sorted({index.classes[index.labels[i]] for i in group})),
+            parts=tuple(name for name in parts if not held[name].isdisjoint(group)),
         )
-        for same in groups
+        for group in groups
     )
 
 
 # --- text ------------------------------------------------------------------------------------
 
 
-def _summary(found: Audit) -> list[str]:
-    index = found.index
+def _summary(audit: Audit) -> list[str]:
+    index = audit.index
     kind = f"{index.layout}, SYNTHETIC" if index.synthetic else index.layout
-    sizes = [f"{size} ({count})" for size, count in found.image_sizes.items()]
+    sizes = [f"{size} ({count})" for size, count in audit.image_sizes.items()]
     more = f", … {len(sizes) - 5} more" if len(sizes) > 5 else ""
     return [
         f"{'data':<12} {_plain(str(index.root))} ({kind})",
@@ -202,40 +195,35 @@ def _summary(found: Audit) -> list[str]:
         f"{fixed(sum(index.file_sizes) / 1e6, 1)} MB",
         f"{'fingerprint':<12} {index.fingerprint}",
         f"{'pixels':<12} {', '.join(sizes[:5]) or 'none'}{more} (width×height)",
-        f"{'imbalance':<12} {found.imbalance_ratio:.2f} (largest class / smallest)",
+        f"{'imbalance':<12} {audit.imbalance_ratio:.2f} (largest class / smallest)",
     ]
 
 
-def _class_table(found: Audit) -> list[str]:
-    columns = {"images": found.index.counts(), **found.part_counts}
-    names = [_plain(name) for name in found.index.classes]
-    width = max(len(name) for name in [*names, "class"])
-    lines = [f"{'class':<{width}}" + "".join(f"{title:>8}" for title in columns)]
-    for name, shown in zip(found.index.classes, names, strict=True):
-        lines.append(
-            f"{shown:<{width}}" + "".join(f"{column[name]:>8}" for column in columns.values())
-        )
-    totals = (sum(column.values()) for column in columns.values())
-    return [*lines, f"{'total':<{width}}" + "".join(f"{total:>8}" for total in totals)]
+def _class_table(audit: Audit) -> list[str]:
+    columns = {"images": audit.index.counts(), **audit.part_counts}
+    rows: list[tuple[str, Iterable[object]]] = [("class", columns)]
+    for name in audit.index.classes:
+        rows.append((_plain(name), [counts[name] for counts in columns.values()]))
+    rows.append(("total", [sum(counts.values()) for counts in columns.values()]))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}" + "".join(f"{cell:>8}" for cell in cells) for name, cells in rows]
 
 
-def _findings(found: Audit) -> list[str]:
-    unreadable = [f"  {_plain(path)}: {_plain(why)}" for path, why in found.unreadable]
-    bits = found.copies.threshold_bits
+def _findings(audit: Audit) -> list[str]:
+    unreadable = [f"  {_plain(path)}: {_plain(reason)}" for path, reason in audit.unreadable]
+    near = f"images that look the same (within {audit.copies.threshold_bits} bits)"
     return [
         f"{'unreadable':<12} {len(unreadable)}",
         *_cut(unreadable),
-        *_group_lines("duplicates", "identical files", found.duplicates, " = "),
-        *_group_lines(
-            "near copies", f"images that look the same (within {bits} bits)", found.near, " ~ "
-        ),
+        *_group_lines("duplicates", "identical files", audit.duplicates, " = "),
+        *_group_lines("near copies", near, audit.near, " ~ "),
         *(
-            f"{'across parts':<12} {len(twins)} of {sum(found.part_counts[part].values())} {part} "
-            f"images have a copy in {other}"
-            for (part, other), twins in found.shared.items()
-            if twins
+            f"{'across parts':<12} {len(leaked)} of {sum(audit.part_counts[split].values())} "
+            f"{split} images have a copy in {other}"
+            for (split, other), leaked in audit.leaked.items()
+            if leaked
         ),
-        *(f"{'warning':<12} {_plain(warning)}" for warning in found.warnings),
+        *(f"{'warning':<12} {_plain(warning)}" for warning in audit.warnings),
     ]
 
 
@@ -248,10 +236,10 @@ def _group_lines(title: str, what: str, groups: Sequence[DuplicateGroup], sign: 
         for group in groups
     ]
     parts = len(across_parts(groups))
-    mend = " (--dedup group keeps them together, where the split is made here)" if parts else ""
+    hint = " (--dedup group keeps them together, where the split is made here)" if parts else ""
     return [
         f"{title:<12} {_groups_text(counts['groups'])} of {what}: {counts['files']} files, "
-        f"{counts['redundant_files']} redundant; {_groups_text(parts)} across parts{mend}, "
+        f"{counts['redundant_files']} redundant; {_groups_text(parts)} across parts{hint}, "
         f"{len(across_classes(groups))} across classes",
         *_cut(lines),
     ]

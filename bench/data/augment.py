@@ -100,14 +100,14 @@ def _blend_with_grey(pixels: np.ndarray, grey: np.ndarray, factor: float) -> np.
 
 
 def _mean(grey: np.ndarray) -> float:
-    """The mean of a grey image, as if fractions had been cut off, not rounded."""
+    """Return the mean of a grey image, as if fractions had been cut off, not rounded."""
     cv2 = opencv()
     return cv2.mean(grey)[0] - 0.5 * cv2.countNonZero(grey) / grey.size
 
 
 @functools.cache
 def opencv() -> ModuleType:
-    """The module ``cv2``. What is spread over threads is the batch, not the picture."""
+    """Return the module ``cv2``. What is spread over threads is the batch, not the picture."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -6,6 +6,7 @@ the images are decoded each time that they are read.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,7 @@ class DecodedImages:
     seconds: float
 
     def read(self, row: int) -> np.ndarray:
-        """The (S, S, 3) uint8 pixels of a row, not to be written to.
+        """Return the (S, S, 3) uint8 pixels of a row, not to be written to.
 
         Raises:
             UnreadableImage: not kept, and the image was changed or removed meanwhile.
@@ -67,7 +68,7 @@ class DecodedImages:
         return load_square(self.root / self.paths[row], self.image_size)
 
     def describe(self) -> dict[str, Any]:
-        """What a record says of where the pixels come from."""
+        """Return what a record says of where the pixels come from."""
         count = int(self.kept[list(self.rows.values())].sum())
         kinds = {len(self.rows): "cache", 0: "decoded at each access"}
         return {
@@ -92,7 +93,7 @@ def open_images(
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     say: Callable[[str], object] = lambda line: None,
 ) -> DecodedImages:
-    """The pixels of images; what is not in the cache is decoded now, in threads.
+    """Return the pixels of images; what is not in the cache is decoded now, in threads.
 
     The cache has a folder for each set of pictures, image size, loader and version of Pillow, in
     which a picture is known by path, size, time of change (ns) and inode. Without a cache each
@@ -120,7 +121,7 @@ def open_images(
         except NotKeptError as error:
             problem = error
     kept = np.zeros(len(index), bool) if file is None else file.done()
-    missing = [position for position in positions if not kept[position]]
+    missing = [i for i in positions if not kept[i]]
     if file is not None and missing:
         size = size_text(len(missing) * file.row_bytes)
         say(f"decoding {counted(len(missing), 'image')} at {image_size} pixels: {size} in {parent}")
@@ -129,9 +130,13 @@ def open_images(
         index, missing, image_size, writer, workers,
         lambda done: on_progress(len(positions) - len(missing) + done, len(positions)),
     )  # fmt: skip
-    rows = {position: position for position in positions if position not in unreadable}
+    rows = {i: i for i in positions if i not in unreadable}
     if not rows:
-        raise BenchError(_none_readable(index, positions, unreadable))
+        first = positions[0]
+        raise BenchError(
+            f"none of the {len(positions)} images in {index.root} can be decoded "
+            f"(first: {index.paths[first]}: {unreadable[first]}): give --data-dir readable images"
+        )
     if file is not None and writer is not None:
         kept = file.done()
         if writer.error is not None and not kept[list(rows)].all():
@@ -146,7 +151,7 @@ def open_images(
         paths=index.paths,
         image_size=image_size,
         rows=rows,
-        unreadable=tuple((index.paths[p], unreadable[p]) for p in positions if p in unreadable),
+        unreadable=tuple((index.paths[i], unreadable[i]) for i in positions if i in unreadable),
         file=file,
         kept=kept,
         why_not=None if problem is None else problem.why,
@@ -154,17 +159,6 @@ def open_images(
         decoded=len(missing) - len(unreadable),
         seconds=time.perf_counter() - begin,
     )
-
-
-def _none_readable(index: ImageIndex, positions: Sequence[int], unreadable: dict[int, str]) -> str:
-    first = positions[0]
-    return (
-        f"none of the {len(positions)} images in {index.root} can be decoded "
-        f"(first: {index.paths[first]}: {unreadable[first]}): give --data-dir readable images"
-    )
-
-
-# --- decoding --------------------------------------------------------------------------------
 
 
 def _decode(
@@ -175,34 +169,30 @@ def _decode(
     workers: int,
     advance: Callable[[int], object],
 ) -> dict[int, str]:
-    """Decode images into the writer's file; of those that cannot be decoded, the reasons."""
+    """Decode images into the writer's file; return the reasons of those that cannot be decoded."""
 
-    def take(position: int) -> str | None:
-        path = index.path(position)
+    def decode(i: int) -> str | None:
+        path = index.path(i)
         try:
             if writer is None or writer.error is not None:
                 # Nobody keeps the pixels: an eighth of the size shows as well what is damaged.
                 read_size(path)
             else:
-                writer.write(position, load_square(path, image_size))
+                writer.write(i, load_square(path, image_size))
         except UnreadableImage as error:
             return error.reason
         return None
 
     unreadable: dict[int, str] = {}
     step = max(1, int(STEP_BYTES / (image_size**2 * 3)))
-    pool = ThreadPoolExecutor(max(1, workers))
-    try:
+    closing = contextlib.nullcontext() if writer is None else contextlib.closing(writer)
+    with closing, ThreadPoolExecutor(max(1, workers)) as pool:
         advance(0)
-        reasons = pool.map(take, missing)
-        for done, (position, reason) in enumerate(zip(missing, reasons, strict=True), start=1):
+        # What the loop has not taken from ``map`` when it ends early is not begun any more.
+        for done, (i, reason) in enumerate(zip(missing, pool.map(decode, missing), strict=True), 1):
             if reason is not None:
-                unreadable[position] = reason
+                unreadable[i] = reason
             if writer is not None and (done % step == 0 or done == len(missing)):
                 writer.mark(missing[(done - 1) // step * step : done])
             advance(done)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        if writer is not None:
-            writer.close()
     return unreadable

@@ -1,9 +1,8 @@
-"""Where decoded images are kept: which folder, within which limit, and what goes to make room."""
+"""The folders that keep decoded images: their names, their limit, and what goes to make room."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ class NotKeptError(Exception):
 def open_file(
     parent: Path, index: ImageIndex, positions: Sequence[int], image_size: int, limit: float
 ) -> PixelFile:
-    """The file of an index's pictures, with room for what it lacks of the positions.
+    """Return the file of an index's pictures, with room for what it lacks of the positions.
 
     There is one for each set of pictures, image size, loader and version of Pillow; a picture is
     known by path and stamp (:func:`bench.data.sources.storage.stamp`), all together by the content
@@ -54,9 +53,9 @@ def open_file(
     try:
         file = open_or_make(folder, len(index), image_size)
         file.touch()
-        there = file.done()
-        new = sum(not there[position] for position in positions) * file.row_bytes
-        whole = int(there.sum()) * file.row_bytes + new
+        done = file.done()
+        new = sum(not done[i] for i in positions) * file.row_bytes
+        whole = int(done.sum()) * file.row_bytes + new
         if not new:
             return file
         if whole > limit:
@@ -72,27 +71,25 @@ def open_file(
 
 
 def because(error: OSError) -> NotKeptError:
-    """A failure of the disk as the reason why nothing is kept."""
+    """Return a failure of the disk as the reason why nothing is kept."""
     return NotKeptError((error.strerror or str(error)).lower())
 
 
 def size_text(count: float) -> str:
-    """Bytes for people: ``1.57 GB``, ``38.5 MB``."""
+    """Return bytes for people: ``1.57 GB``, ``38.5 MB``."""
     return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 
 def _key(index: ImageIndex, image_size: int) -> str:
-    """Other pictures, another size and another way of decoding give another name."""
-    digest = hashlib.blake2b(digest_size=16)
-    about = f"{VERSION}\0{LOADER}\0{PIL.__version__}\0{image_size}\0{index.sample}\n"
-    digest.update(about.encode())
-    for position, path in enumerate(index.paths):
+    """Return another name for other pictures, another size and another way of decoding."""
+    lines = [f"{VERSION}\0{LOADER}\0{PIL.__version__}\0{image_size}\0{index.sample}\n"]
+    for i, path in enumerate(index.paths):
         try:
-            stamp = "\0".join(map(str, storage.stamp(index.path(position))))
+            stamp = "\0".join(map(str, storage.stamp(index.path(i))))
         except OSError:
             stamp = ""
-        digest.update(f"{path}\0{stamp}\n".encode())
-    return digest.hexdigest()
+        lines.append(f"{path}\0{stamp}\n")
+    return storage.digest("".join(lines).encode())
 
 
 # --- room ------------------------------------------------------------------------------------
@@ -115,16 +112,16 @@ def make_room(parent: Path, keep: Path, limit: float) -> None:
             others.append((used, _disk_bytes(folder), folder))
         elif used < time.time() - STALE_S:
             remove(folder)
-    total = sum(taken for _, taken, _ in others)
-    for _, taken, folder in sorted(others):
+    total = sum(size for _, size, _ in others)
+    for _, size, folder in sorted(others):
         if total <= limit:
             return
         remove(folder)
-        total -= taken
+        total -= size
 
 
 def _disk_bytes(folder: Path) -> int:
-    """What a file takes on disk: less than its size where rows are missing."""
+    """Return what a file takes on disk: less than its size where rows are missing."""
     total = 0
     for name in (PIXELS, DONE):
         with contextlib.suppress(OSError):
@@ -133,7 +130,7 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def _last_use(folder: Path) -> float:
-    """When it was read or written last, in seconds since 1970."""
+    """Return when it was read or written last, in seconds since 1970."""
     for path in (folder / DONE, folder):
         with contextlib.suppress(OSError):
             return path.stat().st_mtime

@@ -1,4 +1,4 @@
-"""Decoded images of a part with their labels, read a batch at a time."""
+"""Decoded images of a split with their labels, read a batch at a time."""
 
 from __future__ import annotations
 
@@ -66,62 +66,62 @@ class ImageDataset:
 
     def batch(
         self,
-        places: np.ndarray,
+        indices: np.ndarray,
         draws: np.ndarray | None = None,
         size: int | None = None,
         *,
         on_gpu: bool = False,
         pinned: bool = False,
         pool: ThreadPoolExecutor | None = None,
-        share: int = 0,
+        threads: int = 1,
     ) -> Batch:
         """Read images, in order.
 
         Args:
-            places: (B,) int64, their numbers in this dataset.
+            indices: (B,) int64, into this dataset.
             draws: (B, 8), how each is augmented; none: it is not.
             size: pixels a side to shrink them to before that; none: as they are.
             on_gpu: leave augmenting and normalising to the GPU.
             pinned: in page-locked memory.
-            pool: threads that read them, ``share`` images at a time; none: this one.
+            pool: reads them in so many ``threads``; none: this thread does.
         """
-        rows = [self.rows[place] for place in places]
+        rows = [self.rows[index] for index in indices]
         whole = self.images.image_size
         size = size or whole
         dtype = torch.uint8 if on_gpu else torch.float32
         images = torch.empty((len(rows), size, size, 3), dtype=dtype, pin_memory=pinned)
         out = images.numpy()
 
-        def fill(start: int, stop: int) -> None:
-            for number in range(start, min(stop, len(rows))):
+        def fill(numbers: range) -> None:
+            for number in numbers:
                 pixels = self.images.read(rows[number])
                 if size != whole:
                     pixels = shrink(pixels, size)
                 if on_gpu:
                     out[number] = pixels
                 else:
-                    own = None if draws is None else draws[number]
-                    finish_image(pixels, self._table, out[number], own)
+                    params = None if draws is None else draws[number]
+                    finish_image(pixels, self._table, out[number], params)
 
+        numbers = range(len(rows))
         if pool is None:
-            fill(0, len(rows))
+            fill(numbers)
         else:
-            starts = range(0, len(rows), share)
-            list(pool.map(fill, starts, (start + share for start in starts)))
-        labels = self._labels[torch.from_numpy(places)]
+            list(pool.map(fill, (numbers[first::threads] for first in range(threads))))
+        labels = self._labels[torch.from_numpy(indices)]
         if not on_gpu:
             return Batch(images.permute(0, 3, 1, 2), labels, None)
-        later = None if draws is None else torch.from_numpy(draws)
+        params = None if draws is None else torch.from_numpy(draws)
         if pinned:
             # A copy from other memory would wait for all that the GPU still has to do.
             labels = labels.pin_memory()
-            later = None if later is None else later.pin_memory()
-        return Batch(images, labels, later)
+            params = None if params is None else params.pin_memory()
+        return Batch(images, labels, params)
 
 
 def _shards(paths: Sequence[str]) -> np.ndarray | None:
-    """The archive of each image, or none: they are files of their own."""
-    found = [parts_of(path) for path in paths]
-    if not all(found):
+    """Return the number of each image's archive, or none: they are files of their own."""
+    archives = [parts[0] for path in paths if (parts := parts_of(path))]
+    if len(archives) < len(paths):
         return None
-    return np.unique([one[0] for one in found if one], return_inverse=True)[1]
+    return np.unique(archives, return_inverse=True)[1]

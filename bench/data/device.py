@@ -21,7 +21,7 @@ LUMINANCE = (0.2989, 0.587, 0.114)
 def finish(
     batch: Batch, device: torch.device, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels of a batch, ready for the model.
+    """Return images and labels of a batch, ready for the model.
 
     Args:
         batch: of a loader for this device.
@@ -87,7 +87,7 @@ def jitter(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """``(x / 255 - mean) / std`` of (B, 3, S, S) float32 levels."""
+    """Return ``(x / 255 - mean) / std`` of (B, 3, S, S) float32 levels."""
     centre, spread = _constants(tuple(mean), tuple(std), images.device)
     return images.mul(1 / 255).sub_(centre).div_(spread)
 
@@ -107,6 +107,6 @@ def _constants(
 
 @functools.cache
 def _centres(size: int, device: torch.device) -> torch.Tensor:
-    """(S,) float32: the centres of a row's pixels, between -1 and 1."""
+    """Return (S,) float32: the centres of a row's pixels, between -1 and 1."""
     with torch.inference_mode(False):
         return (torch.arange(size, device=device) * 2 + 1) / size - 1

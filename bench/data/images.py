@@ -52,7 +52,7 @@ def load_rgb(path: Path, *, long_side: int | None = None) -> Image.Image:
 
 
 def load_square(path: Path, size: int) -> np.ndarray:
-    """(S, S, 3) uint8: :func:`square` of an image file, a JPEG decoded no finer than that needs.
+    """Return (S, S, 3) uint8: :func:`square` of an image, a JPEG decoded no finer than needed.
 
     Pixels differ from those of the full decode by less than 1 of 255 in the mean.
 
@@ -63,12 +63,12 @@ def load_square(path: Path, size: int) -> np.ndarray:
     Raises:
         UnreadableImage: as :func:`load_rgb`.
     """
-    found = _decode(path, DETAIL * size)
-    return np.asarray(square(found.image, size, found.box))
+    decoded = _decode(path, DETAIL * size)
+    return np.asarray(square(decoded.image, size, decoded.box))
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, upright; all of the file is decoded, as coarsely as possible.
+    """Return width and height in pixels, upright; the whole file is decoded, as coarsely as it can.
 
     Raises:
         UnreadableImage: as :func:`load_rgb`.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -15,29 +16,41 @@ from bench.data.sources import hub, layouts, remote, shards
 from bench.data.sources.fingerprint import VERSION as FINGERPRINT_VERSION
 from bench.data.sources.fingerprint import fingerprint_of, listing_digest, sample_digest
 from bench.data.sources.folders import holds_image, subfolders
-from bench.data.sources.layouts import Entry, Found
+from bench.data.sources.layouts import Listing
 from bench.data.sources.prefixes import hub_name, is_hub_name, real_folder, url_of
-from bench.data.sources.tables import PART_NAMES
 from bench.errors import BenchError
 
 SYNTHETIC_MARKER = "synthetic.json"
 KAGGLE_ROOT = Path("/kaggle/input")
 KAGGLE_FOLDERS = ("paddy-disease-classification", "competitions/paddy-disease-classification")
 
-READERS: dict[str, Callable[[Path], Found]] = {
-    "synthetic": layouts.read_class_folders,
-    "kaggle": layouts.read_kaggle,
-    "metadata-csv": layouts.read_metadata,
-    "split-folders": layouts.read_split_folders,
-    "class-folders": layouts.read_class_folders,
-    "shards": shards.read_shards,
-    "arrow": hub.read_arrow,
+
+class Layout(NamedTuple):
+    """How a layout is recognised by a folder's own files and folder names, and read."""
+
+    recognises: Callable[[Path], object]
+    read: Callable[[Path], Listing]
+
+
+# In the order in which they are tried.
+LAYOUTS = {
+    "synthetic": Layout(
+        lambda root: (root / SYNTHETIC_MARKER).is_file(), layouts.read_class_folders
+    ),
+    "kaggle": Layout(lambda root: (root / "train_images").is_dir(), layouts.read_kaggle),
+    "metadata-csv": Layout(lambda root: (root / "metadata.csv").is_file(), layouts.read_metadata),
+    "arrow": Layout(hub.files_in, hub.read_arrow),
+    "shards": Layout(
+        lambda root: shards.shards_in(root) and not holds_image(root), shards.read_shards
+    ),
+    "split-folders": Layout(layouts.has_split_folders, layouts.read_split_folders),
+    "class-folders": Layout(layouts.has_class_folders, layouts.read_class_folders),
 }
 
 
 @attrs.frozen
 class Location:
-    """A data folder and its layout, one of :data:`READERS`."""
+    """A data folder and its layout, one of :data:`LAYOUTS`."""
 
     root: Path
     layout: str
@@ -89,13 +102,13 @@ class ImageIndex:
         return len(self.paths)
 
     def known_as(self, version: int) -> ImageIndex:
-        """The same with the fingerprint of a version, to compare it with what is of that."""
+        """Return the same with the fingerprint of a version, to compare it with one of that."""
         if version == self.fingerprint_version:
             return self
         return attrs.evolve(self, fingerprint=self.listing, fingerprint_version=1)
 
     def identity(self) -> dict[str, Any]:
-        """What a record says of which images these are."""
+        """Return what a record says of which images these are."""
         return {
             "fingerprint": self.fingerprint,
             "fingerprint_version": self.fingerprint_version,
@@ -103,14 +116,14 @@ class ImageIndex:
         }
 
     def path(self, position: int) -> Path:
-        """Where the image at a position lies on disk."""
+        """Return the path on disk of the image at a position."""
         return self.root / self.paths[position]
 
     def counts(self, positions: Sequence[int] | None = None) -> dict[str, int]:
-        """Images of every class, of all or of the given positions."""
-        chosen = range(len(self)) if positions is None else positions
-        seen = Counter(self.labels[position] for position in chosen)
-        return {name: seen[number] for number, name in enumerate(self.classes)}
+        """Count the images of every class, of all or of the given positions."""
+        indices = range(len(self)) if positions is None else positions
+        counts = Counter(self.labels[index] for index in indices)
+        return {name: counts[label] for label, name in enumerate(self.classes)}
 
 
 # --- finding ---------------------------------------------------------------------------------
@@ -119,7 +132,7 @@ class ImageIndex:
 def find_data(
     data_dir: Path | None, *, cwd: Path, kaggle_root: Path = KAGGLE_ROOT
 ) -> Location | None:
-    """The data folder to use, and its layout.
+    """Return the data folder to use, and its layout.
 
     A folder that is given must be one of the layouts, or hold Kaggle's in a subfolder. Without one:
     ``cwd/data`` if it is, else Kaggle's data in its usual places or up to 3 levels below
@@ -130,89 +143,60 @@ def find_data(
             :func:`bench.data.sources.hub.fetch`.
     """
     if data_dir is None:
-        own = _locate(cwd / "data") if holds_image(cwd / "data") else None
-        return own or _locate_kaggle(kaggle_root)
-    asked, data_dir = data_dir, real_folder(data_dir)
-    if is_hub_name(data_dir):
-        return Location(hub.fetch(hub_name(data_dir)), "arrow")
-    if url_of(data_dir) is not None:
-        remote.system_of(data_dir)
-        return Location(data_dir, "shards")
-    if not data_dir.is_dir():
-        raise BenchError(f"{data_dir} is a file: give --data-dir the folder that holds the images")
-    location = _locate(data_dir)
-    if location is None and is_hub_name(asked):
-        return Location(hub.fetch(str(data_dir)), "arrow")
+        location = _locate(cwd / "data") if holds_image(cwd / "data") else None
+        usual = (kaggle_root / name for name in KAGGLE_FOLDERS)
+        return location or _first_kaggle(chain(usual, _folders_below(kaggle_root, levels=3)))
+    given, root = data_dir, real_folder(data_dir)
+    if is_hub_name(root):
+        return Location(hub.fetch(hub_name(root)), "arrow")
+    if url_of(root) is not None:
+        remote.system_of(root)
+        return Location(root, "shards")
+    if not root.is_dir():
+        raise BenchError(f"{root} is a file: give --data-dir the folder that holds the images")
+    location = _locate(root)
+    if location is None and is_hub_name(given):
+        return Location(hub.fetch(str(root)), "arrow")
     if location is None:
-        raise BenchError(_why_not(data_dir))
+        raise BenchError(_no_layout_reason(root))
     return location
 
 
 def _locate(root: Path) -> Location | None:
-    layout = _layout(root)
-    if layout is not None:
-        return Location(root, layout)
-    inner = _find_kaggle(root, levels=1)
-    if inner is not None:
-        return Location(inner, "kaggle")
-    with_images = (name for name in subfolders(root) if holds_image(root / name))
-    has_two = len(list(islice(with_images, 2))) == 2
-    return Location(root, "class-folders") if has_two else None
+    name = next((name for name, layout in LAYOUTS.items() if layout.recognises(root)), None)
+    if name in (None, "class-folders") and (inner := _first_kaggle(_folders_below(root, 1))):
+        return inner
+    return None if name is None else Location(root, name)
 
 
-def _layout(root: Path) -> str | None:
-    """The layout that a folder's own files and folder names show, if any."""
-    if (root / SYNTHETIC_MARKER).is_file():
-        return "synthetic"
-    if (root / "train_images").is_dir():
-        return "kaggle"
-    if (root / "metadata.csv").is_file():
-        return "metadata-csv"
-    if hub.files_in(root):
-        return "arrow"
-    if shards.shards_in(root) and not holds_image(root):
-        return "shards"
-    parts = [PART_NAMES.get(name.lower()) for name in subfolders(root)]
-    if "train" in parts or (parts and None not in parts):
-        return "split-folders"
+def _first_kaggle(folders: Iterable[Path]) -> Location | None:
+    for folder in folders:
+        if (folder / "train.csv").is_file() and (folder / "train_images").is_dir():
+            return Location(folder, "kaggle")
     return None
 
 
-def _locate_kaggle(kaggle_root: Path) -> Location | None:
-    for name in KAGGLE_FOLDERS:
-        if _is_kaggle(kaggle_root / name):
-            return Location(kaggle_root / name, "kaggle")
-    inner = _find_kaggle(kaggle_root, levels=3)
-    return None if inner is None else Location(inner, "kaggle")
-
-
-def _find_kaggle(root: Path, levels: int) -> Path | None:
+def _folders_below(root: Path, levels: int) -> Iterator[Path]:
+    """Yield the folders in a folder, then those in each of them, and so on."""
     level = [root]
     for _ in range(levels):
         level = [folder / name for folder in level for name in subfolders(folder)]
-        for folder in level:
-            if _is_kaggle(folder):
-                return folder
-    return None
+        yield from level
 
 
-def _is_kaggle(folder: Path) -> bool:
-    return (folder / "train.csv").is_file() and (folder / "train_images").is_dir()
-
-
-def _why_not(root: Path) -> str:
-    mend = "give --data-dir a folder with one folder of images per class"
+def _no_layout_reason(root: Path) -> str:
+    hint = "give --data-dir a folder with one folder of images per class"
     if (root / "train.csv").is_file():
         return f"{root} has train.csv but no train_images/: put the images of Kaggle's data there"
     with_images = [name for name in subfolders(root) if holds_image(root / name)]
     if with_images:
         return (
-            f"{root} holds one class only ({with_images[0]!r}): {mend}, at least two; "
+            f"{root} holds one class only ({with_images[0]!r}): {hint}, at least two; "
             f"or that folder itself, if the classes are in there"
         )
     if holds_image(root):
-        return f"{root} holds images but no labels: {mend}"
-    return f"{root} holds no labelled images: {mend}"
+        return f"{root} holds images but no labels: {hint}"
+    return f"{root} holds no labelled images: {hint}"
 
 
 # --- listing ---------------------------------------------------------------------------------
@@ -225,48 +209,43 @@ def load_index(location: Location) -> ImageIndex:
         BenchError: what the layout's reader refuses (:mod:`bench.data.sources.layouts`), no
             labelled images, or one class only.
     """
-    found = READERS[location.layout](location.root)
-    entries = sorted(_with_text_names(found), key=lambda entry: entry.path)
+    root, layout = location.root, location.layout
+    listing = LAYOUTS[layout].read(root)
+    entries = sorted(
+        (entry for entry in listing.entries if is_text(entry.path)), key=attrgetter("path")
+    )
     names = {entry.label for entry in entries}
     if not entries:
-        raise BenchError(f"{location.root} holds no labelled images: add some")
+        raise BenchError(f"{root} holds no labelled images: add some")
     if len(names) == 1:
-        raise BenchError(
-            f"{location.root} holds one class only ({entries[0].label!r}): add a second one"
-        )
-    classes = found.classes or tuple(sorted(names))
-    number = {name: place for place, name in enumerate(classes)}
+        raise BenchError(f"{root} holds one class only ({entries[0].label!r}): add a second one")
+    classes = listing.classes or tuple(sorted(names))
+    label_of = {name: label for label, name in enumerate(classes)}
     groups = tuple(entry.group for entry in entries)
-    listing = listing_digest(entries)
-    sample = sample_digest(location.root, entries)
+    digests = listing_digest(entries), sample_digest(root, entries)
+    no_text = [os.fsencode(entry.path) for entry in listing.entries if not is_text(entry.path)]
     return ImageIndex(
-        root=location.root,
-        layout=location.layout,
-        synthetic=location.layout == "synthetic",
+        root=root,
+        layout=layout,
+        synthetic=layout == "synthetic",
         classes=classes,
         paths=tuple(entry.path for entry in entries),
-        labels=tuple(number[entry.label] for entry in entries),
-        parts=tuple(entry.part for entry in entries),
+        labels=tuple(label_of[entry.label] for entry in entries),
+        parts=tuple(entry.split for entry in entries),
         file_sizes=tuple(entry.file_size for entry in entries),
-        fingerprint=fingerprint_of(listing, sample),
-        listing=listing,
-        sample=sample,
-        warnings=tuple(found.warnings),
+        fingerprint=fingerprint_of(*digests),
+        listing=digests[0],
+        sample=digests[1],
+        warnings=(
+            *listing.warnings,
+            *(f"file name is not UTF-8, not used: {name!r}" for name in no_text),
+        ),
         groups=groups if any(groups) else (),
     )
 
 
-def _with_text_names(found: Found) -> list[Entry]:
-    """The entries whose names are text that a record can hold; the others are warned of."""
-    kept = [entry for entry in found.entries if is_text(entry.path)]
-    for entry in found.entries:
-        if not is_text(entry.path):
-            found.warnings.append(f"file name is not UTF-8, not used: {os.fsencode(entry.path)!r}")
-    return kept
-
-
 def is_text(name: str) -> bool:
-    """Whether a file name is UTF-8, so that a record or a table can hold it."""
+    """Return whether a file name is UTF-8, so that a record or a table can hold it."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Batches of a decoded part: seeded, the same whatever the number of worker processes.
+"""Batches of a decoded split: seeded, the same whatever the number of worker processes.
 
 Order and random parameters of an epoch depend on the seed and its number alone.
 """
@@ -29,13 +29,13 @@ class Item(NamedTuple):
     """What is to be prepared: a batch, or this process' rows of it.
 
     Attributes:
-        places: of its images in the dataset.
+        indices: of its images in the dataset.
         draws: how each is augmented, or none.
         size: of the images, where it is not the dataset's.
         whole: images of the whole batch.
     """
 
-    places: np.ndarray
+    indices: np.ndarray
     draws: np.ndarray | None
     size: int | None
     whole: int
@@ -64,7 +64,7 @@ class Schedule:
     shards: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """Batches of an epoch.
+        """Return the batches of an epoch.
 
         In training a last batch of one image joins the one before it: BatchNorm cannot train on
         one value for each channel, and dropping it would never show that image in that epoch.
@@ -74,7 +74,7 @@ class Schedule:
         return full + (rest > 0 and not joins)
 
     def items(self, epoch: int) -> list[Item]:
-        """Each batch of an epoch: in training in a new order with new draws."""
+        """Return each batch of an epoch: in training in a new order with new draws."""
         size = None
         if self.train:
             order = shuffled(self.length, self.seed, epoch, self.shards)
@@ -85,17 +85,17 @@ class Schedule:
         else:
             order, draws = np.arange(self.length), None
         edges = [*(number * self.batch_size for number in range(len(self))), self.length]
-        found = []
+        items = []
         for start, stop in pairwise(edges):
             first, last = bounds(stop - start, *self.member)
-            places = order[start + first : start + last]
-            own = None if draws is None else draws[places]
-            found.append(Item(places, own, size, stop - start))
-        return found
+            indices = order[start + first : start + last]
+            params = None if draws is None else draws[indices]
+            items.append(Item(indices, params, size, stop - start))
+        return items
 
 
 def bounds(count: int, number: int, size: int) -> tuple[int, int]:
-    """The rows of a batch that one of several processes has: the first, and the first of the next.
+    """Return the rows of a batch that one of several processes has: first, and first of the next.
 
     They are divided as evenly as they can be, as by :func:`torch.tensor_split`.
 
@@ -130,15 +130,14 @@ class Loader:
         threads: int,
     ) -> None:
         self.dataset = dataset
-        self.num_workers = num_workers
         self._schedule = schedule
-        self._on_gpu = on_gpu
         self._epoch, self._first = 1, 0
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 and not num_workers else None
         # The processes are told of an epoch's batches through this list.
-        self._asked: list[Item] = []
-        self._processes = self._start() if num_workers else None
+        self._items: list[Item] = []
+        threads = 0 if num_workers else threads
+        pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._work = _Work(dataset, on_gpu, threads, pool)
+        self._processes = self._start(num_workers, on_gpu) if num_workers else None
 
     def __len__(self) -> int:
         return len(self._schedule)
@@ -156,35 +155,21 @@ class Loader:
         items = self._schedule.items(self._epoch)[self._first :]
         self._epoch, self._first = self._epoch + 1, 0
         if self._processes is None:
-            return self._prepare(items)
-        self._asked[:] = items
+            return map(self._work.__getitem__, items)
+        self._items[:] = items
         # They begin now, not when the first batch is asked for.
         return iter(self._processes)
 
-    def _prepare(self, items: list[Item]) -> Iterator[Batch]:
-        for item in items:
-            batch = self.dataset.batch(
-                item.places,
-                item.draws,
-                item.size,
-                on_gpu=self._on_gpu,
-                pinned=self._on_gpu,
-                pool=self._pool,
-                share=max(1, -(-len(item.places) // self._threads)),
-            )
-            yield batch._replace(whole=item.whole)
-
-    def _start(self) -> DataLoader:
+    def _start(self, num_workers: int, on_gpu: bool) -> DataLoader:
         return _Processes(
-            _Work(self.dataset, self._on_gpu),
+            self._work,
             batch_size=None,
-            sampler=self._asked,
-            collate_fn=_as_it_is,
+            sampler=self._items,
             # Without one of its own it draws worker seeds from the global generator, and how often
             # depends on the number of workers: dropout would then differ with it.
             generator=torch.Generator().manual_seed(self._schedule.seed),
-            num_workers=self.num_workers,
-            pin_memory=self._on_gpu,
+            num_workers=num_workers,
+            pin_memory=on_gpu,
             persistent_workers=True,
             timeout=TIMEOUT_S,
             worker_init_fn=_leave_interrupts,
@@ -198,14 +183,26 @@ class _Processes(DataLoader):
         pass
 
 
+@attrs.frozen
 class _Work(Dataset[Batch]):
-    """What a process does for an item."""
+    """Prepares an item, in this process with its threads, or without any in a worker."""
 
-    def __init__(self, dataset: ImageDataset, on_gpu: bool) -> None:
-        self.dataset, self.on_gpu = dataset, on_gpu
+    dataset: ImageDataset
+    on_gpu: bool
+    threads: int
+    pool: ThreadPoolExecutor | None
 
     def __getitem__(self, item: Any) -> Batch:
-        batch = self.dataset.batch(item.places, item.draws, item.size, on_gpu=self.on_gpu)
+        batch = self.dataset.batch(
+            item.indices,
+            item.draws,
+            item.size,
+            on_gpu=self.on_gpu,
+            # Workers leave it to PyTorch's thread of this process.
+            pinned=self.on_gpu and self.threads > 0,
+            pool=self.pool,
+            threads=self.threads,
+        )
         return batch._replace(whole=item.whole)
 
 
@@ -216,10 +213,6 @@ def _leave_interrupts(number: int) -> None:
     if "RANK" in os.environ:
         # torchrun sends SIGTERM to all that its processes have started.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def make_loader(
@@ -234,7 +227,7 @@ def make_loader(
     growth: ProgressiveSchedule | None = None,
     member: tuple[int, int] = (0, 1),
 ) -> Loader:
-    """A loader of batches for a device; ``Args`` as :class:`Schedule` and :class:`Loader`."""
+    """Return a loader of a device's batches; ``Args`` as :class:`Schedule` and :class:`Loader`."""
     schedule = Schedule(
         length=len(dataset),
         batch_size=batch_size,

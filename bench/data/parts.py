@@ -1,8 +1,7 @@
-"""From a config to the images of each part: found, compared, split, limited, decoded."""
+"""From a config to the images of each split: found, compared, divided, limited, decoded."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,19 @@ import attrs
 
 from bench.config.options import RunConfig
 from bench.data.cache import DecodedImages, open_images
-from bench.data.index import ImageIndex, find_data, load_index
-from bench.data.splitting.division import (
-    find_splits,
-    require_division,
-    split_warnings,
-    twin_warnings,
-)
+from bench.data.index import ImageIndex, Location, find_data, load_index
+from bench.data.splitting import division
 from bench.data.splitting.duplicates import Duplicates, duplicate_groups, find_duplicates
-from bench.data.splitting.splits import PARTS, Split, stratified_subset
+from bench.data.splitting.grouped import group_by
+from bench.data.splitting.splits import Split, stratified_subset
 from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.system.environment import usable_cores
 from bench.system.paths import cache_folder
 
 # In a record: validation and test images with a copy in training, test images with one in
-# validation, in the order of :meth:`Duplicates.shared`.
-TWIN_KEYS = ("valid_with_twin", "test_with_twin", "test_with_twin_in_valid")
+# validation, in the order of :meth:`Duplicates.leaked_between`.
+LEAKED_KEYS = ("valid_with_twin", "test_with_twin", "test_with_twin_in_valid")
 
 
 @attrs.frozen
@@ -45,10 +40,10 @@ class DataSplits:
     Attributes:
         index: every labelled image found.
         copies: which of them are copies of each other.
-        split: positions of each part, before limits.
-        used: positions of each part, after limits.
-        fold: which fold is the test part, from 0, and how many there are; none: no folds.
-        dedup: ``group`` where copies were kept in one part, else ``none``.
+        split: indices of each split, before limits.
+        used: indices of each split, after limits.
+        fold: which fold is the test split, from 0, and how many there are; none: no folds.
+        dedup: ``group`` where copies were kept in one split, else ``none``.
         warnings: what was passed over, one line each.
     """
 
@@ -62,75 +57,68 @@ class DataSplits:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.index.classes)
 
     def positions(self) -> list[int]:
-        """Every position that is used."""
-        return sorted({p for part in self.used.as_dict().values() for p in part})
+        """Return every index that is used."""
+        return sorted({i for indices in self.used.as_dict().values() for i in indices})
 
     def without(self, images: DecodedImages) -> DataSplits:
-        """The same without what could not be decoded.
+        """Return the same without what could not be decoded.
 
         Raises:
             BenchError: nothing is left to train on, or to validate with.
         """
-        kept = Split(
-            *(tuple(p for p in part if p in images.rows) for part in self.used.as_dict().values())
-        )
-        if len(kept.train) < 2 or not kept.valid:
+        used = self.used.map(lambda indices: [i for i in indices if i in images.rows])
+        if len(used.train) < 2 or not used.valid:
             raise BenchError(
-                f"too few images of {self.index.root} can be decoded: {len(kept.train)} to train "
-                f"on, {len(kept.valid)} to validate with: repair or replace them"
+                f"too few images of {self.index.root} can be decoded: {len(used.train)} to train "
+                f"on, {len(used.valid)} to validate with: repair or replace them"
             )
-        lines = [f"unreadable image, not used: {path} ({why})" for path, why in images.unreadable]
-        return attrs.evolve(self, used=kept, warnings=(*self.warnings, *lines))
+        lines = (f"unreadable image, not used: {path} ({why})" for path, why in images.unreadable)
+        return attrs.evolve(self, used=used, warnings=(*self.warnings, *lines))
 
     def as_record(self, images: DecodedImages) -> dict[str, Any]:
-        """The ``data`` of a record."""
+        """Return the ``data`` of a record."""
+        index = self.index
+        leaked = self.copies.leaked_between(self.used.as_dict()).values()
         return {
-            "root": str(self.index.root) if not self.index.synthetic else "built-in synthetic set",
-            "layout": self.index.layout,
-            "synthetic": self.index.synthetic,
-            **self.index.identity(),
+            "root": str(index.root) if not index.synthetic else "built-in synthetic set",
+            "layout": index.layout,
+            "synthetic": index.synthetic,
+            **index.identity(),
             "loader": LOADER,
-            "classes": list(self.index.classes),
-            "counts": {
-                part: self.index.counts(positions)
-                for part, positions in self.split.as_dict().items()
-            },
-            "used": {part: len(positions) for part, positions in self.used.as_dict().items()},
+            "classes": list(index.classes),
+            "counts": {name: index.counts(held) for name, held in self.split.as_dict().items()},
+            "used": {name: len(held) for name, held in self.used.as_dict().items()},
             "unreadable": [path for path, _ in images.unreadable],
             "fold": None if self.fold is None else {"number": self.fold[0] + 1, "of": self.fold[1]},
             "copies": {
-                **self.copies.as_record(self.index),
+                **self.copies.as_record(index),
                 "dedup": self.dedup,
                 **{
-                    key: [self.index.paths[p] for p in twins]
-                    for key, twins in zip(TWIN_KEYS, self._shared().values(), strict=True)
+                    key: [index.paths[i] for i in indices]
+                    for key, indices in zip(LEAKED_KEYS, leaked, strict=True)
                 },
             },
             "units": self._units(),
         }
 
-    def _shared(self) -> dict[tuple[str, str], tuple[int, ...]]:
-        return self.copies.shared(self.used.as_dict())
-
     def _units(self) -> dict[str, str]:
-        """First image of the group of each evaluated image that has one, or has copies."""
-        groups = duplicate_groups(self.index, self.copies)
+        """Return the first image of the group of each evaluated image that has one, or copies."""
+        paths, groups = self.index.paths, duplicate_groups(self.index, self.copies)
         if groups is None:
             return {}
-        members = Counter(groups)
-        first: dict[int, str] = {}
-        for position, group in enumerate(groups):
-            first.setdefault(group, self.index.paths[position])
+        members = group_by(groups, range(len(groups)))
         evaluated = (*self.used.valid, *self.used.test)
-        return {self.index.paths[p]: first[groups[p]] for p in evaluated if members[groups[p]] > 1}
+        return {
+            paths[i]: paths[members[groups[i]][0]] for i in evaluated if len(members[groups[i]]) > 1
+        }
 
 
 def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:
-    """The images that a config means; the synthetic set where it names none and none are found.
+    """Return the images that a config means; the synthetic set where there are none.
 
     Raises:
         BenchError: no such folder, no labelled images, one class (see
@@ -141,8 +129,7 @@ def find_index(config: RunConfig, *, cwd: Path | None = None) -> ImageIndex:
         from bench.data.synthetic.dataset import cached_synthetic
 
         folder = cached_synthetic(cache_folder(), config.synthetic_images, config.seed)
-        location = find_data(folder, cwd=folder)
-        assert location is not None
+        location = Location(folder, "synthetic")
     return load_index(location)
 
 
@@ -152,7 +139,7 @@ def find_data_set(
     cwd: Path | None = None,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> DataSet:
-    """The images that a config means, compared with each other (hashes are kept in the cache).
+    """Return the images that a config means, compared with each other (hashes are cached).
 
     Args:
         config: the options.
@@ -164,7 +151,7 @@ def find_data_set(
     """
     index = find_index(config, cwd=cwd)
     # Comparing the images takes its time.
-    require_division(config, index)
+    division.require_division(config, index)
     copies = find_duplicates(
         index, cache=cache_folder(), workers=usable_cores(), on_progress=on_progress
     )
@@ -186,25 +173,25 @@ def find_parts(
         data: the images, where they are known already.
         seed: of the split and the limits; none: the config's. The synthetic set is always drawn
             with the config's.
-        fold: which of the config's folds is the test part, from 0; none: the first.
+        fold: which of the config's folds is the test split, from 0; none: the first.
         cwd: where ``data/`` is looked for; none: the current folder.
 
     Raises:
         BenchError: as :func:`find_index` and :func:`bench.data.splitting.division.find_splits`; no
             image to validate with; a limit below the number of classes; a batch larger than the
-            training part.
+            training split.
     """
     data = data or find_data_set(config, cwd=cwd)
     seed = config.seed if seed is None else seed
     number = (fold or 0) if config.folds is not None else 0
     index = data.index
-    whole = find_splits(config, index, data.copies, seed=seed)[number]
+    split = division.find_splits(config, index, data.copies, seed=seed)[number]
     limits = {"train": config.train_limit, "valid": config.valid_limit, "test": None}
     used = Split(
-        *(
-            stratified_subset(whole.as_dict()[part], index.labels, limits[part], seed)
-            for part in PARTS
-        )
+        **{
+            name: stratified_subset(indices, index.labels, limits[name], seed)
+            for name, indices in split.as_dict().items()
+        }
     )
     if not used.valid:
         raise BenchError(f"{index.root} leaves no images to validate with: raise --valid-fraction")
@@ -213,18 +200,18 @@ def find_parts(
             f"--batch-size {config.batch_size} is larger than the training part of "
             f"{len(used.train)} images: lower it to {len(used.train)} or less"
         )
-    warnings = split_warnings(config, index, data.copies, whole)
+    warnings = division.split_warnings(config, index, data.copies, split)
     missing = [name for name, count in index.counts(used.train).items() if count == 0]
     if missing:
         warnings.append(f"classes without a training image: {', '.join(missing)}")
     return DataSplits(
         index=index,
         copies=data.copies,
-        split=whole,
+        split=split,
         used=used,
         fold=None if config.folds is None else (number, config.folds),
         dedup=config.dedup,
-        warnings=(*warnings, *twin_warnings(config, index, data.copies, used)),
+        warnings=(*warnings, *division.leak_warnings(config, index, data.copies, used)),
     )
 
 
@@ -237,7 +224,7 @@ def decode_images(
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     say: Callable[[str], object] = lambda line: None,
 ) -> DecodedImages:
-    """The pixels of images as a config wants them, out of the cache where it says so.
+    """Return the pixels of images as a config wants them, from the cache where it says so.
 
     Raises:
         BenchError: as :func:`bench.data.cache.open_images`.

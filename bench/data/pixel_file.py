@@ -75,11 +75,11 @@ class PixelFile:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row."""
+        """Return the bytes of a row."""
         return self.size**2 * 3
 
     def done(self) -> np.ndarray:
-        """(N,) bool: the rows that are on disk now."""
+        """Return (N,) bool: the rows that are on disk now."""
         return np.array(self._done) == 1
 
     def touch(self) -> None:
@@ -152,13 +152,13 @@ class RowWriter:
 
 @contextlib.contextmanager
 def open_both(folder: Path, flags: int) -> Iterator[tuple[int, int]]:
-    """Handles of the two files, surely of one folder: another process may replace it meanwhile."""
+    """Yield handles of the two files, of one folder even if another process replaces it."""
     with contextlib.ExitStack() as stack:
-        place = os.open(folder, os.O_RDONLY)
-        stack.callback(os.close, place)
+        parent = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, parent)
         handles = []
         for name in (PIXELS, DONE):
-            handles.append(os.open(name, flags, dir_fd=place))
+            handles.append(os.open(name, flags, dir_fd=parent))
             stack.callback(os.close, handles[-1])
         yield handles[0], handles[1]
 
@@ -167,7 +167,7 @@ def open_both(folder: Path, flags: int) -> Iterator[tuple[int, int]]:
 
 
 def open_or_make(folder: Path, rows: int, size: int) -> PixelFile:
-    """The file in a folder; made, without any row, where there is none or it is damaged.
+    """Return the file in a folder; made, without any row, if there is none or it is damaged.
 
     Raises:
         OSError: it cannot be made.
@@ -178,17 +178,17 @@ def open_or_make(folder: Path, rows: int, size: int) -> PixelFile:
         except (OSError, ValueError):
             remove(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with (own / PIXELS).open("wb") as file:
+        with (new / PIXELS).open("wb") as file:
             start = file.write(_header(rows, size))
             file.truncate(start + rows * size**2 * 3)
-        (own / DONE).write_bytes(bytes(rows))
+        (new / DONE).write_bytes(bytes(rows))
         # Where another process was first, this fails and theirs is as good.
         with contextlib.suppress(OSError):
-            own.rename(folder)
+            new.rename(folder)
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
     try:
         return PixelFile(folder, rows, size)
     except ValueError as error:
@@ -204,7 +204,7 @@ def remove(folder: Path) -> None:
 
 
 def _header(rows: int, size: int) -> bytes:
-    """The head of a .npy file of (N, S, S, 3) uint8."""
+    """Return the head of a .npy file of (N, S, S, 3) uint8."""
     stream = io.BytesIO()
     about = {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size, 3)}
     np.lib.format.write_array_header_1_0(stream, about)

@@ -51,7 +51,7 @@ class ProgressiveSchedule:
 
     @classmethod
     def of(cls, config: RunConfig) -> ProgressiveSchedule | None:
-        """The stages that a config asks for, or none."""
+        """Return the stages that a config asks for, or none."""
         if not config.progressive:
             return None
         count, largest = min(STAGES, config.epochs), config.image_size
@@ -71,36 +71,36 @@ class ProgressiveSchedule:
         return cls(tuple(stages), config.epochs)
 
     def stage(self, epoch: int) -> Stage:
-        """The stage of an epoch, from 1."""
+        """Return the stage of an epoch, from 1."""
         return next(stage for stage in reversed(self.stages) if stage.first <= epoch)
 
     @property
     def area(self) -> float:
-        """Pixels of an image over the whole training, as a share of the last stage's: the mean."""
+        """Return the mean pixels of an image over the training, as a share of the last stage's."""
         largest = self.stages[-1].image_size
         sizes = [self.stage(epoch).image_size for epoch in range(1, self.epochs + 1)]
         return float(np.mean([(size / largest) ** 2 for size in sizes]))
 
     def ratio(self, epoch: int) -> float:
-        """Pixels of an image in an epoch ÷ in the one before."""
+        """Return the pixels of an image in an epoch ÷ those in the one before."""
         if epoch == 1:
             return 1.0
         return (self.stage(epoch).image_size / self.stage(epoch - 1).image_size) ** 2
 
     def may_stop(self, epoch: int, patience: int) -> bool:
-        """Whether a training may stop early before an epoch: only in the last stage.
+        """Return whether a training may stop early before an epoch: only in the last stage.
 
         What did not improve on small images may yet do so on larger ones.
         """
         return epoch - self.stages[-1].first >= patience
 
     def as_record(self) -> list[dict[str, float]]:
-        """The ``growth`` of a record's training."""
+        """Return the ``growth`` of a record's training."""
         return [attrs.asdict(stage) for stage in self.stages]
 
 
 def weaken(draws: np.ndarray, strength: float) -> np.ndarray:
-    """Rotation and jitter at a share of their strength; what is mirrored stays so.
+    """Return rotation and jitter at a share of their strength; what is mirrored stays so.
 
     Args:
         draws: (N, 8) of :func:`bench.data.transforms.draw_epoch`.
@@ -115,6 +115,6 @@ def weaken(draws: np.ndarray, strength: float) -> np.ndarray:
 
 
 def shrink(pixels: np.ndarray, size: int) -> np.ndarray:
-    """(S, S, 3) uint8 → (size, size, 3): each pixel the mean of those it covers."""
+    """Shrink (S, S, 3) uint8 to (size, size, 3): each pixel the mean of those it covers."""
     cv2 = opencv()
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)

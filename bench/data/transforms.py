@@ -27,7 +27,7 @@ ORDER = slice(5, 8)
 
 
 def draw_epoch(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The random parameters of a training epoch.
+    """Draw the random parameters of a training epoch.
 
     The distribution is that of torchvision's ``RandomHorizontalFlip(0.5)``,
     ``RandomRotation(12)`` and ``ColorJitter(0.15, 0.15, 0.15)``.
@@ -56,7 +56,7 @@ AT_ONCE = 8
 
 
 def shuffled(count: int, seed: int, epoch: int, shards: np.ndarray | None = None) -> np.ndarray:
-    """The order of the images in a training epoch: (count,) int64.
+    """Draw the order of the images in a training epoch: (count,) int64.
 
     Args:
         count: of the images.
@@ -66,12 +66,12 @@ def shuffled(count: int, seed: int, epoch: int, shards: np.ndarray | None = None
             order, and the images of :data:`AT_ONCE` at a time are mixed: a disk, or a network,
             reads each of them once and in one go.
     """
-    chance = np.random.default_rng((seed, epoch, 0))
+    rng = np.random.default_rng((seed, epoch, 0))
     if shards is None:
-        return chance.permutation(count)
+        return rng.permutation(count)
     names, number = np.unique(shards, return_inverse=True)
-    turn = np.argsort(chance.permutation(len(names)))[number] // AT_ONCE
-    mixed = chance.permutation(count)
+    turn = np.argsort(rng.permutation(len(names)))[number] // AT_ONCE
+    mixed = rng.permutation(count)
     return mixed[np.argsort(turn[mixed], kind="stable")]
 
 
@@ -92,7 +92,7 @@ def eval_transform(
 
 
 def level_table(mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """What each level of each channel becomes by :func:`eval_transform`: (256, 1, 3) float32."""
+    """Return what :func:`eval_transform` makes of each channel's levels: (256, 1, 3) float32."""
     levels = torch.arange(256, dtype=torch.uint8).view(1, 256, 1).expand(3, 256, 1)
     table = eval_transform(mean, std)(levels)
     return table.permute(1, 2, 0).contiguous().numpy()

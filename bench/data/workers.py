@@ -22,7 +22,7 @@ AT_ONCE = 16
 
 
 def measure_pipeline(dataset: ImageDataset, images: int = 64, *, device: torch.device) -> float:
-    """Images/s that one thread reads and augments for training, without what the GPU does.
+    """Measure the images/s that one thread reads and augments, without what the GPU does.
 
     Args:
         dataset: what is trained on.
@@ -31,20 +31,20 @@ def measure_pipeline(dataset: ImageDataset, images: int = 64, *, device: torch.d
     """
     on_gpu = device.type == "cuda"
     count = min(images, len(dataset))
-    places = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+    indices = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
     draws = draw_epoch(count, 0, 0)
-    dataset.batch(places[:WARM_UP], draws[:WARM_UP], on_gpu=on_gpu)
+    dataset.batch(indices[:WARM_UP], draws[:WARM_UP], on_gpu=on_gpu)
     begin = time.perf_counter()
     for start in range(0, count, AT_ONCE):
         some = slice(start, start + AT_ONCE)
-        dataset.batch(places[some], draws[some], on_gpu=on_gpu)
+        dataset.batch(indices[some], draws[some], on_gpu=on_gpu)
     return count / (time.perf_counter() - begin)
 
 
 def choose_workers(
     pipeline_images_per_s: float, step_images_per_s: float, device: torch.device, cores: int
 ) -> tuple[int, str]:
-    """Processes that prepare batches where nobody says how many, and why so many.
+    """Return how many processes prepare batches where nobody says it, and why so many.
 
     At most :data:`MOST_WORKERS`, and no more than the cores. The number changes no result.
 
@@ -55,24 +55,24 @@ def choose_workers(
         cores: that this process may use.
     """
     share = step_images_per_s / (pipeline_images_per_s * cores)
-    found = (
+    rates = (
         f"a core prepares {pipeline_images_per_s:.0f} images/s, "
         f"training takes {step_images_per_s:.0f}"
     )
     if share < SMALL_SHARE:
-        return 0, f"{found}: threads of the training process add {share:.0%} to a step"
+        return 0, f"{rates}: threads of the training process add {share:.0%} to a step"
     if cores == 1:
-        return 0, f"{found}: there is one core"
+        return 0, f"{rates}: there is one core"
     if device.type == "cuda":
         most = min(MOST_WORKERS, cores)
         needed = math.ceil(SPARE * step_images_per_s / pipeline_images_per_s)
-        why = f"{found}: as many as feed the GPU with {SPARE - 1:.0%} to spare"
+        reason = f"{rates}: as many as feed the GPU with {SPARE - 1:.0%} to spare"
     else:
         # Preparing and training share the cores: each gets them in proportion to what it costs.
         most = min(MOST_WORKERS, cores - 1)
         needed = math.ceil(cores * share / (1 + share))
-        why = f"{found}: preparing is {share:.0%} of a step, beside it"
+        reason = f"{rates}: preparing is {share:.0%} of a step, beside it"
     if needed <= most:
-        return needed, why
+        return needed, reason
     limit = f"{cores} cores" if most < MOST_WORKERS else "give --num-workers for more"
-    return most, f"{found}: {needed} processes would keep up, at most {most} are started ({limit})"
+    return most, f"{rates}: {needed} processes would keep up, at most {most} are started ({limit})"

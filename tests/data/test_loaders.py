@@ -64,14 +64,14 @@ def test_a_last_batch_of_one_joins_the_one_before(length, batch, sizes) -> None:
     schedule = Schedule(length=length, batch_size=batch, seed=0, train=True)
     items = schedule.items(1)
     if batch > 1:
-        assert [len(item.places) for item in items] == sizes
+        assert [len(item.indices) for item in items] == sizes
         assert len(schedule) == len(sizes)
-    assert sorted(place for item in items for place in item.places) == list(range(length))
+    assert sorted(place for item in items for place in item.indices) == list(range(length))
 
 
 def test_validation_keeps_order_and_size() -> None:
     schedule = Schedule(length=9, batch_size=4, seed=0, train=False)
-    assert [item.places.tolist() for item in schedule.items(1)] == [
+    assert [item.indices.tolist() for item in schedule.items(1)] == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
         [8],
@@ -99,7 +99,7 @@ def test_what_is_drawn_for_an_image_hangs_on_seed_and_epoch_alone() -> None:
     for batch_size in (3, 20):
         items = Schedule(length=20, batch_size=batch_size, seed=4, train=True).items(2)
         for item in items:
-            assert np.array_equal(item.draws, expected[item.places])
+            assert np.array_equal(item.draws, expected[item.indices])
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -110,8 +110,8 @@ def test_processes_divide_each_batch_in_order(train: bool) -> None:
         for number in range(3)
     ]
     for item, *own in zip(whole.items(2), *parts, strict=True):
-        assert np.array_equal(np.concatenate([part.places for part in own]), item.places)
-        assert [part.whole for part in own] == [len(item.places)] * 3
+        assert np.array_equal(np.concatenate([part.indices for part in own]), item.indices)
+        assert [part.whole for part in own] == [len(item.indices)] * 3
         if train:
             assert np.array_equal(np.concatenate([part.draws for part in own]), item.draws)
 

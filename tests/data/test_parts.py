@@ -91,9 +91,9 @@ def test_copies_are_recorded_and_warned_of(photos: Path) -> None:
     for number in range(16):
         shutil.copy(photos / f"blast/{number:03}.png", photos / f"blast/copy{number}.png")
     parts = find_parts(config(photos))
-    valid = [p for p in parts.used.valid if parts.copies.twins([p], parts.used.train)]
-    tested = [p for p in parts.used.test if parts.copies.twins([p], parts.used.train)]
-    chosen = [p for p in parts.used.test if parts.copies.twins([p], parts.used.valid)]
+    valid = [p for p in parts.used.valid if parts.copies.leaked([p], parts.used.train)]
+    tested = [p for p in parts.used.test if parts.copies.leaked([p], parts.used.train)]
+    chosen = [p for p in parts.used.test if parts.copies.leaked([p], parts.used.valid)]
     assert valid
     assert tested
     assert chosen
@@ -147,7 +147,7 @@ def test_twins_are_those_of_the_images_that_are_used(photos: Path) -> None:
     whole = find_parts(config(photos), data=data)
     few = find_parts(config(photos, train_limit=4), data=data)
     assert few.split == whole.split
-    assert data.copies.twins(few.used.valid, few.used.train) == ()
+    assert data.copies.leaked(few.used.valid, few.used.train) == ()
     assert not [line for line in few.warnings if "among the training" in line]
     assert [line for line in whole.warnings if "validation" in line]
     recorded = []

@@ -7,7 +7,7 @@ the file as they were, and are read there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,44 +44,31 @@ class Table:
     groups: list[str | None]
     classes: tuple[str, ...] | None
 
+    def __getitem__(self, name: str) -> tuple[int, int]:
+        """Return offset and size by the name of a row, ``17/leaf.jpg``: the number counts."""
+        row = name.partition("/")[0]
+        if not row.isascii() or not row.isdecimal() or int(row) >= len(self.starts):
+            raise KeyError(name)
+        return int(self.starts[int(row)]), int(self.sizes[int(row)])
 
-def contents(path: Path) -> Places:
-    """Where the images of a file lie.
+
+def contents(path: Path) -> Table:
+    """Return the positions of a file's images.
 
     Raises:
         NoArrowError, OSError: it cannot be read.
     """
-    table = read_table(path, images_only=True)
-    return Places(table.starts, table.sizes)
-
-
-class Places:
-    """Offset and size by the name of a row, ``17/leaf.jpg``: the number counts.
-
-    Args:
-        starts, sizes: as of :class:`Table`.
-    """
-
-    def __init__(self, starts: np.ndarray, sizes: np.ndarray) -> None:
-        self._starts, self._sizes = starts, sizes
-
-    def __getitem__(self, name: str) -> tuple[int, int]:
-        row = name.partition("/")[0]
-        if not row.isascii() or not row.isdecimal() or int(row) >= len(self._starts):
-            raise KeyError(name)
-        return int(self._starts[int(row)]), int(self._sizes[int(row)])
+    return read_table(path, images_only=True)
 
 
 def key_of(archive: str, member: str) -> str:
-    """The key of a row: its image's name without suffix, else the file and the number."""
+    """Return the key of a row: its image's name without suffix, else the file and the number."""
     row, _, name = member.partition("/")
-    if name:
-        return PurePosixPath(name).stem
-    return f"{archive}/{row}"
+    return PurePosixPath(name).stem if name else f"{archive}/{row}"
 
 
 def read_table(path: Path, *, images_only: bool = False) -> Table:
-    """Where images lie in a file, and what is said of them; the images stay where they are.
+    """Return the positions of a file's images, and what is said of them, without reading them.
 
     Args:
         path: of the Arrow file.
@@ -93,44 +80,34 @@ def read_table(path: Path, *, images_only: bool = False) -> Table:
     """
     pa = _pyarrow()
     # Mapped: a table larger than the memory is as good as a small one.
-    whole = pa.memory_map(str(path)).read_buffer()
+    file = pa.memory_map(str(path)).read_buffer()
     try:
-        schema, batches = _batches(pa, whole)
-        return _read(pa, whole, schema, batches, images_only)
+        try:
+            table = pa.ipc.open_stream(file).read_all()
+        except pa.ArrowInvalid:
+            # The other of Arrow's two forms.
+            table = pa.ipc.open_file(file).read_all()
+        return _read(pa, file, table, images_only)
     # Of a damaged file: no such format, text that is none, values that are out of its bounds.
     except (pa.ArrowException, ValueError) as error:
         raise NoArrowError(f"it is no Arrow file ({error_line(error)})") from error
 
 
-def _read(pa: Any, whole: Any, schema: Any, batches: list[Any], images_only: bool) -> Table:
-    features = _features(schema)
-    image, label = _image_column(schema, features), _label_column(schema, features)
+def _read(pa: Any, file: Any, table: Any, images_only: bool) -> Table:
+    features = _features(table.schema)
+    image = _image_column(table.column_names, features)
+    label = _label_column(table.column_names, features)
     classes = features.get(label or "", {}).get("names")
     classes = tuple(map(str, classes)) if isinstance(classes, list) and classes else None
-    starts: list[np.ndarray] = []
-    sizes: list[np.ndarray] = []
-    names: list[str | None] = []
-    labels: list[str | None] = []
-    groups: list[str | None] = []
-    for batch in batches:
-        column = batch.column(image)
-        start, size = _places(pa, column, whole)
-        starts.append(start)
-        sizes.append(size)
-        if images_only:
-            continue
-        for name in {label, "group"} & set(schema.names):
-            batch.column(name).validate(full=True)
-        names += _names(pa, column)
-        values = [None] * len(batch) if label is None else batch.column(label).to_pylist()
-        labels += [_class(value, classes) for value in values]
-        own = batch.column("group").to_pylist() if "group" in schema.names else [None] * len(batch)
-        groups += [None if one is None else str(one) for one in own]
-    nothing = [np.empty(0, np.int64)]
-    return Table(
-        np.concatenate(starts or nothing), np.concatenate(sizes or nothing),
-        names, labels, groups, classes,
-    )  # fmt: skip
+    columns = table.column(image).chunks
+    ranges = [np.empty((2, 0), np.int64), *(_byte_ranges(pa, column, file) for column in columns)]
+    starts, sizes = np.concatenate(ranges, axis=1)
+    if images_only:
+        return Table(starts, sizes, [], [], [], classes)
+    labels = [_class(value, classes) for value in _values(table, label)]
+    groups = [None if group is None else str(group) for group in _values(table, "group")]
+    names = [name for column in columns for name in _names(pa, column)]
+    return Table(starts, sizes, names, labels, groups, classes)
 
 
 def _pyarrow() -> Any:
@@ -143,43 +120,33 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _batches(pa: Any, whole: Any) -> tuple[Any, list[Any]]:
-    try:
-        reader = pa.ipc.open_stream(whole)
-        return reader.schema, list(reader)
-    except pa.ArrowInvalid:
-        # The other of Arrow's two forms.
-        table = pa.ipc.open_file(whole)
-        return table.schema, [table.get_batch(n) for n in range(table.num_record_batches)]
-
-
 def _features(schema: Any) -> Mapping[str, Any]:
-    """What ``datasets`` says of each column, by its name."""
+    """Return what ``datasets`` says of each column, by its name."""
     try:
         content = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+        return {name: column for name, column in content.items() if isinstance(column, dict)}
+    except (KeyError, ValueError, TypeError, AttributeError):
         return {}
-    if not isinstance(content, dict):
-        return {}
-    return {name: one for name, one in content.items() if isinstance(one, dict)}
 
 
-def _image_column(schema: Any, features: Mapping[str, Any]) -> str:
-    named = [name for name in schema.names if features.get(name, {}).get("_type") == "Image"]
-    found = named or [name for name in ("image", "img") if name in schema.names]
-    if len(found) != 1:
-        columns = ", ".join(map(repr, schema.names[:8]))
-        what = "has several columns of images" if found else "has no column of images"
-        raise NoArrowError(f"it {what} (columns: {columns}): keep one")
-    return found[0]
+def _image_column(names: Sequence[str], features: Mapping[str, Any]) -> str:
+    columns = _of_type("Image", names, features)
+    columns = columns or [name for name in ("image", "img") if name in names]
+    if len(columns) != 1:
+        first = ", ".join(map(repr, names[:8]))
+        what = "has several columns of images" if columns else "has no column of images"
+        raise NoArrowError(f"it {what} (columns: {first}): keep one")
+    return columns[0]
 
 
-def _label_column(schema: Any, features: Mapping[str, Any]) -> str | None:
-    for name in LABELS:
-        if name in schema.names:
-            return name
-    found = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
-    return found[0] if len(found) == 1 else None
+def _label_column(names: Sequence[str], features: Mapping[str, Any]) -> str | None:
+    columns = [name for name in LABELS if name in names][:1]
+    columns = columns or _of_type("ClassLabel", names, features)
+    return columns[0] if len(columns) == 1 else None
+
+
+def _of_type(kind: str, names: Sequence[str], features: Mapping[str, Any]) -> list[str]:
+    return [name for name in names if features.get(name, {}).get("_type") == kind]
 
 
 def _class(value: Any, classes: tuple[str, ...] | None) -> str | None:
@@ -195,8 +162,8 @@ def _class(value: Any, classes: tuple[str, ...] | None) -> str | None:
     return text
 
 
-def _places(pa: Any, column: Any, whole: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets in the file, and sizes, of a column's images."""
+def _byte_ranges(pa: Any, column: Any, file: Any) -> np.ndarray:
+    """Return (2, N) int64: offsets in the file, and sizes, of a column's images."""
     data = column
     if pa.types.is_struct(column.type):
         if column.type.get_field_index("bytes") < 0:
@@ -207,7 +174,7 @@ def _places(pa: Any, column: Any, whole: Any) -> tuple[np.ndarray, np.ndarray]:
     _, offsets, values = data.buffers()
     wide = np.int64 if pa.types.is_large_binary(data.type) else np.int32
     if len(data) == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
+        return np.empty((2, 0), np.int64)
     if column.null_count:
         raise NoArrowError(f"{column.null_count} rows have no image: remove them")
     if data.null_count or values is None:
@@ -218,15 +185,25 @@ def _places(pa: Any, column: Any, whole: Any) -> tuple[np.ndarray, np.ndarray]:
     ends = np.frombuffer(offsets, wide)[data.offset : data.offset + len(data) + 1].astype(np.int64)
     if len(ends) != len(data) + 1 or ends[0] < 0 or (np.diff(ends) < 0).any():
         raise NoArrowError("it is damaged: its images end before they begin")
-    base = values.address - whole.address
-    if not 0 <= base <= base + ends[-1] <= whole.size:
+    base = values.address - file.address
+    if not 0 <= base <= base + ends[-1] <= file.size:
         raise NoArrowError("it is compressed: save it without compression")
-    return base + ends[:-1], np.diff(ends)
+    return np.stack([base + ends[:-1], np.diff(ends)])
 
 
 def _names(pa: Any, column: Any) -> list[str | None]:
     if not pa.types.is_struct(column.type) or column.type.get_field_index("path") < 0:
         return [None] * len(column)
-    column.field("path").validate(full=True)
-    paths = column.field("path").to_pylist()
+    paths = _checked(column.field("path"))
     return [PurePosixPath(path).name or None if path else None for path in paths]
+
+
+def _values(table: Any, name: str | None) -> list[Any]:
+    """Return the values of a column; none for each row where the table lacks it."""
+    return _checked(table.column(name)) if name in table.column_names else [None] * len(table)
+
+
+def _checked(column: Any) -> list[Any]:
+    column.validate(full=True)
+    values: list[Any] = column.to_pylist()
+    return values

@@ -6,6 +6,7 @@ records without ``fingerprint_version``, was the listing alone.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import random
@@ -28,17 +29,17 @@ UNREADABLE = "-"
 
 
 def listing_digest(entries: Sequence[Entry]) -> str:
-    """BLAKE2b (16 bytes, hex) over path, size, class, part and group of each image, in order."""
+    """Return BLAKE2b (16 bytes, hex) over path, size, class, split, group of each, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for entry in entries:
-        line = f"{entry.path}\0{entry.file_size}\0{entry.label}\0{entry.part or ''}"
+        line = f"{entry.path}\0{entry.file_size}\0{entry.label}\0{entry.split or ''}"
         group = f"\0{entry.group}" if entry.group else ""
         digest.update(f"{line}{group}\n".encode())
     return digest.hexdigest()
 
 
 def sample_digest(root: Path, entries: Sequence[Entry]) -> str:
-    """BLAKE2b (16 bytes, hex) over path and content of up to :data:`SAMPLE` images.
+    """Return BLAKE2b (16 bytes, hex) over path and content of up to :data:`SAMPLE` images.
 
     Files on a disk are read each time. What was read behind a URL is kept in the cache for as long
     as its filesystem tells of no change (entity tag, checksum, generation, time); where it tells
@@ -47,38 +48,39 @@ def sample_digest(root: Path, entries: Sequence[Entry]) -> str:
     Raises:
         BenchError: an image behind a URL cannot be read now.
     """
-    places = range(len(entries))
     if len(entries) > SAMPLE:
-        places = sorted(random.Random(SEED).sample(places, SAMPLE))  # type: ignore[assignment]
-    chosen = [entries[place] for place in places]
-    kept = None if url_of(root) is None else _kept(root, chosen)
-    try:
-        if kept is not None and len(found := kept.read_text(encoding="ascii")) == 32:
-            return found
-    except (OSError, ValueError):
-        pass  # it is made again
+        indices = random.Random(SEED).sample(range(len(entries)), SAMPLE)
+        entries = [entries[index] for index in sorted(indices)]
+    cache = None if url_of(root) is None else _cache_file(root, entries)
+    if cache is not None:
+        # What cannot be read is made again.
+        with contextlib.suppress(OSError, ValueError):
+            if len(known := cache.read_text(encoding="ascii")) == 32:
+                return known
     digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor(THREADS) as pool:
-        contents = pool.map(functools.partial(_content, root), chosen)
-        for entry, content in zip(chosen, contents, strict=True):
+        contents = pool.map(functools.partial(_content, root), entries)
+        for entry, content in zip(entries, contents, strict=True):
             digest.update(f"{entry.path}\0{content}\n".encode())
-    if kept is not None:
-        _keep(kept, digest.hexdigest())
+    if cache is not None:
+        with contextlib.suppress(OSError):
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            cache.write_text(digest.hexdigest(), encoding="ascii")
     return digest.hexdigest()
 
 
 def fingerprint_of(listing: str, sample: str) -> str:
-    """Version 2 of a data set's fingerprint: BLAKE2b (16 bytes, hex) over both digests."""
-    return hashlib.blake2b(f"{VERSION}\0{listing}\0{sample}".encode(), digest_size=16).hexdigest()
+    """Return version 2 of a data set's fingerprint: BLAKE2b (16 bytes, hex) over both digests."""
+    return storage.digest(f"{VERSION}\0{listing}\0{sample}".encode())
 
 
 def _content(root: Path, entry: Entry) -> str:
-    """BLAKE2b of an image's bytes, in hex."""
+    """Return BLAKE2b of an image's bytes, in hex."""
     try:
         if entry.offset is not None:
             archive, _ = storage.parts_of(entry.path) or (entry.path, "")
-            data = storage.read(storage.Member(root / archive, entry.offset, entry.file_size))
-            return hashlib.blake2b(data, digest_size=16).hexdigest()
+            member = storage.Member(root / archive, entry.offset, entry.file_size)
+            return storage.digest(storage.read(member))
         path = root / entry.path
         if not stat.S_ISREG(path.stat().st_mode):
             return UNREADABLE  # a pipe or a device may have no end
@@ -92,13 +94,10 @@ def _content(root: Path, entry: Entry) -> str:
         return UNREADABLE
 
 
-# --- behind a URL ----------------------------------------------------------------------------
-
-
-def _kept(root: Path, chosen: Sequence[Entry]) -> Path | None:
-    """Where the digest of a sample is kept; none: nothing tells whether it has changed."""
+def _cache_file(root: Path, entries: Sequence[Entry]) -> Path | None:
+    """Return the file of a remote sample's digest; none: nothing tells whether it has changed."""
     about = hashlib.blake2b(str(root).encode(), digest_size=16)
-    shards = {parts[0] for entry in chosen if (parts := storage.parts_of(entry.path))}
+    shards = {parts[0] for entry in entries if (parts := storage.parts_of(entry.path))}
     for shard in sorted(shards):
         try:
             size, change = remote.status(root / shard)
@@ -107,14 +106,6 @@ def _kept(root: Path, chosen: Sequence[Entry]) -> Path | None:
         if not change:
             return None
         about.update(f"{shard}\0{size}\0{change}\n".encode())
-    for entry in chosen:
+    for entry in entries:
         about.update(f"{entry.path}\0{entry.offset}\0{entry.file_size}\n".encode())
     return cache_folder() / "samples" / about.hexdigest()
-
-
-def _keep(kept: Path, digest: str) -> None:
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(digest, encoding="ascii")
-    except OSError:
-        return  # it is read again the next time

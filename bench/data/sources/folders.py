@@ -15,21 +15,18 @@ def is_image_name(name: str) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the visible folders in a folder, sorted; none where it cannot be read."""
+    """Return the names of a folder's visible folders, sorted; none where it cannot be read."""
     return [name for name, is_folder, _ in _children(str(folder)) if is_folder]
 
 
 def images_in(folder: Path) -> list[str]:
-    """Names of the images directly in a folder, sorted."""
-    return [
-        name
-        for name, is_folder, _ in _children(str(folder))
-        if not is_folder and is_image_name(name)
-    ]
+    """Return the names of the images directly in a folder, sorted."""
+    children = _children(str(folder))
+    return [name for name, is_folder, _ in children if not is_folder and is_image_name(name)]
 
 
 def images_below(folder: Path) -> list[tuple[str, int]]:
-    """(path relative to ``folder`` with ``/``, size in bytes) of every image at any depth, sorted.
+    """Return (path from ``folder`` with ``/``, size in bytes) of every image at any depth, sorted.
 
     Linked folders are followed, each real folder once. A link to nothing is listed with size 0: it
     is found unreadable later, by name, instead of vanishing here.
@@ -38,7 +35,7 @@ def images_below(folder: Path) -> list[tuple[str, int]]:
 
 
 def holds_image(folder: Path) -> bool:
-    """Whether there is an image in the folder or below; stops at the first."""
+    """Return whether there is an image in the folder or below; stops at the first."""
     return next(_walk(folder), None) is not None
 
 
@@ -62,17 +59,16 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _children(path: str) -> list[tuple[str, bool, os.DirEntry[str]]]:
-    """(name, is a folder, entry) of what is visible in a folder, sorted by name."""
+    """Return (name, is a folder, entry) of what is visible in a folder, sorted by name."""
     try:
         with os.scandir(path) as entries:
-            listed = [(entry.name, _is_folder(entry), entry) for entry in entries]
+            visible = [
+                (entry.name, _is_folder(entry), entry)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.name not in IGNORED_FOLDERS
+            ]
     except OSError:
         return []
-    visible = [
-        child
-        for child in listed
-        if not child[0].startswith(".") and child[0] not in IGNORED_FOLDERS
-    ]
     return sorted(visible, key=lambda child: child[0])
 
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench.data.sources.arrow import SUFFIX, Table, key_of, read_table
-from bench.data.sources.layouts import Entry, Found
-from bench.data.sources.tables import PART_NAMES
+from bench.data.sources.arrow import SUFFIX, read_table
+from bench.data.sources.layouts import Entry, Listing
+from bench.data.sources.tables import SPLIT_NAMES, read_json
 from bench.errors import BenchError, error_line
 
 SPLITS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
+SAVE_ANEW = "save the data set anew"
 # As ``load_dataset`` names what it keeps: of which split, and which part of it.
 KEPT_NAME = re.compile(r".+?-(?P<split>[A-Za-z0-9_.]+?)(-\d{5}-of-\d{5})?\.arrow")
 
 
 def files_in(root: Path) -> list[tuple[str | None, Path]]:
-    """Split and path of a folder's Arrow files; empty: it is no such folder.
+    """Return split and path of a folder's Arrow files; empty: it is no such folder.
 
     It was written by ``save_to_disk`` (of one data set, or of one for each split), or is what
     ``load_dataset`` keeps.
@@ -32,112 +30,105 @@ def files_in(root: Path) -> list[tuple[str | None, Path]]:
     if (root / SPLITS).is_file():
         splits = _json(root / SPLITS).get("splits")
         if not isinstance(splits, list):
-            raise BenchError(f"{root / SPLITS} names no splits: save the data set anew")
+            raise BenchError(f"{root / SPLITS} names no splits: {SAVE_ANEW}")
         return [(name, path) for name in splits for path in _saved(root / _plain(root, name))]
     if (root / STATE).is_file():
         return [(None, path) for path in _saved(root)]
     if (root / INFO).is_file():
-        found = []
-        for path in sorted(root.glob(f"*{SUFFIX}")):
-            match = KEPT_NAME.fullmatch(path.name)
+        return [
+            (match["split"], path)
+            for path in sorted(root.glob(f"*{SUFFIX}"))
             # What ``map`` and ``filter`` keep there is of another table.
-            if match and not path.name.startswith(("cache-", "tmp")):
-                found.append((match["split"], path))
-        return found
+            if not path.name.startswith(("cache-", "tmp"))
+            and (match := KEPT_NAME.fullmatch(path.name))
+        ]
     return []
 
 
 def _saved(folder: Path) -> list[Path]:
-    listed = _json(folder / STATE).get("_data_files")
-    names = [one.get("filename") for one in listed or [] if isinstance(one, dict)]
-    if not names:
-        raise BenchError(f"{folder / STATE} names no files: save the data set anew")
-    paths = [folder / _plain(folder, name) for name in names]
+    files = _json(folder / STATE).get("_data_files") or []
+    paths = [
+        folder / _plain(folder, file.get("filename")) for file in files if isinstance(file, dict)
+    ]
+    if not paths:
+        raise BenchError(f"{folder / STATE} names no files: {SAVE_ANEW}")
     for path in paths:
         if path.suffix != SUFFIX:
-            raise BenchError(f"{path} is no Arrow file: save the data set anew")
+            raise BenchError(f"{path} is no Arrow file: {SAVE_ANEW}")
     return paths
 
 
 def _plain(folder: Path, name: Any) -> str:
     plain = isinstance(name, str) and PurePosixPath(name).name == name
     if not plain or name in ("", ".", ".."):
-        raise BenchError(f"{folder} names {name!r}, which is not in it: save the data set anew")
+        raise BenchError(f"{folder} names {name!r}, which is not in it: {SAVE_ANEW}")
     return name
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path} cannot be read ({error}): save the data set anew") from error
+    content = read_json(path, SAVE_ANEW)
     return content if isinstance(content, dict) else {}
 
 
 # --- the layout ------------------------------------------------------------------------------
 
 
-def read_arrow(root: Path) -> Found:
-    """Rows of one image and its class: columns of the types ``Image`` and ``ClassLabel``.
+def read_arrow(root: Path) -> Listing:
+    """List rows of one image and its class: columns of the types ``Image`` and ``ClassLabel``.
 
     The class is the column ``label``, else the only ``ClassLabel``; a column ``group`` says what
-    must stay together. Splits are parts by their names; one without classes is warned of.
+    must stay together. Splits go by their names; one without classes is warned of.
 
     Raises:
         BenchError: a file that cannot be read, without images, or with some rows without a class.
     """
-    found, tables = Found(), []
-    for split, path in files_in(root):
-        part = None if split is None else PART_NAMES.get(split.lower())
-        if split is not None and part is None:
-            found.warnings.append(f"split {split!r} of {root} is neither train, valid nor test: "
-                                  "not used")  # fmt: skip
+    listing, tables = Listing(), []
+    for name, path in files_in(root):
+        split = None if name is None else SPLIT_NAMES.get(name.lower())
+        if name is not None and split is None:
+            listing.warnings.append(
+                f"split {name!r} of {root} is neither train, valid nor test: not used"
+            )
             continue
         try:
             table = read_table(path)
         except OSError as error:
             raise BenchError(f"{path} cannot be used: {error}") from error
         missing = table.labels.count(None)
-        if missing == len(table.labels) > 0 and part == "test":
-            found.warnings.append(f"{path} has no classes: unlabelled, not used")
+        if missing == len(table.labels) > 0 and split == "test":
+            listing.warnings.append(f"{path} has no classes: unlabelled, not used")
             continue
         if missing:
-            row = table.labels.index(None)
             raise BenchError(
-                f"{path}: {missing} rows have no class (first: row {row}): remove them, or give "
-                "them one"
+                f"{path}: {missing} rows have no class (first: row {table.labels.index(None)}): "
+                "remove them, or give them one"
             )
-        tables.append((part, path, table))
-    found.classes = next((table.classes for _, _, table in tables if table.classes), None)
-    if found.classes and any(table.classes != found.classes for _, _, table in tables):
+        tables.append((split, path.relative_to(root).as_posix(), table))
+    classes = next((table.classes for _, _, table in tables if table.classes), None)
+    if classes and any(table.classes != classes for _, _, table in tables):
         raise BenchError(f"{root}: its files name other classes than each other: save it anew")
-    seen = Counter(
-        None if name is None else key_of("", f"0/{name}")
-        for _, _, table in tables
-        for name in table.names
-    )
-    named = bool(seen) and None not in seen and max(seen.values()) == 1
-    for part, path, table in tables:
-        found.entries += _entries(path.relative_to(root).as_posix(), part, table, named)
-    if found.classes:
+    keys = [name and PurePosixPath(name).stem for _, _, table in tables for name in table.names]
+    named = None not in keys and len(set(keys)) == len(keys)
+    for split, archive, table in tables:
+        rows = zip(
+            table.sizes.tolist(), table.labels, table.groups, table.starts.tolist(), strict=True
+        )
+        for row, (size, label, group, start) in enumerate(rows):
+            member = f"{row}/{table.names[row]}" if named else row
+            entry = Entry(f"{archive}/{member}", size, label or "", split, group, start)
+            listing.entries.append(entry)
+    if classes:
         # A class that no image has is none to choose from.
-        used = {entry.label for entry in found.entries}
-        found.classes = tuple(name for name in found.classes if name in used)
-    return found
-
-
-def _entries(archive: str, part: str | None, table: Table, named: bool) -> Iterator[Entry]:
-    rows = zip(table.sizes.tolist(), table.labels, table.groups, table.starts.tolist(), strict=True)
-    for row, (size, label, group, start) in enumerate(rows):
-        name = f"/{table.names[row]}" if named else ""
-        yield Entry(f"{archive}/{row}{name}", size, label or "", part, group, start)
+        used = {entry.label for entry in listing.entries}
+        listing.classes = tuple(name for name in classes if name in used)
+    return listing
 
 
 # --- what is not on this disk yet ------------------------------------------------------------
 
 
 def fetch(name: str) -> Path:
-    """Have ``datasets`` make Arrow files of a data set; their folder.
+    """Have ``datasets`` make Arrow files of a data set; return their folder.
 
     Args:
         name: of a data set on the hub, or a folder that ``load_dataset`` takes.
@@ -162,7 +153,7 @@ def fetch(name: str) -> Path:
             f"({type(error).__name__}: {error_line(error, 300)})"
         ) from error
     folders = {
-        Path(one["filename"]).parent for split in loaded.values() for one in split.cache_files
+        Path(file["filename"]).parent for split in loaded.values() for file in split.cache_files
     }
     if len(folders) != 1:
         raise BenchError(

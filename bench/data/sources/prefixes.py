@@ -21,33 +21,36 @@ LOCAL = ("file", "local", "memory")
 
 
 def real_folder(data_dir: Path) -> Path:
-    """The folder that ``--data-dir`` means; a URL, or a data set's name on the hub, stays as it is.
+    """Return the folder that ``--data-dir`` means; a URL, or a name on the hub, stays as it is.
 
     Raises:
         BenchError: it is not there, or has a password in it.
     """
+    if data_dir.exists():
+        return data_dir
     text = data_dir.as_posix()
-    prefix = next((one for one in (SHARDS, HUB) if text.startswith(one)), None)
-    if not data_dir.exists() and prefix is not None:
-        text = text.removeprefix(prefix)
+    if text.startswith((SHARDS, HUB)):
+        _, _, name = text.partition("/")
         # ``wds//data/x`` has lost a slash as well.
-        found = next((p for p in (Path(text), Path("/", text)) if p.exists()), None)
-        if found is None and prefix == HUB and HUB_NAME.fullmatch(text):
+        folder = next((path for path in (Path(name), Path("/", name)) if path.exists()), None)
+        if folder is not None:
+            return folder
+        if text.startswith(HUB) and HUB_NAME.fullmatch(name):
             return data_dir
-        data_dir = found or Path(text)
-    url = None if data_dir.exists() else url_of(data_dir)
-    if url is not None and urlsplit(url).password is not None:
+        data_dir = Path(name)
+    url = url_of(data_dir)
+    if url is None:
+        raise BenchError(f"no such data folder: {data_dir}: give --data-dir an existing folder")
+    if urlsplit(url).password is not None:
         raise BenchError(
             "--data-dir has a password in its URL, which every record would show: give it to "
             "fsspec by its configuration or the environment"
         )
-    if not data_dir.exists() and url is None:
-        raise BenchError(f"no such data folder: {data_dir}: give --data-dir an existing folder")
     return data_dir
 
 
 def url_of(path: Path | str) -> str | None:
-    """The URL that a path is of, ``s3:/bucket/x`` → ``s3://bucket/x``; none: of no one."""
+    """Return a path's URL, ``s3:/bucket/x`` → ``s3://bucket/x``; none: it is a path on a disk."""
     text = Path(path).as_posix()
     match = URL.match(text)
     if match is None:
@@ -58,15 +61,15 @@ def url_of(path: Path | str) -> str | None:
 
 
 def is_hub_name(data_dir: Path) -> bool:
-    """Whether a ``--data-dir`` begins with ``hfds/``: no folder of that name is meant."""
+    """Return whether a ``--data-dir`` begins with ``hfds/``: no folder of that name is meant."""
     return data_dir.as_posix().startswith(HUB) and not data_dir.exists()
 
 
 def hub_name(data_dir: Path) -> str:
-    """``hfds/beans`` → ``beans``."""
+    """Return ``beans`` for ``hfds/beans``."""
     return data_dir.as_posix().removeprefix(HUB)
 
 
 def absolute(path: Path) -> Path:
-    """The path as it is meant from any folder: one of a URL is that already."""
+    """Return the path as it is meant from any folder: one of a URL is that already."""
     return path if url_of(path) is not None else path.absolute()

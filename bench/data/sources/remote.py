@@ -45,7 +45,7 @@ class Member(NamedTuple):
 
 
 def system_of(path: Path) -> tuple[Any, str]:
-    """The filesystem of a path that is a URL's, and the place on it.
+    """Return the filesystem of a path that is a URL's, and the path on it.
 
     Raises:
         BenchError: fsspec does not know it, or needs a package for it.
@@ -56,7 +56,7 @@ def system_of(path: Path) -> tuple[Any, str]:
 
 
 def open_url(url: str, flag: str) -> tuple[Any, str]:
-    """The filesystem of a URL, and the place on it.
+    """Return the filesystem of a URL, and the path on it.
 
     Args:
         url: as fsspec takes it.
@@ -80,55 +80,55 @@ def open_url(url: str, flag: str) -> tuple[Any, str]:
 
 
 def names_in(root: Path) -> list[str]:
-    """The names in a folder, in order.
+    """Return the names in a folder, in order.
 
     Raises:
         BenchError: it cannot be listed.
     """
-    system, place = system_of(root)
+    system, folder = system_of(root)
     try:
-        found = system.ls(place, detail=False)
+        names = system.ls(folder, detail=False)
     except Exception as error:  # every filesystem has errors of its own
         raise BenchError(
             f"--data-dir {url_of(root)} cannot be listed ({type(error).__name__}: "
             f"{error_line(error)}): see that it is there and that you have the "
             "permission"
         ) from error
-    return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+    return sorted(str(name).rstrip("/").rpartition("/")[2] for name in names)
 
 
 def read(path: Path, start: int = 0, stop: int | None = None) -> bytes:
-    """Bytes of a file.
+    """Return bytes of a file.
 
     Raises:
         OSError: it cannot be read.
     """
-    with _opened(path) as (system, place):
-        data: bytes = system.cat_file(place, start=start, end=stop)
+    with _opened(path) as (system, name):
+        data: bytes = system.cat_file(name, start=start, end=stop)
     return data
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def status(path: Path) -> tuple[int, int]:
-    """Size, and a number that changes with the content; asked for once in a process.
+    """Return size, and a number that changes with the content; asked for once in a process.
 
     The number is 0 where the filesystem tells nothing but the size.
 
     Raises:
         OSError: it is not there.
     """
-    with _opened(path) as (system, place):
-        found = system.info(place)
-    size = int(found.get("size") or 0)
-    told = [repr(found[key]) for key in CHANGES if found.get(key) is not None]
-    if not told:
+    with _opened(path) as (system, name):
+        info = system.info(name)
+    size = int(info.get("size") or 0)
+    changes = [repr(info[key]) for key in CHANGES if info.get(key) is not None]
+    if not changes:
         return size, 0
-    digest = hashlib.blake2b(json.dumps([size, *told]).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(json.dumps([size, *changes]).encode(), digest_size=8).digest()
     return size, int.from_bytes(digest) >> 1
 
 
 def members(path: Path, walk: Callable[[Any], Iterable[Member]]) -> Iterator[Member]:
-    """An archive's members, in order: it is gone through once, and its list is kept in the cache.
+    """Yield an archive's members, in order: it is read through once, the list kept in the cache.
 
     Args:
         path: of the archive.
@@ -137,46 +137,41 @@ def members(path: Path, walk: Callable[[Any], Iterable[Member]]) -> Iterator[Mem
     Raises:
         OSError: it cannot be read; or as ``walk``.
     """
-    # Where nothing but the size is told, another archive may be behind it the next time.
-    kept = _kept(path) if status(path)[1] else None
-    found = None if kept is None else _known(kept)
-    if found is None:
-        with (
-            _opened(path) as (system, place),
-            system.open(place, "rb", block_size=BLOCK, cache_type="readahead") as file,
-        ):
-            found = list(walk(file))
-        if kept is not None:
-            _keep(kept, found)
-    yield from found
-
-
-def _kept(path: Path) -> Path:
     about = json.dumps([VERSION, str(path), *status(path)])
     name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
-    return cache_folder() / "shards" / f"{name}.json"
+    cache = cache_folder() / "shards" / f"{name}.json"
+    listing = _load(cache)
+    if listing is None:
+        with (
+            _opened(path) as (system, name),
+            system.open(name, "rb", block_size=BLOCK, cache_type="readahead") as file,
+        ):
+            listing = list(walk(file))
+        # Where nothing but the size is told, another archive may be behind it the next time.
+        if status(path)[1]:
+            _save(cache, listing)
+    yield from listing
 
 
-def _known(kept: Path) -> list[Member] | None:
+def _load(cache: Path) -> list[Member] | None:
     try:
-        lines = json.loads(kept.read_text(encoding="utf8"))
+        lines = json.loads(cache.read_text(encoding="utf8"))
         return [Member(n, o, s, None if t is None else t.encode("latin1")) for n, o, s, t in lines]
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
-def _keep(kept: Path, found: list[Member]) -> None:
-    lines = [[n, o, s, None if t is None else t.decode("latin1")] for n, o, s, t in found]
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, lines)
-    except OSError:
-        return  # it is gone through again the next time
+def _save(cache: Path, listing: list[Member]) -> None:
+    lines = [[n, o, s, None if t is None else t.decode("latin1")] for n, o, s, t in listing]
+    # A failure costs another pass the next time.
+    with contextlib.suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_json(cache, lines)
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """Filesystem and place; what either raises becomes an ``OSError`` with the URL in it."""
+    """Yield filesystem and path on it; what either raises becomes an ``OSError`` with the URL."""
     try:
         yield system_of(path)
     except (FileNotFoundError, BenchError, tarfile.TarError):

@@ -6,9 +6,10 @@ import json
 import random
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from bench.data.index import ImageIndex
 from bench.data.sources import storage
@@ -62,84 +63,73 @@ def _write(
     on_progress: Callable[[int], object],
 ) -> list[str]:
     keys = _keys(index.paths)
-    splits: dict[str, dict[str, object]] = {}
-    names: list[str] = []
+    splits: dict[str, dict[str, Any]] = {}
     done = 0
-    for part in dict.fromkeys(index.parts):
-        positions = [p for p, own in enumerate(index.parts) if own == part]
-        random.Random(seed).shuffle(positions)
-        files_of, lengths = [], []
-        for number, shard in enumerate(_filled(positions, index.file_sizes, shard_bytes)):
-            name = f"{part or 'shard'}-{number:06}{SUFFIX}"
+    for split in dict.fromkeys(index.parts):
+        indices = [i for i, other in enumerate(index.parts) if other == split]
+        random.Random(seed).shuffle(indices)
+        lengths: dict[str, int] = {}
+        for number, shard in enumerate(_fill(indices, index.file_sizes, shard_bytes)):
+            name = f"{split or 'shard'}-{number:06}{SUFFIX}"
             with tarfile.open(out / f"{name}.part", "w") as archive:
-                for position in shard:
-                    _add(archive, keys[position], index, position)
+                for i in shard:
+                    _add(archive, keys[i], index, i)
                     done += 1
                     on_progress(done)
             (out / f"{name}.part").rename(out / name)
-            files_of.append(name)
-            lengths.append(len(shard))
-        # In timm's form; a set without parts is one to be divided.
-        split = part or "train"
-        splits[split] = {
-            "name": split,
-            "num_samples": len(positions),
-            "filenames": files_of,
-            "shard_lengths": lengths,
+            lengths[name] = len(shard)
+        # In timm's form; a set without splits is one to be divided.
+        splits[split or "train"] = {
+            "name": split or "train",
+            "num_samples": len(indices),
+            "filenames": list(lengths),
+            "shard_lengths": list(lengths.values()),
         }
-        names += files_of
     info = {"splits": splits, "classes": list(index.classes)}
     (out / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding="utf8")
-    return names
+    return [name for split in splits.values() for name in split["filenames"]]
 
 
-def _filled(
-    positions: Sequence[int], sizes: Sequence[int], shard_bytes: float
-) -> Iterator[list[int]]:
-    shard: list[int] = []
+def _fill(indices: Sequence[int], sizes: Sequence[int], shard_bytes: float) -> list[list[int]]:
+    """Divide images into shards, each of at least one."""
+    shards: list[list[int]] = []
     taken = 0.0
-    for position in positions:
-        if shard and taken + sizes[position] > shard_bytes:
-            yield shard
-            shard, taken = [], 0.0
-        shard.append(position)
-        taken += sizes[position]
-    if shard:
-        yield shard
+    for index in indices:
+        if not shards or taken + sizes[index] > shard_bytes:
+            shards.append([])
+            taken = 0.0
+        shards[-1].append(index)
+        taken += sizes[index]
+    return shards
 
 
 def _keys(paths: Sequence[str]) -> list[str]:
-    """A key for each path: without its suffix, dots and whatever only a path can have."""
-    plain = []
-    for path in paths:
-        parts = parts_of(path)
-        name = key_of(path) if parts else str(PurePosixPath(path).with_suffix(""))
-        plain.append(name.replace(".", "_"))
-    twice = {key for key, count in Counter(plain).items() if count > 1}
-    suffixed = [
-        f"{key}_{PurePosixPath(path).suffix.removeprefix('.')}" if key in twice else key
+    """Return a key for each path: without its suffix, dots and whatever only a path can have."""
+    names = [key_of(p) if parts_of(p) else str(PurePosixPath(p).with_suffix("")) for p in paths]
+    plain = [name.replace(".", "_") for name in names]
+    counts = Counter(plain)
+    keys = [
+        f"{key}_{PurePosixPath(path).suffix.removeprefix('.')}" if counts[key] > 1 else key
         for key, path in zip(plain, paths, strict=True)
     ]
-    if len(set(suffixed)) < len(suffixed):
-        again = next(key for key, count in Counter(suffixed).items() if count > 1)
-        both = [path for path, key in zip(paths, suffixed, strict=True) if key == again]
+    twice = next((key for key, count in Counter(keys).items() if count > 1), None)
+    if twice is not None:
+        same = [path for path, key in zip(paths, keys, strict=True) if key == twice]
         raise BenchError(
-            f"{' and '.join(both[:2])} would have the same key, {again!r}: rename one of them"
+            f"{' and '.join(same[:2])} would have the same key, {twice!r}: rename one of them"
         )
-    return suffixed
+    return keys
 
 
-def _add(archive: tarfile.TarFile, key: str, index: ImageIndex, position: int) -> None:
-    data = storage.read_bytes(index.path(position))
-    suffix = _suffix(index.paths[position], data)
-    group = index.groups[position] if index.groups else None
-    members = [(f"{key}{suffix}", data), (f"{key}.cls", str(index.labels[position]).encode())]
-    if group is not None:
-        members.append((f"{key}.json", json.dumps({"group": group}).encode()))
-    for name, content in members:
-        about = tarfile.TarInfo(name)
-        about.size, about.mtime, about.mode = len(content), 0, 0o644
-        archive.addfile(about, BytesIO(content))
+def _add(archive: tarfile.TarFile, key: str, index: ImageIndex, i: int) -> None:
+    data = storage.read_bytes(index.path(i))
+    members = {_suffix(index.paths[i], data): data, ".cls": str(index.labels[i]).encode()}
+    if index.groups and index.groups[i] is not None:
+        members[".json"] = json.dumps({"group": index.groups[i]}).encode()
+    for suffix, content in members.items():
+        member = tarfile.TarInfo(f"{key}{suffix}")
+        member.size, member.mtime, member.mode = len(content), 0, 0o644
+        archive.addfile(member, BytesIO(content))
 
 
 def _suffix(path: str, data: bytes) -> str:
@@ -149,8 +139,7 @@ def _suffix(path: str, data: bytes) -> str:
     # A row of a table that does not name its image's file.
     try:
         with open_image(BytesIO(data)) as image:
-            # Pillow's name for a JPEG with several pictures in it.
-            name = {"MPO": "jpeg"}.get(str(image.format), str(image.format))
-            return f".{name}".lower()
+            # Pillow's name for a JPEG with several pictures in it is MPO.
+            return f".{image.format}".lower().replace(".mpo", ".jpeg")
     except Exception as error:  # as of every decoder
         raise BenchError(f"{path} is no image that can be read: remove it") from error

@@ -7,7 +7,9 @@ file, ``train.arrow/17``, the image of a row (:mod:`bench.data.sources.arrow`).
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ STAMP = 4
 
 
 def source(path: Path) -> Path | BytesIO:
-    """What Pillow is to open.
+    """Return what Pillow is to open.
 
     Raises:
         OSError: it cannot be read.
@@ -33,7 +35,7 @@ def source(path: Path) -> Path | BytesIO:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
     Raises:
         OSError: it cannot be read.
@@ -43,10 +45,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """Its size, and what changes with its content: :data:`STAMP` numbers.
+    """Return its size, and what changes with its content: :data:`STAMP` numbers.
 
-    Of a file those of :func:`changes_of`, of what lies in an archive these of
-    the archive; behind a URL the number of :func:`bench.data.sources.remote.status`.
+    Of a file those of :func:`changes_of`, of what lies in an archive these of the archive; behind
+    a URL the number of :func:`bench.data.sources.remote.status`.
 
     Raises:
         OSError: it is not there.
@@ -58,7 +60,7 @@ def stamp(path: Path) -> tuple[int, ...]:
 
 
 def kind(path: Path) -> int:
-    """The file's mode, as of :func:`os.stat`.
+    """Return the file's mode, as of :func:`os.stat`.
 
     Raises:
         OSError: it is not there.
@@ -66,8 +68,14 @@ def kind(path: Path) -> int:
     return path.stat().st_mode if find(path) is None else stat.S_IFREG
 
 
+def digest(data: bytes) -> str:
+    """Return BLAKE2b of the data (16 bytes, in hex)."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 SUFFIX = ".tar"
-SUFFIXES = (SUFFIX, arrow.SUFFIX)
+# Where the name of an archive ends in a path below it.
+ARCHIVE_END = re.compile(r"(?<=\.tar)/|(?<=\.arrow)/")
 # What says something of an image beside it, and the longest that is looked at.
 TEXT_SUFFIXES, MOST_TEXT = (".cls", ".json"), 1 << 20
 # Archives whose tables of contents are kept in memory at once.
@@ -75,7 +83,7 @@ KEPT = 64
 
 
 class Member(NamedTuple):
-    """Where a member's bytes lie in its archive, and what changes with the archive."""
+    """The position of a member's bytes in its archive, and what changes with the archive."""
 
     shard: Path
     offset: int
@@ -96,15 +104,13 @@ def parts_of(path: Path | str) -> tuple[str, str] | None:
 
 
 def _candidates(text: str) -> Iterator[tuple[str, str]]:
-    """Each part of a path that may be an archive, and the rest; the first one first."""
-    place = 0
-    while (place := text.find("/", place) + 1) > 0:
-        if text[: place - 1].endswith(SUFFIXES):
-            yield text[: place - 1], text[place:]
+    """Yield each beginning of a path that may be an archive, and the rest; the shortest first."""
+    for end in ARCHIVE_END.finditer(text):
+        yield text[: end.start()], text[end.end() :]
 
 
 def find(path: Path) -> Member | None:
-    """The member that a path means; none: it is a path like any other.
+    """Return the member that a path means; none: it is a path like any other.
 
     Raises:
         FileNotFoundError: the archive, or the member in it, is not there.
@@ -112,10 +118,14 @@ def find(path: Path) -> Member | None:
     """
     remotely = url_of(path) is not None
     # A folder may be called so too; behind a URL nobody is asked, and it is above the archive.
-    found = [parts for parts in _candidates(str(path)) if remotely or not Path(parts[0]).is_dir()]
-    if not found:
+    candidates = [
+        candidate
+        for candidate in _candidates(str(path))
+        if remotely or not Path(candidate[0]).is_dir()
+    ]
+    if not candidates:
         return None
-    archive, name = found[-1 if remotely else 0]
+    archive, name = candidates[-1 if remotely else 0]
     shard = Path(archive)
     changes = remote.status(shard) if remotely else changes_of(shard)
     try:
@@ -128,7 +138,7 @@ def find(path: Path) -> Member | None:
 
 
 def changes_of(path: Path) -> tuple[int, ...]:
-    """Size, time of change (ns), inode and time of the inode's change (ns) of a file on a disk.
+    """Return a file's size, time of change (ns), inode and time of the inode's change (ns).
 
     A replaced file has another inode. One that is written over and gets its old time back has
     another time of the inode, which no program can set.
@@ -136,13 +146,13 @@ def changes_of(path: Path) -> tuple[int, ...]:
     Raises:
         OSError: it is not there.
     """
-    found = path.stat()
+    status = path.stat()
     # Some filesystems number inodes up to 2^64, which no int64 holds.
-    return found.st_size, found.st_mtime_ns, found.st_ino & (2**63 - 1), found.st_ctime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ino & (2**63 - 1), status.st_ctime_ns
 
 
 def read(member: Member) -> bytes:
-    """A member's bytes.
+    """Return a member's bytes.
 
     Raises:
         OSError: the archive cannot be read, or ends too early.
@@ -150,11 +160,8 @@ def read(member: Member) -> bytes:
     if url_of(member.shard) is not None:
         data = remote.read(member.shard, member.offset, member.offset + member.size)
     else:
-        handle = os.open(member.shard, os.O_RDONLY)
-        try:
-            data = os.pread(handle, member.size, member.offset)
-        finally:
-            os.close(handle)
+        with member.shard.open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), member.size, member.offset)
     if len(data) > member.size:
         raise OSError(f"{url_of(member.shard)} is given whole only, not in parts: copy it")
     if len(data) != member.size:
@@ -164,14 +171,14 @@ def read(member: Member) -> bytes:
 
 @functools.lru_cache(maxsize=KEPT)
 def _contents(shard: Path, changes: tuple[int, ...]) -> Contents:
-    """Kept as long as the archive is not changed."""
+    """Return an archive's table of contents, read again once the archive has changed."""
     if shard.suffix == arrow.SUFFIX:
         return arrow.contents(shard)
-    return {one.name: (one.offset, one.size) for one in walk(shard)}
+    return {member.name: (member.offset, member.size) for member in walk(shard)}
 
 
 def walk(shard: Path) -> Iterator[Listed]:
-    """Each regular member of a tar file, in order.
+    """Yield each regular member of a tar file, in order.
 
     Raises:
         tarfile.TarError, OSError: it cannot be read as a tar file.
@@ -190,9 +197,8 @@ def _walk(file: Any) -> Iterator[Listed]:
             if member.isreg():
                 # As a path below the archive has it: ``./a//b.jpg`` is ``a/b.jpg``.
                 name = str(PurePosixPath(member.name.lstrip("/")))
-                text = None
-                if name.lower().endswith(TEXT_SUFFIXES) and member.size <= MOST_TEXT:
-                    content = archive.extractfile(member)
-                    text = b"" if content is None else content.read()
+                has_text = name.lower().endswith(TEXT_SUFFIXES) and member.size <= MOST_TEXT
+                content = archive.extractfile(member) if has_text else None
+                text = None if content is None else content.read()
                 yield Listed(name, member.offset_data, member.size, text)
             archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all

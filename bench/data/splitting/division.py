@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+import attrs
 import numpy as np
 
 from bench.config.options import RunConfig
@@ -28,17 +29,17 @@ def require_division(config: RunConfig, index: ImageIndex) -> None:
     Raises:
         BenchError: it is not.
     """
-    if config.folds is not None and not _hashed(index):
-        require_folds()
+    if config.folds is not None and not _hashed(index) and find_spec("sklearn") is None:
+        raise BenchError("--folds needs the package scikit-learn: pip install 'paddy-bench[folds]'")
 
 
 def find_splits(
     config: RunConfig, index: ImageIndex, copies: Duplicates, *, seed: int | None = None
 ) -> list[Split]:
-    """The split of a seed, or those of its folds, before limits.
+    """Return the split of a seed, or those of its folds, before limits.
 
-    Shards and Arrow files that are all of one part, or of none, are divided by the hash of each
-    key, everything else is stratified. Images of one ``group`` stay in one part, with
+    Shards and Arrow files that are all of one split, or of none, are divided by the hash of each
+    key, everything else is stratified. Images of one ``group`` stay in one split, with
     ``--dedup group`` copies also.
 
     Args:
@@ -58,14 +59,14 @@ def find_splits(
         return divide(
             index, config.folds, valid_fraction=config.valid_fraction, seed=seed, groups=groups
         )
-    one = (hashed_split if hashed else split)(
+    division = (hashed_split if hashed else split)(
         index,
         valid_fraction=config.valid_fraction,
         test_fraction=config.test_fraction,
         seed=seed,
         groups=groups,
     )
-    return [one]
+    return [division]
 
 
 def _hashed(index: ImageIndex) -> bool:
@@ -76,44 +77,31 @@ def _hashed(index: ImageIndex) -> bool:
 def split_warnings(
     config: RunConfig, index: ImageIndex, copies: Duplicates, division: Split
 ) -> list[str]:
-    """The index's warnings and those of the groups that a split keeps together, one line each."""
+    """Return the index's warnings and those of the groups that a split keeps together."""
     groups = _groups(config, index, copies)
     return [*index.warnings, *(group_warnings(index, groups, division) if groups else ())]
 
 
-def twin_warnings(
+def leak_warnings(
     config: RunConfig, index: ImageIndex, copies: Duplicates, used: Split
 ) -> list[str]:
-    """One line for each two parts of which one has copies of images of the other."""
+    """Return one line for each two splits of which one has copies of images of the other."""
     lines = []
-    parts = used.as_dict()
-    for (part, other), twins in copies.shared(parts).items():
-        if twins:
-            own = config.dedup == "group" or any(
-                index.parts[p] not in (None, "train") for p in twins
-            )
-            mend = (
-                "the data's own split has them so" if own else "--dedup group keeps copies together"
-            )
+    splits = used.as_dict()
+    for (name, other), leaked in copies.leaked_between(splits).items():
+        hint = "--dedup group keeps copies together"
+        if config.dedup == "group" or any(index.parts[i] not in (None, "train") for i in leaked):
+            hint = "the data's own split has them so"
+        if leaked:
             lines.append(
-                f"{len(twins)} of {len(parts[part])} {TITLES[part]} images have a copy among the "
-                f"{TITLES[other]} images: {mend}"
+                f"{len(leaked)} of {len(splits[name])} {TITLES[name]} images have a copy among the "
+                f"{TITLES[other]} images: {hint}"
             )
     return lines
 
 
 def _groups(config: RunConfig, index: ImageIndex, copies: Duplicates) -> tuple[int, ...] | None:
     return duplicate_groups(index, copies if config.dedup == "group" else None)
-
-
-def require_folds() -> None:
-    """See that what draws the folds is installed.
-
-    Raises:
-        BenchError: it is not.
-    """
-    if find_spec("sklearn") is None:
-        raise BenchError("--folds needs the package scikit-learn: pip install 'paddy-bench[folds]'")
 
 
 def fold_splits(
@@ -124,7 +112,7 @@ def fold_splits(
     seed: int,
     groups: Sequence[int] | None = None,
 ) -> list[Split]:
-    """A split for each fold: the fold is its test part, so that every image is tested once.
+    """Return a split for each fold: the fold is its test split, so every image is tested once.
 
     The folds are stratified (scikit-learn's ``StratifiedKFold``; with groups
     ``StratifiedGroupKFold``) and shuffled. Validation is taken out of the rest, stratified and
@@ -135,7 +123,7 @@ def fold_splits(
         folds: how many, at least 2.
         valid_fraction: share for validation, of what is not tested.
         seed: of all draws.
-        groups: a number for each position; images of one number stay in one part. None: each image
+        groups: a number for each image; those of one number stay in one split. None: each image
             on its own.
 
     Raises:
@@ -156,18 +144,17 @@ def fold_splits(
                 f"--folds {folds}: a fold would hold a whole class, because its images belong "
                 "together: add images or leave --folds out"
             )
-        train, valid, _ = divide(index, rest, shares, seed, groups)
-        splits.append(Split(train, valid, tested))
+        splits.append(attrs.evolve(divide(index, rest, shares, seed, groups), test=tested))
     return splits
 
 
 def _check_sizes(index: ImageIndex, folds: int, groups: Sequence[int] | None) -> None:
     numbers = range(len(index)) if groups is None else groups
-    held = Counter(label for label, _ in set(zip(index.labels, numbers, strict=True)))
+    counts = Counter(label for label, _ in set(zip(index.labels, numbers, strict=True)))
     # With 2 folds of 3 images one would be left without a second image for validation.
     needed = max(folds, 4 if folds == 2 else 3)
     things = "images" if groups is None else "groups of images that belong together"
-    for label, count in sorted(held.items()):
+    for label, count in sorted(counts.items()):
         if count < needed:
             raise BenchError(
                 f"--folds {folds} needs {needed} {things} in every class, and "
@@ -181,13 +168,8 @@ def _tested(
     # scikit-learn takes a second to import, which commands without folds need not wait for.
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    places = np.zeros((len(index), 1))
-    if groups is None:
-        kind = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        drawn = kind.split(places, index.labels)
-    else:
-        kind = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        drawn = kind.split(places, index.labels, groups)
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    drawn = kind(folds, shuffle=True, random_state=seed).split(index.labels, index.labels, groups)
     return [tuple(tested.tolist()) for _, tested in drawn]
 
 
@@ -199,7 +181,7 @@ def hashed_split(
     seed: int,
     groups: Sequence[int] | None = None,
 ) -> Split:
-    """Parts by the hash of each key, of the name of its group, or of the first key of its copies.
+    """Split by the hash of each key, of the name of its group, or of the first key of its copies.
 
     A new image that is a copy of old ones, and comes before them, moves them: to keep copies
     together says more than to keep them where they are. The shares are met as well as chance meets
@@ -209,18 +191,14 @@ def hashed_split(
         index: the images.
         valid_fraction, test_fraction: 0..1.
         seed: another one gives another split.
-        groups: a number for each position; those of one number belong into one part.
+        groups: a number for each image; those of one number belong into one split.
 
     Raises:
-        BenchError: chance leaves a part empty.
+        BenchError: chance leaves a split empty.
     """
     chances = _chances(index, f"part {seed}", groups)
     limits = test_fraction, test_fraction + valid_fraction
-    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-    for position, chance in enumerate(chances):
-        parts[2 if chance < limits[0] else 1 if chance < limits[1] else 0].append(position)
-    _refuse_empty(index, parts, test_fraction)
-    return Split(*(tuple(part) for part in parts))
+    return _assemble(index, chances < limits[0], chances < limits[1], test_fraction > 0)
 
 
 def hashed_folds(
@@ -231,27 +209,32 @@ def hashed_folds(
     seed: int,
     groups: Sequence[int] | None = None,
 ) -> list[Split]:
-    """As :func:`hashed_split`, each image once in a test part; arguments as there.
+    """Split as :func:`hashed_split`, each image once in a test split; arguments as there.
 
     Args:
         folds: how many there are.
     """
-    tested = [int(folds * chance) for chance in _chances(index, f"fold {seed}", groups)]
+    tested = (folds * _chances(index, f"fold {seed}", groups)).astype(int)
     chances = _chances(index, f"part {seed}", groups)
     share = valid_fraction * folds / (folds - 1)
-    found = []
-    for fold in range(folds):
-        parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-        for position, chance in enumerate(chances):
-            held = 2 if tested[position] == fold else 1 if chance < share else 0
-            parts[held].append(position)
-        _refuse_empty(index, parts, 1.0)
-        found.append(Split(*(tuple(part) for part in parts)))
-    return found
+    return [_assemble(index, tested == fold, chances < share, True) for fold in range(folds)]
 
 
-def _chances(index: ImageIndex, salt: str, groups: Sequence[int] | None) -> list[float]:
-    """A number in 0..1 for each position, which hangs on its key alone."""
+def _assemble(index: ImageIndex, tested: np.ndarray, valid: np.ndarray, has_test: bool) -> Split:
+    """Return the split of two masks (N,); what is not tested may validate, the rest trains."""
+    masks = ~tested & ~valid, ~tested & valid, tested
+    division = Split(*(tuple(np.flatnonzero(mask).tolist()) for mask in masks))
+    for name, indices in division.as_dict().items():
+        if not indices and (name != "test" or has_test):
+            raise BenchError(
+                f"{index.root}: {len(index)} images leave none for the {TITLES[name]} part, which "
+                "goes by the hash of the keys: raise its fraction, or give another --seed"
+            )
+    return division
+
+
+def _chances(index: ImageIndex, salt: str, groups: Sequence[int] | None) -> np.ndarray:
+    """Return a number in 0..1 for each image, which hangs on its key alone."""
     keys = [key_of(path) for path in index.paths]
     if groups is not None:
         # A group's name does not change with its images, and comes before every key.
@@ -261,19 +244,5 @@ def _chances(index: ImageIndex, salt: str, groups: Sequence[int] | None) -> list
         for key, group in zip(keys, groups, strict=True):
             first[group] = min(key, first.get(group, key))
         keys = [first[group] for group in groups]
-    return [
-        int.from_bytes(hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest()) / 2**64
-        for key in keys
-    ]
-
-
-def _refuse_empty(index: ImageIndex, parts: Sequence[list[int]], test_fraction: float) -> None:
-    needed = {"training": parts[0], "validation": parts[1]}
-    if test_fraction > 0:
-        needed["test"] = parts[2]
-    for name, positions in needed.items():
-        if not positions:
-            raise BenchError(
-                f"{index.root}: {len(index)} images leave none for the {name} part, which goes by "
-                "the hash of the keys: raise its fraction, or give another --seed"
-            )
+    hashes = (hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8) for key in keys)
+    return np.array([int.from_bytes(one.digest()) / 2**64 for one in hashes])

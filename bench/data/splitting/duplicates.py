@@ -29,6 +29,7 @@ import attrs
 import numpy as np
 
 from bench.data.index import ImageIndex
+from bench.data.splitting.grouped import group_by
 from bench.data.splitting.hashes import HASH_BITS, Hashes, hash_images
 
 THRESHOLD_BITS = 8
@@ -66,44 +67,46 @@ class Duplicates:
 
     @_number.default
     def _number_groups(self) -> dict[int, int]:
-        return {p: number for number, group in enumerate(self.groups) for p in group}
+        return {i: number for number, group in enumerate(self.groups) for i in group}
 
     def group_of(self, position: int) -> int | None:
-        """The place in ``groups`` of an image; none: it has no copy."""
+        """Return the index in ``groups`` of an image's group; none: it has no copy."""
         return self._number.get(position)
 
-    def twins(self, positions: Iterable[int], others: Iterable[int]) -> tuple[int, ...]:
-        """Those of the positions that have a copy among the others, in order."""
-        numbers = {self._number.get(position) for position in others} - {None}
-        return tuple(p for p in positions if self._number.get(p) in numbers)
+    def leaked(self, positions: Iterable[int], others: Iterable[int]) -> tuple[int, ...]:
+        """Return those of the positions that have a copy among the others, in order."""
+        numbers = set(map(self.group_of, others)) - {None}
+        return tuple(i for i in positions if self.group_of(i) in numbers)
 
-    def shared(self, parts: Mapping[str, Sequence[int]]) -> dict[tuple[str, str], tuple[int, ...]]:
-        """By two parts' names, those of the one that have a copy in the other, which is before it.
+    def leaked_between(
+        self, splits: Mapping[str, Sequence[int]]
+    ) -> dict[tuple[str, str], tuple[int, ...]]:
+        """Return, for each two splits, the images of the later that have a copy in the earlier.
 
         Args:
-            parts: positions by name, in the order of their use: what is trained on, what the epoch
+            splits: positions by name, in the order of their use: what is trained on, what the epoch
                 is chosen by, what is tested on.
         """
-        names = list(parts)
+        names = list(splits)
         return {
-            (name, earlier): self.twins(parts[name], parts[earlier])
-            for place, name in enumerate(names)
-            for earlier in names[:place]
+            (name, earlier): self.leaked(splits[name], splits[earlier])
+            for number, name in enumerate(names)
+            for earlier in names[:number]
         }
 
     def as_record(self, index: ImageIndex) -> dict[str, Any]:
-        """What a record says of the data set; ``near`` counts include the exact copies."""
+        """Return what a record says of the data set; ``near`` counts include the exact copies."""
         return {
             "method": self.method,
             "threshold_bits": self.threshold_bits,
             "exact": count_groups(self.exact),
             "near": count_groups(self.groups),
-            "groups": [[index.paths[position] for position in group] for group in self.groups],
+            "groups": [[index.paths[i] for i in group] for group in self.groups],
         }
 
 
 def count_groups(groups: Sequence[Sequence[Any]]) -> dict[str, int]:
-    """Groups, files in them, and files that are one too many."""
+    """Count groups, files in them, and files that are one too many."""
     files = sum(len(group) for group in groups)
     return {"groups": len(groups), "files": files, "redundant_files": files - len(groups)}
 
@@ -120,28 +123,25 @@ def find_duplicates(
     Args: as :func:`bench.data.splitting.hashes.hash_images`. What cannot be decoded has exact
     copies only; empty files have none.
     """
-    found = hash_images(index, cache=cache, workers=workers, on_progress=on_progress)
-    same = _same_content(found.contents)
+    hashes = hash_images(index, cache=cache, workers=workers, on_progress=on_progress)
+    same = _same_content(hashes.contents)
     return Duplicates(
-        groups=_components(len(index), np.concatenate([same, _near_pairs(found, same)])),
+        groups=_components(len(index), np.concatenate([same, _near_pairs(hashes, same)])),
         exact=_components(len(index), same),
-        contents=found.contents,
+        contents=hashes.contents,
     )
 
 
 def duplicate_groups(index: ImageIndex, copies: Duplicates | None = None) -> tuple[int, ...] | None:
-    """A group number for each position: images of one number belong into one part.
+    """Return a group number for each image: images of one number belong into one split.
 
     They are those of one ``group`` of metadata.csv and the given copies, transitively.
 
     Returns:
         None where every image is on its own.
     """
-    members: dict[str, list[int]] = {}
-    for position, name in enumerate(index.groups):
-        if name is not None:
-            members.setdefault(name, []).append(position)
-    groups = [*members.values(), *(copies.groups if copies else ())]
+    named = group_by(index.groups, (i for i, name in enumerate(index.groups) if name is not None))
+    groups = [*named.values(), *(copies.groups if copies else ())]
     pairs = [(group[0], other) for group in groups for other in group[1:]]
     if not pairs:
         return None
@@ -152,7 +152,7 @@ def duplicate_groups(index: ImageIndex, copies: Duplicates | None = None) -> tup
 
 
 def _same_content(contents: np.ndarray) -> np.ndarray:
-    """(P, 2): each file with the first one of its content."""
+    """Return (P, 2): each file with the first one of its content."""
     readable = np.flatnonzero(contents.any(axis=1))
     _, first, inverse = np.unique(
         contents[readable], axis=0, return_index=True, return_inverse=True
@@ -161,57 +161,56 @@ def _same_content(contents: np.ndarray) -> np.ndarray:
     return np.stack([firsts, readable], axis=1)[firsts != readable]
 
 
-def _near_pairs(found: Hashes, same: np.ndarray) -> np.ndarray:
-    """(P, 2): pairs of different positions whose pictures look the same."""
-    looked_at = found.decoded.copy()
+def _near_pairs(images: Hashes, same: np.ndarray) -> np.ndarray:
+    """Return (P, 2): pairs of different positions whose pictures look the same."""
+    candidates = images.decoded.copy()
     # Whatever an identical file is near to, its first one is near to.
-    looked_at[same[:, 1]] = False
-    rows = np.flatnonzero(looked_at)
+    candidates[same[:, 1]] = False
+    indices = np.flatnonzero(candidates)
     contrast = [
-        _tiles(found.thumbnails[rows[start : start + ROWS]]).mean(axis=2).std(axis=1)
-        for start in range(0, len(rows), ROWS)
+        _tiles(images.thumbnails[some]).mean(axis=2).std(axis=1) for some in _in_pieces(indices)
     ]
-    if contrast:
-        rows = rows[np.concatenate(contrast) >= LEAST_CONTRAST]
-    hashes = found.hashes[rows].copy().view(np.uint64).reshape(-1)
+    indices = indices[np.concatenate([np.empty(0), *contrast]) >= LEAST_CONTRAST]
+    hashes = images.hashes[indices].view(np.uint64).reshape(-1)
     pairs = [np.empty((0, 2), np.int64)]
     for near in near_pairs(hashes, THRESHOLD_BITS):
-        for start in range(0, len(near), ROWS):
-            some = rows[near[start : start + ROWS]]
-            alike = _correlations(found.thumbnails, some) >= LEAST_CORRELATION
+        for some in _in_pieces(indices[near]):
+            alike = _correlations(images.thumbnails, some) >= LEAST_CORRELATION
             pairs.append(some[alike])
     return np.concatenate(pairs)
 
 
+def _in_pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    return (array[start : start + ROWS] for start in range(0, len(array), ROWS))
+
+
 def _tiles(thumbnails: np.ndarray) -> np.ndarray:
-    """(N, T, 3) float32."""
+    """Return (N, T, 3) float32."""
     return thumbnails.reshape(len(thumbnails), -1, 3).astype(np.float32)
 
 
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(P,): of the thumbnails of each pair, colour by colour."""
+    """Return (P,): of the thumbnails of each pair, colour by colour."""
     sides = []
-    for places in pairs.T:
-        tiles = _tiles(thumbnails[places])
+    for indices in pairs.T:
+        tiles = _tiles(thumbnails[indices])
         centred = (tiles - tiles.mean(axis=1, keepdims=True)).reshape(len(tiles), -1)
         sides.append(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6))
     return np.einsum("ij,ij->i", *sides)
 
 
 def _labels(count: int, pairs: np.ndarray) -> np.ndarray:
-    """(count,): a number for each component of the graph that the pairs (P, 2) span."""
+    """Return (count,): a number for each component of the graph that the pairs (P, 2) span."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     ones = np.ones(len(pairs), np.int8)
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    graph = coo_array((ones, tuple(pairs.T)), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def _components(count: int, pairs: np.ndarray) -> Groups:
-    members: dict[int, list[int]] = {}
-    for position, label in enumerate(_labels(count, pairs).tolist()):
-        members.setdefault(label, []).append(position)
+    members = group_by(_labels(count, pairs).tolist(), range(count))
     return tuple(sorted(tuple(group) for group in members.values() if len(group) > 1))
 
 
@@ -226,7 +225,7 @@ PIECE = 1 << 22
 
 
 def near_pairs(hashes: np.ndarray, bits: int) -> Iterator[np.ndarray]:
-    """Pairs of places whose hashes differ in at most ``bits`` bits, each pair once, in pieces.
+    """Yield pairs of indices whose hashes differ in at most ``bits`` bits, each once, in pieces.
 
     Of spread-out hashes some 1,500 times fewer pairs are looked at than there are.
 
@@ -235,12 +234,11 @@ def near_pairs(hashes: np.ndarray, bits: int) -> Iterator[np.ndarray]:
         bits: at most 63.
 
     Yields:
-        (P, 2) int64, the lower place first.
+        (P, 2) int64, the lower index first.
     """
     if len(hashes) <= FEW:
         differing = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
-        one, other = np.nonzero(differing <= bits)
-        yield np.stack([one, other], axis=1)[one < other]
+        yield np.argwhere(np.triu(differing <= bits, k=1))
         return
     radius = bits // len(BANDS)
     for band, (first, width) in enumerate(BANDS):
@@ -267,25 +265,27 @@ def _band(hashes: np.ndarray, first: int, width: int) -> np.ndarray:
 
 def _masks(width: int, radius: int) -> Iterator[int]:
     for count in range(radius + 1):
-        for places in combinations(range(width), count):
-            yield sum(1 << place for place in places)
+        for differing in combinations(range(width), count):
+            yield sum(1 << bit for bit in differing)
 
 
 def _meetings(
     wanted: np.ndarray, begins: np.ndarray, ordered: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(place, place of each hash whose key is the wanted one), in pieces."""
+    """Yield (index, index of each hash whose key is the wanted one), in pieces."""
     first = begins[wanted]
     counts = begins[wanted + 1] - first
     ones = np.flatnonzero(counts)
     first, counts = first[ones], counts[ones]
     ends = np.cumsum(counts)
+    # From a meeting's number to the position of its other hash in ``ordered``.
+    shifts = first - (ends - counts)
     start = done = 0
     while start < len(ones):
         # At least one, however many it meets.
         stop = max(start + 1, int(np.searchsorted(ends, done + PIECE, side="right")))
-        here = counts[start:stop]
-        offsets = np.arange(here.sum()) - np.repeat(np.cumsum(here) - here, here)
-        others = ordered[np.repeat(first[start:stop], here) + offsets]
-        yield np.repeat(ones[start:stop], here), others
+        some = slice(start, stop)
+        meetings = np.arange(done, ends[stop - 1])
+        others = ordered[meetings + np.repeat(shifts[some], counts[some])]
+        yield np.repeat(ones[some], counts[some]), others
         start, done = stop, int(ends[stop - 1])

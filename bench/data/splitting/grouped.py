@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.random import Generator
 
 from bench.data.index import ImageIndex
 from bench.errors import BenchError
+
+Key = TypeVar("Key")
+
+
+def group_by(values: Sequence[Key], indices: Iterable[int]) -> dict[Key, list[int]]:
+    """Return the indices of each value, in the order of both."""
+    groups: dict[Key, list[int]] = {}
+    for index in indices:
+        groups.setdefault(values[index], []).append(index)
+    return groups
 
 
 def place_groups(
@@ -16,56 +28,48 @@ def place_groups(
     positions: Sequence[int],
     targets: Mapping[int, Sequence[int]],
     groups: Sequence[int],
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> list[list[int]]:
-    """Positions of each part; a group is in one part whole.
+    """Return the indices of each split; a group is in one split whole.
 
-    Large groups are placed first, in random order among equals. Each goes to a part that has room
-    for it, drawn with the parts' rooms as odds, so that copies are not always trained on; where
-    none has room, to the one with the most. Single images fill the rest to the exact counts. A part
-    without a class gets it while there are groups of that class left to give.
+    Large groups are placed first, in random order among equals. Each goes to a split that has room
+    for it, drawn with the splits' rooms as odds, so that copies are not always trained on; where
+    none has room, to the one with the most. Single images fill the rest to the exact counts. A
+    split without a class gets it while there are groups of that class left to give.
 
     Args:
         index: the images.
-        positions: which of them are placed.
-        targets: wanted images of each part, by class number; 0: the part takes none.
-        groups: a number for each position of the index.
+        positions: indices of those that are placed.
+        targets: wanted images of each split, by class number; 0: the split takes none.
+        groups: a number for each image of the index.
         rng: of the draw.
 
     Raises:
-        BenchError: a class has too few groups to be in every part.
+        BenchError: a class has too few groups to be in every split.
     """
-    members: dict[int, list[int]] = {}
-    for position in sorted(positions):
-        members.setdefault(groups[position], []).append(position)
-    counts = [Counter(index.labels[p] for p in group) for group in members.values()]
+    members = list(group_by(groups, sorted(positions)).values())
+    counts = [Counter(index.labels[i] for i in group) for group in members]
     left = Counter(label for count in counts for label in count)
-    for label, wanted in targets.items():
-        needed = sum(count > 0 for count in wanted)
-        if left[label] < needed:
-            raise _too_few(index.classes[label], left[label], needed)
     rooms = {label: list(wanted) for label, wanted in targets.items()}
-    lacking = {
-        label: {part for part, count in enumerate(wanted) if count}
-        for label, wanted in targets.items()
-    }
-    parts: list[list[int]] = [[] for _ in next(iter(targets.values()))]
+    lacking = {label: set(np.flatnonzero(wanted).tolist()) for label, wanted in targets.items()}
+    for label, missing in lacking.items():
+        if left[label] < len(missing):
+            raise _too_few(index.classes[label], left[label], len(missing))
+    splits: list[list[int]] = [[] for _ in next(iter(targets.values()))]
     shuffled = rng.permutation(len(counts)).tolist()
-    ordered = sorted(shuffled, key=lambda i: (-len(counts[i]), -counts[i].total()))
-    everyone = list(members.values())
-    for i in ordered:
-        allowed = _allowed(counts[i], targets, lacking, left)
-        part = _draw(counts[i], allowed, rooms, rng)
-        parts[part] += everyone[i]
-        for label, count in counts[i].items():
-            rooms[label][part] -= count
-            lacking[label].discard(part)
+    for number in sorted(shuffled, key=lambda i: (-len(counts[i]), -counts[i].total())):
+        allowed = _allowed(counts[number], targets, lacking, left)
+        split = _draw(counts[number], allowed, rooms, rng)
+        splits[split] += members[number]
+        for label, count in counts[number].items():
+            rooms[label][split] -= count
+            lacking[label].discard(split)
             left[label] -= 1
     for label, missing in lacking.items():
         if missing:  # groups of several classes went where another class needed them
             held = sum(label in count for count in counts)
-            raise _too_few(index.classes[label], held, sum(n > 0 for n in targets[label]))
-    return parts
+            raise _too_few(index.classes[label], held, sum(map(bool, targets[label])))
+    return splits
 
 
 def _allowed(
@@ -74,8 +78,8 @@ def _allowed(
     lacking: Mapping[int, set[int]],
     left: Counter[int],
 ) -> list[int]:
-    """Parts that want the group's classes; only those without a class where it is running out."""
-    wanted = {p for label in counts for p, count in enumerate(targets[label]) if count}
+    """Return the splits that want the group's classes; where one is running out, that lack it."""
+    wanted = {split for label in counts for split in np.flatnonzero(targets[label]).tolist()}
     for label in counts:
         if left[label] <= len(lacking[label]) and wanted & lacking[label]:
             wanted &= lacking[label]
@@ -86,18 +90,23 @@ def _draw(
     counts: Counter[int],
     allowed: Sequence[int],
     rooms: Mapping[int, Sequence[int]],
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> int:
-    fitting = [p for p in allowed if all(rooms[label][p] >= n for label, n in counts.items())]
+    # What would be left of the split's room for the class that has least of it.
+    spare = {
+        split: min(rooms[label][split] - count for label, count in counts.items())
+        for split in allowed
+    }
+    fitting = [split for split in allowed if spare[split] >= 0]
     if not fitting:
-        return max(allowed, key=lambda p: min(rooms[label][p] - n for label, n in counts.items()))
-    odds = np.array([sum(rooms[label][p] for label in counts) for p in fitting], dtype=float)
+        return max(allowed, key=spare.__getitem__)
+    odds = np.array([sum(rooms[label][split] for label in counts) for split in fitting], float)
     return fitting[int(rng.choice(len(fitting), p=odds / odds.sum()))]
 
 
-def _too_few(name: str, groups: int, parts: int) -> BenchError:
-    instead = " or set --test-fraction 0" if parts == 3 else " or remove the class"
+def _too_few(name: str, groups: int, splits: int) -> BenchError:
+    instead = " or set --test-fraction 0" if splits == 3 else " or remove the class"
     return BenchError(
         f"class {name!r} has {groups} group(s) of images that belong together, which cannot be "
-        f"shared out so that each of {parts} parts has one: add images{instead}"
+        f"shared out so that each of {splits} parts has one: add images{instead}"
     )

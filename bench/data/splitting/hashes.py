@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import warnings
@@ -9,8 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
-import attrs
 import numpy as np
 from PIL import Image
 
@@ -30,9 +31,8 @@ DRAFT = 128
 VERSION = 2
 
 
-@attrs.frozen(eq=False)
-class Hashes:
-    """What is compared of N images.
+class Hashes(NamedTuple):
+    """What is compared of an image, or of N.
 
     Attributes:
         contents: (N, 16) uint8, BLAKE2b of the file; zeros: empty or not to be read.
@@ -64,42 +64,33 @@ def hash_images(
         workers: threads.
         on_progress: called with (images done, images in all).
     """
-    stamps = [_stamp(index, position) for position in range(len(index))]
-    place = None if cache is None else _cache_file(cache, index.root)
-    known = {} if place is None else _load(place)
-    keys = list(zip(index.paths, stamps, strict=True))
-    found = [known.get(key) for key in keys]
-    missing = [position for position, one in enumerate(found) if one is None]
-    on_progress(len(index) - len(missing), len(index))
-    pool = ThreadPoolExecutor(max(1, workers))
+    keys = [(path, _stamp(index, i)) for i, path in enumerate(index.paths)]
+    file = None if cache is None else _cache_file(cache, index.root)
+    known = {} if file is None else _load(file)
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    cached = len(index) - len(missing)
+    on_progress(cached, len(index))
     # One filter around all threads: the filters are the whole process's.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ThreadPoolExecutor(max(1, workers)) as pool:
         warnings.simplefilter("ignore")
-        try:
-            made = pool.map(lambda position: _hash(index.path(position)), missing)
-            for done, (position, one) in enumerate(zip(missing, made, strict=True), start=1):
-                found[position] = one
-                on_progress(len(index) - len(missing) + done, len(index))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    contents, hashes, thumbnails, decoded = zip(*(one for one in found if one), strict=True)
-    result = Hashes(np.stack(contents), np.stack(hashes), np.stack(thumbnails), np.array(decoded))
-    if place is not None and missing:
-        _save(place, keys, result)
-    return result
+        for done, (i, image) in enumerate(
+            zip(missing, pool.map(lambda i: _hash(index.path(i)), missing), strict=True),
+            start=cached + 1,
+        ):
+            known[keys[i]] = image
+            on_progress(done, len(index))
+    columns = zip(*(known[key] for key in keys), strict=True)
+    hashes = Hashes(*(np.stack(column) for column in columns))
+    if file is not None and missing:
+        _save(file, keys, hashes)
+    return hashes
 
 
-# --- one image -------------------------------------------------------------------------------
-
-_One = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
-Stamp = tuple[int, ...]
-
-
-def _hash(path: Path) -> _One:
+def _hash(path: Path) -> Hashes:
     import imagehash
 
     content, bits = np.zeros(16, np.uint8), np.zeros(HASH_BITS // 8, np.uint8)
-    thumbnail = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    tiles = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
     try:
         refuse_special(path)
         data = storage.read_bytes(path)
@@ -107,18 +98,21 @@ def _hash(path: Path) -> _One:
             content = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
         image = decode(BytesIO(data), least=DRAFT, side=min).image
     except (OSError, UnreadableImage, DecodeError):
-        return content, bits, thumbnail, False
+        return Hashes(content, bits, tiles, np.array(False))
     bits = np.packbits(imagehash.phash(image).hash)
-    tiles = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    return content, bits, np.asarray(tiles), True
+    tiles = np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    return Hashes(content, bits, tiles, np.array(True))
 
 
 # --- the cache -------------------------------------------------------------------------------
 
+# Path and stamp.
+Key = tuple[str, tuple[int, ...]]
 
-def _stamp(index: ImageIndex, position: int) -> Stamp:
+
+def _stamp(index: ImageIndex, i: int) -> tuple[int, ...]:
     try:
-        stamp = storage.stamp(index.path(position))
+        stamp = storage.stamp(index.path(i))
     except OSError:
         return (0,) * storage.STAMP
     if not any(stamp[1:]):
@@ -128,38 +122,27 @@ def _stamp(index: ImageIndex, position: int) -> Stamp:
 
 
 def _cache_file(cache: Path, root: Path) -> Path:
-    name = hashlib.blake2b(os.fsencode(absolute(root)), digest_size=16).hexdigest()
-    return cache / "copies" / f"v{VERSION}-{name}.npz"
+    return cache / "copies" / f"v{VERSION}-{storage.digest(os.fsencode(absolute(root)))}.npz"
 
 
-def _load(place: Path) -> dict[tuple[str, Stamp], _One]:
+def _load(path: Path) -> dict[Key, Hashes]:
     try:
         # Opened here: numpy leaves a damaged file open.
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            paths, stamps = arrays["paths"].tolist(), arrays["stamps"].tolist()
-            rows = [arrays[name] for name in ("contents", "hashes", "thumbnails")]
-            decoded = arrays["decoded"].tolist()
-        keys = [(path, tuple(stamp)) for path, stamp in zip(paths, stamps, strict=True)]
-        known = dict(zip(keys, zip(*rows, decoded, strict=True), strict=True))
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            keys = zip(arrays["paths"].tolist(), map(tuple, arrays["stamps"].tolist()), strict=True)
+            images = zip(*(arrays[name] for name in Hashes._fields), strict=True)
+            known = {key: Hashes(*image) for key, image in zip(keys, images, strict=True)}
         # What could not be read then may be readable now.
-        return {key: one for key, one in known.items() if one[0].any()}
+        return {key: image for key, image in known.items() if image.contents.any()}
     # A file cut short or of another program: every error means that it is made again.
     except Exception:
         return {}
 
 
-def _save(place: Path, keys: list[tuple[str, Stamp]], result: Hashes) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(place) as file:
-            np.savez(
-                file,
-                paths=np.array([path for path, _ in keys]),
-                stamps=np.array([stamp for _, stamp in keys], dtype=np.int64),
-                contents=result.contents,
-                hashes=result.hashes,
-                thumbnails=result.thumbnails,
-                decoded=result.decoded,
-            )
-    except OSError:
-        return
+def _save(path: Path, keys: list[Key], hashes: Hashes) -> None:
+    paths, stamps = zip(*keys, strict=True)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            arrays = {"paths": np.array(paths), "stamps": np.array(stamps, np.int64)}
+            np.savez(file, **arrays, **hashes._asdict())  # type: ignore[arg-type]

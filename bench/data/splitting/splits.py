@@ -1,36 +1,36 @@
-"""Divides the images into train, validation and test parts, or draws a subset: stratified, seeded.
+"""Divides images into train, validation and test splits, or draws a subset: stratified, seeded.
 
-Images that belong together stay in one part. The draw depends on the paths' order, which is sorted,
-never on the order of a file system.
+Images that belong together stay in one split. The draw depends on the paths' order, which is
+sorted, never on the order of a file system.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
-import numpy as np
+from numpy.random import PCG64, Generator
 
 from bench.data.index import ImageIndex
-from bench.data.splitting.grouped import place_groups
+from bench.data.splitting.grouped import group_by, place_groups
 from bench.errors import BenchError
-
-PARTS = ("train", "valid", "test")
-
-Positions = tuple[int, ...]
 
 
 @attrs.frozen
 class Split:
-    """Positions in an :class:`ImageIndex`, ascending, of each part; ``test`` may be empty."""
+    """Indices into an :class:`ImageIndex`, ascending, of each split; ``test`` may be empty."""
 
     train: tuple[int, ...]
     valid: tuple[int, ...]
     test: tuple[int, ...]
 
     def as_dict(self) -> dict[str, tuple[int, ...]]:
-        """The positions by part, in the order train, valid, test."""
+        """Return the indices by split, in the order train, valid, test."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    def map(self, select: Callable[[tuple[int, ...]], Iterable[int]]) -> Split:
+        """Return the indices that are selected of each split."""
+        return Split(*(tuple(select(indices)) for indices in self.as_dict().values()))
 
 
 def split(
@@ -41,7 +41,7 @@ def split(
     seed: int,
     groups: Sequence[int] | None = None,
 ) -> Split:
-    """The data's own split, completed where parts are missing.
+    """Return the data's own split, completed where parts of it are missing.
 
     Data without a split is divided into (train, valid, test); data with its own train and test has
     ``valid_fraction`` of train taken out; data with its own valid and no test gets no test part.
@@ -62,35 +62,35 @@ def split(
     Raises:
         BenchError: a class has too few images, or too few groups, to be in every part.
     """
-    own: dict[str | None, list[int]] = {}
-    for position, part in enumerate(index.parts):
-        own.setdefault(part, []).append(position)
-    if "valid" in own:
-        return Split(*(tuple(own.get(part, ())) for part in PARTS))
-    if "test" in own:
+    given = {
+        name: tuple(indices) for name, indices in group_by(index.parts, range(len(index))).items()
+    }
+    test = given.get("test", ())
+    if "valid" in given:
+        return Split(given.get("train", ()), given["valid"], test)
+    if test:
         shares = (1 - valid_fraction, valid_fraction, 0.0)
-        train, valid, _ = divide(index, own["train"], shares, seed, groups)
-        return Split(train, valid, tuple(own["test"]))
+        return attrs.evolve(divide(index, given["train"], shares, seed, groups), test=test)
     shares = (1 - valid_fraction - test_fraction, valid_fraction, test_fraction)
-    return Split(*divide(index, range(len(index)), shares, seed, groups))
+    return divide(index, range(len(index)), shares, seed, groups)
 
 
 def group_warnings(index: ImageIndex, groups: Sequence[int], division: Split) -> list[str]:
-    """One line each for groups that lie in several parts, and in several classes."""
-    parts: dict[int, set[str]] = {}
+    """Return one line each for groups that lie in several splits, and in several classes."""
+    splits: dict[int, set[str]] = {}
     labels: dict[int, set[int]] = {}
-    for part, positions in division.as_dict().items():
-        for position in positions:
-            parts.setdefault(groups[position], set()).add(part)
-            labels.setdefault(groups[position], set()).add(index.labels[position])
+    for name, indices in division.as_dict().items():
+        for i in indices:
+            splits.setdefault(groups[i], set()).add(name)
+            labels.setdefault(groups[i], set()).add(index.labels[i])
     lines = []
-    apart = sum(len(held) > 1 for held in parts.values())
+    apart = sum(len(names) > 1 for names in splits.values())
     if apart:
         lines.append(
             f"{apart} group(s) of images that belong together lie in more than one part of the "
             "data's own split, which is kept as it is"
         )
-    mixed = sum(len(held) > 1 for held in labels.values())
+    mixed = sum(len(classes) > 1 for classes in labels.values())
     if mixed:
         lines.append(
             f"{mixed} group(s) of images that belong together have images of several classes: "
@@ -102,7 +102,7 @@ def group_warnings(index: ImageIndex, groups: Sequence[int], division: Split) ->
 def stratified_subset(
     positions: Sequence[int], labels: Sequence[int], limit: int | None, seed: int
 ) -> tuple[int, ...]:
-    """A stratified draw of ``min(limit, len(positions))`` of the positions, ascending.
+    """Draw ``min(limit, len(positions))`` of the positions, stratified, ascending.
 
     Args:
         positions: what is drawn from.
@@ -124,7 +124,7 @@ def stratified_subset(
         )
     sizes = [len(members) for members in groups.values()]
     counts = largest_remainder(limit, sizes, least=[1] * len(sizes))
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = Generator(PCG64(seed))
     drawn: list[int] = []
     for members, count in zip(groups.values(), counts, strict=True):
         drawn += rng.permutation(members)[:count].tolist()
@@ -132,7 +132,7 @@ def stratified_subset(
 
 
 def largest_remainder(total: int, weights: Sequence[float], least: Sequence[int]) -> list[int]:
-    """Whole numbers that sum to ``total``, in proportion to the weights, none below its least.
+    """Return whole numbers of the sum ``total``, in proportion to weights, none below its least.
 
     Each gets the floor of its share; what is left goes to the largest remainders, the first of
     equals first. Then what is short of its least takes from whoever is furthest above their share.
@@ -158,45 +158,39 @@ def divide(
     shares: tuple[float, float, float],
     seed: int,
     groups: Sequence[int] | None = None,
-) -> tuple[Positions, Positions, Positions]:
-    """Positions for train, valid and test in proportion to the shares, stratified; 0: none.
+) -> Split:
+    """Divide positions into train, valid and test by their shares, stratified; 0: none.
 
     Raises:
         BenchError: as :func:`split`.
     """
     least = [1 if share > 0 else 0 for share in shares]
-    rng = np.random.Generator(np.random.PCG64(seed))
+    needed = sum(least)
+    rng = Generator(PCG64(seed))
     by_class = _by_class(positions, index.labels)
     for label, members in by_class.items():
-        if len(members) < sum(least):
-            raise BenchError(_too_few(index.classes[label], len(members), sum(least)))
+        if len(members) < needed:
+            instead = (
+                ", remove the class, or set --test-fraction 0" if needed == 3 else " or remove it"
+            )
+            raise BenchError(
+                f"class {index.classes[label]!r} has {len(members)} image(s), too few to split: it "
+                f"needs {needed}, one for each part: add images{instead}"
+            )
     targets = {
         label: largest_remainder(len(members), shares, least) for label, members in by_class.items()
     }
-    parts: list[list[int]] = [[], [], []]
+    splits: list[list[int]] = [[], [], []]
     if groups is not None:
-        parts = place_groups(index, positions, targets, groups, rng)
+        splits = place_groups(index, positions, targets, groups, rng)
     else:
         for label, members in by_class.items():
             shuffled = rng.permutation(members).tolist()
-            start = 0
-            for part, count in zip(parts, targets[label], strict=True):
-                part += shuffled[start : start + count]
-                start += count
-    train, valid, test = (tuple(sorted(part)) for part in parts)
-    return train, valid, test
-
-
-def _too_few(name: str, count: int, needed: int) -> str:
-    instead = ", remove the class, or set --test-fraction 0" if needed == 3 else " or remove it"
-    return (
-        f"class {name!r} has {count} image(s), too few to split: it needs {needed}, one for each "
-        f"part: add images{instead}"
-    )
+            for split, count in zip(splits, targets[label], strict=True):
+                split += shuffled[:count]
+                del shuffled[:count]
+    return Split(*(tuple(sorted(split)) for split in splits))
 
 
 def _by_class(positions: Sequence[int], labels: Sequence[int]) -> dict[int, list[int]]:
-    groups: dict[int, list[int]] = {}
-    for position in sorted(positions):
-        groups.setdefault(labels[position], []).append(position)
-    return dict(sorted(groups.items()))
+    return dict(sorted(group_by(labels, sorted(positions)).items()))

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
+from numpy.random import PCG64, Generator
 from PIL import Image
 
 from bench.data.index import SYNTHETIC_MARKER
@@ -33,19 +33,18 @@ IMAGES_PER_TASK = 20
 
 
 def draw_image(label: int, number: int, seed: int) -> Image.Image:
-    """One photograph of 480×640 pixels.
+    """Draw one photograph of 480×640 pixels.
 
     Args:
-        label: place of the class in :data:`CLASSES`.
+        label: index of the class in :data:`CLASSES`.
         number: which image of the class.
         seed: of the set.
     """
-    sequence = np.random.SeedSequence([seed, label, number])
-    return photograph(np.random.Generator(np.random.PCG64(sequence)), SIGNS[CLASSES[label]])
+    return photograph(Generator(PCG64([seed, label, number])), SIGNS[CLASSES[label]])
 
 
 def class_counts(images: int) -> list[int]:
-    """How many images of each class make a set of ``images``.
+    """Return how many images of each class make a set of ``images``.
 
     Raises:
         BenchError: too few to give every class :data:`LEAST_PER_CLASS`.
@@ -81,16 +80,16 @@ def write_synthetic(root: Path, images: int, seed: int) -> None:
     try:
         tasks = []
         for label, count in enumerate(counts):
-            (part / CLASSES[label]).mkdir()
-            for start in range(0, count, IMAGES_PER_TASK):
-                numbers = range(start, min(start + IMAGES_PER_TASK, count))
-                tasks.append((part / CLASSES[label], label, numbers, seed))
+            folder, numbers = part / CLASSES[label], range(count)
+            folder.mkdir()
+            for start in numbers[::IMAGES_PER_TASK]:
+                tasks.append((folder, label, numbers[start : start + IMAGES_PER_TASK], seed))
         workers = min(len(tasks), usable_cores())
         # A forked process would inherit locks of libraries that run threads.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             list(pool.map(_write_images, *zip(*tasks, strict=True)))
-        about = {"synthetic": True, "version": VERSION, "images": images, "seed": seed}
-        (part / SYNTHETIC_MARKER).write_text(json.dumps(about) + "\n", encoding="utf8")
+        marker = {"synthetic": True, "version": VERSION, "images": images, "seed": seed}
+        (part / SYNTHETIC_MARKER).write_text(json.dumps(marker) + "\n", encoding="utf8")
         part.chmod(0o755)
         _move(part, root)
     finally:
@@ -110,7 +109,7 @@ def _move(part: Path, root: Path) -> None:
 
 
 def cached_synthetic(cache_root: Path, images: int, seed: int) -> Path:
-    """The folder of a set in the cache, drawn on first use.
+    """Return the folder of a set in the cache, drawn on first use.
 
     Raises:
         BenchError: as :func:`write_synthetic`.

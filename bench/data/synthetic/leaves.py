@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import attrs
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+# Red, green and blue, perhaps with an opacity: 0..255.
+Colour = tuple[int, ...]
 Points = np.ndarray
 
 # Drawn at half size and enlarged: edges come out soft, and it costs a quarter.
@@ -24,44 +26,41 @@ class Blade:
     """A leaf blade as a bent spine with a width.
 
     Attributes:
-        spine: (n, 2) pixels, from the base to the tip.
-        normal: (n, 2) unit vectors across the spine.
-        half_width: (n,) pixels.
+        spine: (n, 4) pixels, from the base to the tip: points x and y, and from each of them the
+            way to a margin.
         colour: of the healthy blade.
     """
 
     spine: Points
-    normal: Points
-    half_width: np.ndarray
     colour: Colour
-    table: np.ndarray = attrs.field(init=False, eq=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        sides = self.normal * self.half_width[:, None]
-        object.__setattr__(self, "table", np.hstack([self.spine, sides]))
-
-    def at(self, along: np.ndarray, across: np.ndarray) -> Points:
-        """Pixels (k, 2) of places on the blade.
+    def at(self, along: np.ndarray, across: np.ndarray | float) -> Points:
+        """Pixels (k, 2) of points on the blade.
 
         Args:
             along: (k,) 0 at the base, 1 at the tip.
-            across: (k,) -1 and 1 at the margins, 0 on the midrib.
+            across: (k,) or one for all: -1 and 1 at the margins, 0 on the midrib.
         """
-        place = np.minimum(along, 0.9999) * (SPINE_POINTS - 1)
-        low = place.astype(int)
-        part = (place - low)[:, None]
-        mixed = self.table[low] * (1 - part) + self.table[low + 1] * part
-        return mixed[:, :2] + mixed[:, 2:] * across[:, None]
+        index = np.minimum(along, 0.9999) * (SPINE_POINTS - 1)
+        low = index.astype(int)
+        weight = (index - low)[:, None]
+        mixed = self.spine[low] * (1 - weight) + self.spine[low + 1] * weight
+        return mixed[:, :2] + mixed[:, 2:] * np.reshape(across, (-1, 1))
+
+    def outline(self) -> Points:
+        """Pixels (2n, 2) of the margins."""
+        spine, sides = np.hsplit(self.spine, 2)
+        return ring(spine - sides, spine + sides)
 
 
-Ill = Callable[[np.random.Generator, ImageDraw.ImageDraw, Blade], None]
+Ill = Callable[[Generator, ImageDraw.ImageDraw, Blade], None]
 
 
-def photograph(rng: np.random.Generator, ill: Ill) -> Image.Image:
-    """A picture (480 × 640 pixels) of a few blades, on which ``ill`` draws the signs of a class."""
+def photograph(rng: Generator, ill: Ill) -> Image.Image:
+    """Return 480 × 640 pixels of a few blades, on which ``ill`` draws the signs of a class."""
     canvas = _background(rng)
     draw = ImageDraw.Draw(canvas, "RGBA")
-    blades = _blades(rng)
+    blades = [_blade(rng, rng.uniform(38, 60)) for _ in range(rng.integers(4, 6))]
     for blade in blades:
         _draw_blade(rng, draw, blade)
         if blade is blades[-1] or rng.random() < ILL_BLADES:
@@ -69,44 +68,34 @@ def photograph(rng: np.random.Generator, ill: Ill) -> Image.Image:
     return _expose(rng, canvas)
 
 
-def polygon(draw: ImageDraw.ImageDraw, points: Points, fill: tuple[int, ...]) -> None:
+def ring(side: Points, other: Points) -> Points:
+    """Return the polygon between two lines of points."""
+    return np.concatenate([side, other[::-1]])
+
+
+def polygon(draw: ImageDraw.ImageDraw, points: Points, fill: Colour) -> None:
     """Fill the polygon through points (k, 2)."""
     draw.polygon(points.ravel().tolist(), fill=fill)
 
 
-def line(draw: ImageDraw.ImageDraw, points: Points, fill: tuple[int, ...], width: int) -> None:
+def line(draw: ImageDraw.ImageDraw, points: Points, fill: Colour, width: int) -> None:
     """Draw the line through points (k, 2)."""
     draw.line(points.ravel().tolist(), fill=fill, width=width, joint="curve")
 
 
-def vary(rng: np.random.Generator, colour: Colour, spread: int) -> Colour:
-    """A colour near the given one, up to ``spread`` off in each channel."""
-    red, green, blue = (
-        min(255, max(0, value + off))
-        for value, off in zip(colour, rng.integers(-spread, spread + 1, 3).tolist(), strict=True)
-    )
-    return red, green, blue
+def vary(rng: Generator, colour: Colour, spread: int, *opacity: int) -> Colour:
+    """Return a colour near the given one, up to ``spread`` off in each channel."""
+    varied = np.clip(colour + rng.integers(-spread, spread + 1, 3), 0, 255)
+    return (*varied.tolist(), *opacity)
 
 
-def smooth_noise(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
-    """A smooth random field (HEIGHT, WIDTH) between 0 and 1 with (columns, rows) bumps."""
+def smooth_noise(rng: Generator, cells: tuple[int, int]) -> np.ndarray:
+    """Return a smooth random field (HEIGHT, WIDTH) between 0 and 1 with (columns, rows) bumps."""
     coarse = Image.fromarray(rng.integers(0, 256, cells[::-1], np.uint8))
     return np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32) / 255
 
 
 # --- field -----------------------------------------------------------------------------------
-
-
-def _background(rng: np.random.Generator) -> Image.Image:
-    dark, pale = np.array(GROUNDS[rng.integers(len(GROUNDS))], np.float32)
-    mixed = rng.random((6, 5, 1), np.float32)
-    coarse = Image.fromarray((dark + (pale - dark) * mixed).astype(np.uint8))
-    canvas = coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(canvas, "RGBA")
-    for _ in range(3):
-        blade = _blade(rng, float(rng.uniform(4, 12)))
-        polygon(draw, _outline(blade), (*blade.colour, 120))
-    return canvas
 
 
 GROUNDS: tuple[tuple[Colour, Colour], ...] = (
@@ -115,14 +104,22 @@ GROUNDS: tuple[tuple[Colour, Colour], ...] = (
 )
 
 
+def _background(rng: Generator) -> Image.Image:
+    dark, pale = np.array(GROUNDS[rng.integers(len(GROUNDS))], np.float32)
+    mixed = rng.random((6, 5, 1), np.float32)
+    coarse = Image.fromarray((dark + (pale - dark) * mixed).astype(np.uint8))
+    canvas = coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(canvas, "RGBA")
+    for _ in range(3):
+        blade = _blade(rng, rng.uniform(4, 12))
+        polygon(draw, blade.outline(), (*blade.colour, 120))
+    return canvas
+
+
 # --- blades ----------------------------------------------------------------------------------
 
 
-def _blades(rng: np.random.Generator) -> list[Blade]:
-    return [_blade(rng, float(rng.uniform(38, 60))) for _ in range(rng.integers(4, 6))]
-
-
-def _blade(rng: np.random.Generator, half_width: float) -> Blade:
+def _blade(rng: Generator, half_width: float) -> Blade:
     along = np.linspace(0, 1, SPINE_POINTS)
     angle = rng.uniform(0, 2 * np.pi)
     centre = np.array([WIDTH, HEIGHT]) * rng.uniform(0.1, 0.9, 2)
@@ -134,32 +131,26 @@ def _blade(rng: np.random.Generator, half_width: float) -> Blade:
     spine += centre - spine[SPINE_POINTS // 2]
     normal = np.column_stack([-np.sin(direction), np.cos(direction)])
     taper = np.clip(np.minimum(0.55 + 2 * along, 3.2 * (1 - along)), 0, 1)
-    green = vary(rng, (88, 138, 52), 16)
-    return Blade(spine, normal, half_width * taper, green)
+    sides = normal * (half_width * taper)[:, None]
+    return Blade(np.hstack([spine, sides]), vary(rng, (88, 138, 52), 16))
 
 
-def _outline(blade: Blade) -> Points:
-    sides = blade.table[:, 2:]
-    return np.concatenate([blade.spine - sides, (blade.spine + sides)[::-1]])
-
-
-def _draw_blade(rng: np.random.Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
+def _draw_blade(rng: Generator, draw: ImageDraw.ImageDraw, blade: Blade) -> None:
     along = np.linspace(0, 1, SPINE_POINTS)
-    edge = np.ones(SPINE_POINTS)
-    outline = _outline(blade)
+    outline = blade.outline()
     polygon(draw, outline + 3, (0, 0, 0, 90))
     polygon(draw, outline, blade.colour)
-    half = np.concatenate([blade.at(along, edge * 0), blade.at(along, edge)[::-1]])
+    half = ring(blade.at(along, 0), blade.at(along, 1))
     polygon(draw, half, (0, 0, 0, int(rng.integers(10, 50))))
     for across in np.linspace(-0.85, 0.85, 7):
-        line(draw, blade.at(along, edge * across), (230, 240, 190, 28), 1)
-    line(draw, blade.at(along, edge * 0), (215, 230, 170, 170), 2)
+        line(draw, blade.at(along, across), (230, 240, 190, 28), 1)
+    line(draw, blade.at(along, 0), (215, 230, 170, 170), 2)
 
 
 # --- light and camera ------------------------------------------------------------------------
 
 
-def _expose(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
+def _expose(rng: Generator, canvas: Image.Image) -> Image.Image:
     """Uneven light, grain, and a camera that sets its own exposure and white balance.
 
     The mean colour is drawn without regard to what is in the picture: it must not give the class

@@ -6,7 +6,7 @@ import attrs
 
 from bench.config.options import RunConfig
 from bench.data.index import Location, load_index
-from bench.data.splitting.division import find_splits, split_warnings, twin_warnings
+from bench.data.splitting.division import find_splits, leak_warnings, split_warnings
 from bench.data.splitting.duplicates import Duplicates, find_duplicates
 from bench.data.splitting.splits import Split
 from tests.data.indexes import make_index
@@ -54,17 +54,17 @@ def test_twins_are_counted_and_the_mend_is_named() -> None:
     index = make_index({"a": 6})
     copies = Duplicates(groups=((0, 3), (1, 4)), exact=())
     used = Split((0, 1, 2), (3, 4, 5), ())
-    assert twin_warnings(RunConfig(), index, copies, used) == [
+    assert leak_warnings(RunConfig(), index, copies, used) == [
         "2 of 3 validation images have a copy among the training images: --dedup group keeps "
         "copies together"
     ]
-    both = twin_warnings(RunConfig(), index, copies, Split((0, 1), (3,), (4, 5)))
+    both = leak_warnings(RunConfig(), index, copies, Split((0, 1), (3,), (4, 5)))
     assert [line.partition(" images")[0] for line in both] == [
         "1 of 1 validation",
         "1 of 2 test",
     ]
-    assert twin_warnings(RunConfig(), index, copies, Split((0, 3), (1, 4), (5,))) == []
-    assert twin_warnings(RunConfig(), index, copies, Split((2, 5), (0, 1), (3,))) == [
+    assert leak_warnings(RunConfig(), index, copies, Split((0, 3), (1, 4), (5,))) == []
+    assert leak_warnings(RunConfig(), index, copies, Split((2, 5), (0, 1), (3,))) == [
         "1 of 1 test images have a copy among the validation images: --dedup group keeps copies "
         "together"
     ]
@@ -73,7 +73,7 @@ def test_twins_are_counted_and_the_mend_is_named() -> None:
 def test_the_datas_own_split_is_not_mended_by_dedup() -> None:
     index = make_index({}, {"test": {"a": 2}, "train": {"a": 4}})
     copies = Duplicates(groups=((0, 2),), exact=())
-    (line,) = twin_warnings(RunConfig(), index, copies, Split((2, 3), (4, 5), (0, 1)))
+    (line,) = leak_warnings(RunConfig(), index, copies, Split((2, 3), (4, 5), (0, 1)))
     assert line.startswith("1 of 2 test images have a copy")
     assert line.endswith("the data's own split has them so")
 
@@ -98,6 +98,6 @@ def test_rice3_without_a_group_across_parts(rice3: Path) -> None:
             config = RunConfig(seed=seed, dedup="group", **options)
             for one in find_splits(config, index, copies):
                 assert crossing(copies.groups, one) == 0
-                assert twin_warnings(config, index, copies, one) == []
+                assert leak_warnings(config, index, copies, one) == []
     (plain,) = find_splits(RunConfig(), index, copies)
-    assert len(twin_warnings(RunConfig(), index, copies, plain)) == 2
+    assert len(leak_warnings(RunConfig(), index, copies, plain)) == 2

@@ -169,12 +169,12 @@ def test_the_result_does_not_depend_on_threads_or_blocks(
 def test_group_and_twins() -> None:
     copies = Duplicates(groups=((0, 3), (2, 5, 6)), exact=((0, 3),))
     assert [copies.group_of(p) for p in range(4)] == [0, None, 1, 0]
-    assert copies.twins((3, 4, 5), (0, 1)) == (3,)
-    assert copies.twins([6, 5, 4], [2]) == (6, 5)
-    assert copies.twins([1, 4], [0, 1, 2, 4]) == ()
-    assert copies.twins([0, 1], []) == ()
+    assert copies.leaked((3, 4, 5), (0, 1)) == (3,)
+    assert copies.leaked([6, 5, 4], [2]) == (6, 5)
+    assert copies.leaked([1, 4], [0, 1, 2, 4]) == ()
+    assert copies.leaked([0, 1], []) == ()
     parts = {"train": (0, 1), "valid": (2, 3), "test": (4, 5, 6)}
-    assert copies.shared(parts) == {
+    assert copies.leaked_between(parts) == {
         ("valid", "train"): (3,), ("test", "train"): (), ("test", "valid"): (5, 6),
     }  # fmt: skip
 
