@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import logging
 import shlex
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -17,10 +18,13 @@ from bench.config.options import parse_value
 from bench.config.presets import resolve
 from bench.errors import BenchError
 from bench.executors import executor_of
+from bench.system.console import LOGGER, ConsoleHandler, log_to
 from bench.system.launch import sleep_soon
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 PATHS = str | Path
 
@@ -43,7 +47,8 @@ def run(
         variants: names, globs and groups, comma-separated or as a list.
         preset: name of a preset.
         plugins: Python files that register variants; their code runs with your rights.
-        stream: where progress goes; none: standard error.
+        stream: where progress goes; none: standard error, or where handlers of the logger ``bench``
+            send it.
         options: as the flags of ``python -m bench run --help``, with underscores: ``data_dir``,
             ``epochs``, ``batch_size``, …
 
@@ -63,14 +68,16 @@ def run(
     from bench.runner.sweep import run_sweep
     from bench.system.signals import StopRequest, TrainingInterrupted
 
-    out = stream or sys.stderr
-    checked = check(chosen, resolved.config, executor=executor_of(resolved.config.executor))
-    notes = [f"warning   {line}" for line in resolved.warnings]
-    print("\n".join([*notes, *checked.lines]), file=out)
-    hours = resolved.config.hours
-    before = _sweeps(resolved.config.results_dir)
+    results_dir, hours = resolved.config.results_dir, resolved.config.hours
     stopper = StopRequest(None if hours is None else begin + 3600 * hours)
-    with stopper.listening():
+    with contextlib.ExitStack() as stack:
+        if stream is not None or not LOGGER.handlers:
+            stack.enter_context(log_to(ConsoleHandler(stream)))
+        checked = check(chosen, resolved.config, executor=executor_of(resolved.config.executor))
+        notes = [f"warning   {line}" for line in resolved.warnings]
+        logger.info("\n".join([*notes, *checked.lines]))
+        before = _sweeps(results_dir)
+        stack.enter_context(stopper.listening())
         try:
             outcome = run_sweep(
                 chosen,
@@ -78,18 +85,16 @@ def run(
                 checked,
                 command=_command(variants, preset, plugins, options),
                 plugins=[Path(path) for path in plugins],
-                stream=out,
                 stopper=stopper,
             )
         except TrainingInterrupted as stopped:
             if stopped.number is not None:
                 raise KeyboardInterrupt("stopped: what is finished is kept") from stopped
-            print(
+            logger.info(
                 f"hours={hours:g} are over: what is finished is kept; go on with: "
-                f"{_resume(resolved.config.results_dir, plugins)}",
-                file=out,
+                f"{_resume(results_dir, plugins)}"
             )
-            return _new_records(resolved.config.results_dir, before)
+            return _new_records(results_dir, before)
     return [{**record, "folder": str(folder)} for folder, record in outcome.runs]
 
 

@@ -63,8 +63,9 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
                 f"one: python -m bench {parsed.command}"
             )
         from bench.cli import run
+        from bench.system.console import ConsoleHandler, log_to
 
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError), log_to(ConsoleHandler()):
             return run.COMMANDS[parsed.command](parsed, command_line)
         # Whoever read our output has gone: Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

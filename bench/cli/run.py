@@ -87,7 +87,6 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
                 checked,
                 command=command_line,
                 plugins=parsed.plugin,
-                stream=sys.stderr,
                 journal=journal,
                 stopper=stopper,
                 team=team,
@@ -197,7 +196,6 @@ def time(parsed: Namespace, command_line: str) -> int:
         classes,
         command=command_line,
         plugins=parsed.plugin,
-        stream=sys.stderr,
     )
     records = [record for _, record in outcome.runs]
     if parsed.json:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import attrs
 
@@ -19,6 +20,8 @@ from bench.runner.queue import Outcome, noted
 from bench.runner.record import explain, new_record, now
 from bench.runner.remote_store import clear, working
 from bench.system.signals import StopRequest, TrainingInterrupted
+
+logger = logging.getLogger(__name__)
 
 # How long to wait for what ends before looking whether to stop.
 WAIT_S = 0.5
@@ -119,7 +122,6 @@ def gather(
     *,
     at_once: int,
     stopper: StopRequest,
-    stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """Send tasks, the longest first; position, folder and record of each run as it comes home.
 
@@ -129,7 +131,6 @@ def gather(
         crew: who carries them out.
         at_once: how many are sent before one has ended.
         stopper: says whether to stop before the end.
-        stream: where progress goes.
 
     Raises:
         TrainingInterrupted: the stopper said so; what has ended has come home.
@@ -140,7 +141,7 @@ def gather(
 
     def show() -> None:
         for line in crew.lines():
-            print(line, file=stream, flush=True)
+            logger.info(line)
 
     try:
         with stopper.holding():

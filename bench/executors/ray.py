@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -28,6 +29,8 @@ from bench.system.digits import counted
 from bench.system.environment import usable_cores
 from bench.system.signals import StopRequest
 from bench.timing.session import Timed
+
+logger = logging.getLogger(__name__)
 
 # A cluster that does not answer by then is taken for one that is not there.
 TIMEOUT_S = 10.0
@@ -267,7 +270,6 @@ def train_concurrently(
     features: Path,
     features_limit: float,
     stopper: StopRequest,
-    stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """As :func:`bench.runner.executor.train_concurrently`, by Ray.
 
@@ -279,7 +281,6 @@ def train_concurrently(
         features: not used: a worker has a folder of its own.
         features_limit: most bytes that all workers may keep of features together.
         stopper: says whether to stop before the end.
-        stream: where progress goes.
     """
     if not jobs:
         return
@@ -303,7 +304,7 @@ def train_concurrently(
             features_limit=features_limit / len(devices),
             beside=together - 1,
         )
-        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)
+        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper)
 
 
 # --- timing ----------------------------------------------------------------------------------
@@ -327,13 +328,12 @@ def find_class(config: RunConfig) -> None:
         raise BenchError(f"worker {where} does not answer within {ANSWER_S} s") from error
 
 
-def time_on(request: Request, *, stopper: StopRequest, stream: TextIO) -> Timed:
+def time_on(request: Request, *, stopper: StopRequest) -> Timed:
     """Run a timing session on a machine of the class of ``--timing-on``, with nothing beside it.
 
     Args:
         request: what to time.
         stopper: says whether to stop before the end.
-        stream: where progress goes.
 
     Raises:
         BenchError: the machine is gone, or cannot time.
@@ -353,7 +353,7 @@ def time_on(request: Request, *, stopper: StopRequest, stream: TextIO) -> Timed:
 
     def show() -> None:
         for line in ray.get(board.lines.remote()):
-            print(line, file=stream, flush=True)
+            logger.info(line)
 
     try:
         with stopper.holding():
@@ -411,7 +411,6 @@ class RayExecutor:
         *,
         plugins: Sequence[Path],
         images: Sequence[Path],
-        stream: TextIO,
         stopper: StopRequest,
     ) -> Timed:
         request = Request(
@@ -423,4 +422,4 @@ class RayExecutor:
             cwd=Path.cwd(),
             versions=versions(),
         )
-        return time_on(request, stopper=stopper, stream=stream)
+        return time_on(request, stopper=stopper)

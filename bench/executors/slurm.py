@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
@@ -274,7 +274,6 @@ def train_concurrently(
     features: Path,
     features_limit: float,
     stopper: StopRequest,
-    stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """As :func:`bench.executors.ray.train_concurrently`, by SLURM."""
     if not jobs:
@@ -304,7 +303,7 @@ def train_concurrently(
             beside=min(len(devices), len(jobs)) - 1 if local else 0,
         )
         crew = SlurmPool(executor, folder)
-        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)
+        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import platform
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from bench.records import write_record
 from bench.runner.context import Sweep
 from bench.runner.queue import Outcome, RunSpec, note_folder, note_of, noted, train_in_turn
 from bench.runner.remote_store import Mirror, working
+from bench.system.console import PlainFormatter, log_to
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
@@ -160,17 +162,15 @@ def carry_out(task: Task, board: ProgressChannel) -> list[TaskResult]:
         results = task.results_dir if same else scratch / "results"
         mirror = None
         if not same and task.gather is not None:
-            mirror = Mirror(results, working(task.gather, task.name), board.say)
+            mirror = Mirror(results, working(task.gather, task.name))
         if mirror is not None:
             mirror.fetch([note_of(task.name, variants.get(key).name) for key, *_ in task.runs])
         ended = threading.Event()
         asking = threading.Thread(target=_ask, args=(board, stopper, ended), daemon=True)
         asking.start()
         try:
-            with mirror or contextlib.nullcontext():
-                outcomes = _train(
-                    task, results, device, ChannelStream(board), scratch, stopper, mirror
-                )
+            with log_to(ChannelHandler(board)), mirror or contextlib.nullcontext():
+                outcomes = _train(task, results, device, scratch, stopper, mirror)
         finally:
             ended.set()
         return [_sent(task, folder, record, same=same) for folder, record in outcomes]
@@ -180,7 +180,6 @@ def _train(
     task: Task,
     results: Path,
     device: torch.device,
-    stream: Any,
     scratch: Path,
     stopper: StopRequest,
     mirror: Mirror | None,
@@ -202,8 +201,7 @@ def _train(
         resolved=attrs.evolve(sweep.resolved, config=config),
         device=device,
         images=decode_images(sweep.parts.index, positions, config, workers=usable_cores()),
-        stream=stream,
-        features=FeatureStore(scratch / "features", task.features_limit, stream),
+        features=FeatureStore(scratch / "features", task.features_limit),
         stopper=stopper,
         accumulation=accumulation,
         on_folder=note,
@@ -273,21 +271,14 @@ def _ask(board: ProgressChannel, stopper: StopRequest, ended: threading.Event) -
             return
 
 
-class ChannelStream:
-    """Whole lines to the board, as a stream that is no terminal."""
+class ChannelHandler(logging.Handler):
+    """Send the lines of the log to whoever started the sweep."""
 
     def __init__(self, board: ProgressChannel) -> None:
-        self._say: Callable[[str], None] = board.say
-        self._begun = ""
+        super().__init__()
+        self._board = board
+        self.setFormatter(PlainFormatter())
 
-    def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._say(line)
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).split("\n"):
+            self._board.say(line)

@@ -59,7 +59,6 @@ class Sweep:
     data: dict[str, Any]
     images: DecodedImages
     timed: Timed | None
-    stream: Any
     rates: Mapping[str, StepRates] = attrs.field(factory=dict)
     tuned: Mapping[str, Choice] = attrs.field(factory=dict)
     features: FeatureStore | None = None
@@ -77,7 +76,6 @@ class Sweep:
         """As it can be told to another process, on another machine too."""
         return attrs.evolve(
             self,
-            stream=None,
             timed=None,
             features=None,
             stopper=StopRequest(),

@@ -6,13 +6,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import attrs
 import torch
@@ -22,6 +21,7 @@ from bench.config.options import RunConfig
 from bench.errors import BenchError
 from bench.models.build import load_plugins
 from bench.runner.queue import Outcome, RunSpec, train_in_turn
+from bench.system.console import ConsoleHandler, log_to
 from bench.system.devices import choose_devices
 from bench.system.memory import keep_freed_memory
 from bench.system.signals import SignalError, StopRequest, TrainingInterrupted
@@ -53,7 +53,6 @@ class Executor(Protocol):
         features: Path,
         features_limit: float,
         stopper: StopRequest,
-        stream: TextIO,
     ) -> Iterator[tuple[int, Outcome]]:
         """Train jobs as :func:`train_concurrently` does."""
 
@@ -65,7 +64,6 @@ class Executor(Protocol):
         *,
         plugins: Sequence[Path],
         images: Sequence[Path],
-        stream: TextIO,
         stopper: StopRequest,
     ) -> Timed:
         """Run the timing session on the machine that ``--timing-on`` names.
@@ -127,7 +125,6 @@ def train_concurrently(
     features: Path,
     features_limit: float,
     stopper: StopRequest,
-    stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """Train jobs on the devices; position, folder and record of each run as its job ends.
 
@@ -145,7 +142,6 @@ def train_concurrently(
         features: folder for what frozen backbones compute.
         features_limit: most bytes that all processes may keep there together.
         stopper: says whether to stop before the end.
-        stream: not used: each process writes to standard error.
     """
     if not jobs:
         return
@@ -163,10 +159,9 @@ def train_concurrently(
     try:
         sent = {}
         for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
-            # Stream and declarations belong to this process: names go over.
+            # Features and declarations belong to this process: names go over.
             sweep = attrs.evolve(
                 job.planned[0].sweep,
-                stream=None,
                 features=None,
                 stopper=StopRequest(),
                 beside=min(len(devices), len(jobs)) - 1,
@@ -208,16 +203,6 @@ def _tell_all() -> None:
 # --- in a process of the fleet ---------------------------------------------------------------
 
 
-class _Plain:
-    """Standard error without bars: those of several processes would overwrite each other."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.write, self.flush = stream.write, stream.flush
-
-    def isatty(self) -> bool:
-        return False
-
-
 def _start(free: Any, plugins: Sequence[str], threads: int, deadline: float | None) -> None:
     global _device
     # Ctrl-C reaches this process too, but the one who started it decides.
@@ -246,15 +231,15 @@ def _train(
 ) -> list[Outcome]:
     """What has ended; fewer than the runs where it was told to stop."""
     assert _device is not None
-    stream = _Plain(sys.stderr)
-    features = FeatureStore(*store, stream)
-    here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
+    features = FeatureStore(*store)
+    here = attrs.evolve(sweep, device=_device, features=features, stopper=_stopper)
     planned = [
         RunSpec(here, variants.get(key), "", epoch_s, expected_s, begun)
         for key, epoch_s, expected_s, begun in runs
     ]
     outcomes: list[Outcome] = []
-    with contextlib.suppress(TrainingInterrupted):
+    # Bars of several processes would overwrite each other.
+    with log_to(ConsoleHandler(bars=False)), contextlib.suppress(TrainingInterrupted):
         train_in_turn(planned, done=lambda _, outcome: outcomes.append(outcome))
     return outcomes
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from bench.data.sources.remote import open_url
 from bench.errors import BenchError, error_line
 from bench.records.store import NEW, RECORD
+
+logger = logging.getLogger(__name__)
 
 # How often a folder is looked at for what has changed.
 LOOK_S = 2.0
@@ -74,13 +77,10 @@ class Mirror:
     Args:
         results: the folder.
         url: of the one that holds the copies.
-        say: called with what could not be copied: the training goes on.
     """
 
-    def __init__(
-        self, results: Path, url: str, say: Callable[[str], object] = lambda line: None
-    ) -> None:
-        self._results, self._url, self._say = results, url, say
+    def __init__(self, results: Path, url: str) -> None:
+        self._results, self._url = results, url
         self._seen: dict[Path, tuple[int, ...]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -150,7 +150,7 @@ class Mirror:
                 continue  # replaced meanwhile
             except Exception as error:
                 self._seen.pop(path, None)
-                self._say(f"warning: {target} could not be written: {error}")
+                logger.warning(f"{target} could not be written: {error}")
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_S):

@@ -195,7 +195,6 @@ def _train(
     progress = Progress(
         variant.name,
         config.epochs,
-        sweep.stream,
         expected_s=sweep.expected_s,
         later_s=sweep.later_s,
         on_epoch=tracking.epoch,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import attrs
 import torch
-from tqdm import tqdm
 
 import variants
 from bench.config.options import RunConfig
@@ -36,12 +36,15 @@ from bench.system.environment import usable_cores
 from bench.system.locks import HeldError, locked
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
+from bench.system.progress import progress_bar
 from bench.system.signals import StopRequest
 from bench.system.stage_timer import StageTimer
 from bench.timing.tuning import Choice, choose
 from bench.train.accumulate import Accumulation, shared_file
 from bench.train.distributed import ProcessGroup
 from bench.train.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -70,7 +73,6 @@ def run_sweep(
     *,
     command: str,
     plugins: list[Path],
-    stream: TextIO,
     journal: Manifest | None = None,
     stopper: StopRequest | None = None,
     team: ProcessGroup | None = None,
@@ -83,7 +85,6 @@ def run_sweep(
         checked: what the check found: device, images of each run, plan of the timing session.
         command: the command line, for the records.
         plugins: files that register variants, for the timing processes.
-        stream: where progress goes.
         journal: of the sweep that goes on; none: a new one begins.
         stopper: says whether to stop before the end.
         team: the processes that train each model together, which this one leads; none: this one.
@@ -136,7 +137,6 @@ def run_sweep(
             resolved,
             checked,
             plugins,
-            stream,
             stopper or StopRequest(),
             threads,
             team,
@@ -149,7 +149,6 @@ def _carry_out(
     resolved: Resolved,
     checked: PreflightResult,
     plugins: list[Path],
-    stream: TextIO,
     stopper: StopRequest,
     threads: int,
     team: ProcessGroup,
@@ -158,15 +157,13 @@ def _carry_out(
     estimating = checked.estimating_s
     costs = StageTimer({"checking": checked.seconds - estimating, "estimating": estimating})
     with costs.of("decoding"):
-        images = _decode(checked, config, stream)
+        images = _decode(checked, config)
     timed = None
     # Others may train on this machine too: what is timed is timed when they have ended.
     first = config.executor == "local"
     if first:
         with costs.of("timing"):
-            timed, journal = time_stage(
-                chosen, checked, config, images, plugins, stream, journal, stopper
-            )
+            timed, journal = time_stage(chosen, checked, config, images, plugins, journal, stopper)
     with scratch_folder() as folder:
         # Pictures and features share the limit.
         left = max(0.0, config.cache_limit - images.describe()["bytes"])
@@ -179,15 +176,14 @@ def _carry_out(
             data={},
             images=images,
             timed=timed,
-            stream=stream,
             rates=checked.rates,
-            features=FeatureStore(folder, left, stream) if team.size == 1 else None,
+            features=FeatureStore(folder, left) if team.size == 1 else None,
             stopper=stopper,
             team=team,
         )
         known = completed_runs(config.results_dir, journal.id)
         with costs.of("tuning"):
-            journal = _tune(chosen, checked, config, journal, known, stopper, team.size, stream)
+            journal = _tune(chosen, checked, config, journal, known, stopper, team.size)
         choices = {name: Choice(**values) for name, values in journal.tuned.items()}
         shared = attrs.evolve(shared, tuned=choices)
         most_parts = known.most_parts if team.size == 1 else 1
@@ -214,9 +210,7 @@ def _carry_out(
             done = _train_in_turn(planned)
     if not first:
         with costs.of("timing"):
-            timed, journal = time_stage(
-                chosen, checked, config, images, plugins, stream, journal, stopper
-            )
+            timed, journal = time_stage(chosen, checked, config, images, plugins, journal, stopper)
             for folder in time_afterwards(done, timed):
                 _gather(folder, planned[0].sweep)
     for _, record in done:
@@ -228,7 +222,7 @@ def _carry_out(
             attrs.evolve(journal, ended=now()).write(config.results_dir)
             parts.forget()
         except OSError as error:
-            print(f"warning: sweep {journal.id} ended, but: {explain(error)}", file=stream)
+            logger.warning(f"sweep {journal.id} ended, but: {explain(error)}")
     return outcome
 
 
@@ -240,7 +234,6 @@ def _tune(
     known: CompletedRuns,
     stopper: StopRequest,
     processes: int,
-    stream: TextIO,
 ) -> Manifest:
     """With ``--tune auto`` how each variant is trained, kept before the next one is measured."""
     if config.tune == "off":
@@ -265,7 +258,7 @@ def _tune(
         journal = attrs.evolve(journal, tuned=tuned)
         journal.write(config.results_dir)
         form, forward = choice["memory_format"].replace("_", "-"), choice["forward"]["chosen"]
-        print(f"tuning: {variant.name}: {form}, {forward}", file=stream, flush=True)
+        logger.info(f"tuning: {variant.name}: {form}, {forward}")
     torch.set_num_threads(threads)
     return journal
 
@@ -278,12 +271,11 @@ def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:
 def _train_in_turn(planned: Sequence[RunSpec]) -> list[Trained]:
     def begun(number: int) -> None:
         one = planned[number]
-        line = f"[{number + 1}/{len(planned)}] {one.variant.name}{one.label}"
-        print(line, file=one.sweep.stream, flush=True)
+        logger.info(f"[{number + 1}/{len(planned)}] {one.variant.name}{one.label}")
 
     def done(number: int, outcome: Trained) -> None:
         _gather(outcome[0], planned[number].sweep)
-        _tell_failure(outcome[1], planned[number].label, planned[number].sweep.stream)
+        _tell_failure(outcome[1], planned[number].label)
 
     with planned[0].sweep.stopper.holding():
         return train_in_turn(planned, begun=begun, done=done)
@@ -315,14 +307,12 @@ def _train_at_once(
         features=features,
         features_limit=features_limit,
         stopper=planned[0].sweep.stopper,
-        stream=planned[0].sweep.stream,
     ):
         found[left[number]] = outcome
         one = planned[left[number]]
-        line = f"[{len(found)}/{len(planned)}] {one.variant.name}{one.label} done"
-        print(line, file=one.sweep.stream, flush=True)
+        logger.info(f"[{len(found)}/{len(planned)}] {one.variant.name}{one.label} done")
         _gather(outcome[0], one.sweep)
-        _tell_failure(outcome[1], one.label, one.sweep.stream)
+        _tell_failure(outcome[1], one.label)
     return [found[number] for number in range(len(planned))]
 
 
@@ -335,15 +325,14 @@ def _gather(folder: Path, sweep: Sweep) -> None:
         put(folder, url)
     except Exception as error:  # every filesystem has errors of its own
         reason = f"{type(error).__name__}: {error_line(error)}"
-        line = f"warning: {folder} could not be copied to {url} ({reason})"
-        print(line, file=sweep.stream, flush=True)
+        logger.warning(f"{folder} could not be copied to {url} ({reason})")
 
 
-def _tell_failure(record: dict[str, Any], label: str, stream: TextIO) -> None:
+def _tell_failure(record: dict[str, Any], label: str) -> None:
     error = record["error"]
     if error:
         name = record["variant"]["name"]
-        print(f"failed: {name}{label}: {error['type']}: {error['message']}", file=stream)
+        logger.error(f"failed: {name}{label}: {error['type']}: {error['message']}")
 
 
 def _label(run: Run, runs: Sequence[Run]) -> str:
@@ -353,23 +342,20 @@ def _label(run: Run, runs: Sequence[Run]) -> str:
     return f", seed {run.seed}{fold}"
 
 
-def _decode(checked: PreflightResult, config: RunConfig, stream: TextIO) -> DecodedImages:
+def _decode(checked: PreflightResult, config: RunConfig) -> DecodedImages:
     """Every image that a run uses, decoded once or found in the cache."""
     positions = all_positions(checked.runs)
-    with tqdm(
-        total=len(positions), desc="decoding", unit="image", file=stream,
-        disable=not stream.isatty(),
-    ) as bar:  # fmt: skip
+    with progress_bar(total=len(positions), desc="decoding", unit="image") as bar:
         images = decode_images(
             checked.runs[0].parts.index,
             positions,
             config,
             workers=usable_cores(),
             on_progress=lambda done, _: bar.update(done - bar.n),
-            say=lambda line: bar.write(line, file=stream),
+            say=logger.info,
         )
     for path, reason in images.unreadable:
-        print(f"warning: unreadable image, not used: {path} ({reason})", file=stream)
+        logger.warning(f"unreadable image, not used: {path} ({reason})")
     for run in checked.runs:
         run.parts.without(images)  # raises before anything is timed or trained
     return images

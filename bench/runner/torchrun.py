@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from bench.runner.context import Ended, Sweep, TrainCommand
 from bench.runner.record import explain
 from bench.runner.run import fit_and_test
 from bench.runner.setup import set_up
+from bench.system.console import log_to
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
@@ -78,28 +80,26 @@ class _Along:
         team, sweep = self.team, told.sweep
         torch.set_num_threads(sweep.config.threads or max(1, usable_cores() // team.local_size))
         parts = sweep.parts
-        with open(os.devnull, "w") as nowhere:
-            here = attrs.evolve(
-                sweep,
-                device=team.device,
-                images=self._decoded(sweep),
-                stream=nowhere,
-                stopper=self.stopper,
-                team=team,
-            )
-            variant = variants.get(told.variant)
-            model, _ = build.build(variant, parts.num_classes, here.config)
-            normalisation = build.normalisation(model)
-            setup = set_up(here, variant, model, normalisation, [], before=told.before)
-            fit_and_test(
-                here,
-                model,
-                setup,
-                Progress(variant.name, here.config.epochs, nowhere),
-                self.folder,
-                about={},
-                recipe={},
-            )
+        here = attrs.evolve(
+            sweep,
+            device=team.device,
+            images=self._decoded(sweep),
+            stopper=self.stopper,
+            team=team,
+        )
+        variant = variants.get(told.variant)
+        model, _ = build.build(variant, parts.num_classes, here.config)
+        normalisation = build.normalisation(model)
+        setup = set_up(here, variant, model, normalisation, [], before=told.before)
+        fit_and_test(
+            here,
+            model,
+            setup,
+            Progress(variant.name, here.config.epochs),
+            self.folder,
+            about={},
+            recipe={},
+        )
 
     def _decoded(self, sweep: Sweep) -> DecodedImages:
         """This machine's pixels of a run's images, the same object for all runs that have them."""
@@ -139,7 +139,8 @@ def run_together(
         if team.leads:
             return _lead(lead, team)
         stopper = StopRequest()
-        with stopper.listening():
+        # The leader shows what all do.
+        with stopper.listening(), log_to(logging.NullHandler()):
             code = follow(team, stopper, plugins)
         team.leave()
         return code

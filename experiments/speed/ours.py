@@ -5,7 +5,6 @@ Everything else of it is run as the commands that users run (:mod:`experiments.s
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,6 @@ def prepared(
         data={},
         images=images,
         timed=None,
-        stream=sys.stderr,
         rates=rates,
     )
     return set_up(sweep, variant, model, normalisation, [])

@@ -265,7 +265,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     monkeypatch.setattr(on_ray, "connect", lambda address: ray)
     config = RunConfig(executor="ray", timing_on="X1")
     request = SimpleNamespace(config=config)
-    on_ray.time_on(request, stopper=StopRequest(), stream=sys.stderr)
+    on_ray.time_on(request, stopper=StopRequest())
     board, session = ray.asked
     assert board == {"num_cpus": 0}
     assert (session["num_cpus"], session["num_gpus"]) == (4.0, 2.0)
@@ -277,7 +277,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     stopper = StopRequest()
     stopper.note(signal.SIGTERM, None)
     with pytest.raises(TrainingInterrupted):
-        on_ray.time_on(request, stopper=stopper, stream=sys.stderr)
+        on_ray.time_on(request, stopper=stopper)
     assert len(ray.cancelled) == 1
 
     def gone(*_: Any, **__: Any) -> None:
@@ -285,7 +285,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
 
     monkeypatch.setattr(ray, "wait", gone)
     with pytest.raises(BenchError, match="--timing-on X1: the node died"):
-        on_ray.time_on(request, stopper=StopRequest(), stream=sys.stderr)
+        on_ray.time_on(request, stopper=StopRequest())
     assert len(ray.cancelled) == 2
 
 
@@ -304,7 +304,7 @@ def test_a_training_has_its_share_of_a_machine(photos, here, monkeypatch) -> Non
         jobs: Any = [SimpleNamespace(planned=[SimpleNamespace(sweep=sweep)])] * trainings
         (crew,) = on_ray.train_concurrently(
             jobs, devices, plugins=[], threads=1, features=here, features_limit=8.0,
-            stopper=StopRequest(), stream=sys.stderr,
+            stopper=StopRequest(),
         )  # fmt: skip
         assert asked[-1]["threads"] == crew["cores"]
         return crew, asked[-1]["beside"]
@@ -344,7 +344,5 @@ def test_another_machine_is_asked_to_time_the_very_version(monkeypatch) -> None:
     asked: list[timing.Request] = []
     monkeypatch.setattr(on_ray, "time_on", lambda request, **_: asked.append(request))
     old = variants.get("EfficientNetV2_S_BoTLinear@1")
-    on_ray.RayExecutor().time(
-        [old], RunConfig(), 3, plugins=[], images=[], stream=sys.stderr, stopper=StopRequest()
-    )
+    on_ray.RayExecutor().time([old], RunConfig(), 3, plugins=[], images=[], stopper=StopRequest())
     assert asked[0].keys == ("EfficientNetV2_S_BoTLinear@1",)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +42,6 @@ def test_a_worker_without_the_shared_folder_keeps_the_number_of_parts(
         data={},
         images=None,  # type: ignore[arg-type]
         timed=None,
-        stream=None,
         accumulation=Accumulation(4),
     )
     found: list[Sweep] = []
@@ -57,7 +55,7 @@ def test_a_worker_without_the_shared_folder_keeps_the_number_of_parts(
     given: Any = SimpleNamespace(
         sweep=sweep, name="t", runs=(("ResNet18", 1.0, 1.0, None),), features_limit=0.0
     )
-    task._train(given, tmp_path, torch.device("cpu"), sys.stderr, tmp_path, StopRequest(), None)
+    task._train(given, tmp_path, torch.device("cpu"), tmp_path, StopRequest(), None)
     accumulation = found[0].accumulation
     accumulation.parts = 1
     accumulation.look()
