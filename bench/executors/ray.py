@@ -19,12 +19,19 @@ import torch
 import variants
 from bench.config.options import RunConfig
 from bench.errors import BenchError, error_line
-from bench.executors.base import WAIT_S, gather, make_tasks, token_in
+from bench.executors.base import WAIT_S, train_tasks
 from bench.executors.board import ChannelActor
-from bench.executors.task import Task, TaskResult, carry_out, check_versions, versions
+from bench.executors.task import (
+    Task,
+    TaskResult,
+    carry_out,
+    check_versions,
+    plugin_texts,
+    versions,
+)
 from bench.executors.timing import Request, check_modes, time_here
-from bench.runner.executor import Job
-from bench.runner.queue import Outcome
+from bench.runner.context import Outcome
+from bench.runner.executor import Job, Resources
 from bench.system.digits import counted
 from bench.system.environment import usable_cores
 from bench.system.signals import StopRequest
@@ -261,52 +268,6 @@ class RayPool:
                 self._ray.cancel(handle, force=True)
 
 
-def train_concurrently(
-    jobs: Sequence[Job],
-    devices: Sequence[str],
-    *,
-    plugins: Sequence[Path],
-    threads: int,
-    features: Path,
-    features_limit: float,
-    stopper: StopRequest,
-) -> Iterator[tuple[int, Outcome]]:
-    """As :func:`bench.runner.executor.train_concurrently`, by Ray.
-
-    Args:
-        jobs: in any order.
-        devices: as of :func:`find_devices`.
-        plugins: files that register variants.
-        threads: not used: cores are those of the cluster's machines.
-        features: not used: a worker has a folder of its own.
-        features_limit: most bytes that all workers may keep of features together.
-        stopper: says whether to stop before the end.
-    """
-    if not jobs:
-        return
-    config = jobs[0].planned[0].sweep.resolved.config
-    ray = connect(config.address)
-    nodes = nodes_of(ray)
-    # How many each machine gets, and so how many of its cores each has.
-    together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
-    cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
-    threads = min(config.threads or max(1, cores // together), cores)
-    crew = RayPool(ray, cores=threads, gpus=int(devices[0] == "cuda"))
-    with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
-        tasks = make_tasks(
-            jobs,
-            plugins=plugins,
-            results_dir=config.results_dir,
-            token=token,
-            gather=config.gather,
-            device=devices[0],
-            threads=threads,
-            features_limit=features_limit / len(devices),
-            beside=together - 1,
-        )
-        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper)
-
-
 # --- timing ----------------------------------------------------------------------------------
 
 
@@ -401,7 +362,18 @@ class RayExecutor:
             find_class(config)
         return found
 
-    train = staticmethod(train_concurrently)
+    def train(self, jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Outcome]]:
+        if not jobs:
+            return
+        config, devices = jobs[0].planned[0].sweep.config, resources.devices
+        ray = connect(config.address)
+        nodes = nodes_of(ray)
+        # How many each machine gets, and so how many of its cores each has.
+        together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
+        cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
+        threads = min(config.threads or max(1, cores // together), cores)
+        crew = RayPool(ray, cores=threads, gpus=int(devices[0] == "cuda"))
+        yield from train_tasks(crew, jobs, resources, threads=threads, concurrent_runs=together - 1)
 
     def time(
         self,
@@ -415,7 +387,7 @@ class RayExecutor:
     ) -> Timed:
         request = Request(
             keys=tuple(variant.key for variant in chosen),
-            plugins=tuple((path.name, path.read_text(encoding="utf8")) for path in plugins),
+            plugins=plugin_texts(plugins),
             config=config,
             num_classes=num_classes,
             images=tuple(images),

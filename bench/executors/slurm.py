@@ -16,12 +16,11 @@ import torch
 
 from bench.config.options import RunConfig
 from bench.errors import BenchError, error_line
-from bench.executors.base import gather, make_tasks, token_in
+from bench.executors.base import train_tasks
 from bench.executors.task import Task, TaskResult, carry_out
-from bench.runner.executor import Job, LocalExecutor
-from bench.runner.queue import Outcome
+from bench.runner.context import Outcome
+from bench.runner.executor import Job, LocalExecutor, Resources
 from bench.system.environment import usable_cores
-from bench.system.signals import StopRequest
 
 # How often a job is sent again that was lost without a result (preempted jobs SLURM requeues).
 RETRIES = 3
@@ -265,52 +264,28 @@ class _Handle:
         self.job = job
 
 
-def train_concurrently(
-    jobs: Sequence[Job],
-    devices: Sequence[str],
-    *,
-    plugins: Sequence[Path],
-    threads: int,
-    features: Path,
-    features_limit: float,
-    stopper: StopRequest,
-) -> Iterator[tuple[int, Outcome]]:
-    """As :func:`bench.executors.ray.train_concurrently`, by SLURM."""
-    if not jobs:
-        return
-    config = jobs[0].planned[0].sweep.resolved.config
-    local = config.executor == "slurm-local"
-    # A login node's cores are not those of a job.
-    own = parameters(config.slurm).get("cpus_per_task", CORES)
-    threads = config.threads or (threads if local else own)
-    name = f".jobs-{jobs[0].planned[0].sweep.id}"
-    for before in config.results_dir.glob(f"{name}-*"):
-        # Jobs that outlive whoever submitted them must not train the same runs beside new ones.
-        (before / "stop").write_text(str(int(signal.SIGTERM)))
-    folder = (config.results_dir / f"{name}-{secrets.token_hex(3)}").absolute()
-    folder.mkdir(parents=True)
-    executor = _executor(config, folder, cuda=devices[0] == "cuda", threads=threads)
-    with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
-        tasks = make_tasks(
-            jobs,
-            plugins=plugins,
-            results_dir=config.results_dir,
-            token=token,
-            gather=config.gather,
-            device=devices[0],
-            threads=threads,
-            features_limit=features_limit / len(devices),
-            beside=min(len(devices), len(jobs)) - 1 if local else 0,
-        )
-        crew = SlurmPool(executor, folder)
-        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 class SlurmExecutor(LocalExecutor):
     """SLURM, or submitit's imitation of it on this machine (``slurm-local``)."""
 
     def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
         return find_devices(config, device.type, usable_cores())
 
-    train = staticmethod(train_concurrently)
+    def train(self, jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Outcome]]:
+        if not jobs:
+            return
+        sweep, devices = jobs[0].planned[0].sweep, resources.devices
+        config, local = sweep.config, sweep.config.executor == "slurm-local"
+        # A login node's cores are not those of a job.
+        cores = parameters(config.slurm).get("cpus_per_task", CORES)
+        threads = config.threads or (resources.threads if local else cores)
+        name = f".jobs-{sweep.id}"
+        for before in config.results_dir.glob(f"{name}-*"):
+            # Jobs that outlive whoever submitted them must not train the same runs beside new ones.
+            (before / "stop").write_text(str(int(signal.SIGTERM)))
+        folder = (config.results_dir / f"{name}-{secrets.token_hex(3)}").absolute()
+        folder.mkdir(parents=True)
+        executor = _executor(config, folder, cuda=devices[0] == "cuda", threads=threads)
+        beside = min(len(devices), len(jobs)) - 1 if local else 0
+        crew = SlurmPool(executor, folder)
+        yield from train_tasks(crew, jobs, resources, threads=threads, concurrent_runs=beside)
+        shutil.rmtree(folder, ignore_errors=True)
