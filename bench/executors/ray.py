@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -176,15 +176,8 @@ def only_on(node: Mapping[str, Any]) -> Any:
 
 def _probe(ray: Any) -> None:
     """Every machine has the versions of this one."""
-    expected = versions()
-    asked = [
-        ray.remote(_versions_there)
-        .options(num_cpus=0, scheduling_strategy=only_on(node))
-        .remote(expected, node["NodeManagerHostname"])
-        for node in nodes_of(ray)
-    ]
     try:
-        ray.get(asked, timeout=ANSWER_S)
+        _ask(ray, nodes_of(ray), check_versions, versions())
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, BenchError):
             raise BenchError(str(error.cause)) from error
@@ -196,8 +189,17 @@ def _probe(ray: Any) -> None:
         raise BenchError(f"a worker of the cluster does not answer within {ANSWER_S} s") from error
 
 
-def _versions_there(expected: dict[str, str], where: str) -> None:
-    check_versions(expected, where)
+def _ask(
+    ray: Any, nodes: Sequence[Mapping[str, Any]], check: Callable[..., None], value: Any
+) -> None:
+    """Have machines check a value; each is told its name. Raises what they raise, as Ray has it."""
+    handles = [
+        ray.remote(check)
+        .options(num_cpus=0, scheduling_strategy=only_on(node))
+        .remote(value, node["NodeManagerHostname"])
+        for node in nodes
+    ]
+    ray.get(handles, timeout=ANSWER_S)
 
 
 class RayChannel:
@@ -280,9 +282,8 @@ def find_class(config: RunConfig) -> None:
     ray = connect(config.address)
     node = _node_of(ray, str(config.timing_on))
     where = node["NodeManagerHostname"]
-    asked = ray.remote(check_modes).options(num_cpus=0, scheduling_strategy=only_on(node))
     try:
-        ray.get(asked.remote(config, where), timeout=ANSWER_S)
+        _ask(ray, [node], check_modes, config)
     except ray.exceptions.RayTaskError as error:
         raise BenchError(error_line(error.cause or error, -300)) from error
     except ray.exceptions.GetTimeoutError as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 
 from bench.config.options import RunConfig
@@ -54,26 +55,24 @@ def parameters(text: str | None) -> dict[str, Any]:
     Raises:
         BenchError: a part without ``=``, or a number that is none.
     """
-    found = dict(DEFAULTS)
-    for part in (text or "").split(","):
-        name, equals, value = part.strip().partition("=")
-        if not part.strip():
-            continue
+    values = dict(DEFAULTS)
+    for part in filter(None, map(str.strip, (text or "").split(","))):
+        name, equals, value = part.partition("=")
         if not equals or not name:
             raise BenchError(
-                f"--slurm {text}: {part.strip()!r} is no name=value: give partition=gpu,"
+                f"--slurm {text}: {part!r} is no name=value: give partition=gpu,"
                 "timeout_min=600 and the like"
             )
         name = name.strip().replace("-", "_")
         if name in NUMBERS:
             try:
-                found[name] = int(value)
+                values[name] = int(value)
             except ValueError:
                 raise BenchError(f"--slurm {name}={value}: give a whole number") from None
         else:
             # What submitit does not know by a name of its own goes to sbatch as it is.
-            found[name if name.startswith("slurm_") else f"slurm_{name}"] = value.strip()
-    return found
+            values[f"slurm_{name.removeprefix('slurm_')}"] = value.strip()
+    return values
 
 
 def check_cluster(executor: str) -> None:
@@ -200,56 +199,53 @@ class SlurmPool:
     def __init__(self, executor: Any, folder: Path) -> None:
         self._executor, self._folder = executor, folder
         self._count = 0
-        self._tasks: dict[Any, tuple[Task, int]] = {}
+        self._handles: list[_Handle] = []
         self._read: dict[Path, int] = {}
 
-    def submit(self, task: Task, tries: int = 0) -> Any:
+    def submit(self, task: Task) -> Any:
+        handle = _Handle(self._send(task), task)
+        self._handles.append(handle)
+        return handle
+
+    def _send(self, task: Task) -> Any:
         self._count += 1
         try:
-            job = self._executor.submit(Work(self._folder, self._count), task)
+            return self._executor.submit(Work(self._folder, self._count), task)
         except Exception as error:  # submitit passes on what sbatch says
             raise BenchError(
                 f"SLURM does not take a job: {error_line(error, -300)}: see --slurm"
             ) from error
-        self._tasks[job] = task, tries
-        return _Handle(job)
 
     def finished(self, handles: Sequence[Any], seconds: float) -> list[Any]:
         time.sleep(seconds)
         for handle in handles:
-            job = handle.job
-            task, tries = self._tasks[job]
-            if job.done() and self._lost(job) and tries < RETRIES:
-                handle.job = self.submit(task, tries + 1).job
+            if handle.job.done() and handle.tries < RETRIES and self._lost(handle.job):
+                handle.job, handle.tries = self._send(handle.task), handle.tries + 1
         return [handle for handle in handles if handle.job.done()]
 
     def _lost(self, job: Any) -> bool:
         """Whether it ended without a word: its machine was lost, or it was killed."""
-        return not job.paths.result_pickle.exists() and not self._stopping()
-
-    def _stopping(self) -> bool:
-        return (self._folder / "stop").exists()
+        return not (job.paths.result_pickle.exists() or (self._folder / "stop").exists())
 
     def result(self, handle: Any) -> list[TaskResult]:
-        found: list[TaskResult] = handle.job.result()
-        return found
+        results: list[TaskResult] = handle.job.result()
+        return results
 
     def stop(self, number: int) -> None:
         (self._folder / "stop").write_text(str(number))
-        for job in self._tasks:
+        for handle in self._handles:
             # What waits in the queue has nothing to save.
-            if not job.done() and str(job.state) == "PENDING":
-                job.cancel()
+            if not handle.job.done() and str(handle.job.state) == "PENDING":
+                handle.job.cancel()
 
     def lines(self) -> list[str]:
-        found = []
+        lines = []
         for path in sorted(self._folder.glob("lines-*.txt")):
-            begin = self._read.get(path, 0)
             content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            self._read[path] = whole
-            found += content[begin:whole].decode("utf8", "replace").splitlines()
-        return found
+            begin, end = self._read.get(path, 0), content.rfind(b"\n") + 1
+            self._read[path] = end
+            lines += content[begin:end].decode("utf8", "replace").splitlines()
+        return lines
 
     def cancel(self, handles: Sequence[Any]) -> None:
         for handle in handles:
@@ -257,11 +253,13 @@ class SlurmPool:
                 handle.job.cancel()
 
 
+@attrs.define(eq=False)
 class _Handle:
     """A task wherever it is done: the job changes when it is sent again."""
 
-    def __init__(self, job: Any) -> None:
-        self.job = job
+    job: Any
+    task: Task
+    tries: int = 0
 
 
 class SlurmExecutor(LocalExecutor):

@@ -89,7 +89,13 @@ def run_variant(spec: RunSpec, process: ProcessContext) -> Outcome:
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
     _note_costs(spec, record)
-    _keep(folder, record)
+    try:
+        write_record(folder, record)
+    except OSError as error:
+        # What is on disk says ``running``: it can be gone on with.
+        failure = record["error"]
+        _fail(record, error, "the record could not be written: ")
+        record["error"] = failure or record["error"]
     if process.team.busy:
         # The others are somewhere in the middle of what has failed here.
         raise ProcessGroupError(f"{spec.variant.name}: {record['error']['message']}")
@@ -116,26 +122,13 @@ def _cause(error: Exception, process: ProcessContext) -> BaseException:
     return cause
 
 
-def _fail(record: dict[str, Any], error: BaseException) -> None:
+def _fail(record: dict[str, Any], error: BaseException, what: str = "") -> None:
     record["status"] = "failed"
     record["error"] = {
         "type": type(error).__name__,
-        "message": explain(error),
+        "message": f"{what}{explain(error)}",
         "traceback": "".join(traceback.format_exception(error)),
     }
-
-
-def _keep(folder: Path, record: dict[str, Any]) -> None:
-    """Write the record. Where that fails, what is on disk says ``running``: it can be gone on."""
-    try:
-        write_record(folder, record)
-    except OSError as error:
-        record["status"] = "failed"
-        record["error"] = record["error"] or {
-            "type": type(error).__name__,
-            "message": f"the record could not be written: {explain(error)}",
-            "traceback": traceback.format_exc(),
-        }
 
 
 def _note_costs(spec: RunSpec, record: dict[str, Any]) -> None:
