@@ -180,15 +180,9 @@ def _train(
         later_s=spec.later_s,
         on_epoch=tracking.epoch,
     )
+    recipe |= setup.lasting
     result, on_test = fit_and_test(
-        spec,
-        process,
-        model,
-        setup,
-        progress,
-        folder,
-        about=about,
-        recipe={**recipe, **setup.lasting},
+        spec, process, model, setup, progress, folder, about=about, recipe=recipe
     )
     team.end()
     # Those of earlier runs are in their own records.

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import variants
 from bench.config.options import RunConfig
 from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
-from bench.data.parts import decode_images
+from bench.data.parts import DataSplits, decode_images
 from bench.errors import BenchError, error_line
 from bench.records import tidy
 from bench.runner.context import Outcome as Trained
@@ -111,28 +111,40 @@ def run_sweep(
         fingerprint=parts.index.fingerprint,
         fingerprint_version=parts.index.fingerprint_version,
     )
+    stopper = stopper or StopRequest()
+    driver = _Driver(chosen, resolved, checked, plugins, stopper, team, threads, journal)
+    with _opened(journal, config.results_dir, parts, new=new):
+        open_store(config)
+        return driver.carry_out()
+
+
+@contextlib.contextmanager
+def _opened(
+    journal: Manifest, results_dir: Path, parts: DataSplits, *, new: bool
+) -> Iterator[None]:
+    """Hold the lock of a sweep; write the files that it goes on from, or tidy up what it left.
+
+    Raises:
+        BenchError: another process holds it, or they cannot be written.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            config.results_dir.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(lock_of(config.results_dir, journal.id)))
-            if new:
-                # First: what a kill leaves is then of a sweep that goes on, which tidies up.
-                journal.write(config.results_dir)
-                if parts.copies.contents is not None:
-                    contents = parts.copies.contents
-                    keep_images(config.results_dir, journal.id, parts.index, contents)
+            results_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(lock_of(results_dir, journal.id)))
+            if not new:
+                tidy(results_dir, journal.id)
             else:
-                tidy(config.results_dir, journal.id)
+                # First: what a kill leaves is then of a sweep that goes on, which tidies up.
+                journal.write(results_dir)
+                if parts.copies.contents is not None:
+                    keep_images(results_dir, journal.id, parts.index, parts.copies.contents)
         except HeldError as error:
             raise BenchError(
                 f"sweep {journal.id} is still running in another process: wait for its end"
             ) from error
         except OSError as error:
-            raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
-        open_store(config)
-        stopper = stopper or StopRequest()
-        driver = _Driver(chosen, resolved, checked, plugins, stopper, team, threads, journal)
-        return driver.carry_out()
+            raise BenchError(f"--results-dir {results_dir}: {explain(error)}") from error
+        yield
 
 
 @attrs.define

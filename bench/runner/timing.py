@@ -61,22 +61,14 @@ def time_stage(
     files = [absolute(parts.index.path(p)) for p in parts.used.valid[:MOST_PIPELINE_IMAGES]]
     if checked.plan is None:
         timed = checked.executor.time(
-            chosen,
-            config,
-            parts.num_classes,
-            plugins=plugins,
-            images=files,
-            stopper=stopper,
+            chosen, config, parts.num_classes, plugins=plugins, images=files, stopper=stopper
         )
     else:
         logger.info(f"timing: {checked.plan.line()}")
-        timed = Session(
-            checked.plan,
-            config,
-            num_classes=parts.num_classes,
-            plugins=plugins,
-            images=files,
-        ).run()
+        session = Session(
+            checked.plan, config, num_classes=parts.num_classes, plugins=plugins, images=files
+        )
+        timed = session.run()
     # Trainings take hours: what was timed must not hang on their end.
     keep_session(timed, config.results_dir)
     # A session that a signal cut short is kept, but it is not that of this sweep.

@@ -46,11 +46,11 @@ def follow(team: ProcessGroup, stopper: StopRequest, plugins: Sequence[Path]) ->
     with scratch_folder() as folder, stopper.holding():
         try:
             build.load_plugins(list(plugins))
-            along = _Along(team, stopper, folder)
+            follower = _Follower(team, stopper, folder)
             while not isinstance(command := team.tell(None), ShutdownCommand):
                 # As the leader, who says what comes next.
                 with contextlib.suppress(TrainingInterrupted, DivergedError):
-                    along.train(command)
+                    follower.train(command)
             return command.code
         except Exception as error:
             cause = team.cause(error)
@@ -61,7 +61,7 @@ def follow(team: ProcessGroup, stopper: StopRequest, plugins: Sequence[Path]) ->
             raise (PeerLost if stopper.number else ProcessGroupError)(text) from error
 
 
-class _Along:
+class _Follower:
     """Trains along with the leader.
 
     Args:
