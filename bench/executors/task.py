@@ -210,12 +210,11 @@ def _train(
             earlier = None  # it lies on the sender's machine alone
         begun, ended = begun_or_ended(earlier)
         planned.append(attrs.evolve(spec, sweep=sweep, begun=begun, ended=ended))
-    outcomes: dict[int, Outcome] = {}
-    try:
-        # What an earlier worker has ended is not among what is done here.
-        outcomes = dict(enumerate(train_in_turn(planned, process, done=outcomes.__setitem__)))
-    except TrainingInterrupted:
-        outcomes |= {n: spec.ended for n, spec in enumerate(planned) if spec.ended is not None}
+    # What an earlier worker has ended is not among what is done here.
+    outcomes = {n: spec.ended for n, spec in enumerate(planned) if spec.ended is not None}
+    with contextlib.suppress(TrainingInterrupted):
+        for number, outcome in train_in_turn(planned, process):
+            outcomes[number] = outcome
     # Only those before the first that is left: they are told apart by their place.
     whole = itertools.takewhile(outcomes.__contains__, range(len(planned)))
     return [outcomes[number] for number in whole]
@@ -235,14 +234,23 @@ def plugin_texts(plugins: Sequence[Path]) -> tuple[tuple[str, str], ...]:
     return tuple((path.name, path.read_text(encoding="utf8")) for path in plugins)
 
 
-def load_texts(plugins: Sequence[tuple[str, str]], scratch: Path) -> None:
-    """Run plugin files as the sender read them: a process that is used again has them already."""
-    for name, text in plugins:
+def load_texts(plugins: Sequence[tuple[str, str]], scratch: Path) -> list[Path]:
+    """Run plugin files as the sender read them: a process that is used again has them already.
+
+    Returns:
+        Where they are on this machine.
+    """
+    paths = []
+    for number, (name, text) in enumerate(plugins):
+        # Two may have one name.
+        path = scratch / str(number) / name
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf8")
         if text not in _loaded:
-            path = scratch / name
-            path.write_text(text, encoding="utf8")
             load_plugins([path])
             _loaded.add(text)
+        paths.append(path)
+    return paths
 
 
 def _ask(board: ProgressChannel, stopper: StopRequest, ended: threading.Event) -> None:

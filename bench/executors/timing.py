@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -70,8 +70,7 @@ def time_here(request: Request, board: ProgressChannel) -> Timed:
     if request.cwd.is_dir():
         os.chdir(request.cwd)
     with scratch_folder() as scratch, log_to(ChannelHandler(board)):
-        files = _written(request.plugins, scratch)
-        load_texts(request.plugins, scratch)
+        plugins = load_texts(request.plugins, scratch)
         chosen = [variants.get(key) for key in request.keys]
         plan = plan_timing(chosen, request.config, request.num_classes)
         logger.info(f"timing: {plan.line()}")
@@ -79,17 +78,6 @@ def time_here(request: Request, board: ProgressChannel) -> Timed:
             plan,
             request.config,
             num_classes=request.num_classes,
-            plugins=files,
+            plugins=plugins,
             images=request.images,
         ).run()
-
-
-def _written(plugins: Sequence[tuple[str, str]], folder: Path) -> list[Path]:
-    paths = []
-    for number, (name, text) in enumerate(plugins):
-        # Two may have one name.
-        path = folder / str(number) / name
-        path.parent.mkdir()
-        path.write_text(text, encoding="utf8")
-        paths.append(path)
-    return paths

@@ -252,5 +252,6 @@ def _train(
     outcomes: list[Outcome] = []
     # Bars of several processes would overwrite each other.
     with log_to(ConsoleHandler(bars=False)), contextlib.suppress(TrainingInterrupted):
-        train_in_turn(specs, process, done=lambda _, outcome: outcomes.append(outcome))
+        for _, outcome in train_in_turn(specs, process):
+            outcomes.append(outcome)
     return outcomes

@@ -5,7 +5,8 @@ Runs of one frozen backbone share its features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from bench.records import load_records
 from bench.runner.context import Outcome, ProcessContext, Run, RunSpec
 from bench.runner.run import run_variant
 from bench.train.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -122,40 +125,32 @@ def bytes_of(results_dir: Path, sweep: str) -> int:
 
 
 def train_in_turn(
-    planned: Sequence[RunSpec],
-    process: ProcessContext,
-    *,
-    begun: Callable[[int], object] = lambda number: None,
-    done: Callable[[int, Outcome], object] = lambda number, outcome: None,
-) -> list[Outcome]:
-    """Train in order; folder and record of each.
+    planned: Sequence[RunSpec], process: ProcessContext, *, announce: bool = False
+) -> Iterator[tuple[int, Outcome]]:
+    """Train the runs that have not ended in order; position, folder and record of each.
 
     Args:
         planned: those of one seed and fold have the same ``run``, one after the other.
         process: what they share.
-        begun: called with the position of a run that begins.
-        done: called with the position of a run that has ended, and what it left.
+        announce: whether each is named when it begins.
 
     Raises:
         TrainingInterrupted: the process's stopper said so.
     """
-    outcomes = []
     for number, spec in enumerate(planned):
         if spec.ended is not None:
-            outcomes.append(spec.ended)
             continue
         process.stopper.check(spec.epoch_s)
-        begun(number)
+        if announce:
+            logger.info(f"[{number + 1}/{len(planned)}] {spec.variant.name}{spec.label}")
         later = [other for other in planned[number + 1 :] if other.ended is None]
         rest = [other for other in later if other.run is spec.run]
         again = any(other.backbone == spec.backbone for other in rest)
         left = sum(other.expected_s for other in later)
         outcome = run_variant(attrs.evolve(spec, keep_features=again, later_s=left), process)
-        outcomes.append(outcome)
-        done(number, outcome)
+        yield number, outcome
         if process.features is not None:
             _drop_features(process.features, outcome[1], last=not rest, again=again)
-    return outcomes
 
 
 def _drop_features(store: FeatureStore, record: dict[str, Any], *, last: bool, again: bool) -> None:

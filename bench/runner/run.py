@@ -89,13 +89,7 @@ def run_variant(spec: RunSpec, process: ProcessContext) -> Outcome:
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
     _note_costs(spec, record)
-    try:
-        write_record(folder, record)
-    except OSError as error:
-        # What is on disk says ``running``: it can be gone on with.
-        failure = record["error"]
-        _fail(record, error, "the record could not be written: ")
-        record["error"] = failure or record["error"]
+    _keep(folder, record)
     if process.team.busy:
         # The others are somewhere in the middle of what has failed here.
         raise ProcessGroupError(f"{spec.variant.name}: {record['error']['message']}")
@@ -129,6 +123,16 @@ def _fail(record: dict[str, Any], error: BaseException, what: str = "") -> None:
         "message": f"{what}{explain(error)}",
         "traceback": "".join(traceback.format_exception(error)),
     }
+
+
+def _keep(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record. Where that fails, what is on disk says ``running``: it can be gone on."""
+    try:
+        write_record(folder, record)
+    except OSError as error:
+        failure = record["error"]
+        _fail(record, error, "the record could not be written: ")
+        record["error"] = failure or record["error"]
 
 
 def _note_costs(spec: RunSpec, record: dict[str, Any]) -> None:

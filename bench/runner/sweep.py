@@ -6,7 +6,7 @@ import contextlib
 import gc
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -205,9 +205,12 @@ class _Driver:
                     accumulation=accumulation,
                     team=self.team,
                 )
-                done = _train_in_turn(planned, process)
+                with self.stopper.holding():
+                    outcomes = train_in_turn(planned, process, announce=True)
+                    done = _collect(planned, outcomes, at_once=False)
             else:
-                done = self._train_at_once(planned, images, folder, limit)
+                outcomes = self._train_at_once(planned, images, folder, limit)
+                done = _collect(planned, outcomes, at_once=True)
         if not local:
             for folder in time_afterwards(done, self._time(images)):
                 _gather(folder, config)
@@ -294,8 +297,7 @@ class _Driver:
 
     def _train_at_once(
         self, planned: Sequence[RunSpec], images: DecodedImages, features: Path, limit: float
-    ) -> list[Trained]:
-        """Train on all devices at once; folder and record of each run in order."""
+    ) -> Iterator[tuple[int, Trained]]:
         devices = self.checked.devices
         resources = Resources(
             devices=devices,
@@ -307,34 +309,24 @@ class _Driver:
             stopper=self.stopper,
         )
         jobs = make_jobs(planned, frozen=self.resolved.config.freeze_backbone)
-        done = {n: spec.ended for n, spec in enumerate(planned) if spec.ended is not None}
-        for number, outcome in self.checked.executor.train(jobs, resources):
-            done[number] = outcome
-            spec = planned[number]
-            logger.info(f"[{len(done)}/{len(planned)}] {spec.variant.name}{spec.label} done")
-            _finish(spec, outcome)
-        return [done[number] for number in range(len(planned))]
+        return self.checked.executor.train(jobs, resources)
 
 
-def _train_in_turn(planned: Sequence[RunSpec], process: ProcessContext) -> list[Trained]:
-    def begun(number: int) -> None:
+def _collect(
+    planned: Sequence[RunSpec], outcomes: Iterable[tuple[int, Trained]], *, at_once: bool
+) -> list[Trained]:
+    """Return folder and record of each run in order; copy each that ends to ``--gather``."""
+    done = {number: spec.ended for number, spec in enumerate(planned) if spec.ended is not None}
+    for number, (folder, record) in outcomes:
+        done[number] = folder, record
         spec = planned[number]
-        logger.info(f"[{number + 1}/{len(planned)}] {spec.variant.name}{spec.label}")
-
-    def done(number: int, outcome: Trained) -> None:
-        _finish(planned[number], outcome)
-
-    with process.stopper.holding():
-        return train_in_turn(planned, process, begun=begun, done=done)
-
-
-def _finish(spec: RunSpec, outcome: Trained) -> None:
-    """Copy a run that has ended to where ``--gather`` says, and say why it failed."""
-    folder, record = outcome
-    _gather(folder, spec.sweep.config)
-    if error := record["error"]:
-        name = record["variant"]["name"]
-        logger.error(f"failed: {name}{spec.label}: {error['type']}: {error['message']}")
+        name = spec.variant.name
+        if at_once:
+            logger.info(f"[{len(done)}/{len(planned)}] {name}{spec.label} done")
+        _gather(folder, spec.sweep.config)
+        if error := record["error"]:
+            logger.error(f"failed: {name}{spec.label}: {error['type']}: {error['message']}")
+    return [done[number] for number in range(len(planned))]
 
 
 def _gather(folder: Path, config: RunConfig) -> None:
