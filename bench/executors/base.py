@@ -49,7 +49,7 @@ class WorkerPool(Protocol):
 
 
 def train_tasks(
-    crew: WorkerPool,
+    pool: WorkerPool,
     jobs: Sequence[Job],
     resources: Resources,
     *,
@@ -59,7 +59,7 @@ def train_tasks(
     """Train jobs by the workers of a pool; as :meth:`bench.runner.executor.Executor.train`.
 
     Args:
-        crew: who carries them out.
+        pool: who carries them out.
         jobs: in any order.
         resources: what they are trained with, as far as it does not belong to this machine.
         threads: CPU threads of each worker.
@@ -71,7 +71,7 @@ def train_tasks(
             jobs, resources, token=token, threads=threads, concurrent_runs=concurrent_runs
         )
         yield from gather(
-            jobs, tasks, crew, at_once=len(resources.devices), stopper=resources.stopper
+            jobs, tasks, pool, at_once=len(resources.devices), stopper=resources.stopper
         )
 
 
@@ -132,7 +132,7 @@ def token_in(results_dir: Path, sweep: str) -> Iterator[str]:
 def gather(
     jobs: Sequence[Job],
     tasks: Sequence[Task],
-    crew: WorkerPool,
+    pool: WorkerPool,
     *,
     at_once: int,
     stopper: StopRequest,
@@ -142,7 +142,7 @@ def gather(
     Args:
         jobs: what each task is of.
         tasks: one for each job.
-        crew: who carries them out.
+        pool: who carries them out.
         at_once: how many are sent before one has ended.
         stopper: says whether to stop before the end.
 
@@ -150,43 +150,42 @@ def gather(
         TrainingInterrupted: the stopper said so; what has ended has come home.
     """
     waiting = sorted(range(len(jobs)), key=lambda number: jobs[number].seconds)
-    sent: dict[Any, int] = {}
-    told, short = False, False
+    running: dict[Any, int] = {}
+    stopping = incomplete = False
 
     def show() -> None:
-        for line in crew.lines():
+        for line in pool.lines():
             logger.info(line)
 
     try:
         with stopper.holding():
-            while waiting or sent:
-                while waiting and len(sent) < at_once and stopper.number is None:
+            while waiting or running:
+                while waiting and len(running) < at_once and stopper.number is None:
                     number = waiting.pop()
-                    sent[crew.submit(tasks[number])] = number
-                if stopper.number is not None:
-                    waiting = []
-                    if not told:
-                        crew.stop(stopper.number)
-                        told = True
-                ended = crew.finished(list(sent), WAIT_S) if sent else []
+                    running[pool.submit(tasks[number])] = number
+                if stopper.number is not None and not stopping:
+                    waiting, stopping = [], True
+                    pool.stop(stopper.number)
+                ended = pool.finished(list(running), WAIT_S) if running else []
                 show()
                 for handle in ended:
-                    number = sent.pop(handle)
-                    outcomes = _home(jobs[number], tasks[number], crew, handle, stopping=told)
-                    short |= len(outcomes) < len(jobs[number].numbers)
-                    yield from zip(jobs[number].numbers, outcomes, strict=False)
+                    number = running.pop(handle)
+                    job = jobs[number]
+                    outcomes = _home(job, tasks[number], pool, handle, stopping=stopping)
+                    incomplete |= len(outcomes) < len(job.numbers)
+                    yield from zip(job.numbers, outcomes, strict=False)
         show()
     except BaseException:
-        crew.cancel(list(sent))
+        pool.cancel(list(running))
         raise
-    if short or stopper.number is not None:
+    if incomplete or stopper.number is not None:
         raise TrainingInterrupted(stopper.number)
 
 
-def _home(job: Job, task: Task, crew: WorkerPool, handle: Any, *, stopping: bool) -> list[Outcome]:
+def _home(job: Job, task: Task, pool: WorkerPool, handle: Any, *, stopping: bool) -> list[Outcome]:
     config = job.planned[0].sweep.config
     try:
-        results = crew.result(handle)
+        results = pool.result(handle)
     except Exception as error:
         # What is stopped, or was never begun, goes on with --resume: it has not failed.
         return [] if stopping else [_lost(spec, task, error) for spec in job.planned]

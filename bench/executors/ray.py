@@ -83,19 +83,18 @@ def connect(address: str | None) -> Any:
     ray = require_ray()
     if ray.is_initialized():
         return ray
-    asked = address or os.environ.get("RAY_ADDRESS") or LOCAL
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if asked not in (LOCAL, "auto"):
-        _answers(asked)
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == LOCAL:
+        options |= {"num_cpus": usable_cores(), "include_dashboard": False}
+    elif address != "auto":
+        _check_address(address)
     try:
         with _own_signals():
-            if asked == LOCAL:
-                ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)
-            else:
-                ray.init(address=asked, **quiet)
+            ray.init(address=address, **options)
     except Exception as error:  # Ray has many, also for other versions of itself
         raise BenchError(
-            f"--address {asked}: Ray cannot join that cluster: {error_line(error, 300)}"
+            f"--address {address}: Ray cannot join that cluster: {error_line(error, 300)}"
         ) from error
     return ray
 
@@ -113,7 +112,7 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _answers(address: str) -> None:
+def _check_address(address: str) -> None:
     parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         host, port = parts.hostname, parts.port
@@ -144,8 +143,8 @@ def find_devices(address: str | None, asked: int | None, device: str) -> list[st
         BenchError: more are asked for than the cluster has, or a machine has other versions.
     """
     ray = connect(address)
-    there = ray.cluster_resources()
-    gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 0))
+    resources = ray.cluster_resources()
+    gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
     if device == "cuda" and not gpus:
         raise BenchError("--device cuda: the cluster has no GPU: use --device cpu or auto")
     _probe(ray)
@@ -252,17 +251,17 @@ class RayPool:
 
     def result(self, handle: Any) -> list[TaskResult]:
         try:
-            found: list[TaskResult] = self._ray.get(handle)
+            results: list[TaskResult] = self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else error from error
-        return found
+        return results
 
     def stop(self, number: int) -> None:
         self._board.stop.remote(number)
 
     def lines(self) -> list[str]:
-        found: list[str] = self._ray.get(self._board.lines.remote())
-        return found
+        lines: list[str] = self._ray.get(self._board.lines.remote())
+        return lines
 
     def cancel(self, handles: Sequence[Any]) -> None:
         for handle in handles:
@@ -343,11 +342,11 @@ def _time_there(request: Request, actor: Any) -> Timed:
 def _node_of(ray: Any, name: str) -> dict[str, Any]:
     nodes = nodes_of(ray)
     for node in nodes:
-        own = name in node["Resources"] and name not in BUILT_IN
-        if own or f"{ACCELERATOR}{name}" in node["Resources"]:
+        custom = name in node["Resources"] and name not in BUILT_IN
+        if custom or f"{ACCELERATOR}{name}" in node["Resources"]:
             return dict(node)
-    known = {key.removeprefix(ACCELERATOR) for node in nodes for key in node["Resources"]}
-    named = sorted(key for key in known if ":" not in key and key not in BUILT_IN)
+    keys = {key.removeprefix(ACCELERATOR) for node in nodes for key in node["Resources"]}
+    named = sorted(key for key in keys if ":" not in key and key not in BUILT_IN)
     raise BenchError(
         f"--timing-on {name}: no machine of the cluster has that accelerator or resource (there "
         f"are: {', '.join(named) or 'none'}): start one with --resources, or leave --timing-on out"
@@ -358,10 +357,10 @@ class RayExecutor:
     """Ray on this machine, or a cluster (``--address``)."""
 
     def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
-        found = find_devices(config.address, config.devices, config.device)
+        devices = find_devices(config.address, config.devices, config.device)
         if config.timing and config.timing_on is not None:
             find_class(config)
-        return found
+        return devices
 
     def train(self, jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Outcome]]:
         if not jobs:
@@ -373,8 +372,8 @@ class RayExecutor:
         together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
         cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
         threads = min(config.threads or max(1, cores // together), cores)
-        crew = RayPool(ray, cores=threads, gpus=int(devices[0] == "cuda"))
-        yield from train_tasks(crew, jobs, resources, threads=threads, concurrent_runs=together - 1)
+        pool = RayPool(ray, cores=threads, gpus=int(devices[0] == "cuda"))
+        yield from train_tasks(pool, jobs, resources, threads=threads, concurrent_runs=together - 1)
 
     def time(
         self,

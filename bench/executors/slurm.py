@@ -101,7 +101,7 @@ def find_devices(config: RunConfig, here: str, cores: int) -> list[str]:
         BenchError: there is no SLURM, a parameter is unknown, or more is asked for than there is.
     """
     check_cluster(config.executor)
-    asked = parameters(config.slurm)
+    requested = parameters(config.slurm)
     if config.executor == "slurm-local":
         if config.device == "cuda" and here != "cuda":
             raise BenchError("--device cuda: this machine has no GPU: use --device cpu or auto")
@@ -112,16 +112,18 @@ def find_devices(config: RunConfig, here: str, cores: int) -> list[str]:
                 f"--devices {config.devices}: slurm-local trains {most} at once here: give {most} "
                 "or fewer, or leave --executor out"
             )
-        found = [kind] * (config.devices or 1)
+        devices = [kind] * (config.devices or 1)
     else:
         # A login node has no GPU: what is asked of SLURM says what the jobs have.
-        gpus = any("gpu" in name or "gpu" in str(asked[name]) for name in asked if "gr" in name
-                   or "gpu" in name)  # fmt: skip
+        gpus = any(
+            "gpu" in name or ("gr" in name and "gpu" in str(value))
+            for name, value in requested.items()
+        )
         on_gpu = config.device == "cuda" or (config.device == "auto" and (gpus or here == "cuda"))
-        found = ["cuda" if on_gpu else "cpu"] * (config.devices or AT_ONCE)
+        devices = ["cuda" if on_gpu else "cpu"] * (config.devices or AT_ONCE)
     with tempfile.TemporaryDirectory() as folder:
-        _executor(config, Path(folder), cuda=found[0] == "cuda", threads=1)
-    return found
+        _executor(config, Path(folder), cuda=devices[0] == "cuda", threads=1)
+    return devices
 
 
 def _executor(config: RunConfig, folder: Path, *, cuda: bool, threads: int) -> Any:
@@ -132,11 +134,11 @@ def _executor(config: RunConfig, folder: Path, *, cuda: bool, threads: int) -> A
     """
     local = config.executor == "slurm-local"
     executor = require_submitit().AutoExecutor(folder, cluster="local" if local else "slurm")
-    asked = {"cpus_per_task": threads, "name": "paddy-bench", **parameters(config.slurm)}
-    if cuda and not any("gpu" in name or "gres" in name for name in asked):
-        asked["gpus_per_node"] = 1
+    options = {"cpus_per_task": threads, "name": "paddy-bench", **parameters(config.slurm)}
+    if cuda and not any("gpu" in name or "gres" in name for name in options):
+        options["gpus_per_node"] = 1
     try:
-        executor.update_parameters(**asked)
+        executor.update_parameters(**options)
     except (NameError, TypeError, ValueError) as error:
         raise BenchError(
             f"--slurm {config.slurm}: submitit does not take that: {error_line(error)}"
@@ -284,6 +286,6 @@ class SlurmExecutor(LocalExecutor):
         folder.mkdir(parents=True)
         executor = _executor(config, folder, cuda=devices[0] == "cuda", threads=threads)
         beside = min(len(devices), len(jobs)) - 1 if local else 0
-        crew = SlurmPool(executor, folder)
-        yield from train_tasks(crew, jobs, resources, threads=threads, concurrent_runs=beside)
+        pool = SlurmPool(executor, folder)
+        yield from train_tasks(pool, jobs, resources, threads=threads, concurrent_runs=beside)
         shutil.rmtree(folder, ignore_errors=True)

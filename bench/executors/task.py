@@ -122,16 +122,15 @@ def check_versions(expected: Mapping[str, str], where: str = "") -> None:
     Raises:
         BenchError: it does not.
     """
-    here = versions()
-    other = [
-        f"{name} {own} ({expected.get(name, 'unknown')})"
-        for name, own in here.items()
-        if own != expected.get(name)
+    differences = [
+        f"{name} {version} ({expected.get(name, 'unknown')})"
+        for name, version in versions().items()
+        if version != expected.get(name)
     ]
-    if other:
+    if differences:
         raise BenchError(
             f"worker {where or socket.gethostname()} has other versions than this machine, which "
-            f"are given in brackets: {', '.join(other)}: install the same on both"
+            f"are given in brackets: {', '.join(differences)}: install the same on both"
         )
 
 

@@ -145,11 +145,11 @@ def time_afterwards(done: Sequence[tuple[Path, dict[str, Any]]], timed: Timed | 
 
 def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> float | None:
     """Images/s of the model alone at the timing batch and the run's size, with all threads."""
-    found = [
+    cases = [
         case
         for case in timing
         if (case["device"], case["clock"], case["regime"]) == (device, "model", "throughput")
         and case["image_size"] == image_size
         and case["mode"] == "eager"
     ]
-    return max(found, key=lambda case: case["threads"])["images_per_s"] if found else None
+    return max(cases, key=lambda case: case["threads"])["images_per_s"] if cases else None

@@ -113,8 +113,8 @@ def check(
     needed = _check_disk(runs, config, sum(sizes) * len(runs) + training - already_bytes)
     before, classes = time.perf_counter(), runs[0].parts.num_classes
     # The speed of this machine says nothing of another kind of device.
-    here = torch.device(devices[0]).type == device.type
-    rates = measure_rates(chosen, config, classes, device) if here else {}
+    same = torch.device(devices[0]).type == device.type
+    rates = measure_rates(chosen, config, classes, device) if same else {}
     estimating = time.perf_counter() - before
     estimates = estimate(chosen, config, [run.parts for run in runs], rates)
     plan = plan_timing(chosen, config, classes) if timed_here else None

@@ -31,7 +31,7 @@ class CompletedRuns:
     def most_parts(self) -> int:
         """Into how many parts a batch was divided, at most: later runs do alike."""
         trainings = (record["training"] or {} for _, record in self.runs.values())
-        return max((one.get("accumulation_parts", 1) for one in trainings), default=1)
+        return max((item.get("accumulation_parts", 1) for item in trainings), default=1)
 
     def tuned(self, variant: str) -> Mapping[str, Any] | None:
         """How a variant was trained in its last run, as a sweep's ``tuned`` has it."""
@@ -40,7 +40,7 @@ class CompletedRuns:
             for (name, *_), (_, record) in self.runs.items()
             if name == variant
         ]
-        setups = [one["setup"] for one in trainings if one.get("setup")]
+        setups = [item["setup"] for item in trainings if item.get("setup")]
         keys = ("memory_format", "memory_format_reason", "forward")
         return {key: setups[-1][key] for key in keys} if setups else None
 

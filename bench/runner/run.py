@@ -108,8 +108,8 @@ def _cause(error: Exception, process: ProcessContext) -> BaseException:
     if isinstance(error, TrainingInterrupted):
         return error
     cause = team.cause(error) if team.busy else error
-    told = isinstance(cause, ProcessGroupError) and not isinstance(cause, PeerLost)
-    interrupted = number is not None and not told
+    named = isinstance(cause, ProcessGroupError) and not isinstance(cause, PeerLost)
+    interrupted = number is not None and not named
     if interrupted and not isinstance(error, OSError):
         # A signal to all processes ends those that load images first.
         return TrainingInterrupted(number)
@@ -163,7 +163,7 @@ def _train(
     team.begin(TrainCommand(spec, accumulation.parts, before))
     with costs.of("tuning"):
         setup = set_up(spec, process, model, (mean, std), record["warnings"], before=before)
-    told = len(accumulation.notes)
+    earlier = len(accumulation.notes)
     # A training that goes on has its own number, and processes of a team find one together.
     if before is None and team.size == 1:
         accumulation.look()
@@ -190,7 +190,7 @@ def _train(
     )
     team.end()
     # Those of earlier runs are in their own records.
-    record["warnings"] += accumulation.notes[told:]
+    record["warnings"] += accumulation.notes[earlier:]
     count_costs(spec, result)
     record["warnings"] += [note for note in notes if note not in noted]
     record["training"] = training_record(spec, process, result, initial, memory, setup, model)

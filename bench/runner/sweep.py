@@ -288,7 +288,7 @@ class _Driver:
                         key=variant.key,
                         label="" if len(runs) == 1 else f", seed {run.seed}{fold}",
                         epoch_s=estimate.epoch_s if estimate else 0.0,
-                        expected_s=60 * estimate.minutes / len(runs) if estimate else 0.0,
+                        expected_s=60 * (estimate.minutes / len(runs)) if estimate else 0.0,
                         begun=begun,
                         ended=ended,
                     )
