@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import logging
 import shlex
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,13 +15,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 import variants as registry
 from bench.config.options import options as declared
 from bench.config.options import parse_value
-from bench.config.presets import resolve
+from bench.config.presets import Resolved, resolve
 from bench.errors import BenchError
 from bench.executors import executor_of
+from bench.system.console import LOGGER, ConsoleHandler, log_to
 from bench.system.launch import sleep_soon
+from variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 PATHS = str | Path
 
@@ -43,7 +48,8 @@ def run(
         variants: names, globs and groups, comma-separated or as a list.
         preset: name of a preset.
         plugins: Python files that register variants; their code runs with your rights.
-        stream: where progress goes; none: standard error.
+        stream: where progress goes; none: standard error, or where handlers of the logger ``bench``
+            send it.
         options: as the flags of ``python -m bench run --help``, with underscores: ``data_dir``,
             ``epochs``, ``batch_size``, …
 
@@ -59,38 +65,48 @@ def run(
     sleep_soon()
     chosen = _chosen(variants, plugins)
     resolved = resolve(_values(options), preset=preset)
+    command = _command(variants, preset, plugins, options)
+    own = stream is not None or not LOGGER.handlers
+    with log_to(ConsoleHandler(stream)) if own else contextlib.nullcontext():
+        return _run(chosen, resolved, command, [Path(path) for path in plugins], begin)
+
+
+def _run(
+    chosen: list[Variant], resolved: Resolved, command: str, plugins: list[Path], begin: float
+) -> list[dict[str, Any]]:
     from bench.runner.preflight import check
     from bench.runner.sweep import run_sweep
     from bench.system.signals import StopRequest, TrainingInterrupted
 
-    out = stream or sys.stderr
+    results_dir, hours = resolved.config.results_dir, resolved.config.hours
     checked = check(chosen, resolved.config, executor=executor_of(resolved.config.executor))
     notes = [f"warning   {line}" for line in resolved.warnings]
-    print("\n".join([*notes, *checked.lines]), file=out)
-    hours = resolved.config.hours
-    before = _sweeps(resolved.config.results_dir)
+    logger.info("\n".join([*notes, *checked.lines]))
+    before = {record["sweep"]["id"] for record in _records(results_dir)}
     stopper = StopRequest(None if hours is None else begin + 3600 * hours)
     with stopper.listening():
         try:
             outcome = run_sweep(
-                chosen,
-                resolved,
-                checked,
-                command=_command(variants, preset, plugins, options),
-                plugins=[Path(path) for path in plugins],
-                stream=out,
-                stopper=stopper,
+                chosen, resolved, checked, command=command, plugins=plugins, stopper=stopper
             )
         except TrainingInterrupted as stopped:
             if stopped.number is not None:
                 raise KeyboardInterrupt("stopped: what is finished is kept") from stopped
-            print(
+            words = ["python", "-m", "bench", "run", "--resume", "--results-dir", str(results_dir)]
+            for path in plugins:
+                words += ["--plugin", str(path)]
+            logger.info(
                 f"hours={hours:g} are over: what is finished is kept; go on with: "
-                f"{_resume(resolved.config.results_dir, plugins)}",
-                file=out,
+                f"{shlex.join(words)}"
             )
-            return _new_records(resolved.config.results_dir, before)
-    return [{**record, "folder": str(folder)} for folder, record in outcome.runs]
+            runs = [
+                (results_dir / record["folder"], record)
+                for record in _records(results_dir)
+                if record["sweep"]["id"] not in before
+            ]
+        else:
+            runs = outcome.runs
+    return [{**record, "folder": str(folder)} for folder, record in runs]
 
 
 def load(
@@ -108,7 +124,7 @@ def load(
     """
     from bench.records import load_records, to_frame
 
-    records, problems = load_records(Path(results_dir), [str(one) for one in runs])
+    records, problems = load_records(Path(results_dir), [str(run) for run in runs])
     for problem in problems:
         warnings.warn(problem, stacklevel=2)
     if sweep is not None:
@@ -150,41 +166,20 @@ def compare(
     from bench.records import select_records
     from bench.report.chapters.compare import compare_rows
 
-    records, *_ = select_records(Path(results_dir), [str(one) for one in runs], sweep)
+    records, *_ = select_records(Path(results_dir), [str(run) for run in runs], sweep)
     return pd.DataFrame(compare_rows(records, names)[what])
 
 
-def _sweeps(results_dir: Path) -> set[str]:
-    """Ids of the sweeps that have a record."""
+def _records(results_dir: Path) -> list[dict[str, Any]]:
     from bench.records import load_records
 
-    if not results_dir.is_dir():
-        return set()
-    return {record["sweep"]["id"] for record in load_records(results_dir)[0]}
-
-
-def _new_records(results_dir: Path, before: set[str]) -> list[dict[str, Any]]:
-    """Records of sweeps that were not there before."""
-    from bench.records import load_records
-
-    return [
-        {**record, "folder": str(results_dir / record["folder"])}
-        for record in load_records(results_dir)[0]
-        if record["sweep"]["id"] not in before
-    ]
-
-
-def _resume(results_dir: Path, plugins: Sequence[PATHS]) -> str:
-    words = ["python", "-m", "bench", "run", "--resume", "--results-dir", str(results_dir)]
-    for path in plugins:
-        words += ["--plugin", str(path)]
-    return shlex.join(words)
+    return load_records(results_dir)[0] if results_dir.is_dir() else []
 
 
 # --- what was asked for ----------------------------------------------------------------------
 
 
-def _chosen(names: str | Sequence[str], plugins: Sequence[PATHS]) -> list[Any]:
+def _chosen(names: str | Sequence[str], plugins: Sequence[PATHS]) -> list[Variant]:
     try:
         for path in plugins:
             registry.load_plugin(Path(path))
@@ -195,18 +190,16 @@ def _chosen(names: str | Sequence[str], plugins: Sequence[PATHS]) -> list[Any]:
 
 def _values(options: dict[str, Any]) -> dict[str, Any]:
     """The options' values, with paths and quantities as texts read as on the command line."""
-    known = {field.name: field for field in declared()}
-    found = {}
+    kinds = {field.name: field.metadata["kind"] for field in declared()}
+    values = {}
     for name, value in options.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}? " if near else ""
             raise BenchError(f"unknown option {name!r}: {hint}see python -m bench run --help")
-        kind = known[name].metadata["kind"]
-        if isinstance(value, str) and kind is not str:
-            value = parse_value(name, value, name)
-        found[name] = value
-    return found
+        text = isinstance(value, str) and kinds[name] is not str
+        values[name] = parse_value(name, value, name) if text else value
+    return values
 
 
 def _command(

@@ -179,7 +179,6 @@ def time_command(parsed: Namespace, command_line: str) -> int:
         classes,
         command=command_line,
         plugins=parsed.plugin,
-        stream=sys.stderr,
     )
     records = [record for _, record in outcome.runs]
     if parsed.json:

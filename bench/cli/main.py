@@ -64,7 +64,9 @@ def _guarded(make: Callable[[], Parser], arguments: list[str], command_line: str
                 f"torchrun started {started_together()} processes, and {parsed.command} is done by "
                 f"one: python -m bench {parsed.command}"
             )
-        with contextlib.suppress(BrokenPipeError):
+        from bench.system.console import ConsoleHandler, log_to
+
+        with contextlib.suppress(BrokenPipeError), log_to(ConsoleHandler()):
             return run_command(parsed, command_line)
         # Whoever read our output has gone: Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -147,7 +147,6 @@ def _run(parsed: Namespace, command_line: str, begin: float, team: Any = None) -
                 checked,
                 command=command_line,
                 plugins=parsed.plugin,
-                stream=sys.stderr,
                 journal=journal,
                 stopper=stopper,
                 team=team,

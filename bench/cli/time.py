@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import variants
 from bench.config.options import RunConfig
@@ -24,6 +25,8 @@ from bench.runner.timing import MOST_PIPELINE_IMAGES
 from bench.system.devices import choose_device, probe
 from bench.timing.session import Session
 
+logger = logging.getLogger(__name__)
+
 
 def time_variants(
     chosen: Sequence[variants.Variant],
@@ -32,7 +35,6 @@ def time_variants(
     *,
     command: str,
     plugins: list[Path],
-    stream: TextIO,
 ) -> Outcome:
     """Time the variants together and write a record of each.
 
@@ -42,7 +44,6 @@ def time_variants(
         num_classes: outputs of the models.
         command: the command line, for the records.
         plugins: files that register variants.
-        stream: where progress goes.
 
     Raises:
         BenchError: no CUDA where it is asked for, no images for the pipeline clock, or a time
@@ -53,12 +54,10 @@ def time_variants(
     probe(device)
     images, data = _images(config, num_classes)
     plan = plan_timing(chosen, config, num_classes)
-    print(f"timing: {plan.line()}", file=stream, flush=True)
+    logger.info(f"timing: {plan.line()}")
     for note in plan.notes:
-        print(f"timing: {note}", file=stream, flush=True)
-    timed = Session(
-        plan, config, num_classes=num_classes, plugins=plugins, images=images, stream=stream
-    ).run()
+        logger.info(f"timing: {note}")
+    timed = Session(plan, config, num_classes=num_classes, plugins=plugins, images=images).run()
     keep_session(timed, config.results_dir)
     sweep_id = new_sweep_id(datetime.now())
     sweep = {"id": sweep_id, "command": command, "preset": resolved.preset}

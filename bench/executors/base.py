@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
-import attrs
-
-from bench.executors.task import Task, TaskResult, versions
+from bench.executors.task import Task, TaskResult, plugin_texts, versions
 from bench.records import new_run_folder, write_record
-from bench.runner.executor import Job
-from bench.runner.queue import Outcome, noted
-from bench.runner.record import explain, new_record, now
+from bench.runner.context import Outcome, RunSpec
+from bench.runner.executor import Job, Resources
+from bench.runner.queue import noted
+from bench.runner.record import explain, now
 from bench.runner.remote_store import clear, working
 from bench.system.signals import StopRequest, TrainingInterrupted
+
+logger = logging.getLogger(__name__)
 
 # How long to wait for what ends before looking whether to stop.
 WAIT_S = 0.5
@@ -46,52 +48,67 @@ class WorkerPool(Protocol):
         """End tasks at once."""
 
 
-def make_tasks(
+def train_tasks(
+    pool: WorkerPool,
     jobs: Sequence[Job],
+    resources: Resources,
     *,
-    plugins: Sequence[Path],
-    results_dir: Path,
-    token: str,
-    gather: str | None,
-    device: str,
     threads: int,
-    features_limit: float,
-    beside: int,
-) -> list[Task]:
-    """A task for each job.
+    concurrent_runs: int,
+) -> Iterator[tuple[int, Outcome]]:
+    """Train jobs by the workers of a pool; as :meth:`bench.runner.executor.Executor.train`.
 
-    Arguments as the attributes of :class:`bench.executors.task.Task`, and ``beside`` as of a sweep.
+    Args:
+        pool: who carries them out.
+        jobs: in any order.
+        resources: what they are trained with, as far as it does not belong to this machine.
+        threads: CPU threads of each worker.
+        concurrent_runs: other trainings that may run on the machine of one.
     """
-    texts = tuple((path.name, path.read_text(encoding="utf8")) for path in plugins)
-    found = []
+    sweep = jobs[0].planned[0].sweep
+    with token_in(sweep.config.results_dir, sweep.id) as token:
+        tasks = make_tasks(
+            jobs, resources, token=token, threads=threads, concurrent_runs=concurrent_runs
+        )
+        yield from gather(
+            jobs, tasks, pool, at_once=len(resources.devices), stopper=resources.stopper
+        )
+
+
+def make_tasks(
+    jobs: Sequence[Job], resources: Resources, *, token: str, threads: int, concurrent_runs: int
+) -> list[Task]:
+    """A task for each job; arguments as of :func:`train_tasks`.
+
+    Args:
+        token: as of :class:`bench.executors.task.Task`.
+    """
+    plugins = plugin_texts(resources.plugins)
+    deadline = resources.stopper.deadline
+    if deadline is not None:
+        # The monotonic clocks of two machines have nothing to do with each other.
+        deadline = time.time() + deadline - time.monotonic()
+    tasks = []
     for job in jobs:
-        sweep = job.planned[0].sweep
-        run = sweep.run
+        specs = job.specs(concurrent_runs)
+        sweep, run = specs[0].sweep, specs[0].run
         fold = "" if run.fold is None else f"-fold-{run.fold}"
-        deadline = sweep.stopper.deadline
-        if deadline is not None:
-            # The monotonic clocks of two machines have nothing to do with each other.
-            deadline = time.time() + deadline - time.monotonic()
-        found.append(
+        tasks.append(
             Task(
-                sweep=attrs.evolve(sweep.plain(), beside=beside),
                 name=f"task-{sweep.id}-seed-{run.seed}{fold}",
-                runs=tuple(
-                    (one.variant.key, one.epoch_s, one.expected_s, one.begun) for one in job.planned
-                ),
-                plugins=texts,
-                results_dir=results_dir.absolute(),
+                runs=specs,
+                plugins=plugins,
+                results_dir=sweep.config.results_dir.absolute(),
                 token=token,
-                gather=gather,
                 cwd=Path.cwd(),
-                device=device,
+                device=resources.devices[0],
                 threads=threads,
-                features_limit=features_limit,
+                features_limit=resources.features_limit / len(resources.devices),
                 deadline=deadline,
                 versions=versions(),
             )
         )
-    return found
+    return tasks
 
 
 @contextlib.contextmanager
@@ -115,102 +132,89 @@ def token_in(results_dir: Path, sweep: str) -> Iterator[str]:
 def gather(
     jobs: Sequence[Job],
     tasks: Sequence[Task],
-    crew: WorkerPool,
+    pool: WorkerPool,
     *,
     at_once: int,
     stopper: StopRequest,
-    stream: TextIO,
 ) -> Iterator[tuple[int, Outcome]]:
     """Send tasks, the longest first; position, folder and record of each run as it comes home.
 
     Args:
         jobs: what each task is of.
         tasks: one for each job.
-        crew: who carries them out.
+        pool: who carries them out.
         at_once: how many are sent before one has ended.
         stopper: says whether to stop before the end.
-        stream: where progress goes.
 
     Raises:
         TrainingInterrupted: the stopper said so; what has ended has come home.
     """
     waiting = sorted(range(len(jobs)), key=lambda number: jobs[number].seconds)
-    sent: dict[Any, int] = {}
-    told, short = False, False
+    running: dict[Any, int] = {}
+    stopping = incomplete = False
 
     def show() -> None:
-        for line in crew.lines():
-            print(line, file=stream, flush=True)
+        for line in pool.lines():
+            logger.info(line)
 
     try:
         with stopper.holding():
-            while waiting or sent:
-                while waiting and len(sent) < at_once and stopper.number is None:
+            while waiting or running:
+                while waiting and len(running) < at_once and stopper.number is None:
                     number = waiting.pop()
-                    sent[crew.submit(tasks[number])] = number
-                if stopper.number is not None:
-                    waiting = []
-                    if not told:
-                        crew.stop(stopper.number)
-                        told = True
-                ended = crew.finished(list(sent), WAIT_S) if sent else []
+                    running[pool.submit(tasks[number])] = number
+                if stopper.number is not None and not stopping:
+                    waiting, stopping = [], True
+                    pool.stop(stopper.number)
+                ended = pool.finished(list(running), WAIT_S) if running else []
                 show()
                 for handle in ended:
-                    number = sent.pop(handle)
-                    outcomes = _home(jobs[number], tasks[number], crew, handle, stopping=told)
-                    short |= len(outcomes) < len(jobs[number].numbers)
-                    yield from zip(jobs[number].numbers, outcomes, strict=False)
+                    number = running.pop(handle)
+                    job = jobs[number]
+                    outcomes = _home(job, tasks[number], pool, handle, stopping=stopping)
+                    incomplete |= len(outcomes) < len(job.numbers)
+                    yield from zip(job.numbers, outcomes, strict=False)
         show()
     except BaseException:
-        crew.cancel(list(sent))
+        pool.cancel(list(running))
         raise
-    if short or stopper.number is not None:
+    if incomplete or stopper.number is not None:
         raise TrainingInterrupted(stopper.number)
 
 
-def _home(job: Job, task: Task, crew: WorkerPool, handle: Any, *, stopping: bool) -> list[Outcome]:
-    results = job.planned[0].sweep.resolved.config.results_dir
+def _home(job: Job, task: Task, pool: WorkerPool, handle: Any, *, stopping: bool) -> list[Outcome]:
+    config = job.planned[0].sweep.config
     try:
-        found = crew.result(handle)
+        results = pool.result(handle)
     except Exception as error:
         # What is stopped, or was never begun, goes on with --resume: it has not failed.
-        return [] if stopping else [_lost(one, task, error) for one in job.planned]
+        return [] if stopping else [_lost(spec, task, error) for spec in job.planned]
     outcomes = []
-    for sent in found:
-        folder = results / sent.folder
-        record = sent.record
-        if sent.files is not None:
-            folder = new_run_folder(results, record["variant"]["name"], datetime.now(), record)
-            for name, content in sent.files.items():
+    for result in results:
+        folder, record = config.results_dir / result.folder, result.record
+        if result.files is not None:
+            name = record["variant"]["name"]
+            folder = new_run_folder(config.results_dir, name, datetime.now(), record)
+            for name, content in result.files.items():
                 # Names come from another machine, and must not lead out of the folder.
                 (folder / Path(name).name).write_bytes(content)
         outcomes.append((folder, record))
-    if task.gather is not None and len(outcomes) == len(job.planned):
-        clear(working(task.gather, task.name))
+    if config.gather is not None and len(outcomes) == len(job.planned):
+        clear(working(config.gather, task.name))
     return outcomes
 
 
-def _lost(one: Any, task: Task, error: Exception) -> Outcome:
+def _lost(spec: RunSpec, task: Task, error: Exception) -> Outcome:
     """A failed record of a run whose task did not come home."""
-    sweep = one.sweep
-    begun = noted(task.results_dir, task.name, one.variant.name, sweep.id, sweep.run) or one.begun
+    sweep, name = spec.sweep, spec.variant.name
+    begun = noted(task.results_dir, task.name, name, sweep.id, spec.run) or spec.begun
     if begun is not None:
         folder, record = begun
         if record["status"] == "complete":
             return begun
     else:
-        about = {"id": sweep.id, "command": sweep.command, "preset": sweep.resolved.preset}
-        record = new_record(
-            one.variant,
-            sweep.config,
-            sweep=about,
-            sources=sweep.resolved.sources,
-            data=sweep.data,
-            device=sweep.device,
-        )
-        folder = new_run_folder(
-            sweep.resolved.config.results_dir, one.variant.name, datetime.now(), record
-        )
+        record = spec.new_record(sweep.device)
+        folder = new_run_folder(sweep.config.results_dir, name, datetime.now(), record)
     text = explain(error)
     record = {
         **record,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -18,16 +19,25 @@ import torch
 import variants
 from bench.config.options import RunConfig
 from bench.errors import BenchError, error_line
-from bench.executors.base import WAIT_S, gather, make_tasks, token_in
+from bench.executors.base import WAIT_S, train_tasks
 from bench.executors.board import ChannelActor
-from bench.executors.task import Task, TaskResult, carry_out, check_versions, versions
+from bench.executors.task import (
+    Task,
+    TaskResult,
+    carry_out,
+    check_versions,
+    plugin_texts,
+    versions,
+)
 from bench.executors.timing import Request, check_modes, time_here
-from bench.runner.executor import Job
-from bench.runner.queue import Outcome
+from bench.runner.context import Outcome
+from bench.runner.executor import Job, Resources
 from bench.system.digits import counted
 from bench.system.environment import usable_cores
 from bench.system.signals import StopRequest
 from bench.timing.session import Timed
+
+logger = logging.getLogger(__name__)
 
 # A cluster that does not answer by then is taken for one that is not there.
 TIMEOUT_S = 10.0
@@ -73,19 +83,18 @@ def connect(address: str | None) -> Any:
     ray = require_ray()
     if ray.is_initialized():
         return ray
-    asked = address or os.environ.get("RAY_ADDRESS") or LOCAL
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if asked not in (LOCAL, "auto"):
-        _answers(asked)
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == LOCAL:
+        options |= {"num_cpus": usable_cores(), "include_dashboard": False}
+    elif address != "auto":
+        _check_address(address)
     try:
         with _own_signals():
-            if asked == LOCAL:
-                ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)
-            else:
-                ray.init(address=asked, **quiet)
+            ray.init(address=address, **options)
     except Exception as error:  # Ray has many, also for other versions of itself
         raise BenchError(
-            f"--address {asked}: Ray cannot join that cluster: {error_line(error, 300)}"
+            f"--address {address}: Ray cannot join that cluster: {error_line(error, 300)}"
         ) from error
     return ray
 
@@ -103,7 +112,7 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _answers(address: str) -> None:
+def _check_address(address: str) -> None:
     parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         host, port = parts.hostname, parts.port
@@ -134,8 +143,8 @@ def find_devices(address: str | None, asked: int | None, device: str) -> list[st
         BenchError: more are asked for than the cluster has, or a machine has other versions.
     """
     ray = connect(address)
-    there = ray.cluster_resources()
-    gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 0))
+    resources = ray.cluster_resources()
+    gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
     if device == "cuda" and not gpus:
         raise BenchError("--device cuda: the cluster has no GPU: use --device cpu or auto")
     _probe(ray)
@@ -166,15 +175,8 @@ def only_on(node: Mapping[str, Any]) -> Any:
 
 def _probe(ray: Any) -> None:
     """Every machine has the versions of this one."""
-    expected = versions()
-    asked = [
-        ray.remote(_versions_there)
-        .options(num_cpus=0, scheduling_strategy=only_on(node))
-        .remote(expected, node["NodeManagerHostname"])
-        for node in nodes_of(ray)
-    ]
     try:
-        ray.get(asked, timeout=ANSWER_S)
+        _ask(ray, nodes_of(ray), check_versions, versions())
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, BenchError):
             raise BenchError(str(error.cause)) from error
@@ -186,8 +188,17 @@ def _probe(ray: Any) -> None:
         raise BenchError(f"a worker of the cluster does not answer within {ANSWER_S} s") from error
 
 
-def _versions_there(expected: dict[str, str], where: str) -> None:
-    check_versions(expected, where)
+def _ask(
+    ray: Any, nodes: Sequence[Mapping[str, Any]], check: Callable[..., None], value: Any
+) -> None:
+    """Have machines check a value; each is told its name. Raises what they raise, as Ray has it."""
+    handles = [
+        ray.remote(check)
+        .options(num_cpus=0, scheduling_strategy=only_on(node))
+        .remote(value, node["NodeManagerHostname"])
+        for node in nodes
+    ]
+    ray.get(handles, timeout=ANSWER_S)
 
 
 class RayChannel:
@@ -240,70 +251,22 @@ class RayPool:
 
     def result(self, handle: Any) -> list[TaskResult]:
         try:
-            found: list[TaskResult] = self._ray.get(handle)
+            results: list[TaskResult] = self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else error from error
-        return found
+        return results
 
     def stop(self, number: int) -> None:
         self._board.stop.remote(number)
 
     def lines(self) -> list[str]:
-        found: list[str] = self._ray.get(self._board.lines.remote())
-        return found
+        lines: list[str] = self._ray.get(self._board.lines.remote())
+        return lines
 
     def cancel(self, handles: Sequence[Any]) -> None:
         for handle in handles:
             with contextlib.suppress(Exception):
                 self._ray.cancel(handle, force=True)
-
-
-def train_concurrently(
-    jobs: Sequence[Job],
-    devices: Sequence[str],
-    *,
-    plugins: Sequence[Path],
-    threads: int,
-    features: Path,
-    features_limit: float,
-    stopper: StopRequest,
-    stream: TextIO,
-) -> Iterator[tuple[int, Outcome]]:
-    """As :func:`bench.runner.executor.train_concurrently`, by Ray.
-
-    Args:
-        jobs: in any order.
-        devices: as of :func:`find_devices`.
-        plugins: files that register variants.
-        threads: not used: cores are those of the cluster's machines.
-        features: not used: a worker has a folder of its own.
-        features_limit: most bytes that all workers may keep of features together.
-        stopper: says whether to stop before the end.
-        stream: where progress goes.
-    """
-    if not jobs:
-        return
-    config = jobs[0].planned[0].sweep.resolved.config
-    ray = connect(config.address)
-    nodes = nodes_of(ray)
-    # How many each machine gets, and so how many of its cores each has.
-    together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
-    cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
-    threads = min(config.threads or max(1, cores // together), cores)
-    crew = RayPool(ray, cores=threads, gpus=int(devices[0] == "cuda"))
-    with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
-        tasks = make_tasks(
-            jobs,
-            plugins=plugins,
-            results_dir=config.results_dir,
-            token=token,
-            gather=config.gather,
-            device=devices[0],
-            threads=threads,
-            features_limit=features_limit / len(devices),
-            beside=together - 1,
-        )
-        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)
 
 
 # --- timing ----------------------------------------------------------------------------------
@@ -318,22 +281,20 @@ def find_class(config: RunConfig) -> None:
     ray = connect(config.address)
     node = _node_of(ray, str(config.timing_on))
     where = node["NodeManagerHostname"]
-    asked = ray.remote(check_modes).options(num_cpus=0, scheduling_strategy=only_on(node))
     try:
-        ray.get(asked.remote(config, where), timeout=ANSWER_S)
+        _ask(ray, [node], check_modes, config)
     except ray.exceptions.RayTaskError as error:
         raise BenchError(error_line(error.cause or error, -300)) from error
     except ray.exceptions.GetTimeoutError as error:
         raise BenchError(f"worker {where} does not answer within {ANSWER_S} s") from error
 
 
-def time_on(request: Request, *, stopper: StopRequest, stream: TextIO) -> Timed:
+def time_on(request: Request, *, stopper: StopRequest) -> Timed:
     """Run a timing session on a machine of the class of ``--timing-on``, with nothing beside it.
 
     Args:
         request: what to time.
         stopper: says whether to stop before the end.
-        stream: where progress goes.
 
     Raises:
         BenchError: the machine is gone, or cannot time.
@@ -353,7 +314,7 @@ def time_on(request: Request, *, stopper: StopRequest, stream: TextIO) -> Timed:
 
     def show() -> None:
         for line in ray.get(board.lines.remote()):
-            print(line, file=stream, flush=True)
+            logger.info(line)
 
     try:
         with stopper.holding():
@@ -381,11 +342,11 @@ def _time_there(request: Request, actor: Any) -> Timed:
 def _node_of(ray: Any, name: str) -> dict[str, Any]:
     nodes = nodes_of(ray)
     for node in nodes:
-        own = name in node["Resources"] and name not in BUILT_IN
-        if own or f"{ACCELERATOR}{name}" in node["Resources"]:
+        custom = name in node["Resources"] and name not in BUILT_IN
+        if custom or f"{ACCELERATOR}{name}" in node["Resources"]:
             return dict(node)
-    known = {key.removeprefix(ACCELERATOR) for node in nodes for key in node["Resources"]}
-    named = sorted(key for key in known if ":" not in key and key not in BUILT_IN)
+    keys = {key.removeprefix(ACCELERATOR) for node in nodes for key in node["Resources"]}
+    named = sorted(key for key in keys if ":" not in key and key not in BUILT_IN)
     raise BenchError(
         f"--timing-on {name}: no machine of the cluster has that accelerator or resource (there "
         f"are: {', '.join(named) or 'none'}): start one with --resources, or leave --timing-on out"
@@ -396,12 +357,23 @@ class RayExecutor:
     """Ray on this machine, or a cluster (``--address``)."""
 
     def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
-        found = find_devices(config.address, config.devices, config.device)
+        devices = find_devices(config.address, config.devices, config.device)
         if config.timing and config.timing_on is not None:
             find_class(config)
-        return found
+        return devices
 
-    train = staticmethod(train_concurrently)
+    def train(self, jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Outcome]]:
+        if not jobs:
+            return
+        config, devices = jobs[0].planned[0].sweep.config, resources.devices
+        ray = connect(config.address)
+        nodes = nodes_of(ray)
+        # How many each machine gets, and so how many of its cores each has.
+        together = math.ceil(min(len(devices), len(jobs)) / max(1, len(nodes)))
+        cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
+        threads = min(config.threads or max(1, cores // together), cores)
+        pool = RayPool(ray, cores=threads, gpus=int(devices[0] == "cuda"))
+        yield from train_tasks(pool, jobs, resources, threads=threads, concurrent_runs=together - 1)
 
     def time(
         self,
@@ -411,16 +383,15 @@ class RayExecutor:
         *,
         plugins: Sequence[Path],
         images: Sequence[Path],
-        stream: TextIO,
         stopper: StopRequest,
     ) -> Timed:
         request = Request(
             keys=tuple(variant.key for variant in chosen),
-            plugins=tuple((path.name, path.read_text(encoding="utf8")) for path in plugins),
+            plugins=plugin_texts(plugins),
             config=config,
             num_classes=num_classes,
             images=tuple(images),
             cwd=Path.cwd(),
             versions=versions(),
         )
-        return time_on(request, stopper=stopper, stream=stream)
+        return time_on(request, stopper=stopper)

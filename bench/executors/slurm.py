@@ -10,18 +10,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+import attrs
 import torch
 
 from bench.config.options import RunConfig
 from bench.errors import BenchError, error_line
-from bench.executors.base import gather, make_tasks, token_in
+from bench.executors.base import train_tasks
 from bench.executors.task import Task, TaskResult, carry_out
-from bench.runner.executor import Job, LocalExecutor
-from bench.runner.queue import Outcome
+from bench.runner.context import Outcome
+from bench.runner.executor import Job, LocalExecutor, Resources
 from bench.system.environment import usable_cores
-from bench.system.signals import StopRequest
 
 # How often a job is sent again that was lost without a result (preempted jobs SLURM requeues).
 RETRIES = 3
@@ -55,26 +55,24 @@ def parameters(text: str | None) -> dict[str, Any]:
     Raises:
         BenchError: a part without ``=``, or a number that is none.
     """
-    found = dict(DEFAULTS)
-    for part in (text or "").split(","):
-        name, equals, value = part.strip().partition("=")
-        if not part.strip():
-            continue
+    values = dict(DEFAULTS)
+    for part in filter(None, map(str.strip, (text or "").split(","))):
+        name, equals, value = part.partition("=")
         if not equals or not name:
             raise BenchError(
-                f"--slurm {text}: {part.strip()!r} is no name=value: give partition=gpu,"
+                f"--slurm {text}: {part!r} is no name=value: give partition=gpu,"
                 "timeout_min=600 and the like"
             )
         name = name.strip().replace("-", "_")
         if name in NUMBERS:
             try:
-                found[name] = int(value)
+                values[name] = int(value)
             except ValueError:
                 raise BenchError(f"--slurm {name}={value}: give a whole number") from None
         else:
             # What submitit does not know by a name of its own goes to sbatch as it is.
-            found[name if name.startswith("slurm_") else f"slurm_{name}"] = value.strip()
-    return found
+            values[f"slurm_{name.removeprefix('slurm_')}"] = value.strip()
+    return values
 
 
 def check_cluster(executor: str) -> None:
@@ -103,7 +101,7 @@ def find_devices(config: RunConfig, here: str, cores: int) -> list[str]:
         BenchError: there is no SLURM, a parameter is unknown, or more is asked for than there is.
     """
     check_cluster(config.executor)
-    asked = parameters(config.slurm)
+    requested = parameters(config.slurm)
     if config.executor == "slurm-local":
         if config.device == "cuda" and here != "cuda":
             raise BenchError("--device cuda: this machine has no GPU: use --device cpu or auto")
@@ -114,16 +112,18 @@ def find_devices(config: RunConfig, here: str, cores: int) -> list[str]:
                 f"--devices {config.devices}: slurm-local trains {most} at once here: give {most} "
                 "or fewer, or leave --executor out"
             )
-        found = [kind] * (config.devices or 1)
+        devices = [kind] * (config.devices or 1)
     else:
         # A login node has no GPU: what is asked of SLURM says what the jobs have.
-        gpus = any("gpu" in name or "gpu" in str(asked[name]) for name in asked if "gr" in name
-                   or "gpu" in name)  # fmt: skip
+        gpus = any(
+            "gpu" in name or ("gr" in name and "gpu" in str(value))
+            for name, value in requested.items()
+        )
         on_gpu = config.device == "cuda" or (config.device == "auto" and (gpus or here == "cuda"))
-        found = ["cuda" if on_gpu else "cpu"] * (config.devices or AT_ONCE)
+        devices = ["cuda" if on_gpu else "cpu"] * (config.devices or AT_ONCE)
     with tempfile.TemporaryDirectory() as folder:
-        _executor(config, Path(folder), cuda=found[0] == "cuda", threads=1)
-    return found
+        _executor(config, Path(folder), cuda=devices[0] == "cuda", threads=1)
+    return devices
 
 
 def _executor(config: RunConfig, folder: Path, *, cuda: bool, threads: int) -> Any:
@@ -134,11 +134,11 @@ def _executor(config: RunConfig, folder: Path, *, cuda: bool, threads: int) -> A
     """
     local = config.executor == "slurm-local"
     executor = require_submitit().AutoExecutor(folder, cluster="local" if local else "slurm")
-    asked = {"cpus_per_task": threads, "name": "paddy-bench", **parameters(config.slurm)}
-    if cuda and not any("gpu" in name or "gres" in name for name in asked):
-        asked["gpus_per_node"] = 1
+    options = {"cpus_per_task": threads, "name": "paddy-bench", **parameters(config.slurm)}
+    if cuda and not any("gpu" in name or "gres" in name for name in options):
+        options["gpus_per_node"] = 1
     try:
-        executor.update_parameters(**asked)
+        executor.update_parameters(**options)
     except (NameError, TypeError, ValueError) as error:
         raise BenchError(
             f"--slurm {config.slurm}: submitit does not take that: {error_line(error)}"
@@ -201,56 +201,53 @@ class SlurmPool:
     def __init__(self, executor: Any, folder: Path) -> None:
         self._executor, self._folder = executor, folder
         self._count = 0
-        self._tasks: dict[Any, tuple[Task, int]] = {}
+        self._handles: list[_Handle] = []
         self._read: dict[Path, int] = {}
 
-    def submit(self, task: Task, tries: int = 0) -> Any:
+    def submit(self, task: Task) -> Any:
+        handle = _Handle(self._send(task), task)
+        self._handles.append(handle)
+        return handle
+
+    def _send(self, task: Task) -> Any:
         self._count += 1
         try:
-            job = self._executor.submit(Work(self._folder, self._count), task)
+            return self._executor.submit(Work(self._folder, self._count), task)
         except Exception as error:  # submitit passes on what sbatch says
             raise BenchError(
                 f"SLURM does not take a job: {error_line(error, -300)}: see --slurm"
             ) from error
-        self._tasks[job] = task, tries
-        return _Handle(job)
 
     def finished(self, handles: Sequence[Any], seconds: float) -> list[Any]:
         time.sleep(seconds)
         for handle in handles:
-            job = handle.job
-            task, tries = self._tasks[job]
-            if job.done() and self._lost(job) and tries < RETRIES:
-                handle.job = self.submit(task, tries + 1).job
+            if handle.job.done() and handle.tries < RETRIES and self._lost(handle.job):
+                handle.job, handle.tries = self._send(handle.task), handle.tries + 1
         return [handle for handle in handles if handle.job.done()]
 
     def _lost(self, job: Any) -> bool:
         """Whether it ended without a word: its machine was lost, or it was killed."""
-        return not job.paths.result_pickle.exists() and not self._stopping()
-
-    def _stopping(self) -> bool:
-        return (self._folder / "stop").exists()
+        return not (job.paths.result_pickle.exists() or (self._folder / "stop").exists())
 
     def result(self, handle: Any) -> list[TaskResult]:
-        found: list[TaskResult] = handle.job.result()
-        return found
+        results: list[TaskResult] = handle.job.result()
+        return results
 
     def stop(self, number: int) -> None:
         (self._folder / "stop").write_text(str(number))
-        for job in self._tasks:
+        for handle in self._handles:
             # What waits in the queue has nothing to save.
-            if not job.done() and str(job.state) == "PENDING":
-                job.cancel()
+            if not handle.job.done() and str(handle.job.state) == "PENDING":
+                handle.job.cancel()
 
     def lines(self) -> list[str]:
-        found = []
+        lines = []
         for path in sorted(self._folder.glob("lines-*.txt")):
-            begin = self._read.get(path, 0)
             content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            self._read[path] = whole
-            found += content[begin:whole].decode("utf8", "replace").splitlines()
-        return found
+            begin, end = self._read.get(path, 0), content.rfind(b"\n") + 1
+            self._read[path] = end
+            lines += content[begin:end].decode("utf8", "replace").splitlines()
+        return lines
 
     def cancel(self, handles: Sequence[Any]) -> None:
         for handle in handles:
@@ -258,54 +255,13 @@ class SlurmPool:
                 handle.job.cancel()
 
 
+@attrs.define(eq=False)
 class _Handle:
     """A task wherever it is done: the job changes when it is sent again."""
 
-    def __init__(self, job: Any) -> None:
-        self.job = job
-
-
-def train_concurrently(
-    jobs: Sequence[Job],
-    devices: Sequence[str],
-    *,
-    plugins: Sequence[Path],
-    threads: int,
-    features: Path,
-    features_limit: float,
-    stopper: StopRequest,
-    stream: TextIO,
-) -> Iterator[tuple[int, Outcome]]:
-    """As :func:`bench.executors.ray.train_concurrently`, by SLURM."""
-    if not jobs:
-        return
-    config = jobs[0].planned[0].sweep.resolved.config
-    local = config.executor == "slurm-local"
-    # A login node's cores are not those of a job.
-    own = parameters(config.slurm).get("cpus_per_task", CORES)
-    threads = config.threads or (threads if local else own)
-    name = f".jobs-{jobs[0].planned[0].sweep.id}"
-    for before in config.results_dir.glob(f"{name}-*"):
-        # Jobs that outlive whoever submitted them must not train the same runs beside new ones.
-        (before / "stop").write_text(str(int(signal.SIGTERM)))
-    folder = (config.results_dir / f"{name}-{secrets.token_hex(3)}").absolute()
-    folder.mkdir(parents=True)
-    executor = _executor(config, folder, cuda=devices[0] == "cuda", threads=threads)
-    with token_in(config.results_dir, jobs[0].planned[0].sweep.id) as token:
-        tasks = make_tasks(
-            jobs,
-            plugins=plugins,
-            results_dir=config.results_dir,
-            token=token,
-            gather=config.gather,
-            device=devices[0],
-            threads=threads,
-            features_limit=features_limit / len(devices),
-            beside=min(len(devices), len(jobs)) - 1 if local else 0,
-        )
-        crew = SlurmPool(executor, folder)
-        yield from gather(jobs, tasks, crew, at_once=len(devices), stopper=stopper, stream=stream)
-    shutil.rmtree(folder, ignore_errors=True)
+    job: Any
+    task: Task
+    tries: int = 0
 
 
 class SlurmExecutor(LocalExecutor):
@@ -314,4 +270,22 @@ class SlurmExecutor(LocalExecutor):
     def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
         return find_devices(config, device.type, usable_cores())
 
-    train = staticmethod(train_concurrently)
+    def train(self, jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Outcome]]:
+        if not jobs:
+            return
+        sweep, devices = jobs[0].planned[0].sweep, resources.devices
+        config, local = sweep.config, sweep.config.executor == "slurm-local"
+        # A login node's cores are not those of a job.
+        cores = parameters(config.slurm).get("cpus_per_task", CORES)
+        threads = config.threads or (resources.threads if local else cores)
+        name = f".jobs-{sweep.id}"
+        for before in config.results_dir.glob(f"{name}-*"):
+            # Jobs that outlive whoever submitted them must not train the same runs beside new ones.
+            (before / "stop").write_text(str(int(signal.SIGTERM)))
+        folder = (config.results_dir / f"{name}-{secrets.token_hex(3)}").absolute()
+        folder.mkdir(parents=True)
+        executor = _executor(config, folder, cuda=devices[0] == "cuda", threads=threads)
+        beside = min(len(devices), len(jobs)) - 1 if local else 0
+        pool = SlurmPool(executor, folder)
+        yield from train_tasks(pool, jobs, resources, threads=threads, concurrent_runs=beside)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import platform
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,21 +20,20 @@ import PIL
 import timm
 import torch
 
-import variants
 from bench import __version__
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.imaging import LOADER
 from bench.models.build import load_plugins
 from bench.records import write_record
-from bench.runner.context import Sweep
-from bench.runner.queue import Outcome, RunSpec, note_folder, note_of, noted, train_in_turn
+from bench.runner.context import Outcome, ProcessContext, RunSpec, SweepContext
+from bench.runner.queue import begun_or_ended, note_folder, note_of, noted, train_in_turn
 from bench.runner.remote_store import Mirror, working
+from bench.system.console import PlainFormatter, log_to
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
 from bench.system.signals import StopRequest, TrainingInterrupted
-from bench.train.accumulate import Accumulation, shared_file
 from bench.train.feature_store import FeatureStore
 
 # How often a worker asks whether it is to stop.
@@ -56,14 +56,11 @@ class Task:
     """Runs that one worker trains one after the other.
 
     Attributes:
-        sweep: what they share, without what belongs to the process that sends it.
         name: tells it from all other tasks of all sweeps; a file name.
-        runs: key of the variant, expected seconds of its first epoch and of all, and where it was
-            begun or ended before this sweep went on (folder and record, or none), of each.
+        runs: of one sweep, seed and fold.
         plugins: file name and text of those that register variants.
         results_dir: where records go, as the sender sees it.
         token: a file there that tells whether a worker sees the same folder.
-        gather: URL of a folder that all workers reach, or none.
         cwd: that relative paths are meant from.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads.
@@ -72,19 +69,22 @@ class Task:
         versions: that a worker must have.
     """
 
-    sweep: Sweep
     name: str
-    runs: tuple[tuple[str, float, float, Outcome | None], ...]
+    runs: tuple[RunSpec, ...]
     plugins: tuple[tuple[str, str], ...]
     results_dir: Path
     token: str
-    gather: str | None
     cwd: Path
     device: str
     threads: int
     features_limit: float
     deadline: float | None
     versions: Mapping[str, str]
+
+    @property
+    def sweep(self) -> SweepContext:
+        """What its runs share with all others."""
+        return self.runs[0].sweep
 
 
 @attrs.frozen
@@ -122,16 +122,15 @@ def check_versions(expected: Mapping[str, str], where: str = "") -> None:
     Raises:
         BenchError: it does not.
     """
-    here = versions()
-    other = [
-        f"{name} {own} ({expected.get(name, 'unknown')})"
-        for name, own in here.items()
-        if own != expected.get(name)
+    differences = [
+        f"{name} {version} ({expected.get(name, 'unknown')})"
+        for name, version in versions().items()
+        if version != expected.get(name)
     ]
-    if other:
+    if differences:
         raise BenchError(
             f"worker {where or socket.gethostname()} has other versions than this machine, which "
-            f"are given in brackets: {', '.join(other)}: install the same on both"
+            f"are given in brackets: {', '.join(differences)}: install the same on both"
         )
 
 
@@ -153,24 +152,23 @@ def carry_out(task: Task, board: ProgressChannel) -> list[TaskResult]:
     keep_freed_memory()
     torch.set_num_threads(task.threads)
     device = torch.device(task.device, 0) if task.device == "cuda" else torch.device("cpu")
-    stopper = StopRequest(None if task.deadline is None else _monotonic(task.deadline))
+    # Of this machine's own clock.
+    left = None if task.deadline is None else task.deadline - time.time()
+    stopper = StopRequest(None if left is None else time.monotonic() + left)
     with scratch_folder() as scratch:
         load_texts(task.plugins, scratch)
         same = (task.results_dir / task.token).exists()
         results = task.results_dir if same else scratch / "results"
-        mirror = None
-        if not same and task.gather is not None:
-            mirror = Mirror(results, working(task.gather, task.name), board.say)
-        if mirror is not None:
-            mirror.fetch([note_of(task.name, variants.get(key).name) for key, *_ in task.runs])
+        mirror, gather = None, task.sweep.config.gather
+        if not same and gather is not None:
+            mirror = Mirror(results, working(gather, task.name))
+            mirror.fetch([note_of(task.name, spec.variant.name) for spec in task.runs])
         ended = threading.Event()
         asking = threading.Thread(target=_ask, args=(board, stopper, ended), daemon=True)
         asking.start()
         try:
-            with mirror or contextlib.nullcontext():
-                outcomes = _train(
-                    task, results, device, ChannelStream(board), scratch, stopper, mirror
-                )
+            with log_to(ChannelHandler(board)), mirror or contextlib.nullcontext():
+                outcomes = _train(task, results, device, scratch, stopper, mirror)
         finally:
             ended.set()
         return [_sent(task, folder, record, same=same) for folder, record in outcomes]
@@ -180,14 +178,13 @@ def _train(
     task: Task,
     results: Path,
     device: torch.device,
-    stream: Any,
     scratch: Path,
     stopper: StopRequest,
     mirror: Mirror | None,
 ) -> list[Outcome]:
-    sweep = task.sweep
-    config = attrs.evolve(sweep.resolved.config, results_dir=results)
-    positions = sweep.parts.positions()
+    resolved, parts = task.sweep.resolved, task.runs[0].parts
+    config = attrs.evolve(resolved.config, results_dir=results)
+    sweep = attrs.evolve(task.sweep, resolved=attrs.evolve(resolved, config=config))
 
     def note(variant: str, folder: Path) -> None:
         note_folder(results, task.name, variant, folder)
@@ -195,52 +192,35 @@ def _train(
             mirror.keep(results / note_of(task.name, variant))
 
     # Beside the records here, where what the sender has told need not be.
-    accumulation = Accumulation(sweep.accumulation.parts, shared=shared_file(results, sweep.id))
+    accumulation = sweep.accumulation()
     accumulation.tell()
-    here = attrs.evolve(
-        sweep,
-        resolved=attrs.evolve(sweep.resolved, config=config),
+    process = ProcessContext(
         device=device,
-        images=decode_images(sweep.parts.index, positions, config, workers=usable_cores()),
-        stream=stream,
-        features=FeatureStore(scratch / "features", task.features_limit, stream),
+        images=decode_images(parts.index, parts.positions(), config, workers=usable_cores()),
         stopper=stopper,
+        features=FeatureStore(scratch / "features", task.features_limit),
         accumulation=accumulation,
         on_folder=note,
     )
     planned = []
-    for key, epoch_s, expected_s, begun in task.runs:
-        variant = variants.get(key)
-        earlier = noted(results, task.name, variant.name, sweep.id, sweep.run) or begun
+    for spec in task.runs:
+        earlier = noted(results, task.name, spec.variant.name, sweep.id, spec.run) or spec.begun
         if earlier is not None and not earlier[0].is_dir():
             earlier = None  # it lies on the sender's machine alone
-        whole = earlier is not None and earlier[1]["status"] == "complete"
-        planned.append(
-            RunSpec(
-                here,
-                variant,
-                "",
-                epoch_s=epoch_s,
-                expected_s=expected_s,
-                begun=None if whole else earlier,
-                ended=earlier if whole else None,
-            )
-        )
-    outcomes: dict[int, Outcome] = {}
-    try:
-        # What an earlier worker has ended is not among what is done here.
-        outcomes = dict(enumerate(train_in_turn(planned, done=outcomes.__setitem__)))
-    except TrainingInterrupted:
-        for number, one in enumerate(planned):
-            if one.ended is not None:
-                outcomes[number] = one.ended
+        begun, ended = begun_or_ended(earlier)
+        planned.append(attrs.evolve(spec, sweep=sweep, begun=begun, ended=ended))
+    # What an earlier worker has ended is not among what is done here.
+    outcomes = {n: spec.ended for n, spec in enumerate(planned) if spec.ended is not None}
+    with contextlib.suppress(TrainingInterrupted):
+        for number, outcome in train_in_turn(planned, process):
+            outcomes[number] = outcome
     # Only those before the first that is left: they are told apart by their place.
     whole = itertools.takewhile(outcomes.__contains__, range(len(planned)))
     return [outcomes[number] for number in whole]
 
 
 def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> TaskResult:
-    record["config"]["results_dir"] = str(task.sweep.resolved.config.results_dir)
+    record["config"]["results_dir"] = str(task.sweep.config.results_dir)
     write_record(folder, record)
     files = None
     if not same:
@@ -248,18 +228,28 @@ def _sent(task: Task, folder: Path, record: dict[str, Any], *, same: bool) -> Ta
     return TaskResult(folder.name, record, files)
 
 
-def load_texts(plugins: Sequence[tuple[str, str]], scratch: Path) -> None:
-    """Run plugin files as the sender read them: a process that is used again has them already."""
-    for name, text in plugins:
+def plugin_texts(plugins: Sequence[Path]) -> tuple[tuple[str, str], ...]:
+    """Return file name and text of plugin files, for machines that do not have them."""
+    return tuple((path.name, path.read_text(encoding="utf8")) for path in plugins)
+
+
+def load_texts(plugins: Sequence[tuple[str, str]], scratch: Path) -> list[Path]:
+    """Run plugin files as the sender read them: a process that is used again has them already.
+
+    Returns:
+        Where they are on this machine.
+    """
+    paths = []
+    for number, (name, text) in enumerate(plugins):
+        # Two may have one name.
+        path = scratch / str(number) / name
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf8")
         if text not in _loaded:
-            path = scratch / name
-            path.write_text(text, encoding="utf8")
             load_plugins([path])
             _loaded.add(text)
-
-
-def _monotonic(deadline: float) -> float:
-    return time.monotonic() + deadline - time.time()
+        paths.append(path)
+    return paths
 
 
 def _ask(board: ProgressChannel, stopper: StopRequest, ended: threading.Event) -> None:
@@ -273,21 +263,14 @@ def _ask(board: ProgressChannel, stopper: StopRequest, ended: threading.Event) -
             return
 
 
-class ChannelStream:
-    """Whole lines to the board, as a stream that is no terminal."""
+class ChannelHandler(logging.Handler):
+    """Send the lines of the log to whoever started the sweep."""
 
     def __init__(self, board: ProgressChannel) -> None:
-        self._say: Callable[[str], None] = board.say
-        self._begun = ""
+        super().__init__()
+        self._board = board
+        self.setFormatter(PlainFormatter())
 
-    def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._say(line)
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).split("\n"):
+            self._board.say(line)

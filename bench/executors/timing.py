@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 import variants
 from bench.config.options import RunConfig
 from bench.errors import BenchError
-from bench.executors.task import ChannelStream, ProgressChannel, check_versions, load_texts
+from bench.executors.task import ChannelHandler, ProgressChannel, check_versions, load_texts
 from bench.runner.preflight import plan_timing, require_modes
+from bench.system.console import log_to
 from bench.system.paths import scratch_folder
 from bench.timing.session import Session, Timed
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,29 +69,15 @@ def time_here(request: Request, board: ProgressChannel) -> Timed:
     check_versions(request.versions)
     if request.cwd.is_dir():
         os.chdir(request.cwd)
-    stream: Any = ChannelStream(board)
-    with scratch_folder() as scratch:
-        files = _written(request.plugins, scratch)
-        load_texts(request.plugins, scratch)
+    with scratch_folder() as scratch, log_to(ChannelHandler(board)):
+        plugins = load_texts(request.plugins, scratch)
         chosen = [variants.get(key) for key in request.keys]
         plan = plan_timing(chosen, request.config, request.num_classes)
-        board.say(f"timing: {plan.line()}")
+        logger.info(f"timing: {plan.line()}")
         return Session(
             plan,
             request.config,
             num_classes=request.num_classes,
-            plugins=files,
+            plugins=plugins,
             images=request.images,
-            stream=stream,
         ).run()
-
-
-def _written(plugins: Sequence[tuple[str, str]], folder: Path) -> list[Path]:
-    paths = []
-    for number, (name, text) in enumerate(plugins):
-        # Two may have one name.
-        path = folder / str(number) / name
-        path.parent.mkdir()
-        path.write_text(text, encoding="utf8")
-        paths.append(path)
-    return paths

@@ -6,22 +6,24 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import attrs
 import torch
 
 import variants
 from bench.config.options import RunConfig
+from bench.data.cache import DecodedImages
 from bench.errors import BenchError
 from bench.models.build import load_plugins
-from bench.runner.queue import Outcome, RunSpec, train_in_turn
+from bench.runner.context import Outcome, ProcessContext, RunSpec
+from bench.runner.queue import train_in_turn
+from bench.system.console import ConsoleHandler, log_to
 from bench.system.devices import choose_devices
 from bench.system.memory import keep_freed_memory
 from bench.system.signals import SignalError, StopRequest, TrainingInterrupted
@@ -43,19 +45,19 @@ class Executor(Protocol):
             BenchError: it cannot train what is asked for.
         """
 
-    def train(
-        self,
-        jobs: Sequence[Job],
-        devices: Sequence[str],
-        *,
-        plugins: Sequence[Path],
-        threads: int,
-        features: Path,
-        features_limit: float,
-        stopper: StopRequest,
-        stream: TextIO,
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Train jobs as :func:`train_concurrently` does."""
+    def train(self, jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Outcome]]:
+        """Train jobs; position, folder and record of each run as its job ends.
+
+        The longest job goes first, so that no device is left with a long one when the others have
+        ended.
+
+        Args:
+            jobs: in any order.
+            resources: what they are trained with.
+
+        Raises:
+            TrainingInterrupted: the stopper said so, here or in one of the processes.
+        """
 
     def time(
         self,
@@ -65,7 +67,6 @@ class Executor(Protocol):
         *,
         plugins: Sequence[Path],
         images: Sequence[Path],
-        stream: TextIO,
         stopper: StopRequest,
     ) -> Timed:
         """Run the timing session on the machine that ``--timing-on`` names.
@@ -95,106 +96,111 @@ class Job:
     planned: tuple[RunSpec, ...]
     seconds: float
 
+    def specs(self, concurrent_runs: int) -> tuple[RunSpec, ...]:
+        """Return the runs as they are trained beside so many others of the sweep."""
+        sweep = attrs.evolve(self.planned[0].sweep, concurrent_runs=concurrent_runs)
+        return tuple(attrs.evolve(spec, sweep=sweep) for spec in self.planned)
 
-def make_jobs(planned: Sequence[RunSpec], seconds: Sequence[float], *, frozen: bool) -> list[Job]:
-    """A job for each run; with frozen backbones one for all runs that can share features.
+
+@attrs.frozen(kw_only=True)
+class Resources:
+    """What several runs are trained with at once.
+
+    Attributes:
+        devices: as :meth:`Executor.preflight` has found them; a name may stand there twice.
+        plugins: files that register variants.
+        threads: CPU threads of each process of this machine.
+        features: folder of this machine for what frozen backbones compute.
+        features_limit: most bytes that all processes may keep of that together.
+        images: pixels of all runs, on this machine.
+        stopper: says whether to stop before the end.
+    """
+
+    devices: Sequence[str]
+    plugins: Sequence[Path]
+    threads: int
+    features: Path
+    features_limit: float
+    images: DecodedImages
+    stopper: StopRequest
+
+
+def make_jobs(planned: Sequence[RunSpec], *, frozen: bool) -> list[Job]:
+    """A job for each run that has not ended; with frozen backbones one for all that share features.
 
     Args:
         planned: the runs in order.
-        seconds: how long each is expected to take.
         frozen: whether the backbones are.
     """
     groups: dict[Any, list[int]] = {}
-    for number, one in enumerate(planned):
-        key = (id(one.sweep), one.backbone) if frozen else number
-        groups.setdefault(key, []).append(number)
+    for number, spec in enumerate(planned):
+        if spec.ended is None:
+            key = (id(spec.run), spec.backbone) if frozen else number
+            groups.setdefault(key, []).append(number)
     return [
         Job(
             tuple(numbers),
             tuple(planned[number] for number in numbers),
-            sum(seconds[number] for number in numbers),
+            sum(planned[number].expected_s for number in numbers),
         )
         for numbers in groups.values()
     ]
 
 
-def train_concurrently(
-    jobs: Sequence[Job],
-    devices: Sequence[str],
-    *,
-    plugins: Sequence[Path],
-    threads: int,
-    features: Path,
-    features_limit: float,
-    stopper: StopRequest,
-    stream: TextIO,
-) -> Iterator[tuple[int, Outcome]]:
-    """Train jobs on the devices; position, folder and record of each run as its job ends.
+class LocalExecutor:
+    """Processes of this machine, one for each device.
 
-    The longest job goes first, so that no device is left with a long one when the others have
-    ended. What one process cannot do (a crash of the process itself) raises here.
-
-    Raises:
-        TrainingInterrupted: the sweep's stopper said so, here or in one of the processes.
-
-    Args:
-        jobs: in any order.
-        devices: as PyTorch names them, such as ``cuda:1``; a name may stand there twice.
-        plugins: files that register variants.
-        threads: CPU threads of each process.
-        features: folder for what frozen backbones compute.
-        features_limit: most bytes that all processes may keep there together.
-        stopper: says whether to stop before the end.
-        stream: not used: each process writes to standard error.
+    What one process cannot do (a crash of the process itself) raises here.
     """
-    if not jobs:
-        return
-    context = multiprocessing.get_context("spawn")
-    free = context.SimpleQueue()
-    for device in devices:
-        free.put(device)
-    pool = ProcessPoolExecutor(
-        len(devices),
-        mp_context=context,
-        initializer=_start,
-        initargs=(free, [str(path) for path in plugins], threads, stopper.deadline),
-    )
-    short = False
-    try:
-        sent = {}
-        for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
-            # Stream and declarations belong to this process: names go over.
-            sweep = attrs.evolve(
-                job.planned[0].sweep,
-                stream=None,
-                features=None,
-                stopper=StopRequest(),
-                beside=min(len(devices), len(jobs)) - 1,
-            )
-            runs = [
-                (one.variant.key, one.epoch_s, one.expected_s, one.begun) for one in job.planned
-            ]
-            store = (features / f"job-{number}", features_limit / len(devices))
-            sent[pool.submit(_train, sweep, runs, store)] = job
-        with stopper.holding(_tell_all):
-            for future in as_completed(sent):
-                try:
-                    outcomes = future.result()
-                except BrokenProcessPool:
-                    if stopper.number is None:
-                        raise
-                    # One that was still importing when it was told to stop.
-                    raise TrainingInterrupted(stopper.number) from None
-                yield from zip(sent[future].numbers, outcomes, strict=False)
-                short |= len(outcomes) < len(sent[future].numbers)
-        if short:
-            raise TrainingInterrupted(stopper.number)
-    except SignalError:
-        for child in multiprocessing.active_children():
-            child.kill()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
+        return choose_devices(config.devices, device)
+
+    def train(self, jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Outcome]]:
+        if not jobs:
+            return
+        devices, stopper = resources.devices, resources.stopper
+        context = multiprocessing.get_context("spawn")
+        free = context.SimpleQueue()
+        for device in devices:
+            free.put(device)
+        plugins = [str(path) for path in resources.plugins]
+        pool = ProcessPoolExecutor(
+            len(devices),
+            mp_context=context,
+            initializer=_start,
+            initargs=(free, plugins, resources.threads, stopper.deadline),
+        )
+        short = False
+        try:
+            sent = {}
+            for number, job in sorted(enumerate(jobs), key=lambda item: -item[1].seconds):
+                specs = job.specs(min(len(devices), len(jobs)) - 1)
+                folder = resources.features / f"job-{number}"
+                limit = resources.features_limit / len(devices)
+                sent[pool.submit(_train, specs, resources.images, folder, limit)] = job
+            with stopper.holding(_tell_all):
+                for future in as_completed(sent):
+                    try:
+                        outcomes = future.result()
+                    except BrokenProcessPool:
+                        if stopper.number is None:
+                            raise
+                        # One that was still importing when it was told to stop.
+                        raise TrainingInterrupted(stopper.number) from None
+                    yield from zip(sent[future].numbers, outcomes, strict=False)
+                    short |= len(outcomes) < len(sent[future].numbers)
+            if short:
+                raise TrainingInterrupted(stopper.number)
+        except SignalError:
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def time(self, *_: object, **__: object) -> Timed:
+        raise BenchError("--timing-on needs --executor ray")
 
 
 def _tell_all() -> None:
@@ -206,16 +212,6 @@ def _tell_all() -> None:
 
 
 # --- in a process of the fleet ---------------------------------------------------------------
-
-
-class _Plain:
-    """Standard error without bars: those of several processes would overwrite each other."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.write, self.flush = stream.write, stream.flush
-
-    def isatty(self) -> bool:
-        return False
 
 
 def _start(free: Any, plugins: Sequence[str], threads: int, deadline: float | None) -> None:
@@ -242,30 +238,20 @@ def _end_with_parent() -> None:
 
 
 def _train(
-    sweep: Any, runs: Sequence[tuple[str, float, float, Outcome | None]], store: tuple[Path, float]
+    specs: Sequence[RunSpec], images: DecodedImages, features: Path, limit: float
 ) -> list[Outcome]:
     """What has ended; fewer than the runs where it was told to stop."""
     assert _device is not None
-    stream = _Plain(sys.stderr)
-    features = FeatureStore(*store, stream)
-    here = attrs.evolve(sweep, device=_device, stream=stream, features=features, stopper=_stopper)
-    planned = [
-        RunSpec(here, variants.get(key), "", epoch_s, expected_s, begun)
-        for key, epoch_s, expected_s, begun in runs
-    ]
+    process = ProcessContext(
+        device=_device,
+        images=images,
+        stopper=_stopper,
+        features=FeatureStore(features, limit),
+        accumulation=specs[0].sweep.accumulation(),
+    )
     outcomes: list[Outcome] = []
-    with contextlib.suppress(TrainingInterrupted):
-        train_in_turn(planned, done=lambda _, outcome: outcomes.append(outcome))
+    # Bars of several processes would overwrite each other.
+    with log_to(ConsoleHandler(bars=False)), contextlib.suppress(TrainingInterrupted):
+        for _, outcome in train_in_turn(specs, process):
+            outcomes.append(outcome)
     return outcomes
-
-
-class LocalExecutor:
-    """Processes of this machine, one for each device."""
-
-    def preflight(self, config: RunConfig, device: torch.device) -> list[str]:
-        return choose_devices(config.devices, device)
-
-    train = staticmethod(train_concurrently)
-
-    def time(self, *_: object, **__: object) -> Timed:
-        raise BenchError("--timing-on needs --executor ray")

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from bench.system.files import Damaged, read_sealed, replacing, write_sealed
 from bench.system.locks import held
 
 SCHEMA, VERSION = "paddy-bench/sweep", 1
+# Keys of the file whose values are attributes of a manifest as they are.
+PLAIN = ("id", "command", "variants", "fingerprint", "session", "ended")
 
 
 @attrs.frozen(kw_only=True)
@@ -61,22 +63,18 @@ class Manifest:
     def write(self, results_dir: Path) -> None:
         """Write it whole or not at all."""
         results_dir.mkdir(parents=True, exist_ok=True)
+        values = attrs.asdict(self, recurse=False)
+        resolved = values.pop("resolved")
         content = {
             "schema": SCHEMA,
             "schema_version": VERSION,
-            "id": self.id,
-            "command": self.command,
-            "preset": self.resolved.preset,
-            "config": self.resolved.config.as_record(),
-            "config_sources": dict(self.resolved.sources),
-            "variants": dict(self.variants),
+            "id": values.pop("id"),
+            "command": values.pop("command"),
+            "preset": resolved.preset,
+            "config": resolved.config.as_record(),
+            "config_sources": resolved.sources,
+            **values,
             "plugins": [str(path) for path in self.plugins],
-            "fingerprint": self.fingerprint,
-            "fingerprint_version": self.fingerprint_version,
-            "loader": self.loader,
-            "session": self.session,
-            "tuned": dict(self.tuned),
-            "ended": self.ended,
         }
         write_sealed(_file(results_dir, self.id), content)
 
@@ -95,29 +93,28 @@ def find(results_dir: Path, sweep: str | None, variants: Sequence[str] | None = 
     if sweep is not None:
         path = _file(results_dir, sweep)
         if Path(sweep).name != sweep or not path.is_file():
-            known = ", ".join(sorted(map(_id, filter(_unfinished, _files(results_dir))))) or "none"
+            unfinished = ", ".join(_unfinished(results_dir)) or "none"
             raise BenchError(
-                f"no sweep {sweep!r} in {results_dir}: those that can be gone on with are {known}"
+                f"no sweep {sweep!r} in {results_dir}: those that can be gone on with are "
+                f"{unfinished}"
             )
-        found = _read(path)
-        if found.ended is not None:
+        journal = _read(path)
+        if journal.ended is not None:
             raise BenchError(f"sweep {sweep} has ended: begin a new one without --resume")
         if held(lock_of(results_dir, sweep)):
             raise BenchError(f"sweep {sweep} is still running in another process: wait for its end")
-        return found
-    running = []
+        return journal
+    running = None
     # Ids sort by time. A damaged file must not hide an older sweep silently.
-    for path in sorted(_files(results_dir), reverse=True):
-        found = _read(path)
-        if found.ended is not None or variants not in (None, list(found.variants)):
+    for path in sorted(results_dir.glob("sweep-*.json"), reverse=True):
+        journal = _read(path)
+        if journal.ended is not None or variants not in (None, list(journal.variants)):
             continue
-        if not held(lock_of(results_dir, found.id)):
-            return found
-        running.append(found.id)
-    if running:
-        raise BenchError(
-            f"sweep {running[0]} is still running in another process: wait for its end"
-        )
+        if not held(lock_of(results_dir, journal.id)):
+            return journal
+        running = running or journal.id
+    if running is not None:
+        raise BenchError(f"sweep {running} is still running in another process: wait for its end")
     of = f" of {', '.join(variants)}" if variants else ""
     raise BenchError(
         f"no unfinished sweep{of} in {results_dir}: begin one without --resume, or name the folder "
@@ -227,53 +224,51 @@ def same_images(
     Raises:
         BenchError: an image was changed, added or removed, or has another label, part or group.
     """
-    known = _read_images(_images_file(results_dir, journal.id))
-    differing = [] if known is None else _differing(*known, index, contents)
+    path = _images_file(results_dir, journal.id)
+    before = _read_images(path)
+    after = {name: row.tobytes() for name, row in zip(index.paths, contents, strict=True)}
+    differing = [] if before is None else _differing(before, after)
     if differing or index.fingerprint != journal.fingerprint:
-        why = "; ".join(differing) or "other paths, sizes, labels, parts, groups or contents"
+        reason = "; ".join(differing) or "other paths, sizes, labels, parts, groups or contents"
         raise BenchError(
-            f"--resume: the images are not those that sweep {journal.id} was begun with ({why}): "
-            "give --data-dir the data as they were, or begin a new sweep without --resume"
+            f"--resume: the images are not those that sweep {journal.id} was begun with "
+            f"({reason}): give --data-dir the data as they were, or begin a new sweep without "
+            "--resume"
         )
-    if known is None:
+    if before is None:
         return (
-            f"{_images_file(results_dir, journal.id)} is missing or damaged: the contents of "
+            f"{path} is missing or damaged: the contents of "
             f"{min(SAMPLE, len(index)):,} of {len(index):,} images were compared"
         )
     return None
 
 
-def _read_images(place: Path) -> tuple[list[str], np.ndarray] | None:
+def _read_images(path: Path) -> dict[str, bytes] | None:
+    """Return the content hash of each image, or none where the file cannot be read."""
     try:
         # Opened here: numpy leaves a damaged file open.
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = arrays["names"].tobytes().decode().split("\0")
             contents = arrays["contents"]
+            if contents.shape != (len(names), 16):
+                return None
+            return {name: row.tobytes() for name, row in zip(names, contents, strict=True)}
     # Missing, cut short or of another program.
     except Exception:
         return None
-    return (names, contents) if contents.shape == (len(names), 16) else None
 
 
-def _differing(
-    names: list[str], contents: np.ndarray, index: ImageIndex, now: np.ndarray
-) -> list[str]:
+def _differing(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:
     """What was changed, added and removed, with the first names."""
-    if tuple(names) == index.paths:
-        rows = np.flatnonzero((contents != now).any(axis=1)).tolist()
-        found = {"changed": [names[row] for row in rows], "added": [], "removed": []}
-    else:
-        before = {name: row.tobytes() for name, row in zip(names, contents, strict=True)}
-        after = {name: row.tobytes() for name, row in zip(index.paths, now, strict=True)}
-        found = {
-            "changed": [n for n, row in after.items() if before.get(n, row) != row],
-            "added": [name for name in after if name not in before],
-            "removed": [name for name in before if name not in after],
-        }
+    differences = {
+        "changed": [name for name, row in after.items() if before.get(name, row) != row],
+        "added": [name for name in after if name not in before],
+        "removed": [name for name in before if name not in after],
+    }
     return [
-        f"{what}: {listed(ones)}" + (f", {len(ones):,} in all" if len(ones) > 3 else "")
-        for what, ones in found.items()
-        if ones
+        f"{what}: {listed(names)}" + (f", {len(names):,} in all" if len(names) > 3 else "")
+        for what, names in differences.items()
+        if names
     ]
 
 
@@ -288,19 +283,14 @@ def _file(results_dir: Path, sweep: str) -> Path:
     return results_dir / f"sweep-{sweep}.json"
 
 
-def _files(results_dir: Path) -> list[Path]:
-    return list(results_dir.glob("sweep-*.json"))
-
-
-def _id(path: Path) -> str:
-    return path.stem.removeprefix("sweep-")
-
-
-def _unfinished(path: Path) -> bool:
-    try:
-        return _read(path).ended is None
-    except BenchError:
-        return False
+def _unfinished(results_dir: Path) -> list[str]:
+    """Ids of the sweeps that can go on."""
+    ids = []
+    for path in sorted(results_dir.glob("sweep-*.json")):
+        with contextlib.suppress(BenchError):
+            if _read(path).ended is None:
+                ids.append(path.stem.removeprefix("sweep-"))
+    return ids
 
 
 def _read(path: Path) -> Manifest:
@@ -309,22 +299,17 @@ def _read(path: Path) -> Manifest:
         if content.get("schema") != SCHEMA or content.get("schema_version") != VERSION:
             raise Damaged("it was written by another version")
         return Manifest(
-            id=content["id"],
-            command=content["command"],
             resolved=Resolved(
                 _config(content["config"]), content["config_sources"], content["preset"]
             ),
-            variants=content["variants"],
             plugins=tuple(Path(text) for text in content["plugins"]),
-            fingerprint=content["fingerprint"],
             fingerprint_version=content.get("fingerprint_version", 1),
             loader=content.get("loader", 1),
-            session=content["session"],
             # Sweeps from before it was kept have it in their runs alone.
             tuned=content.get("tuned") or {},
-            ended=content["ended"],
+            **{name: content[name] for name in PLAIN},
         )
-    except (OSError, Damaged, KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise BenchError(
             f"{path} cannot be gone on with ({error}): begin a new sweep without --resume"
         ) from error

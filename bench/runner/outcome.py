@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from bench.config.options import RunConfig
 from bench.data.progressive import ProgressiveSchedule
 from bench.errors import BenchError
 from bench.records import write_json, write_record
 from bench.records.plot import training_plot
-from bench.runner.context import Sweep
+from bench.runner.context import ProcessContext, RunSpec
 from bench.runner.record import time_into
 from bench.runner.setup import Setup
 from bench.system.digits import counted
@@ -22,23 +24,24 @@ from bench.timing.timer import device_name
 from bench.train.loop import TrainResult
 
 
-def count_costs(sweep: Sweep, result: TrainResult) -> None:
+def count_costs(spec: RunSpec, result: TrainResult) -> None:
     """Training and validation; what the first batch took beyond a steady one apart."""
     for label in ("first batch", "saving", "training", "validation"):
         # The epochs before the run was broken off are in the result too.
-        sweep.costs.seconds.pop(label, None)
+        spec.costs.seconds.pop(label, None)
     training, first = sum(row["train_seconds"] for row in result.epochs), 0.0
     if result.steps > 1:
         steady = (training - result.first_batch_seconds) / (result.steps - 1)
         first = max(0.0, result.first_batch_seconds - steady)
-    sweep.costs.add("first batch", first)
-    sweep.costs.add("saving", result.saving_seconds)
-    sweep.costs.add("training", training - first)
-    sweep.costs.add("validation", sum(row["valid_seconds"] for row in result.epochs))
+    spec.costs.add("first batch", first)
+    spec.costs.add("saving", result.saving_seconds)
+    spec.costs.add("training", training - first)
+    spec.costs.add("validation", sum(row["valid_seconds"] for row in result.epochs))
 
 
 def training_record(
-    sweep: Sweep,
+    spec: RunSpec,
+    process: ProcessContext,
     result: TrainResult,
     initial: str,
     memory: PeakMemory,
@@ -46,12 +49,12 @@ def training_record(
     model: nn.Module,
 ) -> dict[str, Any]:
     """The ``training`` of a record."""
-    config, loader, facts = sweep.config, setup.loaders["train"], setup.as_record()
+    config, loader, facts = spec.config, setup.loaders["train"], setup.as_record()
     peak, growth = memory.peak_mb(), ProgressiveSchedule.of(config)
     seconds = sum(row["train_seconds"] for row in result.epochs)
     return {
-        "device": sweep.device.type,
-        "device_name": device_name(sweep.device),
+        "device": process.device.type,
+        "device_name": device_name(process.device),
         "amp": result.amp,
         "epochs_run": len(result.epochs),
         "best_epoch": result.best_epoch,
@@ -71,10 +74,10 @@ def training_record(
         "initial_weights": initial,
         "frozen_backbone": config.freeze_backbone,
         "growth": None if growth is None else growth.as_record(),
-        **sweep.accumulation.facts(model, config.batch_size, frozen=config.freeze_backbone),
+        **process.accumulation.facts(model, config.batch_size, frozen=config.freeze_backbone),
         "part_steps": {str(parts): steps for parts, steps in result.part_steps.items()},
-        "beside": sweep.beside,
-        "expected_seconds": sweep.expected_s or None,
+        "beside": spec.sweep.concurrent_runs,
+        "expected_seconds": spec.expected_s or None,
         "setup": facts,
         "epochs": result.epochs,
     }
@@ -98,13 +101,15 @@ def accumulation_warning(training: dict[str, Any], batch_size: int) -> list[str]
     return [line]
 
 
-def write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> None:
+def write_guide_files(
+    config: RunConfig, device: torch.device, folder: Path, record: dict[str, Any]
+) -> None:
     """The files that the guide promises: metrics.json, history.json, training_plot.png."""
     training, best = record["training"], record["validation"]
     if training is None:
         raise BenchError("the training left no result")
     row = training["epochs"][training["best_epoch"] - 1]
-    fps = _guide_fps(record["timing"], sweep.device.type, sweep.config.image_size)
+    fps = _guide_fps(record["timing"], device.type, config.image_size)
     record["metrics"] = {
         "valid_acc": best["accuracy"],
         "valid_loss": best["loss"],
@@ -114,7 +119,7 @@ def write_guide_files(sweep: Sweep, folder: Path, record: dict[str, Any]) -> Non
         "fps": fps,
     }
     write_json(folder / "metrics.json", record["metrics"])
-    if sweep.config.save_history:
+    if config.save_history:
         write_json(folder / "history.json", training["epochs"])
     training_plot(training["epochs"], folder / "training_plot.png", record["variant"]["name"])
 
@@ -140,11 +145,11 @@ def time_afterwards(done: Sequence[tuple[Path, dict[str, Any]]], timed: Timed | 
 
 def _guide_fps(timing: list[dict[str, Any]], device: str, image_size: int) -> float | None:
     """Images/s of the model alone at the timing batch and the run's size, with all threads."""
-    found = [
+    cases = [
         case
         for case in timing
         if (case["device"], case["clock"], case["regime"]) == (device, "model", "throughput")
         and case["image_size"] == image_size
         and case["mode"] == "eager"
     ]
-    return max(found, key=lambda case: case["threads"])["images_per_s"] if found else None
+    return max(cases, key=lambda case: case["threads"])["images_per_s"] if cases else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -38,6 +39,10 @@ BYTES_PER_WEIGHT = 4
 # better epoch's weights before they replace the best ones.
 STATE_WEIGHTS = 2 * 3 + 1
 DISK_MARGIN = 1.1
+TUNING = (
+    "tuning    memory format and compilation are chosen by a measurement (--tune auto): another "
+    "one may choose otherwise, and results then differ"
+)
 
 
 @attrs.frozen
@@ -91,85 +96,83 @@ def check(
         BenchError: the first thing that would make the sweep fail.
     """
     begin = time.perf_counter()
-    executor = executor or LocalExecutor()
+    executor, team = executor or LocalExecutor(), team or ProcessGroup()
     require_tracker(config)
     _check_tuning(chosen, config, journal)
     timed_here = config.timing and config.timing_on is None
     if timed_here:
         require_modes(config)
+    device, devices = _find_devices(config, executor, team)
+    trained_on = _describe_device(config, device, devices, team.size)
+    sizes = _check_variants(chosen, config)
+    initial = _check_weights(chosen, config)
+    check_folder(config.results_dir, "--results-dir")
+    check_folder(config.reports_dir, "--reports-dir")
+    runs = find_runs(config)
+    training = STATE_WEIGHTS * max(sizes, default=0) * len(devices)
+    needed = _check_disk(runs, config, sum(sizes) * len(runs) + training - already_bytes)
+    before, classes = time.perf_counter(), runs[0].parts.num_classes
+    # The speed of this machine says nothing of another kind of device.
+    same = torch.device(devices[0]).type == device.type
+    rates = measure_rates(chosen, config, classes, device) if same else {}
+    estimating = time.perf_counter() - before
+    estimates = estimate(chosen, config, [run.parts for run in runs], rates)
+    plan = plan_timing(chosen, config, classes) if timed_here else None
+    lines = [
+        f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
+        trained_on,
+        f"weights   {initial}",
+        *_describe_data(runs, config),
+        f"disk      {fixed(needed / 1e9, 2)} GB needed at most",
+        *([TUNING] if config.tune == "auto" else []),
+        *(f"warning   {line}" for line in runs[0].parts.warnings),
+        *_describe_minutes(estimates, plan),
+    ]
+    if config.timing and not timed_here:
+        lines.append(f"timing    on {config.timing_on} of the cluster, when all is trained")
+    seconds = time.perf_counter() - begin
+    return PreflightResult(
+        executor, device, devices, runs, plan, rates, estimates, lines, seconds, estimating
+    )
+
+
+def _find_devices(
+    config: RunConfig, executor: Executor, team: ProcessGroup
+) -> tuple[torch.device, list[str]]:
+    """Return the device of this process and all that train at once, once each has computed."""
+    local = config.executor == "local"
     # Where others train, --device is of theirs.
-    device = choose_device(config.device if config.executor == "local" else "auto")
-    together = 1 if team is None else team.size
-    if together > 1 and config.executor != "local":
-        raise BenchError(
-            f"--executor {config.executor} sends trainings elsewhere, and torchrun started "
-            f"{together} processes for one: leave one of them out"
-        )
-    if together > 1 and config.devices is not None:
-        raise BenchError(
-            f"--devices {config.devices} trains several models at once, and torchrun started "
-            f"{together} processes for one model: leave one of them out"
-        )
+    device = choose_device(config.device if local else "auto")
+    if team.size > 1:
+        _check_team(team, config)
     if config.gather is not None:
         check_url(config.gather)
-    devices = executor.preflight(config, device) if together == 1 else [str(device)]
-    if config.executor == "local":
-        for one in devices:
-            probe(torch.device(one))
-    if team is not None and team.device.type != device.type:
+    devices = executor.preflight(config, device) if team.size == 1 else [str(device)]
+    if local:
+        for name in devices:
+            probe(torch.device(name))
+    if team.size > 1 and team.device.type != device.type:
         raise BenchError(
             f"the processes of torchrun have come together on {team.device.type}, and the sweep is "
             f"to train on {device.type}: give --device {device.type} here too"
         )
-    away = torch.device(devices[0]).type
-    here = away == device.type
-    if config.tune == "auto" and config.executor == "local" and away == "cuda":
+    if config.tune == "auto" and local and torch.device(devices[0]).type == "cuda":
         require_triton("--tune auto")
-    amp = choose_amp(config.amp, device) if here else "as is chosen there"
-    sizes = _check_variants(chosen, config)
-    initial = _check_weights(chosen, config)
-    for path, flag in (
-        (config.results_dir, "--results-dir"),
-        (config.reports_dir, "--reports-dir"),
-    ):
-        check_folder(path, flag)
-    runs = find_runs(config)
-    parts = runs[0].parts
-    training = STATE_WEIGHTS * max(sizes, default=0) * len(devices)
-    needed = _check_disk(runs, config, sum(sizes) * len(runs) + training - already_bytes)
-    before = time.perf_counter()
-    # The speed of this machine says nothing of another kind of device.
-    rates = measure_rates(chosen, config, parts.num_classes, device) if here else {}
-    estimating = time.perf_counter() - before
-    estimates = estimate(chosen, config, [run.parts for run in runs], rates)
-    plan = plan_timing(chosen, config, parts.num_classes) if timed_here else None
-    return PreflightResult(
-        executor, device, devices, runs, plan, rates, estimates,
-        [
-            f"variants  {len(chosen)}: {', '.join(variant.name for variant in chosen)}",
-            f"device    {f'{away}: {device_name(device)}' if here else f'{away} of the workers'}, "
-            f"mixed precision {amp}"
-            + (f"; {len(devices)} at once" if len(devices) > 1 else "")
-            + (f"; {together} processes for each model" if together > 1 else ""),
-            f"weights   {initial}",
-            *_describe_data(runs, config),
-            f"disk      {fixed(needed / 1e9, 2)} GB needed at most",
-            *(
-                ["tuning    memory format and compilation are chosen by a measurement (--tune "
-                 "auto): another one may choose otherwise, and results then differ"]
-                if config.tune == "auto" else []
-            ),
-            *(f"warning   {line}" for line in parts.warnings),
-            *_describe_minutes(estimates, plan),
-            *(
-                [f"timing    on {config.timing_on} of the cluster, when all is trained"]
-                if config.timing and not timed_here
-                else []
-            ),
-        ],
-        time.perf_counter() - begin,
-        estimating,
-    )  # fmt: skip
+    return device, devices
+
+
+def _check_team(team: ProcessGroup, config: RunConfig) -> None:
+    """See that nothing else trains several models at once, or elsewhere."""
+    if config.executor != "local":
+        raise BenchError(
+            f"--executor {config.executor} sends trainings elsewhere, and torchrun started "
+            f"{team.size} processes for one: leave one of them out"
+        )
+    if config.devices is not None:
+        raise BenchError(
+            f"--devices {config.devices} trains several models at once, and torchrun started "
+            f"{team.size} processes for one model: leave one of them out"
+        )
 
 
 def as_begun(checked: PreflightResult, journal: Manifest, results_dir: Path) -> PreflightResult:
@@ -215,19 +218,13 @@ def plan_timing(chosen: Sequence[variants.Variant], config: RunConfig, num_class
     devices = [torch.device("cpu")]
     if _timed_on_a_gpu(config):
         devices.append(choose_device("cuda"))
-    plan = plan_session(
-        [variant.name for variant in chosen],
-        session_baseline(chosen),
-        plan_cases(config, [device.type for device in devices], usable_cores()),
-        config,
-        {
-            device.type: {
-                name: found.rate
-                for name, found in measure_rates(chosen, config, num_classes, device).items()
-            }
-            for device in devices
-        },
-    )
+    cases = plan_cases(config, [device.type for device in devices], usable_cores())
+    rates = {}
+    for device in devices:
+        measured = measure_rates(chosen, config, num_classes, device)
+        rates[device.type] = {name: steps.rate for name, steps in measured.items()}
+    names = [variant.name for variant in chosen]
+    plan = plan_session(names, session_baseline(chosen), cases, config, rates)
     return attrs.evolve(plan, keys={variant.name: variant.key for variant in chosen})
 
 
@@ -251,6 +248,22 @@ def session_baseline(chosen: Sequence[variants.Variant]) -> str:
     names = [variant.name for variant in chosen]
     named = Counter(v.baseline for v in chosen if v.baseline in names)
     return next((name for name, _ in named.most_common(1) if name), names[0])
+
+
+def _describe_device(
+    config: RunConfig, device: torch.device, devices: Sequence[str], processes: int
+) -> str:
+    kind = torch.device(devices[0]).type
+    if kind == device.type:
+        line = f"device    {kind}: {device_name(device)}, mixed precision "
+        line += choose_amp(config.amp, device)
+    else:
+        line = f"device    {kind} of the workers, mixed precision as is chosen there"
+    if len(devices) > 1:
+        line += f"; {len(devices)} at once"
+    if processes > 1:
+        line += f"; {processes} processes for each model"
+    return line
 
 
 def _describe_data(runs: Sequence[Run], config: RunConfig) -> list[str]:
@@ -295,9 +308,7 @@ def check_folder(path: Path, flag: str) -> None:
     Raises:
         BenchError: it is a file, or not writable.
     """
-    existing = path
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    existing = _existing(path)
     if not existing.is_dir():
         raise BenchError(f"{flag} {path}: {existing} is a file: give a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -309,16 +320,21 @@ def _check_variants(chosen: Sequence[variants.Variant], config: RunConfig) -> li
 
     A variant that cannot be built is no reason to stop the others: its run records why.
     """
-    found = []
+    sizes = []
     for variant in chosen:
-        try:
+        with contextlib.suppress(Exception):
             declared = variant.declared_parameters(10, config.reduction)
             if declared is None:
                 declared = count_parameters(build.on_meta(variant, 10, config))
-            found.append(BYTES_PER_WEIGHT * declared)
-        except Exception:
-            continue
-    return found
+            sizes.append(BYTES_PER_WEIGHT * declared)
+    return sizes
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _check_weights(chosen: Sequence[variants.Variant], config: RunConfig) -> str:
@@ -338,9 +354,7 @@ def _check_weights(chosen: Sequence[variants.Variant], config: RunConfig) -> str
 def _check_disk(runs: Sequence[Run], config: RunConfig, checkpoint_bytes: int) -> float:
     decoded = len(all_positions(runs)) * config.image_size**2 * 3
     needed = DISK_MARGIN * (decoded + checkpoint_bytes)
-    existing = config.results_dir.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    existing = _existing(config.results_dir.absolute())
     free = shutil.disk_usage(existing).free
     if checkpoint_bytes * DISK_MARGIN > free:
         raise BenchError(

@@ -78,11 +78,11 @@ def go_on(old: Mapping[str, Any], new: Mapping[str, Any], *, continued: bool) ->
         new: one that begins now.
         continued: whether its training goes on; else it begins anew, and is all of this machine.
     """
-    kept = ["sweep", "started", "config_sources", "costs", "resumed"]
-    kept += ["environment"] if continued else []
+    keys = ["sweep", "started", "config_sources", "costs", "resumed"]
+    keys += ["environment"] if continued else []
     places = [
-        tuple(str(one["environment"].get(key)) for key in ("machine", "device_name"))
-        for one in (old, *old["resumed"], new)
+        tuple(str(part["environment"].get(key)) for key in ("machine", "device_name"))
+        for part in (old, *old["resumed"], new)
     ]
     warnings = [*old["warnings"], *(w for w in new["warnings"] if w not in old["warnings"])]
     if continued and len(set(places)) > 1:
@@ -91,7 +91,7 @@ def go_on(old: Mapping[str, Any], new: Mapping[str, Any], *, continued: bool) ->
     again = {"at": new["started"], "environment": new["environment"], "error": old["error"]}
     return {
         **new,
-        **{key: old[key] for key in kept},
+        **{key: old[key] for key in keys},
         "tracker": old.get("tracker"),
         "resumed": [*old["resumed"], again],
         "warnings": warnings,

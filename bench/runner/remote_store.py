@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 from bench.data.sources.remote import open_url
 from bench.errors import BenchError, error_line
 from bench.records.store import NEW, RECORD
+
+logger = logging.getLogger(__name__)
 
 # How often a folder is looked at for what has changed.
 LOOK_S = 2.0
@@ -23,8 +26,8 @@ def check_url(url: str) -> None:
     Raises:
         BenchError: it cannot.
     """
-    system, path = open_url(url, "--gather")
-    probe = f"{path.rstrip('/')}/.paddy-bench-{secrets.token_hex(4)}"
+    system, path = _open(url)
+    probe = f"{path}/.paddy-bench-{secrets.token_hex(4)}"
     try:
         system.makedirs(path, exist_ok=True)
         system.pipe_file(probe, b"")
@@ -34,6 +37,12 @@ def check_url(url: str) -> None:
             f"--gather {url} cannot be written to ({type(error).__name__}: {error_line(error)}): "
             "see that the folder is there and that you have the permission"
         ) from error
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return the filesystem of a URL, and the path there without a slash at its end."""
+    system, path = open_url(url, "--gather")
+    return system, path.rstrip("/")
 
 
 def working(url: str, task: str) -> str:
@@ -49,7 +58,7 @@ def working(url: str, task: str) -> str:
 def clear(url: str) -> None:
     """Remove a folder, where it is there and can be removed."""
     with contextlib.suppress(Exception):
-        system, path = open_url(url, "--gather")
+        system, path = _open(url)
         if system.exists(path):
             system.rm(path, recursive=True)
 
@@ -60,12 +69,12 @@ def put(path: Path, url: str) -> None:
     Raises:
         Exception: as the filesystem has it.
     """
-    system, root = open_url(url, "--gather")
-    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if one.is_file() and not one.name.endswith((".part", ".lock")):
-            target = f"{root.rstrip('/')}/{one.relative_to(path.parent).as_posix()}"
+    system, root = _open(url)
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and not file.name.endswith((".part", ".lock")):
+            target = f"{root}/{file.relative_to(path.parent).as_posix()}"
             system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            system.put_file(str(one), target)
+            system.put_file(str(file), target)
 
 
 class Mirror:
@@ -74,13 +83,10 @@ class Mirror:
     Args:
         results: the folder.
         url: of the one that holds the copies.
-        say: called with what could not be copied: the training goes on.
     """
 
-    def __init__(
-        self, results: Path, url: str, say: Callable[[str], object] = lambda line: None
-    ) -> None:
-        self._results, self._url, self._say = results, url, say
+    def __init__(self, results: Path, url: str) -> None:
+        self._results, self._url = results, url
         self._seen: dict[Path, tuple[int, ...]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -92,57 +98,55 @@ class Mirror:
             notes: names of the files that say in which folder
                 (:func:`bench.runner.queue.note_folder`).
         """
-        system, root = open_url(self._url, "--gather")
+        system, root = _open(self._url)
         self._results.mkdir(parents=True, exist_ok=True)
         for note in notes:
             try:
-                name = system.cat_file(f"{root.rstrip('/')}/{note}").decode()
+                name = system.cat_file(f"{root}/{note}").decode()
+                # It was written by a worker, and must not lead out of the folder.
+                if not name or name != Path(name).name or name.startswith("."):
+                    continue
+                paths = system.ls(f"{root}/{name}", detail=False)
             except FileNotFoundError:
                 continue
-            # It was written by a worker, and must not lead out of the folder.
-            if not name or name != Path(name).name or name.startswith("."):
-                continue
-            own = self._results / name
-            try:
-                paths = system.ls(f"{root.rstrip('/')}/{name}", detail=False)
-            except FileNotFoundError:
-                paths = []
             if not paths:
                 continue  # lost before the first copy
-            own.mkdir(exist_ok=True)
+            folder = self._results / name
+            folder.mkdir(exist_ok=True)
             for path in paths:
                 base = path.rsplit("/", 1)[-1]
                 if not base.endswith(".part"):
-                    system.get_file(path, str(own / base))
+                    system.get_file(path, str(folder / base))
             (self._results / note).write_text(name, encoding="utf8")
         self._changed()  # what came from there need not go back
 
     def keep(self, path: Path) -> None:
         """Copy a file of the folder itself."""
-        system, root = open_url(self._url, "--gather")
+        system, root = _open(self._url)
         system.makedirs(root, exist_ok=True)
-        system.put_file(str(path), f"{root.rstrip('/')}/{path.name}")
+        system.put_file(str(path), f"{root}/{path.name}")
 
     def _changed(self) -> list[Path]:
-        found = []
+        changed = []
         for path in self._results.glob("*/*"):
             if path.parent.name.startswith(NEW) or path.name.endswith(".part"):
                 continue
             with contextlib.suppress(OSError):
-                about = path.stat()
-                stamp = about.st_mtime_ns, about.st_size, about.st_ino
+                status = path.stat()
+                stamp = status.st_mtime_ns, status.st_size, status.st_ino
                 if self._seen.get(path) != stamp:
                     self._seen[path] = stamp
-                    found.append(path)
+                    changed.append(path)
         # The state first: a record says that there is something to go on from.
-        return sorted(found, key=lambda path: path.name == RECORD)
+        return sorted(changed, key=lambda path: path.name == RECORD)
 
     def _copy(self) -> None:
-        system, root = open_url(self._url, "--gather")
+        system, root = _open(self._url)
         for path in self._changed():
-            target = f"{root.rstrip('/')}/{path.parent.name}/{path.name}"
+            folder = f"{root}/{path.parent.name}"
+            target = f"{folder}/{path.name}"
             try:
-                system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                system.makedirs(folder, exist_ok=True)
                 # Whole or not at all, as far as the filesystem can.
                 system.put_file(str(path), f"{target}.part")
                 system.mv(f"{target}.part", target)
@@ -150,7 +154,7 @@ class Mirror:
                 continue  # replaced meanwhile
             except Exception as error:
                 self._seen.pop(path, None)
-                self._say(f"warning: {target} could not be written: {error}")
+                logger.warning(f"{target} could not be written: {error}")
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_S):
@@ -160,12 +164,7 @@ class Mirror:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
         self._copy()

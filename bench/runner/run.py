@@ -12,18 +12,17 @@ import attrs
 import torch
 from torch import nn
 
-import variants
 from bench.config.options import RunConfig, options
 from bench.models import build
 from bench.records import new_run_folder, write_record
-from bench.runner.context import Sweep, TrainCommand
+from bench.runner.context import Outcome, ProcessContext, RunSpec, TrainCommand
 from bench.runner.outcome import (
     accumulation_warning,
     count_costs,
     training_record,
     write_guide_files,
 )
-from bench.runner.record import count_into, explain, go_on, new_record, now, time_into
+from bench.runner.record import count_into, explain, go_on, now, time_into
 from bench.runner.setup import Setup, set_up
 from bench.runner.trackers import Tracking
 from bench.system.environment import others_load
@@ -43,79 +42,57 @@ UNUSED = "last.unused.pt"
 BEST = "best_model.pt"
 
 
-def run_variant(
-    sweep: Sweep, variant: variants.Variant, begun: tuple[Path, dict[str, Any]] | None = None
-) -> tuple[Path, dict[str, Any]]:
+def run_variant(spec: RunSpec, process: ProcessContext) -> Outcome:
     """Train and count a variant; its folder and record. A failure is a record too.
 
     Args:
-        sweep: what it shares with others.
-        variant: what is trained.
-        begun: folder and record of the run where it was broken off; none: it has yet to begin.
+        spec: what is trained, and where it was broken off.
+        process: what it shares with the other runs of this process.
 
     Raises:
-        TrainingInterrupted: the sweep's stopper said so; the record says ``running``.
+        TrainingInterrupted: the process's stopper said so; the record says ``running``.
         ProcessGroupError: a process of several has failed alone; the record says why.
     """
-    sweep = attrs.evolve(sweep, costs=StageTimer(begun[1]["costs"] if begun else None))
-    config = sweep.config
-    about = {"id": sweep.id, "command": sweep.command, "preset": sweep.resolved.preset}
-    record = new_record(
-        variant,
-        config,
-        sweep=about,
-        sources=sweep.resolved.sources,
-        data=sweep.data,
-        device=sweep.device,
-    )
-    record["warnings"] += [*sweep.resolved.warnings, *sweep.parts.warnings]
-    folder = config.results_dir if begun is None else begun[0]
+    spec = attrs.evolve(spec, costs=StageTimer(spec.begun[1]["costs"] if spec.begun else None))
+    record = spec.new_record(process.device)
+    record["warnings"] += [*spec.sweep.resolved.warnings, *spec.parts.warnings]
+    folder = spec.config.results_dir if spec.begun is None else spec.begun[0]
     try:
-        if begun is None:
-            folder = new_run_folder(folder, variant.name, datetime.now(), record)
-            sweep.on_folder(variant.name, folder)
+        if spec.begun is None:
+            folder = new_run_folder(folder, spec.variant.name, datetime.now(), record)
+            process.on_folder(spec.variant.name, folder)
         else:
-            record = go_on(begun[1], record, continued=(folder / LAST).exists())
+            record = go_on(spec.begun[1], record, continued=(folder / LAST).exists())
             write_record(folder, record)
     except OSError as error:
         _fail(record, error)
         return folder, record
     tracking = Tracking(record)
     try:
-        time_into(record, variant.name, sweep.timed)
-        with sweep.costs.of("counting"):
-            count_into(record, variant, sweep.parts.num_classes, config)
-        _train(sweep, variant, folder, record, tracking)
-        with sweep.costs.of("figures and files"):
-            write_guide_files(sweep, folder, record)
+        time_into(record, spec.variant.name, spec.sweep.timed)
+        with spec.costs.of("counting"):
+            count_into(record, spec.variant, spec.parts.num_classes, spec.config)
+        _train(spec, process, folder, record, tracking)
+        with spec.costs.of("figures and files"):
+            write_guide_files(spec.config, process.device, folder, record)
         record["status"] = "complete"
-    except TrainingInterrupted:
-        sweep.team.end()
-        tracking.end()
-        _note_costs(sweep, record)
-        _leave(folder, record)
-        raise
     except Exception as error:
-        if isinstance(error, DivergedError):
-            sweep.team.end()  # in all processes alike
-        cause = sweep.team.cause(error) if sweep.team.busy else error
-        told = isinstance(cause, ProcessGroupError) and not isinstance(cause, PeerLost)
-        interrupted = sweep.stopper.number is not None and not told
-        if interrupted and not isinstance(error, OSError):
-            # A signal to all processes ends those that load images first.
+        cause = _cause(error, process)
+        if isinstance(cause, TrainingInterrupted):
             tracking.end()
-            _note_costs(sweep, record)
-            _leave(folder, record)
-            raise TrainingInterrupted(sweep.stopper.number) from error
+            _note_costs(spec, record)
+            with contextlib.suppress(OSError):  # the one on disk says that it can go on already
+                write_record(folder, record)
+            raise cause from (None if cause is error else error)
         _fail(record, cause)
     tracking.end()
     record["finished"] = now()
     record["environment"]["load_after"] = others_load()
-    _note_costs(sweep, record)
+    _note_costs(spec, record)
     _keep(folder, record)
-    if sweep.team.busy:
+    if process.team.busy:
         # The others are somewhere in the middle of what has failed here.
-        raise ProcessGroupError(f"{variant.name}: {record['error']['message']}")
+        raise ProcessGroupError(f"{spec.variant.name}: {record['error']['message']}")
     if record["status"] == "complete":
         # Three times the room of the best weights, and of no more use.
         (folder / LAST).unlink(missing_ok=True)
@@ -123,19 +100,29 @@ def run_variant(
     return folder, record
 
 
-def _fail(record: dict[str, Any], error: BaseException) -> None:
+def _cause(error: Exception, process: ProcessContext) -> BaseException:
+    """Why a run ended: an interruption, its own error, or what another process of the team said."""
+    team, number = process.team, process.stopper.number
+    if isinstance(error, (TrainingInterrupted, DivergedError)):
+        team.end()  # in all processes alike
+    if isinstance(error, TrainingInterrupted):
+        return error
+    cause = team.cause(error) if team.busy else error
+    named = isinstance(cause, ProcessGroupError) and not isinstance(cause, PeerLost)
+    interrupted = number is not None and not named
+    if interrupted and not isinstance(error, OSError):
+        # A signal to all processes ends those that load images first.
+        return TrainingInterrupted(number)
+    return cause
+
+
+def _fail(record: dict[str, Any], error: BaseException, what: str = "") -> None:
     record["status"] = "failed"
     record["error"] = {
         "type": type(error).__name__,
-        "message": explain(error),
+        "message": f"{what}{explain(error)}",
         "traceback": "".join(traceback.format_exception(error)),
     }
-
-
-def _leave(folder: Path, record: dict[str, Any]) -> None:
-    """Write the record of a run that can go on; the one on disk says that already."""
-    with contextlib.suppress(OSError):
-        write_record(folder, record)
 
 
 def _keep(folder: Path, record: dict[str, Any]) -> None:
@@ -143,16 +130,13 @@ def _keep(folder: Path, record: dict[str, Any]) -> None:
     try:
         write_record(folder, record)
     except OSError as error:
-        record["status"] = "failed"
-        record["error"] = record["error"] or {
-            "type": type(error).__name__,
-            "message": f"the record could not be written: {explain(error)}",
-            "traceback": traceback.format_exc(),
-        }
+        failure = record["error"]
+        _fail(record, error, "the record could not be written: ")
+        record["error"] = failure or record["error"]
 
 
-def _note_costs(sweep: Sweep, record: dict[str, Any]) -> None:
-    record["costs"] = sweep.costs.as_record()
+def _note_costs(spec: RunSpec, record: dict[str, Any]) -> None:
+    record["costs"] = spec.costs.as_record()
     record["warnings"] = list(dict.fromkeys(record["warnings"]))
 
 
@@ -160,29 +144,30 @@ def _note_costs(sweep: Sweep, record: dict[str, Any]) -> None:
 
 
 def _train(
-    sweep: Sweep,
-    variant: variants.Variant,
+    spec: RunSpec,
+    process: ProcessContext,
     folder: Path,
     record: dict[str, Any],
     tracking: Tracking,
 ) -> None:
-    config, parts, device = sweep.config, sweep.parts, sweep.device
-    with sweep.costs.of("building"):
+    config, variant, parts, costs = spec.config, spec.variant, spec.parts, spec.costs
+    team, accumulation = process.team, process.accumulation
+    with costs.of("building"):
         model, initial = build.build(variant, parts.num_classes, config)
     mean, std = build.normalisation(model)
-    noted = [] if sweep.features is None else list(sweep.features.notes)
-    last = folder / LAST
-    recipe = _recipe(sweep, variant)
-    before = _before(last, recipe, record)
+    notes = [] if process.features is None else process.features.notes
+    noted = list(notes)
+    recipe = _recipe(spec, process.device)
+    before = _before(folder / LAST, recipe, record)
     _track(tracking, config, folder, record)
-    sweep.team.begin(TrainCommand.of(sweep, variant, before))
-    with sweep.costs.of("tuning"):
-        setup = set_up(sweep, variant, model, (mean, std), record["warnings"], before=before)
-    told = len(sweep.accumulation.notes)
+    team.begin(TrainCommand(spec, accumulation.parts, before))
+    with costs.of("tuning"):
+        setup = set_up(spec, process, model, (mean, std), record["warnings"], before=before)
+    earlier = len(accumulation.notes)
     # A training that goes on has its own number, and processes of a team find one together.
-    if before is None and sweep.team.size == 1:
-        sweep.accumulation.look()
-    memory = PeakMemory(device)
+    if before is None and team.size == 1:
+        accumulation.look()
+    memory = PeakMemory(process.device)
     about = {
         "variant": variant.name,
         "variant_version": variant.version,
@@ -195,21 +180,20 @@ def _train(
     progress = Progress(
         variant.name,
         config.epochs,
-        sweep.stream,
-        expected_s=sweep.expected_s,
-        later_s=sweep.later_s,
+        expected_s=spec.expected_s,
+        later_s=spec.later_s,
         on_epoch=tracking.epoch,
     )
+    recipe |= setup.lasting
     result, on_test = fit_and_test(
-        sweep, model, setup, progress, folder, about=about, recipe={**recipe, **setup.lasting}
+        spec, process, model, setup, progress, folder, about=about, recipe=recipe
     )
-    sweep.team.end()
+    team.end()
     # Those of earlier runs are in their own records.
-    record["warnings"] += sweep.accumulation.notes[told:]
-    count_costs(sweep, result)
-    if sweep.features is not None:
-        record["warnings"] += [note for note in sweep.features.notes if note not in noted]
-    record["training"] = training_record(sweep, result, initial, memory, setup, model)
+    record["warnings"] += accumulation.notes[earlier:]
+    count_costs(spec, result)
+    record["warnings"] += [note for note in notes if note not in noted]
+    record["training"] = training_record(spec, process, result, initial, memory, setup, model)
     record["warnings"] += accumulation_warning(record["training"], config.batch_size)
     names = parts.index.paths
     record["validation"] = result.best.as_record([names[p] for p in parts.used.valid])
@@ -218,7 +202,8 @@ def _train(
 
 
 def fit_and_test(
-    sweep: Sweep,
+    spec: RunSpec,
+    process: ProcessContext,
     model: nn.Module,
     setup: Setup,
     progress: Progress,
@@ -232,7 +217,8 @@ def fit_and_test(
     What all processes of a team do together; ``Args`` as :func:`bench.train.loop.fit`.
 
     Args:
-        sweep: what the run shares with others.
+        spec: of the run.
+        process: what the run shares with others.
         model: of the variant.
         setup: how it is trained.
         progress: shows where the training is.
@@ -240,13 +226,13 @@ def fit_and_test(
         about: what the file of the best weights says.
         recipe: what must be the same when the training goes on.
     """
-    torch.manual_seed(sweep.config.seed)
+    torch.manual_seed(spec.config.seed)
     result = fit(
         model,
         setup.loaders["train"],
         setup.loaders["valid"],
-        sweep.config,
-        device=sweep.device,
+        spec.config,
+        device=process.device,
         prepare=setup.prepare,
         forward=setup.forward,
         evaluating=setup.evaluating,
@@ -255,21 +241,21 @@ def fit_and_test(
         about=about,
         last_path=folder / LAST,
         recipe=recipe,
-        stopper=sweep.stopper,
-        accumulation=sweep.accumulation,
-        team=sweep.team,
+        stopper=process.stopper,
+        accumulation=process.accumulation,
+        team=process.team,
     )
-    if not sweep.parts.used.test:
+    if not spec.parts.used.test:
         return result, None
-    with sweep.costs.of("test part"):
+    with spec.costs.of("test part"):
         on_test = evaluate(
             model,
             setup.loaders["test"],
-            sweep.device,
+            process.device,
             prepare=setup.prepare,
             forward=setup.evaluating,
             amp=result.amp,
-            team=sweep.team,
+            team=process.team,
         )
     return result, on_test
 
@@ -302,19 +288,19 @@ def _before(last: Path, recipe: dict[str, Any], record: dict[str, Any]) -> dict[
         return None
 
 
-def _recipe(sweep: Sweep, variant: variants.Variant) -> dict[str, Any]:
+def _recipe(spec: RunSpec, device: torch.device) -> dict[str, Any]:
     """What must be the same when the training goes on, beside ``Setup.lasting``."""
-    kept = {
-        field.name: sweep.config.as_record()[field.name]
-        for field in options()
-        if not field.metadata["movable"] and field.name not in ("seeds", "folds")
-    }
+    config, variant = spec.config, spec.variant
     return {
-        "device": sweep.device.type,
-        "amp": choose_amp(sweep.config.amp, sweep.device),
+        "device": device.type,
+        "amp": choose_amp(config.amp, device),
         "variant": variant.name,
         "variant_version": variant.version,
-        "fold": sweep.run.fold,
-        "fingerprint": sweep.parts.index.fingerprint,
-        "options": kept,
+        "fold": spec.run.fold,
+        "fingerprint": spec.parts.index.fingerprint,
+        "options": {
+            field.name: config.as_record()[field.name]
+            for field in options()
+            if not field.metadata["movable"] and field.name not in ("seeds", "folds")
+        },
     }

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import attrs
 import torch
-from tqdm import tqdm
 
 import variants
 from bench.config.options import RunConfig
 from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
-from bench.data.parts import decode_images
+from bench.data.parts import DataSplits, decode_images
 from bench.errors import BenchError, error_line
 from bench.records import tidy
-from bench.runner.context import Run, Sweep, all_positions
-from bench.runner.executor import make_jobs
+from bench.runner.context import Outcome as Trained
+from bench.runner.context import ProcessContext, Run, RunSpec, SweepContext, all_positions
+from bench.runner.executor import Resources, make_jobs
 from bench.runner.manifest import Manifest, keep_images, lock_of
 from bench.runner.outcome import time_afterwards
 from bench.runner.preflight import PreflightResult
-from bench.runner.queue import CompletedRuns, RunSpec, completed_runs, train_in_turn
-from bench.runner.queue import Outcome as Trained
+from bench.runner.queue import CompletedRuns, completed_runs, train_in_turn
 from bench.runner.record import explain, now
 from bench.runner.remote_store import put
 from bench.runner.timing import time_stage
@@ -36,12 +36,15 @@ from bench.system.environment import usable_cores
 from bench.system.locks import HeldError, locked
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
+from bench.system.progress import progress_bar
 from bench.system.signals import StopRequest
 from bench.system.stage_timer import StageTimer
+from bench.timing.session import Timed
 from bench.timing.tuning import Choice, choose
-from bench.train.accumulate import Accumulation, shared_file
 from bench.train.distributed import ProcessGroup
 from bench.train.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -70,7 +73,6 @@ def run_sweep(
     *,
     command: str,
     plugins: list[Path],
-    stream: TextIO,
     journal: Manifest | None = None,
     stopper: StopRequest | None = None,
     team: ProcessGroup | None = None,
@@ -83,7 +85,6 @@ def run_sweep(
         checked: what the check found: device, images of each run, plan of the timing session.
         command: the command line, for the records.
         plugins: files that register variants, for the timing processes.
-        stream: where progress goes.
         journal: of the sweep that goes on; none: a new one begins.
         stopper: says whether to stop before the end.
         team: the processes that train each model together, which this one leads; none: this one.
@@ -96,280 +97,263 @@ def run_sweep(
     keep_freed_memory()
     # Imports leave a million objects that live to the end: no collection need look at them again.
     gc.freeze()
-    config = resolved.config
+    config, parts = resolved.config, checked.runs[0].parts
     team = team or ProcessGroup()
     threads = config.threads or max(1, usable_cores() // team.local_size)
     torch.set_num_threads(threads)
-    new, parts = journal is None, checked.runs[0].parts
-    index, contents = parts.index, parts.copies.contents
-    if journal is None:
-        journal = Manifest(
-            id=new_sweep_id(datetime.now()),
-            command=command,
-            resolved=resolved,
-            variants={variant.name: variant.version for variant in chosen},
-            plugins=tuple(plugins),
-            fingerprint=index.fingerprint,
-            fingerprint_version=index.fingerprint_version,
-        )
+    new = journal is None
+    journal = journal or Manifest(
+        id=new_sweep_id(datetime.now()),
+        command=command,
+        resolved=resolved,
+        variants={variant.name: variant.version for variant in chosen},
+        plugins=tuple(plugins),
+        fingerprint=parts.index.fingerprint,
+        fingerprint_version=parts.index.fingerprint_version,
+    )
+    stopper = stopper or StopRequest()
+    driver = _Driver(chosen, resolved, checked, plugins, stopper, team, threads, journal)
+    with _opened(journal, config.results_dir, parts, new=new):
+        open_store(config)
+        return driver.carry_out()
+
+
+@contextlib.contextmanager
+def _opened(
+    journal: Manifest, results_dir: Path, parts: DataSplits, *, new: bool
+) -> Iterator[None]:
+    """Hold the lock of a sweep; write the files that it goes on from, or tidy up what it left.
+
+    Raises:
+        BenchError: another process holds it, or they cannot be written.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            config.results_dir.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(lock_of(config.results_dir, journal.id)))
-            if new:
-                # First: what a kill leaves is then of a sweep that goes on, which tidies up.
-                journal.write(config.results_dir)
-                if contents is not None:
-                    keep_images(config.results_dir, journal.id, index, contents)
+            results_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(lock_of(results_dir, journal.id)))
+            if not new:
+                tidy(results_dir, journal.id)
             else:
-                tidy(config.results_dir, journal.id)
+                # First: what a kill leaves is then of a sweep that goes on, which tidies up.
+                journal.write(results_dir)
+                if parts.copies.contents is not None:
+                    keep_images(results_dir, journal.id, parts.index, parts.copies.contents)
         except HeldError as error:
             raise BenchError(
                 f"sweep {journal.id} is still running in another process: wait for its end"
             ) from error
         except OSError as error:
-            raise BenchError(f"--results-dir {config.results_dir}: {explain(error)}") from error
-        open_store(config)
-        return _carry_out(
-            journal,
-            chosen,
-            resolved,
-            checked,
-            plugins,
-            stream,
-            stopper or StopRequest(),
-            threads,
-            team,
-        )
+            raise BenchError(f"--results-dir {results_dir}: {explain(error)}") from error
+        yield
 
 
-def _carry_out(
-    journal: Manifest,
-    chosen: Sequence[variants.Variant],
-    resolved: Resolved,
-    checked: PreflightResult,
-    plugins: list[Path],
-    stream: TextIO,
-    stopper: StopRequest,
-    threads: int,
-    team: ProcessGroup,
-) -> Outcome:
-    config = resolved.config
-    estimating = checked.estimating_s
-    costs = StageTimer({"checking": checked.seconds - estimating, "estimating": estimating})
-    with costs.of("decoding"):
-        images = _decode(checked, config, stream)
-    timed = None
-    # Others may train on this machine too: what is timed is timed when they have ended.
-    first = config.executor == "local"
-    if first:
-        with costs.of("timing"):
-            timed, journal = time_stage(
-                chosen, checked, config, images, plugins, stream, journal, stopper
-            )
-    with scratch_folder() as folder:
-        # Pictures and features share the limit.
-        left = max(0.0, config.cache_limit - images.describe()["bytes"])
-        shared = Sweep(
-            id=journal.id,
-            command=journal.command,
-            resolved=resolved,
-            device=checked.device,
-            run=checked.runs[0],
-            data={},
-            images=images,
-            timed=timed,
-            stream=stream,
-            rates=checked.rates,
-            features=FeatureStore(folder, left, stream) if team.size == 1 else None,
-            stopper=stopper,
-            team=team,
-        )
-        known = completed_runs(config.results_dir, journal.id)
-        with costs.of("tuning"):
-            journal = _tune(chosen, checked, config, journal, known, stopper, team.size, stream)
-        choices = {name: Choice(**values) for name, values in journal.tuned.items()}
-        shared = attrs.evolve(shared, tuned=choices)
-        most_parts = known.most_parts if team.size == 1 else 1
-        parts = Accumulation(most_parts, shared=shared_file(config.results_dir, journal.id))
-        parts.tell()
-        shared = attrs.evolve(shared, accumulation=parts)
-        epochs = {item.variant: item.epoch_s for item in checked.estimates}
-        minutes = {item.variant: item.minutes / len(checked.runs) for item in checked.estimates}
-        planned = [
-            RunSpec(
-                sweep,
-                variant,
-                _label(sweep.run, checked.runs),
-                epoch_s=epochs.get(variant.name, 0.0),
-                expected_s=60 * minutes.get(variant.name, 0.0),
-                **known.of(variant.name, sweep.run),
-            )
-            for sweep in [_of_run(shared, run, images) for run in checked.runs]
-            for variant in chosen
-        ]
-        if len(checked.devices) > 1 or config.executor != "local":
-            done = _train_at_once(planned, checked, plugins, threads, folder, left)
-        else:
-            done = _train_in_turn(planned)
-    if not first:
-        with costs.of("timing"):
-            timed, journal = time_stage(
-                chosen, checked, config, images, plugins, stream, journal, stopper
-            )
-            for folder in time_afterwards(done, timed):
-                _gather(folder, planned[0].sweep)
-    for _, record in done:
-        costs.include(record["costs"])
-    outcome = Outcome(journal.id, done, costs)
-    # What failed can be tried again: a full disk may be mended, a lost folder found.
-    if not outcome.failed:
-        try:
-            attrs.evolve(journal, ended=now()).write(config.results_dir)
-            parts.forget()
-        except OSError as error:
-            print(f"warning: sweep {journal.id} ended, but: {explain(error)}", file=stream)
-    return outcome
+@attrs.define
+class _Driver:
+    """Carries a sweep out, stage by stage.
 
+    Attributes:
+        threads: CPU threads of this process.
+        costs: where the time goes.
+        Others as the parameters of :func:`run_sweep`.
+    """
 
-def _tune(
-    chosen: Sequence[variants.Variant],
-    checked: PreflightResult,
-    config: RunConfig,
-    journal: Manifest,
-    known: CompletedRuns,
-    stopper: StopRequest,
-    processes: int,
-    stream: TextIO,
-) -> Manifest:
-    """With ``--tune auto`` how each variant is trained, kept before the next one is measured."""
-    if config.tune == "off":
-        return journal
-    threads, parts = torch.get_num_threads(), checked.runs[0].parts
-    for variant in chosen:
-        if variant.name in journal.tuned:
-            continue
-        stopper.check()
-        choice = known.tuned(variant.name)
-        if choice is None:
-            measured = choose(
-                variant,
-                config,
-                num_classes=parts.num_classes,
-                train_images=len(parts.used.train),
+    chosen: Sequence[variants.Variant]
+    resolved: Resolved
+    checked: PreflightResult
+    plugins: list[Path]
+    stopper: StopRequest
+    team: ProcessGroup
+    threads: int
+    journal: Manifest
+    costs: StageTimer = attrs.field(factory=StageTimer)
+
+    def carry_out(self) -> Outcome:
+        """Decode, time, tune, train; what has ended."""
+        config, checked, alone = self.resolved.config, self.checked, self.team.size == 1
+        self.costs.add("checking", checked.seconds - checked.estimating_s)
+        self.costs.add("estimating", checked.estimating_s)
+        with self.costs.of("decoding"):
+            images = _decode(checked.runs, config)
+        # Others may train on this machine too: what is timed is timed when they have ended.
+        local = config.executor == "local"
+        timed = self._time(images) if local else None
+        with scratch_folder() as folder:
+            # Pictures and features share the limit.
+            limit = max(0.0, config.cache_limit - images.describe()["bytes"])
+            completed = completed_runs(config.results_dir, self.journal.id)
+            with self.costs.of("tuning"):
+                self._tune(completed)
+            sweep = SweepContext(
+                id=self.journal.id,
+                command=self.journal.command,
+                resolved=self.resolved,
                 device=checked.device,
-                processes=processes,
+                timed=timed,
+                rates=checked.rates,
+                tuned={name: Choice(**values) for name, values in self.journal.tuned.items()},
+                accumulation_parts=completed.most_parts if alone else 1,
             )
-            choice = attrs.asdict(measured)
-        tuned = {**journal.tuned, variant.name: choice}
-        journal = attrs.evolve(journal, tuned=tuned)
-        journal.write(config.results_dir)
-        form, forward = choice["memory_format"].replace("_", "-"), choice["forward"]["chosen"]
-        print(f"tuning: {variant.name}: {form}, {forward}", file=stream, flush=True)
-    torch.set_num_threads(threads)
-    return journal
+            accumulation = sweep.accumulation()
+            accumulation.tell()
+            planned = self._plan(sweep, images, completed)
+            if local and len(checked.devices) == 1:
+                process = ProcessContext(
+                    device=checked.device,
+                    images=images,
+                    stopper=self.stopper,
+                    features=FeatureStore(folder, limit) if alone else None,
+                    accumulation=accumulation,
+                    team=self.team,
+                )
+                with self.stopper.holding():
+                    outcomes = train_in_turn(planned, process, announce=True)
+                    done = _collect(planned, outcomes, at_once=False)
+            else:
+                outcomes = self._train_at_once(planned, images, folder, limit)
+                done = _collect(planned, outcomes, at_once=True)
+        if not local:
+            for folder in time_afterwards(done, self._time(images)):
+                _gather(folder, config)
+        for _, record in done:
+            self.costs.include(record["costs"])
+        outcome = Outcome(self.journal.id, done, self.costs)
+        # What failed can be tried again: a full disk may be mended, a lost folder found.
+        if not outcome.failed:
+            try:
+                attrs.evolve(self.journal, ended=now()).write(config.results_dir)
+                accumulation.forget()
+            except OSError as error:
+                logger.warning(f"sweep {self.journal.id} ended, but: {explain(error)}")
+        return outcome
+
+    def _time(self, images: DecodedImages) -> Timed | None:
+        with self.costs.of("timing"):
+            timed, self.journal = time_stage(
+                self.chosen,
+                self.checked,
+                self.resolved.config,
+                images,
+                self.plugins,
+                self.journal,
+                self.stopper,
+            )
+        return timed
+
+    def _tune(self, completed: CompletedRuns) -> None:
+        """With ``--tune auto`` how each variant is trained, kept before the next is measured."""
+        config, parts = self.resolved.config, self.checked.runs[0].parts
+        if config.tune == "off":
+            return
+        threads = torch.get_num_threads()
+        for variant in self.chosen:
+            if variant.name in self.journal.tuned:
+                continue
+            self.stopper.check()
+            choice = completed.tuned(variant.name)
+            if choice is None:
+                measured = choose(
+                    variant,
+                    config,
+                    num_classes=parts.num_classes,
+                    train_images=len(parts.used.train),
+                    device=self.checked.device,
+                    processes=self.team.size,
+                )
+                choice = attrs.asdict(measured)
+            tuned = {**self.journal.tuned, variant.name: choice}
+            self.journal = attrs.evolve(self.journal, tuned=tuned)
+            self.journal.write(config.results_dir)
+            form, forward = choice["memory_format"].replace("_", "-"), choice["forward"]["chosen"]
+            logger.info(f"tuning: {variant.name}: {form}, {forward}")
+        torch.set_num_threads(threads)
+
+    def _plan(
+        self, sweep: SweepContext, images: DecodedImages, completed: CompletedRuns
+    ) -> list[RunSpec]:
+        """Every variant at each seed and fold."""
+        runs = self.checked.runs
+        estimates = {item.variant: item for item in self.checked.estimates}
+        planned = []
+        for run in runs:
+            readable = run.parts.without(images)
+            run = attrs.evolve(run, parts=readable, data=readable.as_record(images))
+            fold = "" if run.fold is None else f" fold {run.fold + 1}"
+            for variant in self.chosen:
+                estimate = estimates.get(variant.name)
+                begun, ended = completed.lookup(variant.name, run)
+                planned.append(
+                    RunSpec(
+                        sweep=sweep,
+                        run=run,
+                        key=variant.key,
+                        label="" if len(runs) == 1 else f", seed {run.seed}{fold}",
+                        epoch_s=estimate.epoch_s if estimate else 0.0,
+                        expected_s=60 * (estimate.minutes / len(runs)) if estimate else 0.0,
+                        begun=begun,
+                        ended=ended,
+                    )
+                )
+        return planned
+
+    def _train_at_once(
+        self, planned: Sequence[RunSpec], images: DecodedImages, features: Path, limit: float
+    ) -> Iterator[tuple[int, Trained]]:
+        devices = self.checked.devices
+        resources = Resources(
+            devices=devices,
+            plugins=self.plugins,
+            threads=max(1, self.threads // len(devices)),
+            features=features,
+            features_limit=limit,
+            images=images,
+            stopper=self.stopper,
+        )
+        jobs = make_jobs(planned, frozen=self.resolved.config.freeze_backbone)
+        return self.checked.executor.train(jobs, resources)
 
 
-def _of_run(shared: Sweep, run: Run, images: DecodedImages) -> Sweep:
-    readable = attrs.evolve(run, parts=run.parts.without(images))
-    return attrs.evolve(shared, run=readable, data=readable.parts.as_record(images))
-
-
-def _train_in_turn(planned: Sequence[RunSpec]) -> list[Trained]:
-    def begun(number: int) -> None:
-        one = planned[number]
-        line = f"[{number + 1}/{len(planned)}] {one.variant.name}{one.label}"
-        print(line, file=one.sweep.stream, flush=True)
-
-    def done(number: int, outcome: Trained) -> None:
-        _gather(outcome[0], planned[number].sweep)
-        _tell_failure(outcome[1], planned[number].label, planned[number].sweep.stream)
-
-    with planned[0].sweep.stopper.holding():
-        return train_in_turn(planned, begun=begun, done=done)
-
-
-def _train_at_once(
-    planned: Sequence[RunSpec],
-    checked: PreflightResult,
-    plugins: Sequence[Path],
-    threads: int,
-    features: Path,
-    features_limit: float,
+def _collect(
+    planned: Sequence[RunSpec], outcomes: Iterable[tuple[int, Trained]], *, at_once: bool
 ) -> list[Trained]:
-    """One process for each device."""
-    minutes = {item.variant: item.minutes for item in checked.estimates}
-    config = planned[0].sweep.config
-    found = {number: one.ended for number, one in enumerate(planned) if one.ended is not None}
-    left = [number for number in range(len(planned)) if number not in found]
-    jobs = make_jobs(
-        [planned[number] for number in left],
-        [60 * minutes.get(planned[number].variant.name, 0.0) for number in left],
-        frozen=config.freeze_backbone,
-    )
-    for number, outcome in checked.executor.train(
-        jobs,
-        checked.devices,
-        plugins=plugins,
-        threads=max(1, threads // len(checked.devices)),
-        features=features,
-        features_limit=features_limit,
-        stopper=planned[0].sweep.stopper,
-        stream=planned[0].sweep.stream,
-    ):
-        found[left[number]] = outcome
-        one = planned[left[number]]
-        line = f"[{len(found)}/{len(planned)}] {one.variant.name}{one.label} done"
-        print(line, file=one.sweep.stream, flush=True)
-        _gather(outcome[0], one.sweep)
-        _tell_failure(outcome[1], one.label, one.sweep.stream)
-    return [found[number] for number in range(len(planned))]
+    """Return folder and record of each run in order; copy each that ends to ``--gather``."""
+    done = {number: spec.ended for number, spec in enumerate(planned) if spec.ended is not None}
+    for number, (folder, record) in outcomes:
+        done[number] = folder, record
+        spec = planned[number]
+        name = spec.variant.name
+        if at_once:
+            logger.info(f"[{len(done)}/{len(planned)}] {name}{spec.label} done")
+        _gather(folder, spec.sweep.config)
+        if error := record["error"]:
+            logger.error(f"failed: {name}{spec.label}: {error['type']}: {error['message']}")
+    return [done[number] for number in range(len(planned))]
 
 
-def _gather(folder: Path, sweep: Sweep) -> None:
+def _gather(folder: Path, config: RunConfig) -> None:
     """Copy a run to ``--gather``. Where that fails the run is still here, and the sweep goes on."""
-    url = sweep.config.gather
-    if url is None:
+    if config.gather is None:
         return
     try:
-        put(folder, url)
+        put(folder, config.gather)
     except Exception as error:  # every filesystem has errors of its own
         reason = f"{type(error).__name__}: {error_line(error)}"
-        line = f"warning: {folder} could not be copied to {url} ({reason})"
-        print(line, file=sweep.stream, flush=True)
+        logger.warning(f"{folder} could not be copied to {config.gather} ({reason})")
 
 
-def _tell_failure(record: dict[str, Any], label: str, stream: TextIO) -> None:
-    error = record["error"]
-    if error:
-        name = record["variant"]["name"]
-        print(f"failed: {name}{label}: {error['type']}: {error['message']}", file=stream)
-
-
-def _label(run: Run, runs: Sequence[Run]) -> str:
-    if len(runs) == 1:
-        return ""
-    fold = "" if run.fold is None else f" fold {run.fold + 1}"
-    return f", seed {run.seed}{fold}"
-
-
-def _decode(checked: PreflightResult, config: RunConfig, stream: TextIO) -> DecodedImages:
+def _decode(runs: Sequence[Run], config: RunConfig) -> DecodedImages:
     """Every image that a run uses, decoded once or found in the cache."""
-    positions = all_positions(checked.runs)
-    with tqdm(
-        total=len(positions), desc="decoding", unit="image", file=stream,
-        disable=not stream.isatty(),
-    ) as bar:  # fmt: skip
+    positions = all_positions(runs)
+    with progress_bar(total=len(positions), desc="decoding", unit="image") as bar:
         images = decode_images(
-            checked.runs[0].parts.index,
+            runs[0].parts.index,
             positions,
             config,
             workers=usable_cores(),
             on_progress=lambda done, _: bar.update(done - bar.n),
-            say=lambda line: bar.write(line, file=stream),
+            say=logger.info,
         )
     for path, reason in images.unreadable:
-        print(f"warning: unreadable image, not used: {path} ({reason})", file=stream)
-    for run in checked.runs:
+        logger.warning(f"unreadable image, not used: {path} ({reason})")
+    for run in runs:
         run.parts.without(images)  # raises before anything is timed or trained
     return images

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 import attrs
 
@@ -18,6 +18,8 @@ from bench.runner.record import keep_session, load_session
 from bench.system.signals import StopRequest
 from bench.timing.session import Session, Timed
 
+logger = logging.getLogger(__name__)
+
 MOST_PIPELINE_IMAGES = 64
 
 
@@ -27,7 +29,6 @@ def time_stage(
     config: RunConfig,
     images: DecodedImages,
     plugins: list[Path],
-    stream: TextIO,
     journal: Manifest,
     stopper: StopRequest,
 ) -> tuple[Timed | None, Manifest]:
@@ -39,7 +40,6 @@ def time_stage(
         config: the options.
         images: of the sweep, decoded.
         plugins: files that register variants.
-        stream: where progress goes.
         journal: of the sweep.
         stopper: says whether to stop before the end.
 
@@ -56,29 +56,19 @@ def time_stage(
         timed = load_session(config.results_dir, journal.session)
         if timed is not None:
             return timed, journal
-        print(f"timing: session {journal.session} cannot be read: timed anew", file=stream)
+        logger.info(f"timing: session {journal.session} cannot be read: timed anew")
     parts = checked.runs[0].parts.without(images)
     files = [absolute(parts.index.path(p)) for p in parts.used.valid[:MOST_PIPELINE_IMAGES]]
     if checked.plan is None:
         timed = checked.executor.time(
-            chosen,
-            config,
-            parts.num_classes,
-            plugins=plugins,
-            images=files,
-            stream=stream,
-            stopper=stopper,
+            chosen, config, parts.num_classes, plugins=plugins, images=files, stopper=stopper
         )
     else:
-        print(f"timing: {checked.plan.line()}", file=stream, flush=True)
-        timed = Session(
-            checked.plan,
-            config,
-            num_classes=parts.num_classes,
-            plugins=plugins,
-            images=files,
-            stream=stream,
-        ).run()
+        logger.info(f"timing: {checked.plan.line()}")
+        session = Session(
+            checked.plan, config, num_classes=parts.num_classes, plugins=plugins, images=files
+        )
+        timed = session.run()
     # Trainings take hours: what was timed must not hang on their end.
     keep_session(timed, config.results_dir)
     # A session that a signal cut short is kept, but it is not that of this sweep.

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
 
-import variants
 from bench.data.cache import DecodedImages
 from bench.data.parts import decode_images
 from bench.errors import BenchError
 from bench.models import build
-from bench.runner.context import Ended, Sweep, TrainCommand
+from bench.runner.context import ProcessContext, RunSpec, ShutdownCommand, TrainCommand
 from bench.runner.record import explain
 from bench.runner.run import fit_and_test
 from bench.runner.setup import set_up
+from bench.system.console import log_to
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
 from bench.system.paths import scratch_folder
 from bench.system.progress import Progress
 from bench.system.signals import SignalError, StopRequest, TrainingInterrupted
+from bench.train.accumulate import Accumulation
 from bench.train.distributed import PeerLost, ProcessGroup, ProcessGroupError, join
 from bench.train.loop import DivergedError
 
@@ -45,12 +46,12 @@ def follow(team: ProcessGroup, stopper: StopRequest, plugins: Sequence[Path]) ->
     with scratch_folder() as folder, stopper.holding():
         try:
             build.load_plugins(list(plugins))
-            along = _Along(team, stopper, folder)
-            while not isinstance(told := team.tell(None), Ended):
+            follower = _Follower(team, stopper, folder)
+            while not isinstance(command := team.tell(None), ShutdownCommand):
                 # As the leader, who says what comes next.
                 with contextlib.suppress(TrainingInterrupted, DivergedError):
-                    along.train(told)
-            return told.code
+                    follower.train(command)
+            return command.code
         except Exception as error:
             cause = team.cause(error)
             if isinstance(cause, ProcessGroupError):
@@ -60,7 +61,7 @@ def follow(team: ProcessGroup, stopper: StopRequest, plugins: Sequence[Path]) ->
             raise (PeerLost if stopper.number else ProcessGroupError)(text) from error
 
 
-class _Along:
+class _Follower:
     """Trains along with the leader.
 
     Args:
@@ -73,41 +74,31 @@ class _Along:
         self.team, self.stopper, self.folder = team, stopper, folder
         self._images: tuple[Any, DecodedImages] | None = None
 
-    def train(self, told: TrainCommand) -> None:
+    def train(self, command: TrainCommand) -> None:
         """Train one run."""
-        team, sweep = self.team, told.sweep
-        torch.set_num_threads(sweep.config.threads or max(1, usable_cores() // team.local_size))
-        parts = sweep.parts
-        with open(os.devnull, "w") as nowhere:
-            here = attrs.evolve(
-                sweep,
-                device=team.device,
-                images=self._decoded(sweep),
-                stream=nowhere,
-                stopper=self.stopper,
-                team=team,
-            )
-            variant = variants.get(told.variant)
-            model, _ = build.build(variant, parts.num_classes, here.config)
-            normalisation = build.normalisation(model)
-            setup = set_up(here, variant, model, normalisation, [], before=told.before)
-            fit_and_test(
-                here,
-                model,
-                setup,
-                Progress(variant.name, here.config.epochs, nowhere),
-                self.folder,
-                about={},
-                recipe={},
-            )
+        spec, team = command.spec, self.team
+        config, variant = spec.config, spec.variant
+        torch.set_num_threads(config.threads or max(1, usable_cores() // team.local_size))
+        process = ProcessContext(
+            device=team.device,
+            images=self._decoded(spec),
+            stopper=self.stopper,
+            accumulation=Accumulation(command.accumulation_parts),
+            team=team,
+        )
+        model, _ = build.build(variant, spec.parts.num_classes, config)
+        normalisation = build.normalisation(model)
+        setup = set_up(spec, process, model, normalisation, [], before=command.before)
+        progress = Progress(variant.name, config.epochs)
+        fit_and_test(spec, process, model, setup, progress, self.folder, about={}, recipe={})
 
-    def _decoded(self, sweep: Sweep) -> DecodedImages:
+    def _decoded(self, spec: RunSpec) -> DecodedImages:
         """This machine's pixels of a run's images, the same object for all runs that have them."""
-        index, positions = sweep.parts.index, sorted(sweep.parts.positions())
+        index, positions = spec.parts.index, sorted(spec.parts.positions())
         key = index.fingerprint, tuple(positions)
         if self._images is None or self._images[0] != key:
-            found = decode_images(index, positions, sweep.config, workers=usable_cores())
-            self._images = key, found
+            images = decode_images(index, positions, spec.config, workers=usable_cores())
+            self._images = key, images
         return self._images[1]
 
 
@@ -139,7 +130,8 @@ def run_together(
         if team.leads:
             return _lead(lead, team)
         stopper = StopRequest()
-        with stopper.listening():
+        # The leader shows what all do.
+        with stopper.listening(), log_to(logging.NullHandler()):
             code = follow(team, stopper, plugins)
         team.leave()
         return code
@@ -170,7 +162,7 @@ def _lead(lead: Callable[[ProcessGroup], int], team: ProcessGroup) -> int:
     finally:
         if code is not None:
             with contextlib.suppress(Exception):
-                team.tell(Ended(code))
+                team.tell(ShutdownCommand(code))
             team.leave()
     assert code is not None
     return code

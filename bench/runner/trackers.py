@@ -5,10 +5,13 @@ A tracker that fails is given up with a warning; the training goes on.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +35,17 @@ SCALARS = {
     "images_per_s": "speed/train_images_per_s",
     "train_seconds": "speed/train_seconds",
     "valid_seconds": "speed/valid_seconds",
+}
+# What each tracker is told at the end, and where a record has it.
+RESULTS = {
+    "best/epoch": ("metrics", "best_epoch"),
+    "best/valid_accuracy": ("metrics", "valid_acc"),
+    "best/valid_macro_f1": ("training", "best_macro_f1"),
+    "test/accuracy": ("test", "accuracy"),
+    "test/macro_f1": ("test", "macro_f1"),
+    "speed/inference_images_per_s": ("metrics", "fps"),
+    "training_seconds": ("training", "seconds"),
+    "parameters": ("counts", "parameters"),
 }
 URI = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
@@ -104,9 +118,8 @@ class Tracking:
 
     def __init__(self, record: dict[str, Any]) -> None:
         self._record = record
-        self._tracker: Tracker | None = None
         self._name = ""
-        self._told: queue.Queue[Callable[[Tracker], object] | None] = queue.Queue()
+        self._calls: queue.Queue[Callable[[Tracker], object] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._failure = ""
 
@@ -121,40 +134,40 @@ class Tracking:
         if config.tracker == "none":
             return
         try:
-            self._tracker = TRACKERS[config.tracker](config, folder, self._record)
-            self._record["tracker"] = self._tracker.as_record()
+            tracker = TRACKERS[config.tracker](config, folder, self._record)
+            self._record["tracker"] = tracker.as_record()
         except Exception as error:
-            self._tracker, self._failure = None, _said(error)
+            self._failure = _said(error)
             self._warn()
             return
         # It must not keep the program from its end.
-        self._thread = threading.Thread(target=self._tell, args=[self._tracker], daemon=True)
+        self._thread = threading.Thread(target=self._call, args=[tracker], daemon=True)
         self._thread.start()
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch ended."""
         if self._thread is not None:
-            kept = dict(row)
-            self._told.put(lambda tracker: tracker.epoch(kept))
+            copy = dict(row)
+            self._calls.put(lambda tracker: tracker.epoch(copy))
 
     def end(self) -> None:
         """The run ended, or was broken off: the record says which."""
         if self._thread is None:
             return
-        status, found = self._record["status"], results_of(self._record)
-        self._told.put(lambda tracker: tracker.end(status, found))
-        self._told.put(None)
+        status, metrics = self._record["status"], results_of(self._record)
+        self._calls.put(lambda tracker: tracker.end(status, metrics))
+        self._calls.put(None)
         self._thread.join(PATIENCE_S)
         if self._thread.is_alive():
             self._failure = self._failure or f"it did not answer within {PATIENCE_S:g} s"
         self._thread = None
         self._warn()
 
-    def _tell(self, tracker: Tracker) -> None:
-        while (say := self._told.get()) is not None:
+    def _call(self, tracker: Tracker) -> None:
+        while (call := self._calls.get()) is not None:
             if not self._failure:
                 try:
-                    say(tracker)
+                    call(tracker)
                 except Exception as error:
                     self._failure = _said(error)
 
@@ -174,27 +187,19 @@ def _said(error: Exception) -> str:
 
 def results_of(record: Mapping[str, Any]) -> dict[str, float]:
     """What a tracker is told at the end: the record's numbers for the whole run."""
-    found: dict[str, Any] = {}
-    training, counts = record.get("training") or {}, record.get("counts") or {}
-    metrics, test = record.get("metrics") or {}, record.get("test") or {}
-    found["best/epoch"] = metrics.get("best_epoch")
-    found["best/valid_accuracy"] = metrics.get("valid_acc")
-    found["best/valid_macro_f1"] = training.get("best_macro_f1")
-    found["test/accuracy"], found["test/macro_f1"] = test.get("accuracy"), test.get("macro_f1")
-    found["speed/inference_images_per_s"] = metrics.get("fps")
-    found["training_seconds"] = training.get("seconds")
-    found["parameters"] = counts.get("parameters")
-    return {name: float(value) for name, value in found.items() if value is not None}
+    values = {name: (record.get(block) or {}).get(key) for name, (block, key) in RESULTS.items()}
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def _params(config: RunConfig, record: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"variant": record["variant"]["name"], "variant_version": record["variant"]["version"]}
-    kept = {
-        name: value
-        for name, value in config.as_record().items()
-        if name not in ("results_dir", "reports_dir")
+    options = config.as_record()
+    del options["results_dir"], options["reports_dir"]
+    return {
+        "variant": record["variant"]["name"],
+        "variant_version": record["variant"]["version"],
+        "fold": record["data"].get("fold"),
+        **options,
     }
-    return {**own, "fold": record["data"].get("fold"), **kept}
 
 
 # --- TensorBoard -----------------------------------------------------------------------------
@@ -250,18 +255,16 @@ def _shown(config: RunConfig) -> str:
     if not address:
         return f"{DATABASE} in --results-dir"
     try:
-        found = urlsplit(address)
+        parts = urlsplit(address)
     except ValueError:
         return f"what {URI} names"
-    return urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2], query="", fragment=""))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _client(config: RunConfig) -> Any:
     # A run is not to wait for minutes, where its user does not say so.
     for name, value in CLIENT.items():
         os.environ.setdefault(name, value)
-    import logging
-
     from mlflow import MlflowClient
 
     # It tells of every step that made its tables.
@@ -271,8 +274,8 @@ def _client(config: RunConfig) -> Any:
 
 def _experiment(client: Any) -> str:
     name = os.environ.get(EXPERIMENT) or DEFAULT_EXPERIMENT
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found is not None else client.create_experiment(name)
+    experiment = client.get_experiment_by_name(name)
+    return client.create_experiment(name) if experiment is None else experiment.experiment_id
 
 
 class MLflow:
@@ -285,15 +288,14 @@ class MLflow:
 
         self._client, self._where = _client(config), _shown(config)
         self._last = 0
-        known = record.get("tracker") or {}
-        if known.get("name") == "mlflow" and known.get("store") == self._where:
-            try:
-                self._client.update_run(known["id"], status="RUNNING")
-                told = self._client.get_metric_history(known["id"], SCALARS["train_loss"])
-            except Exception:
-                told = None  # it is no longer there: another one begins
-            if told is not None:
-                self._id, self._last = known["id"], max((one.step for one in told), default=0)
+        before = record.get("tracker") or {}
+        if before.get("name") == "mlflow" and before.get("store") == self._where:
+            # Where it is no longer there, another one begins.
+            with contextlib.suppress(Exception):
+                self._id = before["id"]
+                self._client.update_run(self._id, status="RUNNING")
+                history = self._client.get_metric_history(self._id, SCALARS["train_loss"])
+                self._last = max((metric.step for metric in history), default=0)
                 return
         tags = {
             "paddy_bench.run": folder.name,
@@ -309,8 +311,7 @@ class MLflow:
         """A metric of each column, the epoch as its step; what was told already is not repeated."""
         if int(row["epoch"]) <= self._last:
             return
-        found = {title: row[name] for name, title in SCALARS.items()}
-        self._log(found, int(row["epoch"]))
+        self._log({title: row[name] for name, title in SCALARS.items()}, int(row["epoch"]))
 
     def end(self, status: str, metrics: Mapping[str, float]) -> None:
         """The run's results, and its state."""
@@ -323,8 +324,6 @@ class MLflow:
         return {"name": "mlflow", "store": self._where, "id": self._id}
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
-        import time
-
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tqdm import tqdm
 
+from bench.system import console
 from bench.system.digits import fixed
+
+logger = logging.getLogger(__name__)
+
+
+def progress_bar(**options: Any) -> tqdm[Any]:
+    """Return a bar on the terminal that shows the log, hidden where there is none."""
+    terminal = console.terminal()
+    return tqdm(file=terminal, disable=terminal is None, **options)
 
 
 class Progress:
-    """Progress of one variant's training, on standard error.
+    """Progress of one variant's training, in the log.
 
     Args:
         title: what stands before each line, such as the variant's name.
         epochs: epochs planned.
-        stream: where to write; a terminal gets bars.
         expected_s: what this training was expected to take; 0: nobody knows.
         later_s: what the sweep is expected to take after it.
         on_epoch: told of each epoch's row too.
@@ -28,7 +36,6 @@ class Progress:
         self,
         title: str,
         epochs: int,
-        stream: Any = None,
         *,
         expected_s: float = 0.0,
         later_s: float = 0.0,
@@ -36,7 +43,6 @@ class Progress:
     ) -> None:
         self.title = title
         self.epochs = epochs
-        self.stream = stream if stream is not None else sys.stderr
         self.expected_s, self.later_s = expected_s, later_s
         self.started = time.perf_counter()
         self._on_epoch = on_epoch
@@ -53,14 +59,12 @@ class Progress:
         """
         if self._begun < 0:
             self._begun = epoch - 1 + seen / len(loader.dataset)
-        with tqdm(
+        with progress_bar(
             total=len(loader.dataset),
             initial=seen,
             desc=f"{self.title} {epoch}/{self.epochs}",
             unit="image",
             leave=False,
-            file=self.stream,
-            disable=not self.stream.isatty(),
         ) as bar:
             for batch in loader:
                 yield batch
@@ -88,14 +92,12 @@ class Progress:
         if best_epoch == done:
             self._best = f"best F1 {row['valid_macro_f1']:.3f}, "
         time_left = f"{clock(left)} left{self._of_sweep(left, epoch_s)}"
-        print(
+        logger.info(
             f"{self.title}  epoch {done}/{self.epochs}"
             f"  loss {fixed(row['train_loss'], 4)}/{fixed(row['valid_loss'], 4)}"
             f"  acc {row['train_acc']:.3f}/{row['valid_acc']:.3f}"
             f"  F1 {row['valid_macro_f1']:.3f} ({best})"
-            f"  {fixed(row['images_per_s'], 1)} images/s  {time_left}",
-            file=self.stream,
-            flush=True,
+            f"  {fixed(row['images_per_s'], 1)} images/s  {time_left}"
         )
 
     def _of_sweep(self, left: float, epoch_s: float) -> str:

@@ -6,6 +6,7 @@ The baseline runs twice, under two names (A/A): the gap between them is the sess
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import tempfile
@@ -13,7 +14,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import attrs
 import numpy as np
@@ -24,6 +25,8 @@ from bench.timing.cases import Case, is_eager_of
 from bench.timing.planner import Plan, most_together, written_duration
 from bench.timing.process import TimingProcess, measure_together
 from bench.timing.timer import assemble, failed_entry
+
+logger = logging.getLogger(__name__)
 
 CONTROL = " (A/A)"
 SMALLEST_BATCH = 2
@@ -53,7 +56,6 @@ class Session:
         num_classes: outputs of the models.
         plugins: files that register variants.
         images: files for the pipeline clock.
-        stream: where progress goes.
     """
 
     def __init__(
@@ -64,14 +66,12 @@ class Session:
         num_classes: int,
         plugins: Sequence[Path],
         images: Sequence[Path],
-        stream: TextIO,
     ) -> None:
         self.plan = plan
         self.config = config
         self.num_classes = num_classes
         self.plugins = [str(path) for path in plugins]
         self.images = [str(path) for path in images]
-        self.stream = stream
         self.cases = list(plan.cases)
         self.entries = [*plan.names, plan.baseline + CONTROL]
         self.order = list(self.entries)
@@ -109,7 +109,7 @@ class Session:
             number += 1
             taken = time.monotonic() - started
             left = self.plan.rounds - number
-            self._say(
+            logger.info(
                 f"timing round {number}/{self.plan.rounds} done in {written_duration(taken)}, "
                 f"about {written_duration(left * taken)} to go"
             )
@@ -122,9 +122,6 @@ class Session:
                 )
                 break
         return self._result(number, time.monotonic() - begin, load_before)
-
-    def _say(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
 
     def _round(self, number: int) -> bool:
         """One process of each entry; whether the round counts (no batch had to be lowered)."""
@@ -212,23 +209,23 @@ class Session:
                 cases[case] = [one for one in samples if one["round"] < rounds]
         self.orders = self.orders[:rounds]
         self.notes.append(f"interrupted after {rounds} of {self.plan.rounds} rounds")
-        self._say(f"timing: {self.notes[-1]}: they are kept")
+        logger.info(f"timing: {self.notes[-1]}: they are kept")
 
     def _fail(self, entry: str, reason: str) -> None:
         self.errors[entry] = " ".join(reason.split())
-        self._say(f"timing of {entry} failed: {self.errors[entry]}")
+        logger.info(f"timing of {entry} failed: {self.errors[entry]}")
 
     def _fail_mode(self, entry: str, case: Case, reason: str) -> None:
         """Note why a mode is not timed, at its first failure; it is not tried again."""
         known = self.failed.setdefault(entry, {})
         if case not in known:
             known[case] = " ".join(reason.split())
-            self._say(f"timing of {entry}, {case.mode}, {case.regime} failed: {known[case]}")
+            logger.info(f"timing of {entry}, {case.mode}, {case.regime} failed: {known[case]}")
 
     def _lower(self, old: int, new: int, entry: str, reason: str) -> None:
         """Start again with a smaller batch, the same for every variant."""
         text = " ".join(reason.split())
-        self._say(f"{entry}: {text}: batch {new} instead of {old} for all, timing starts again")
+        logger.info(f"{entry}: {text}: batch {new} instead of {old} for all, timing starts again")
         self.lowered.append({"from": old, "to": new, "variant": entry, "reason": text})
         self.superseded += [
             {"entry": name, "case": attrs.asdict(case), "rounds": rounds}

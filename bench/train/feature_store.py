@@ -5,16 +5,17 @@ Nothing depends on it but speed: what is not kept is computed again, with the sa
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
+
+logger = logging.getLogger(__name__)
 
 # Weights and records are written to the same disk: they must still find room.
 LEFT_FREE_BYTES = 10**9
@@ -88,13 +89,11 @@ class FeatureStore:
     Args:
         folder: of the sweep alone; made at the first write. Whoever made the store removes it.
         limit_bytes: most that may be kept at a time.
-        stream: where warnings go; none: standard error.
     """
 
-    def __init__(self, folder: Path, limit_bytes: float, stream: Any = None) -> None:
+    def __init__(self, folder: Path, limit_bytes: float) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
-        self.stream = stream if stream is not None else sys.stderr
         self.used_bytes = 0
         self.notes: list[str] = []
         self._epochs: dict[FeatureKey, StoredEpoch] = {}
@@ -198,7 +197,7 @@ class FeatureStore:
         start = line[:60]
         if not any(note.startswith(start) for note in self.notes):
             self.notes.append(line)
-            print(f"warning: {line}", file=self.stream, flush=True)
+            logger.warning(line)
 
 
 class Writing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from typing import Any
 
 import attrs
@@ -12,6 +11,7 @@ import variants
 from bench.config.options import build
 from bench.stats.multiple import holm
 from bench.stats.timing import compare_speeds, declare, noise_floor
+from bench.system.console import ConsoleHandler, log_to
 from bench.system.environment import usable_cores
 from bench.timing.cases import Case
 from bench.timing.planner import plan_session
@@ -42,9 +42,8 @@ def run(quick: bool) -> dict[str, Any]:
     for seed in (0, 1):
         config = build({"image_size": size, "rounds": rounds, "seed": seed})
         plan = plan_session(chosen, baseline, cases, config, {"cpu": {}})
-        timed = Session(
-            plan, config, num_classes=10, plugins=[], images=[], stream=sys.stderr
-        ).run()
+        with log_to(ConsoleHandler()):
+            timed = Session(plan, config, num_classes=10, plugins=[], images=[]).run()
         entries = {**timed.timing, baseline + CONTROL: timed.record["control"]["timing"]}
         sessions.append(
             {

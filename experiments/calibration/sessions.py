@@ -8,7 +8,6 @@ broken-off experiment has done stays in its record, and the next call goes on fr
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import sys
@@ -84,9 +83,7 @@ def _run_one(seed: int, rounds: int) -> dict[str, Any]:
     values = {"image_size": CASE.image_size, "rounds": rounds, "threads": 1, "seed": seed}
     config = build(values)
     plan = plan_session(NAMES, NAMES[0], [CASE], config, {"cpu": {}})
-    timed = Session(
-        plan, config, num_classes=10, plugins=[PLUGIN], images=[], stream=io.StringIO()
-    ).run()
+    timed = Session(plan, config, num_classes=10, plugins=[PLUGIN], images=[]).run()
     entries = {name: timed.timing[name][0] for name in NAMES}
     entries[NAMES[0] + CONTROL] = timed.record["control"]["timing"][0]
     return {

@@ -5,7 +5,6 @@ Everything else of it is run as the commands that users run (:mod:`experiments.s
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from bench.config.presets import Resolved
 from bench.data.cache import DecodedImages
 from bench.data.parts import DataSplits, decode_images, find_parts
 from bench.models import build
-from bench.runner.context import Run, Sweep
+from bench.runner.context import ProcessContext, Run, RunSpec, SweepContext
 from bench.runner.setup import Setup, set_up
 from bench.system.environment import usable_cores
 from bench.system.memory import keep_freed_memory
@@ -90,16 +89,10 @@ def prepared(
     asked = options.num_workers is not None
     rates = {} if asked else measure_rates([variant], options, CLASSES, DEVICE)
     images = decoded(options, parts)
-    sweep = Sweep(
-        id="",
-        command="",
-        resolved=Resolved(options, {}, None),
-        device=DEVICE,
-        run=Run(options.seed, None, parts.without(images)),
-        data={},
-        images=images,
-        timed=None,
-        stream=sys.stderr,
-        rates=rates,
+    sweep = SweepContext(
+        id="", command="", resolved=Resolved(options, {}, None), device=DEVICE, rates=rates
     )
-    return set_up(sweep, variant, model, normalisation, [])
+    run = Run(options.seed, None, parts.without(images))
+    spec = RunSpec(sweep=sweep, run=run, key=variant.key)
+    process = ProcessContext(device=DEVICE, images=images)
+    return set_up(spec, process, model, normalisation, [])

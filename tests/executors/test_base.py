@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import time
 from collections.abc import Sequence
@@ -94,7 +93,6 @@ def carry_out(count: int, at_once: int, crew: Workers, stopper: StopRequest | No
         crew,
         at_once=at_once,
         stopper=stopper or StopRequest(),
-        stream=io.StringIO(),
     )
 
 

@@ -14,14 +14,19 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 import variants
 from bench.cli.main import main
 from bench.config.options import RunConfig
+from bench.config.presets import resolve
 from bench.errors import BenchError
 from bench.executors import ray as on_ray
 from bench.executors import timing
+from bench.executors.base import make_tasks
 from bench.executors.task import versions
+from bench.runner.context import Run, RunSpec, SweepContext
+from bench.runner.executor import Resources, make_jobs
 from bench.system.signals import StopRequest, TrainingInterrupted
 from tests.support.forked import ROOT, Command
 from tests.support.sweeps import FAST, Halt, records, rows, states
@@ -265,7 +270,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     monkeypatch.setattr(on_ray, "connect", lambda address: ray)
     config = RunConfig(executor="ray", timing_on="X1")
     request = SimpleNamespace(config=config)
-    on_ray.time_on(request, stopper=StopRequest(), stream=sys.stderr)
+    on_ray.time_on(request, stopper=StopRequest())
     board, session = ray.asked
     assert board == {"num_cpus": 0}
     assert (session["num_cpus"], session["num_gpus"]) == (4.0, 2.0)
@@ -277,7 +282,7 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
     stopper = StopRequest()
     stopper.note(signal.SIGTERM, None)
     with pytest.raises(TrainingInterrupted):
-        on_ray.time_on(request, stopper=stopper, stream=sys.stderr)
+        on_ray.time_on(request, stopper=stopper)
     assert len(ray.cancelled) == 1
 
     def gone(*_: Any, **__: Any) -> None:
@@ -285,8 +290,30 @@ def test_a_session_is_given_the_whole_machine(monkeypatch) -> None:
 
     monkeypatch.setattr(ray, "wait", gone)
     with pytest.raises(BenchError, match="--timing-on X1: the node died"):
-        on_ray.time_on(request, stopper=StopRequest(), stream=sys.stderr)
+        on_ray.time_on(request, stopper=StopRequest())
     assert len(ray.cancelled) == 2
+
+
+def resources_of(devices: list[str]) -> Resources:
+    images: Any = None
+    return Resources(
+        devices=devices, plugins=[], threads=1, features=Path("features"), features_limit=8.0,
+        images=images, stopper=StopRequest(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("devices", [["cpu"], ["cuda"] * 4])
+def test_tasks_share_the_limit_of_features(here, devices: list[str]) -> None:
+    sweep = SweepContext(
+        id="s1", command="", resolved=resolve({}, environ={}), device=torch.device("cpu")
+    )
+    spec = RunSpec(sweep=sweep, run=Run(0, None, None), key="ResNet18")  # type: ignore[arg-type]
+    resources = resources_of(devices)
+    (task,) = make_tasks(
+        make_jobs([spec], frozen=True), resources, token="t", threads=2, concurrent_runs=3
+    )
+    assert task.features_limit == 8.0 / len(devices)
+    assert (task.device, task.threads, task.sweep.concurrent_runs) == (devices[0], 2, 3)
 
 
 def test_a_training_has_its_share_of_a_machine(photos, here, monkeypatch) -> None:
@@ -295,26 +322,26 @@ def test_a_training_has_its_share_of_a_machine(photos, here, monkeypatch) -> Non
     monkeypatch.setattr(on_ray, "connect", lambda address: SimpleNamespace(nodes=lambda: nodes))
     monkeypatch.setattr(on_ray, "RayPool", lambda ray, **share: share)
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(on_ray, "make_tasks", lambda jobs, **told: asked.append(told))
-    monkeypatch.setattr(on_ray, "gather", lambda jobs, tasks, crew, **_: iter([crew]))
+
+    def note(crew: Any, jobs: Any, resources: Any, **told: Any) -> Iterator[Any]:
+        asked.append(told)
+        return iter([crew])
+
+    monkeypatch.setattr(on_ray, "train_tasks", note)
 
     def share(trainings: int, devices: list[str], **options: Any) -> tuple[dict[str, Any], int]:
         config = RunConfig(executor="ray", results_dir=here, **options)
-        sweep = SimpleNamespace(resolved=SimpleNamespace(config=config), id="s1")
+        sweep = SimpleNamespace(config=config, id="s1")
         jobs: Any = [SimpleNamespace(planned=[SimpleNamespace(sweep=sweep)])] * trainings
-        (crew,) = on_ray.train_concurrently(
-            jobs, devices, plugins=[], threads=1, features=here, features_limit=8.0,
-            stopper=StopRequest(), stream=sys.stderr,
-        )  # fmt: skip
+        (crew,) = on_ray.RayExecutor().train(jobs, resources_of(devices))  # type: ignore[misc]
         assert asked[-1]["threads"] == crew["cores"]
-        return crew, asked[-1]["beside"]
+        return crew, asked[-1]["concurrent_runs"]
 
     assert share(9, ["cpu"] * 4) == ({"cores": 2, "gpus": 0}, 1)
     assert share(9, ["cuda"] * 2) == ({"cores": 4, "gpus": 1}, 0)
     assert share(1, ["cpu"] * 4) == ({"cores": 4, "gpus": 0}, 0)
     assert share(9, ["cpu"] * 8, threads=3) == ({"cores": 3, "gpus": 0}, 3)
     assert share(9, ["cpu"], threads=16)[0]["cores"] == 4
-    assert asked[-1]["features_limit"] == 8.0
 
 
 def test_devices_are_those_of_the_cluster(cluster) -> None:
@@ -344,7 +371,5 @@ def test_another_machine_is_asked_to_time_the_very_version(monkeypatch) -> None:
     asked: list[timing.Request] = []
     monkeypatch.setattr(on_ray, "time_on", lambda request, **_: asked.append(request))
     old = variants.get("EfficientNetV2_S_BoTLinear@1")
-    on_ray.RayExecutor().time(
-        [old], RunConfig(), 3, plugins=[], images=[], stream=sys.stderr, stopper=StopRequest()
-    )
+    on_ray.RayExecutor().time([old], RunConfig(), 3, plugins=[], images=[], stopper=StopRequest())
     assert asked[0].keys == ("EfficientNetV2_S_BoTLinear@1",)

@@ -204,7 +204,8 @@ def test_jobs_that_wait_are_cancelled_and_earlier_ones_told_to_stop(tmp_path: Pa
 
     crew = on_slurm.SlurmPool(None, tmp_path)
     waiting, running = Job("PENDING"), Job("RUNNING")
-    crew._tasks = {waiting: (None, 0), running: (None, 0)}  # type: ignore[dict-item]
+    task: Any = None
+    crew._handles = [on_slurm._Handle(waiting, task), on_slurm._Handle(running, task)]
     crew.stop(15)
     assert waiting.cancelled
     assert not running.cancelled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +12,8 @@ import torch
 from bench.config.presets import resolve
 from bench.errors import BenchError
 from bench.executors import task
-from bench.runner.context import Sweep
+from bench.runner.context import ProcessContext, RunSpec, SweepContext
 from bench.system.signals import StopRequest
-from bench.train.accumulate import Accumulation
 
 
 @pytest.mark.parametrize(
@@ -34,30 +32,25 @@ def test_a_worker_without_the_shared_folder_keeps_the_number_of_parts(
 ) -> None:
     """A training that goes on brings its own number, and those after it that of the sweep."""
     there: Any = SimpleNamespace(positions=list, index=None)
-    sweep = Sweep(
+    sweep = SweepContext(
         id="s1",
         command="",
         resolved=resolve({}, environ={}),
         device=torch.device("cpu"),
-        run=SimpleNamespace(parts=there, seed=0, fold=None),  # type: ignore[arg-type]
-        data={},
-        images=None,  # type: ignore[arg-type]
-        timed=None,
-        stream=None,
-        accumulation=Accumulation(4),
+        accumulation_parts=4,
     )
-    found: list[Sweep] = []
+    run: Any = SimpleNamespace(parts=there, seed=0, fold=None)
+    spec = RunSpec(sweep=sweep, run=run, key="ResNet18", epoch_s=1.0, expected_s=1.0)
+    found: list[ProcessContext] = []
 
-    def spy(planned: list[Any], **_: Any) -> list[Any]:
-        found.extend(one.sweep for one in planned)
+    def spy(planned: list[Any], process: ProcessContext, **_: Any) -> list[Any]:
+        found.append(process)
         return []
 
     monkeypatch.setattr(task, "decode_images", lambda *_, **__: None)
     monkeypatch.setattr(task, "train_in_turn", spy)
-    given: Any = SimpleNamespace(
-        sweep=sweep, name="t", runs=(("ResNet18", 1.0, 1.0, None),), features_limit=0.0
-    )
-    task._train(given, tmp_path, torch.device("cpu"), sys.stderr, tmp_path, StopRequest(), None)
+    given: Any = SimpleNamespace(sweep=sweep, name="t", runs=(spec,), features_limit=0.0)
+    task._train(given, tmp_path, torch.device("cpu"), tmp_path, StopRequest(), None)
     accumulation = found[0].accumulation
     accumulation.parts = 1
     accumulation.look()

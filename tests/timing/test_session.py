@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from typing import Any
 
@@ -48,7 +47,6 @@ def run(rounds: int = 4, budget_s: float | None = None, seed: int = 0, **changes
         num_classes=10,
         plugins=[],
         images=[],
-        stream=io.StringIO(),
     ).run()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from bench.config.options import RunConfig
+from bench.system.console import ConsoleHandler, log_to
 from bench.system.progress import Progress
 from bench.train import feature_store, features
 from bench.train.evaluate import evaluate
@@ -150,7 +150,7 @@ def train(
     torch.manual_seed(config.seed)
     result = fit(
         model, parts["train"], parts["valid"], config, device=CPU, prepare=ready, forward=forward,
-        evaluating=forward, progress=Progress("Tiny", config.epochs, io.StringIO()),
+        evaluating=forward, progress=Progress("Tiny", config.epochs),
         best_path=folder / "best_model.pt", about={},
     )  # fmt: skip
     test = evaluate(model, parts["test"], CPU, prepare=ready, forward=forward, amp=result.amp)
@@ -189,7 +189,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    return FeatureStore(tmp_path / "features", 1e9, io.StringIO())
+    return FeatureStore(tmp_path / "features", 1e9)
 
 
 # --- the same, computed once -----------------------------------------------------------------
@@ -364,21 +364,22 @@ def test_features_that_change_are_never_stored(tmp_path, store, kind, why) -> No
 # --- room ------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_is_computed_by_each(tmp_path, calls) -> None:
+def test_what_does_not_fit_is_computed_by_each(tmp_path, calls, capsys) -> None:
     """There is room for one epoch and for the parts that every epoch and variant reads."""
     image = 256 * 4 * 4
-    store = FeatureStore(tmp_path / "features", (21 + 13 + 9) * image + 5, io.StringIO())
+    store = FeatureStore(tmp_path / "features", (21 + 13 + 9) * image + 5)
     alone = train(tmp_path, build(TINY_ECA), None)
     calls.clear()
-    train(tmp_path, build(TINY_CA), store)
-    calls.clear()
-    second = train(tmp_path, build(TINY_ECA), store)
+    with log_to(ConsoleHandler()):
+        train(tmp_path, build(TINY_CA), store)
+        calls.clear()
+        second = train(tmp_path, build(TINY_ECA), store)
     assert_equal(alone, second)
     assert sorted(calls) == sorted([8, 8, 5] * 2)
     assert second.record["stored_bytes"] == (21 + 13 + 9) * image
     assert len(store.notes) == 1
     assert "the limit of 0.000176 GB is reached" in store.notes[0]
-    assert store.stream.getvalue().count("warning:") == 1
+    assert capsys.readouterr().err.count("warning:") == 1
 
 
 def test_room_is_left_for_weights_and_records(tmp_path, store, monkeypatch) -> None:
@@ -391,7 +392,9 @@ def test_room_is_left_for_weights_and_records(tmp_path, store, monkeypatch) -> N
     assert f"free in {store.folder}" in store.notes[0]
 
 
-def test_a_full_disk_ends_the_storing_not_the_training(tmp_path, store, monkeypatch) -> None:
+def test_a_full_disk_ends_the_storing_not_the_training(
+    tmp_path, store, monkeypatch, caplog
+) -> None:
     alone = {variant.name: train(tmp_path, build(variant), None) for variant in (TINY_CA, TINY)}
     written = 0
     write = os.pwrite
@@ -409,13 +412,13 @@ def test_a_full_disk_ends_the_storing_not_the_training(tmp_path, store, monkeypa
         assert_equal(alone[variant.name], train(tmp_path, build(variant), store))
     assert store.used_bytes == (21 + 13) * 256 * 4 * 4
     assert len(list(store.folder.iterdir())) == 2
-    assert store.stream.getvalue().count("\n") == 1
+    assert len(caplog.messages) == 1
     assert "(No space left on device)" in store.notes[0]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = FeatureStore(tmp_path / "file" / "features", 1e9, io.StringIO())
+    store = FeatureStore(tmp_path / "file" / "features", 1e9)
     assert_equal(train(tmp_path, build(TINY), None), train(tmp_path, build(TINY), store))
     assert "(Not a directory)" in store.notes[0]
 

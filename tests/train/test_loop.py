@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config.options import RunConfig
+from bench.system.console import ConsoleHandler, log_to
 from bench.system.progress import Progress, clock
 from bench.train import loop
 from bench.train.accumulate import Accumulation
@@ -59,7 +60,7 @@ def loader(shuffle: bool = True, batch_size: int = 8) -> torch.utils.data.DataLo
     return torch.utils.data.DataLoader(Rows(), batch_size, shuffle=shuffle, generator=generator)
 
 
-def train(tmp_path: Path, model: nn.Module | None = None, stream=None, more=None, **options):
+def train(tmp_path: Path, model: nn.Module | None = None, more=None, **options):
     size = options.get("batch_size", 8)
     config = RunConfig(**{"epochs": 4, "base_lr": 1e-2, "head_lr": 5e-2, "amp": "off", **options})
     model = model or Linear()
@@ -71,7 +72,7 @@ def train(tmp_path: Path, model: nn.Module | None = None, stream=None, more=None
         config,
         device=torch.device("cpu"),
         prepare=tuple,
-        progress=Progress("Linear", config.epochs, stream or io.StringIO()),
+        progress=Progress("Linear", config.epochs),
         best_path=tmp_path / "best_model.pt",
         about={"variant": "Linear"},
         **(more or {}),
@@ -283,7 +284,7 @@ def test_fp16_with_a_scaler_trains_on_cuda(tmp_path: Path) -> None:
         config,
         device=torch.device("cuda"),
         prepare=lambda batch: tuple(one.cuda(non_blocking=True) for one in batch),
-        progress=Progress("Linear", 4, io.StringIO()),
+        progress=Progress("Linear", 4),
         best_path=tmp_path / "best_model.pt",
         about={},
     )
@@ -296,7 +297,8 @@ def test_fp16_with_a_scaler_trains_on_cuda(tmp_path: Path) -> None:
 
 def test_a_pipe_gets_one_plain_line_for_each_epoch(tmp_path: Path) -> None:
     stream = io.StringIO()
-    train(tmp_path, epochs=2, stream=stream)
+    with log_to(ConsoleHandler(stream)):
+        train(tmp_path, epochs=2)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("Linear  epoch 1/2  loss ")
@@ -311,7 +313,7 @@ def test_the_line_of_an_epoch_tells_what_is_left(monkeypatch: pytest.MonkeyPatch
     now = [100.0]
     monkeypatch.setattr("bench.system.progress.time.perf_counter", lambda: now[0])
     stream = io.StringIO()
-    progress = Progress("Tiny", 5, stream, expected_s=50.0, later_s=600.0)
+    progress = Progress("Tiny", 5, expected_s=50.0, later_s=600.0)
     row = dict.fromkeys(
         ("train_loss", "valid_loss", "train_acc", "valid_acc", "valid_macro_f1", "images_per_s"),
         0.5,
@@ -319,7 +321,8 @@ def test_the_line_of_an_epoch_tells_what_is_left(monkeypatch: pytest.MonkeyPatch
     # It was broken off after epoch 2, and takes twice as long as was expected.
     for epoch, best in ((3, 3), (4, 3), (5, 5)):
         now[0] += 20
-        progress.epoch_done({"epoch": epoch, **row}, best)
+        with log_to(ConsoleHandler(stream)):
+            progress.epoch_done({"epoch": epoch, **row}, best)
     lines = stream.getvalue().splitlines()
     assert lines[0].endswith("0:40 left, sweep 20:40")
     assert lines[1].endswith("0:20 left, sweep 20:20")
@@ -328,7 +331,8 @@ def test_the_line_of_an_epoch_tells_what_is_left(monkeypatch: pytest.MonkeyPatch
     assert "(best 3)" in lines[1]
     # After the last run of a sweep nothing is left of it.
     last = io.StringIO()
-    Progress("Tiny", 5, last, expected_s=50.0).epoch_done({"epoch": 3, **row}, 3)
+    with log_to(ConsoleHandler(last)):
+        Progress("Tiny", 5, expected_s=50.0).epoch_done({"epoch": 3, **row}, 3)
     assert "left" in last.getvalue()
     assert "sweep" not in last.getvalue()
 
@@ -339,7 +343,8 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
             return True
 
     stream = Terminal()
-    train(tmp_path, epochs=1, stream=stream)
+    with log_to(ConsoleHandler(stream)):
+        train(tmp_path, epochs=1)
     assert "Linear 1/1:" in stream.getvalue()
     assert "image/s" in stream.getvalue() or "24/24" in stream.getvalue()
 
@@ -358,18 +363,19 @@ def test_the_bar_tells_the_best_and_what_is_left(monkeypatch: pytest.MonkeyPatch
         "bench.system.progress.tqdm.set_postfix_str",
         lambda bar, text, refresh: shown.append(text),
     )
-    progress = Progress("Tiny", 5, Terminal(), expected_s=50.0, later_s=600.0)
+    progress = Progress("Tiny", 5, expected_s=50.0, later_s=600.0)
     row = dict.fromkeys(
         ("train_loss", "valid_loss", "train_acc", "valid_acc", "valid_macro_f1", "images_per_s"),
         0.5,
     )
     # It was broken off in the middle of epoch 3, and takes twice as long as was expected.
     half = (None, range(10))
-    for _ in progress.batches(Batches([half]), 3, seen=10):
-        now[0] += 10
-    progress.epoch_done({"epoch": 3, **row}, 3)
-    for _ in progress.batches(Batches([half, half]), 4):
-        now[0] += 10
+    with log_to(ConsoleHandler(Terminal())):
+        for _ in progress.batches(Batches([half]), 3, seen=10):
+            now[0] += 10
+        progress.epoch_done({"epoch": 3, **row}, 3)
+        for _ in progress.batches(Batches([half, half]), 4):
+            now[0] += 10
     assert shown == [
         "0:40 left, sweep 20:40",
         "best F1 0.500, 0:30 left, sweep 20:30",

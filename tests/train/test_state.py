@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import random
 from collections.abc import Iterator
@@ -80,7 +79,7 @@ def train(
         config,
         device=CPU,
         prepare=tuple,
-        progress=Progress("Linear", config.epochs, io.StringIO()),
+        progress=Progress("Linear", config.epochs),
         best_path=folder / "best_model.pt",
         about={"variant": "Linear"},
         last_path=folder / "last.pt",
