@@ -34,7 +34,7 @@ UNKNOWN_IMAGES_PER_S = {"cpu": 10.0, "cuda": 1000.0}
 
 @attrs.frozen(kw_only=True)
 class Setup:
-    """What :func:`bench.train.loop.fit` is given besides the model.
+    """What :func:`bench.train.loop.train` is given besides the model.
 
     Attributes:
         loaders: batches of each part.
@@ -150,7 +150,6 @@ def set_up(
             config,
             fold=sweep.run.fold,
             normalisation=normalisation,
-            device=device,
             prepare=prepare,
             keep=variant.name in sweep.needed_later,
         )
