@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 ENTRY_POINT_GROUP = "paddy_bench.variants"
 BASELINES = "baselines"
 MAIN = "main"
+# Names that :func:`select` takes for several variants.
+GROUPS = ("all", BASELINES)
 
 
 class VariantError(Exception):
@@ -29,13 +32,13 @@ class AttentionSpec(Protocol):
     """
 
     def build(self, channels: int) -> Any:
-        """The ``torch.nn.Module``: (B, C, H, W) → (B, C, H, W)."""
+        """Return the ``torch.nn.Module``: (B, C, H, W) → (B, C, H, W)."""
 
     def parameters(self, channels: int) -> int:
         """Number of trainable weights, in closed form."""
 
     def describe(self) -> str:
-        """A few words for tables."""
+        """Return a few words for tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class Variant:
         return f"{self.name}@{self.version}"
 
     def at_version(self, version: int) -> Variant:
-        """The variant as it was in a version.
+        """Return the variant as it was in a version.
 
         Raises:
             VariantError: that version cannot be built here.
@@ -87,14 +90,14 @@ class Variant:
         if version == self.version:
             return self
         if version not in self.earlier:
-            known = " and ".join(map(str, sorted({self.version, *self.earlier})))
+            versions = " and ".join(map(str, sorted({self.version, *self.earlier})))
             raise VariantError(
-                f"version {version} of {self.name}, and version {known} can be built here"
+                f"version {version} of {self.name}, and version {versions} can be built here"
             )
         return replace(self, version=version, attention=self.earlier[version])
 
     def with_reduction(self, reduction: int | None) -> tuple[AttentionSpec, ...]:
-        """The attention specs, those with a ``reduction`` set to the one asked for."""
+        """Return the attention specs, those with a ``reduction`` set to the one asked for."""
         if reduction is None:
             return self.attention
         return tuple(
@@ -103,7 +106,7 @@ class Variant:
         )
 
     def declared_parameters(self, num_classes: int, reduction: int | None = None) -> int | None:
-        """The count that a built model must have, or None where none is declared."""
+        """Return the count that a built model must have, or None where none is declared."""
         if len(self.parameters) < 2:
             return self.parameters.get(num_classes) if reduction is None else None
         (k0, p0), (k1, p1) = sorted(self.parameters.items())[:2]
@@ -112,8 +115,8 @@ class Variant:
             raise VariantError(f"{self.name}: declared parameters are not affine in the classes")
         count = p0 + per_class * (num_classes - k0)
         if reduction is not None and self.channels:
-            for own, asked in zip(self.attention, self.with_reduction(reduction), strict=True):
-                count += asked.parameters(self.channels) - own.parameters(self.channels)
+            for spec, reduced in zip(self.attention, self.with_reduction(reduction), strict=True):
+                count += reduced.parameters(self.channels) - spec.parameters(self.channels)
         return count
 
 
@@ -135,7 +138,7 @@ def register(variant: Variant) -> Variant:
             f"variant name {variant.name!r} (from {module}) must be made of ASCII letters, "
             "digits, - and _"
         )
-    if key in ("all", BASELINES):
+    if key in GROUPS:
         raise VariantError(f"variant name {variant.name!r} (from {module}) is a group's name")
     if key in _variants:
         raise VariantError(
@@ -156,31 +159,31 @@ def get(name: str) -> Variant:
     """
     load()
     name, at, version = name.partition("@")
-    if name.lower() in _variants:
-        found = _variants[name.lower()]
+    variant = _variants.get(name.lower())
+    if variant is not None:
         if at and not (version.isascii() and version.isdecimal()):
             raise VariantError(
-                f"version {version!r} of {found.name}: give its number, as in {found.key}"
+                f"version {version!r} of {variant.name}: give its number, as in {variant.key}"
             )
-        return found.at_version(int(version)) if at else found
+        return variant.at_version(int(version)) if at else variant
     near = difflib.get_close_matches(name.lower(), _variants, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(_variants[key].name for key in near)}? " if near else ""
     raise VariantError(f"unknown variant {name!r}: {hint}known are {', '.join(names())}")
 
 
 def module_of(variant: Variant) -> str:
-    """The module that registered it."""
+    """Return the module that registered it."""
     return _modules.get(variant.name.lower(), "?")
 
 
 def names() -> list[str]:
-    """All registered names, in order of registration."""
+    """Return all registered names, in order of registration."""
     load()
     return [variant.name for variant in _variants.values()]
 
 
 def select(patterns: Iterable[str]) -> list[Variant]:
-    """Variants by names, globs and the groups ``all`` and ``baselines``.
+    """Return variants by names, globs and the groups ``all`` and ``baselines``.
 
     A pattern may hold several, separated by commas. ``all`` is every variant that is no baseline,
     plugins included. Each variant comes once, in the order first asked for.
@@ -195,23 +198,22 @@ def select(patterns: Iterable[str]) -> list[Variant]:
         if not pattern:
             continue
         lowered = pattern.lower()
-        if lowered == "all":
-            found = [v for v in _variants.values() if v.group != BASELINES]
-        elif lowered == BASELINES:
-            found = [v for v in _variants.values() if v.group == BASELINES]
+        if lowered in GROUPS:
+            is_baseline = lowered == BASELINES
+            matches = [v for v in _variants.values() if (v.group == BASELINES) == is_baseline]
         elif any(char in pattern for char in "*?["):
-            found = [v for key, v in _variants.items() if fnmatch.fnmatchcase(key, lowered)]
-            if not found:
+            matches = [v for key, v in _variants.items() if fnmatch.fnmatchcase(key, lowered)]
+            if not matches:
                 raise VariantError(
                     f"no variant matches {pattern!r}: known are {', '.join(names())}"
                 )
         else:
-            found = [get(pattern)]
-        for variant in found:
-            before = chosen.setdefault(variant.name, variant)
-            if before.version != variant.version:
+            matches = [get(pattern)]
+        for variant in matches:
+            first = chosen.setdefault(variant.name, variant)
+            if first.version != variant.version:
                 raise VariantError(
-                    f"{before.key} and {variant.key} are asked for, and their records would be "
+                    f"{first.key} and {variant.key} are asked for, and their records would be "
                     "told apart by nothing but the version: run one after the other"
                 )
     if not chosen:
@@ -248,8 +250,8 @@ def load_plugin(path: Path) -> None:
     if not path.is_file():
         raise VariantError(f"plugin {path} is not a file: give the path of a Python file")
     name = f"paddy_bench_plugin_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and Path(known.__file__ or "").resolve() == path.resolve():
+    loaded = sys.modules.get(name)
+    if loaded is not None and Path(loaded.__file__ or "").resolve() == path.resolve():
         return
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -258,8 +260,7 @@ def load_plugin(path: Path) -> None:
     sys.modules[name] = module
     before = set(_variants)
     try:
-        execute = spec.loader.exec_module
-        _guarded(f"plugin {path}", lambda: execute(module), "repair the file")
+        _guarded(f"plugin {path}", partial(spec.loader.exec_module, module), "repair the file")
     except VariantError:
         sys.modules.pop(name, None)
         for key in set(_variants) - before:

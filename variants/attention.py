@@ -21,7 +21,7 @@ class CoordinateAttention:
     reduction: int = 32
 
     def bottleneck(self, channels: int) -> int:
-        """Channels between the pooling and the two gates."""
+        """Return the channels between the pooling and the two gates."""
         return max(8, channels // self.reduction)
 
     def build(self, channels: int) -> nn.Module:
@@ -36,7 +36,7 @@ class CoordinateAttention:
         return channels * m + m + 2 * m + 2 * (m * channels + channels)
 
     def describe(self) -> str:
-        """A few words for tables."""
+        """Return a few words for tables."""
         return f"CA, reduction {self.reduction}"
 
     def attention_map(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -79,7 +79,7 @@ class EfficientChannelAttention:
         return self.kernel_size(channels)
 
     def describe(self) -> str:
-        """A few words for tables."""
+        """Return a few words for tables."""
         return "ECA, adaptive kernel"
 
 
@@ -105,7 +105,7 @@ class BoTLinear:
         return channels * d + d + 3 * d * d + d * channels + channels
 
     def describe(self) -> str:
-        """A few words for tables."""
+        """Return a few words for tables."""
         early = " (version 1: one axis for each head)" if self.version == 1 else ""
         return f"BoTLinear, {self.heads} heads{early}"
 
@@ -114,7 +114,7 @@ class BoTLinear:
 
         The mean over heads and querying positions, times H·W: 1 everywhere were it uniform.
         """
-        own: Any = block
-        weights = own.attention.weights(own.act(own.reduce(x)))
+        bottleneck: Any = block
+        weights = bottleneck.attention.weights(bottleneck.act(bottleneck.reduce(x)))
         height, width = x.shape[-2:]
         return weights.mean((1, 2)).unflatten(1, (height, width)) * (height * width)

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from variants._registry import BASELINES, Variant, register
 from variants.attention import BoTLinear, CoordinateAttention, EfficientChannelAttention
 
-BACKBONE: dict[str, Any] = {
-    "backbone": "tf_efficientnetv2_s",
-    "weights_tag": "tf_efficientnetv2_s.in21k_ft_in1k",
-    "channels": 1280,
-}
+variant = partial(
+    Variant,
+    backbone="tf_efficientnetv2_s",
+    weights_tag="tf_efficientnetv2_s.in21k_ft_in1k",
+    channels=1280,
+)
 
 register(
-    Variant(
+    variant(
         name="EfficientNetV2_S_CA",
         attention=(CoordinateAttention(reduction=32),),
         parameters={10: 20_346_578, 1000: 21_614_768},
         baseline="EfficientNetV2_S",
         use_case="Production",
         paper="arXiv:2104.00298, 2103.02907",
-        **BACKBONE,
     )
 )
 register(
-    Variant(
+    variant(
         name="EfficientNetV2_S_ECA",
         attention=(EfficientChannelAttention(),),
         parameters={10: 20_190_303, 1000: 21_458_493},
         baseline="EfficientNetV2_S",
         use_case="Real-time",
         paper="arXiv:2104.00298, 1910.03151",
-        **BACKBONE,
     )
 )
 register(
-    Variant(
+    variant(
         name="EfficientNetV2_S_BoTLinear",
         attention=(BoTLinear(heads=4),),
         version=2,
@@ -45,11 +44,10 @@ register(
         baseline="EfficientNetV2_S",
         use_case="Competition",
         paper="arXiv:2104.00298, 2101.11605, 2006.16236",
-        **BACKBONE,
     )
 )
 register(
-    Variant(
+    variant(
         name="EfficientNetV2_S_Hybrid",
         attention=(CoordinateAttention(reduction=32), BoTLinear(heads=4)),
         version=2,
@@ -58,16 +56,14 @@ register(
         baseline="EfficientNetV2_S",
         use_case="Max accuracy",
         paper="arXiv:2104.00298, 2103.02907, 2101.11605, 2006.16236",
-        **BACKBONE,
     )
 )
 register(
-    Variant(
+    variant(
         name="EfficientNetV2_S",
         parameters={10: 20_190_298, 1000: 21_458_488},
         use_case="Baseline",
         paper="arXiv:2104.00298",
         group=BASELINES,
-        **BACKBONE,
     )
 )

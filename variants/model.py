@@ -45,7 +45,7 @@ class AttentiveClassifier(nn.Module):
         return self.classify(self.features(images))
 
     def get_classifier(self) -> nn.Module:
-        """The linear classifier."""
+        """Return the linear classifier."""
         return self.backbone.get_classifier()  # type: ignore[operator]
 
 
@@ -56,7 +56,7 @@ def build_model(
     dropout: float = 0.0,
     reduction: int | None = None,
 ) -> nn.Module:
-    """The model with random weights (weights of the backbone are loaded apart from this).
+    """Return the model with random weights (weights of the backbone are loaded apart from this).
 
     Args:
         variant: the declaration.

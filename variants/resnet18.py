@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from variants._registry import BASELINES, Variant, register
 from variants.attention import BoTLinear, CoordinateAttention
 
-BACKBONE: dict[str, Any] = {
-    "backbone": "resnet18",
-    "weights_tag": "resnet18.tv_in1k",
-    "channels": 512,
-}
+variant = partial(Variant, backbone="resnet18", weights_tag="resnet18.tv_in1k", channels=512)
 
 register(
-    Variant(
+    variant(
         name="ResNet18_Hybrid",
         attention=(CoordinateAttention(reduction=32), BoTLinear(heads=4)),
         version=2,
@@ -23,16 +19,14 @@ register(
         baseline="ResNet18",
         use_case="Accuracy with a classic backbone",
         paper="arXiv:1512.03385, 2103.02907, 2101.11605, 2006.16236",
-        **BACKBONE,
     )
 )
 register(
-    Variant(
+    variant(
         name="ResNet18",
         parameters={10: 11_181_642, 1000: 11_689_512},
         use_case="Baseline",
         paper="arXiv:1512.03385",
         group=BASELINES,
-        **BACKBONE,
     )
 )

@@ -22,7 +22,7 @@ REFERENCE_CLASSES = 1000
 
 
 def build(variant: variants.Variant, num_classes: int, config: RunConfig) -> tuple[nn.Module, str]:
-    """The model with its initial weights, drawn from the config's seed; and what those are.
+    """Return the model with its initial weights, drawn from the config's seed; and what those are.
 
     Raises:
         BenchError: the pretrained weights that are asked for cannot be had or do not fit.
@@ -45,18 +45,18 @@ def _random(variant: variants.Variant, num_classes: int, config: RunConfig) -> n
 
 
 def on_meta(variant: variants.Variant, num_classes: int, config: RunConfig) -> nn.Module:
-    """The model without storage: shapes only, in a fraction of a second."""
+    """Return the model without storage: shapes only, in a fraction of a second."""
     with torch.device("meta"):
         return _random(variant, num_classes, config)
 
 
 def tag(variant: variants.Variant) -> str:
-    """The timm name of a variant's pretrained weights."""
+    """Return the timm name of a variant's pretrained weights."""
     return variant.weights_tag or variant.backbone
 
 
 def backbone_of(variant: variants.Variant, model: nn.Module) -> nn.Module:
-    """The timm model inside, which pretrained weights belong to.
+    """Return the timm model inside, which pretrained weights belong to.
 
     Raises:
         BenchError: a variant with a ``build`` function of its own has no ``backbone`` attribute.
@@ -71,7 +71,7 @@ def backbone_of(variant: variants.Variant, model: nn.Module) -> nn.Module:
 
 
 def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of the backbone's pretrained config; ImageNet's where it has none."""
+    """Return mean and std of the backbone's pretrained config; ImageNet's where it has none."""
     from timm.data import resolve_model_data_config
 
     config = resolve_model_data_config(getattr(model, "backbone", model))
@@ -85,7 +85,7 @@ _counted: dict[tuple[Any, ...], tuple[variants.Variant, dict[str, Any]]] = {}
 def count(
     variant: variants.Variant, num_classes: int, config: RunConfig, image_sizes: list[int]
 ) -> dict[str, Any]:
-    """The ``counts`` of a record: parameters, size and MACs of the model with this head.
+    """Return the ``counts`` of a record: parameters, size and MACs of the model with this head.
 
     Runs of one variant that differ in seed or fold only are counted once in a process. Nothing is
     kept on disk: a count never outlives the code that it is of.
@@ -133,10 +133,10 @@ _bodies: dict[tuple[Any, ...], Any] = {}
 def _to_count(
     variant: variants.Variant, num_classes: int, config: RunConfig, image_sizes: list[int]
 ) -> nn.Module:
-    """The model; where its backbone has been counted already, that is without weights."""
+    """Return the model; where its backbone has been counted already, that is without weights."""
     key = tag(variant), num_classes
-    known = all((*key, size) in _plain for size in image_sizes)
-    if variant.build is None and known and key in _bodies:
+    counted = all((*key, size) in _plain for size in image_sizes)
+    if variant.build is None and counted and key in _bodies:
         return AttentiveClassifier(_bodies[key], variant.with_reduction(config.reduction))
     return _random(variant, num_classes, config)
 
@@ -176,7 +176,7 @@ def _macs(
 def _with_classes(
     model: nn.Module, variant: variants.Variant, num_classes: int, config: RunConfig
 ) -> nn.Module:
-    """The model with another head: timm exchanges that of its own; others are built anew."""
+    """Return the model with another head: timm exchanges that of its own; others are built anew."""
     if variant.build is None:
         model.backbone.reset_classifier(num_classes)  # type: ignore[operator, union-attr]
         return model
@@ -207,7 +207,7 @@ def counter_gate() -> float:
 
 
 def describe(variant: variants.Variant, config: RunConfig) -> dict[str, Any]:
-    """The ``variant`` of a record."""
+    """Return the ``variant`` of a record."""
     return {
         "name": variant.name,
         "version": variant.version,

@@ -22,12 +22,12 @@ RESNET18_GMACS = (1.81, 1.82)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of weights, frozen ones included, buffers excluded."""
+    """Return the number of weights, frozen ones included, buffers excluded."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def size_mb(model: nn.Module) -> float:
-    """Bytes of weights and buffers in their own types, in MB (10⁶ bytes)."""
+    """Return the bytes of weights and buffers in their own types, in MB (10⁶ bytes)."""
     tensors = [*model.parameters(), *model.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
 
@@ -47,7 +47,7 @@ class Counted:
     skipped: Counter[str]
 
     def __add__(self, other: Counted) -> Counted:
-        """Of two models, one after the other."""
+        """Add those of two models, one after the other."""
         return Counted(
             self.fvcore + other.fvcore,
             self.flop_counter + other.flop_counter,
@@ -55,24 +55,25 @@ class Counted:
         )
 
     def as_macs(self, image_size: int) -> dict[str, Any]:
-        """As :func:`count_macs`."""
-        matrix = sum(n for name, n in self.fvcore.items() if name in MATRIX_OPERATORS)
+        """Return what :func:`count_macs` says."""
+        gmacs = {name: n / 1e9 for name, n in self.fvcore.items()}
+        matrix = sum(self.fvcore[name] for name in MATRIX_OPERATORS)
         return {
             "image_size": image_size,
             "gmacs": self.fvcore.total() / 1e9,
             "gmacs_flop_counter": self.flop_counter.total() / 2e9,
             "gmacs_matrix": matrix / 1e9,
-            "fvcore_by_operator": {name: n / 1e9 for name, n in self.fvcore.items()},
+            "fvcore_by_operator": gmacs,
             "flop_counter_by_operator": {name: n / 2e9 for name, n in self.flop_counter.items()},
             "uncounted_fvcore": dict(self.skipped),
             "uncounted_flop_counter": {
-                name: n / 1e9 for name, n in self.fvcore.items() if name not in MATRIX_OPERATORS
+                name: n for name, n in gmacs.items() if name not in MATRIX_OPERATORS
             },
         }
 
 
 def count_macs(model: nn.Module, image_size: int) -> dict[str, Any]:
-    """Multiply-adds of one image in eval mode, in units of 10⁹.
+    """Count multiply-adds of one image in eval mode, in units of 10⁹.
 
     ``gmacs`` is fvcore's total (it calls one multiply-add one "flop" and counts batch norm and
     adaptive pooling too). ``gmacs_flop_counter`` is PyTorch's ``FlopCounterMode`` ÷ 2, matrix and
@@ -104,15 +105,12 @@ def count_operators(model: nn.Module, shape: Sequence[int]) -> Counted:
         with _one_thread():
             with torch.inference_mode(), _flop_counter() as counter:
                 model(inputs)
-            by_operator, skipped = _fvcore(model, inputs)
+            fvcore, skipped = _fvcore(model, inputs)
     finally:
         model.train(was_training)
     flops = counter.get_flop_counts()["Global"]
-    return Counted(
-        Counter(by_operator),
-        Counter({str(operator): int(n) for operator, n in flops.items()}),
-        Counter(skipped),
-    )
+    by_operator = Counter({str(operator): int(n) for operator, n in flops.items()})
+    return Counted(fvcore, by_operator, skipped)
 
 
 def _flop_counter() -> Any:
@@ -147,24 +145,19 @@ class _Whole(nn.Module):
         return self.__dict__["model"](images)
 
     def state_dict(self, *arguments: Any, **keywords: Any) -> Any:  # type: ignore[override]
-        """The weights, which a trace takes as inputs."""
+        """Return the weights, which a trace takes as inputs."""
         return self.__dict__["model"].state_dict(*arguments, **keywords)
 
 
-def _fvcore(model: nn.Module, image: torch.Tensor) -> tuple[dict[str, int], dict[str, int]]:
-    logger = logging.getLogger("fvcore.nn.jit_analysis")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # fvcore traces with torch.jit, which is deprecated
-            analysis = FlopCountAnalysis(_Whole(model).eval(), image)
-            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-            analysis.ancestor_mode("caller")  # the same sum without a search for owners
-            by_operator = {name: int(n) for name, n in analysis.by_operator().items()}
-            return by_operator, dict(analysis.unsupported_ops())
-    finally:
-        logger.setLevel(level)
+def _fvcore(model: nn.Module, image: torch.Tensor) -> tuple[Counter[str], Counter[str]]:
+    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # fvcore traces with torch.jit, which is deprecated
+        analysis = FlopCountAnalysis(_Whole(model).eval(), image)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis.ancestor_mode("caller")  # the same sum without a search for owners
+        by_operator = Counter({name: int(n) for name, n in analysis.by_operator().items()})
+        return by_operator, Counter(analysis.unsupported_ops())
 
 
 def counters_disagree(macs: Mapping[str, Any], tolerance: float = 1e-3) -> bool:
@@ -174,7 +167,7 @@ def counters_disagree(macs: Mapping[str, Any], tolerance: float = 1e-3) -> bool:
 
 
 def saved_bytes(model: nn.Module, image_size: int) -> int:
-    """Bytes of activations that autograd saves for each image of a batch.
+    """Return the bytes of activations that autograd saves for each image of a batch.
 
     Tensors that share storage count once, parameters not at all. What an operator needs for a
     moment, and what the allocator rounds up, is not in it.
@@ -188,15 +181,15 @@ def saved_bytes(model: nn.Module, image_size: int) -> int:
 
 
 def _saved(model: nn.Module, image_size: int, batch: int) -> int:
-    known = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    counted = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     held = []  # alive until all are counted: a storage that is freed leaves its address to others
     total = 0
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         nonlocal total
         storage = tensor.untyped_storage()
-        if storage._cdata not in known:
-            known.add(storage._cdata)
+        if storage._cdata not in counted:
+            counted.add(storage._cdata)
             held.append(tensor)
             total += storage.nbytes()
         return tensor

@@ -5,6 +5,7 @@ Files are read as safetensors or with ``weights_only=True``; neither runs code o
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ Shapes = Mapping[str, torch.Size]
 
 
 def find_file(path: Path, tag: str) -> Path:
-    """The file of a backbone's weights: ``path`` itself, or the one for it in a folder.
+    """Return the file of a backbone's weights: ``path`` itself, or the one for it in a folder.
 
     In a folder it is called after the weights' tag or the architecture
     (``resnet18.tv_in1k.safetensors``, ``resnet18.pth``), or is the ``model.safetensors`` or
@@ -63,11 +64,9 @@ def check_hub(tags: list[str]) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     for tag in tags:
-        try:
-            cfg = timm.get_pretrained_cfg(tag)
-        except RuntimeError:
-            cfg = None
-        repository = cfg.hf_hub_id if cfg is not None else None
+        repository = None
+        with contextlib.suppress(RuntimeError):
+            repository = getattr(timm.get_pretrained_cfg(tag), "hf_hub_id", None)
         if not repository:
             raise BenchError(
                 f"timm has no pretrained weights {tag!r} to download: give --weights PATH"
@@ -92,7 +91,7 @@ def _unreachable(tag: str, error: Exception) -> BenchError:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict of a file, unwrapped from the usual training checkpoints.
+    """Return the state dict of a file, unwrapped from the usual training checkpoints.
 
     Raises:
         BenchError: unreadable, or no state dict of tensors.
@@ -115,10 +114,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise BenchError(
             f"weights {path} cannot be read ({reason}): give a .safetensors or .pth state dict"
         ) from error
-    for name in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(name), dict):
-            state = state[name]
-            break
+    if isinstance(state, dict):
+        wrapped = (state[name] for name in WRAPPERS if isinstance(state.get(name), dict))
+        state = next(wrapped, state)
     if not isinstance(state, dict) or not state:
         raise BenchError(f"weights {path} hold no state dict: give a .safetensors or .pth one")
     tensors = {str(name): value for name, value in state.items() if torch.is_tensor(value)}
@@ -155,27 +153,24 @@ def match(
     wanted = [name for name in shapes if not name.endswith("num_batches_tracked")]
     body = [name for name in wanted if not is_head(name)]
     if all(name in state and state[name].shape == shapes[name] for name in body):
-        found = {name: state[name] for name in body}
-        heads = {name: state[name] for name in wanted if is_head(name) and name in state}
+        tensors = {name: state[name] for name in wanted if name in state}
     else:
         items = [(n, t) for n, t in state.items() if not n.endswith("num_batches_tracked")]
         same = len(items) == len(wanted) or len(items) == len(body)
         wrong = next(
             (
-                f"{name} is {tuple(tensor.shape)}, not {tuple(shapes[own])}"
-                for own, (name, tensor) in zip(wanted, items, strict=False)
-                if not is_head(own) and tensor.shape != shapes[own]
+                f"{name} is {tuple(tensor.shape)}, not {tuple(shapes[place])}"
+                for place, (name, tensor) in zip(wanted, items, strict=False)
+                if not is_head(place) and tensor.shape != shapes[place]
             ),
             None if same else f"{len(items)} tensors, not {len(wanted)}",
         )
         if wrong is not None:
             raise BenchError(f"{what} ({wrong}): give weights of that architecture")
-        ordered = dict(zip(wanted, (tensor for _, tensor in items), strict=False))
-        found = {name: tensor for name, tensor in ordered.items() if not is_head(name)}
-        heads = {name: tensor for name, tensor in ordered.items() if is_head(name)}
-    if heads and all(heads[name].shape == shapes[name] for name in heads):
-        found.update(heads)
-    return found
+        tensors = dict(zip(wanted, (tensor for _, tensor in items), strict=False))
+    heads = [name for name in tensors if is_head(name)]
+    same_head = all(tensors[name].shape == shapes[name] for name in heads)
+    return {name: tensors[name] for name in tensors if same_head or name not in heads}
 
 
 # --- into a model ----------------------------------------------------------------------------
@@ -193,14 +188,12 @@ def load_file(backbone: nn.Module, path: Path, tag: str) -> str:
 
 
 def check_file(backbone: nn.Module, file: Path, tag: str) -> dict[str, torch.Tensor]:
-    """A file's tensors under the names of a backbone, which may be on the meta device.
+    """Return a file's tensors under the names of a backbone, which may be on the meta device.
 
     Raises:
         BenchError: as :func:`load_file`.
     """
-    shapes = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
-    what = f"{file} does not hold weights of {tag}"
-    return match(read_state(file), shapes, _classifier_name(backbone), what)
+    return _match(read_state(file), backbone, f"{file} does not hold weights of {tag}")
 
 
 def load_hub(backbone: nn.Module, tag: str) -> str:
@@ -213,11 +206,14 @@ def load_hub(backbone: nn.Module, tag: str) -> str:
         source = timm.create_model(tag, pretrained=True)
     except Exception as error:
         raise _unreachable(tag, error) from error
-    shapes = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
-    found = match(source.state_dict(), shapes, _classifier_name(backbone), f"not {tag}")
-    backbone.load_state_dict(found, strict=False)
+    tensors = _match(source.state_dict(), backbone, f"not {tag}")
+    backbone.load_state_dict(tensors, strict=False)
     return f"timm: {tag}"
 
 
-def _classifier_name(backbone: nn.Module) -> str:
-    return str(getattr(backbone, "default_cfg", {}).get("classifier") or "classifier")
+def _match(
+    state: Mapping[str, torch.Tensor], backbone: nn.Module, what: str
+) -> dict[str, torch.Tensor]:
+    shapes = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
+    classifier = getattr(backbone, "default_cfg", {}).get("classifier") or "classifier"
+    return match(state, shapes, str(classifier), what)

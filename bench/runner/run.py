@@ -30,9 +30,10 @@ from bench.system.memory import PeakMemory
 from bench.system.progress import Progress
 from bench.system.signals import TrainingInterrupted
 from bench.system.stage_timer import StageTimer
+from bench.train.checkpoint import CheckpointFiles
 from bench.train.distributed import PeerLost, ProcessGroupError
 from bench.train.evaluate import Evaluation, evaluate
-from bench.train.loop import DivergedError, TrainResult, fit
+from bench.train.loop import DivergedError, Feed, TrainContext, TrainResult, train
 from bench.train.optim import choose_amp
 from bench.train.state import FILE as LAST
 from bench.train.state import UnusableStateError, about_of, check_about
@@ -214,7 +215,7 @@ def fit_and_test(
 ) -> tuple[TrainResult, Evaluation | None]:
     """Train, and evaluate the best epoch on the test part where there is one.
 
-    What all processes of a team do together; ``Args`` as :func:`bench.train.loop.fit`.
+    What all processes of a team do together; ``Args`` as :func:`bench.train.loop.train`.
 
     Args:
         spec: of the run.
@@ -227,23 +228,18 @@ def fit_and_test(
         recipe: what must be the same when the training goes on.
     """
     torch.manual_seed(spec.config.seed)
-    result = fit(
+    result = train(
         model,
-        setup.loaders["train"],
-        setup.loaders["valid"],
+        Feed(setup.loaders, setup.prepare, setup.forward, setup.evaluating),
         spec.config,
-        device=process.device,
-        prepare=setup.prepare,
-        forward=setup.forward,
-        evaluating=setup.evaluating,
-        progress=progress,
-        best_path=folder / BEST,
-        about=about,
-        last_path=folder / LAST,
-        recipe=recipe,
-        stopper=process.stopper,
-        accumulation=process.accumulation,
-        team=process.team,
+        TrainContext(
+            device=process.device,
+            progress=progress,
+            stopper=process.stopper,
+            accumulation=process.accumulation,
+            team=process.team,
+        ),
+        CheckpointFiles(best=folder / BEST, about=about, last=folder / LAST, recipe=recipe),
     )
     if not spec.parts.used.test:
         return result, None

@@ -33,7 +33,7 @@ UNKNOWN_IMAGES_PER_S = {"cpu": 10.0, "cuda": 1000.0}
 
 @attrs.frozen(kw_only=True)
 class Setup:
-    """What :func:`bench.train.loop.fit` is given besides the model.
+    """What :func:`bench.train.loop.train` is given besides the model.
 
     Attributes:
         loaders: batches of each part.
@@ -132,7 +132,6 @@ def _share_features(
         spec.config,
         fold=spec.run.fold,
         normalisation=normalisation,
-        device=process.device,
         prepare=setup.prepare,
         keep=spec.keep_features,
     )

@@ -178,20 +178,16 @@ class Timer:
     def _training_step(self, images: Any, amp: str) -> Callable[[], object]:
         import torch
 
-        from bench.train.loop import make_optimizer, train_step
-        from bench.train.optim import freeze_backbone, set_training
+        from bench.train.loop import train_step
+        from bench.train.optim import Optimization, freeze_backbone, set_training
 
         if self.config.freeze_backbone:
             freeze_backbone(self.model)
         set_training(self.model, frozen=self.config.freeze_backbone)
-        optimizer = make_optimizer(self.model, self.config)
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        scaler = torch.amp.GradScaler(images.device.type, enabled=amp == "fp16")
-        criterion = torch.nn.CrossEntropyLoss()
-        return lambda: train_step(
-            self.model, images, labels,
-            criterion=criterion, optimizer=optimizer, scaler=scaler, amp=amp,
-        )  # fmt: skip
+        config = attrs.evolve(self.config, amp=amp)
+        optim = Optimization.build(self.model, config, images.device)
+        return lambda: train_step(optim, images, labels)
 
     def _pipeline(self, case: Any, form: Any) -> Callable[[], Any]:
         """Decodes the next batch of the job's images in as many threads as the case has."""

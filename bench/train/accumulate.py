@@ -15,6 +15,8 @@ import attrs
 import torch
 from torch import nn
 
+from bench.train.optim import Optimization
+
 Result = TypeVar("Result")
 # BatchNorm cannot train on one image.
 FEWEST = 2
@@ -37,15 +39,17 @@ class Accumulation:
 
     def look(self) -> None:
         """Take over what another process has found, before a run begins."""
-        found = self.parts
-        for path in self._told():
-            found = max(found, int(path.suffix[1:]))
-        if found > self.parts:
-            self.parts = found
+        parts = max([self.parts, *(int(path.suffix[1:]) for path in self._files())])
+        if parts > self.parts:
+            self.parts = parts
             self.notes.append(
-                f"another run did not fit in memory: each batch is trained in {found} parts "
+                f"another run did not fit in memory: each batch is trained in {parts} parts "
                 "(gradient accumulation)"
             )
+
+    def parts_of(self, batch_size: int) -> int:
+        """Return into how many parts a batch is divided; a last one may be smaller."""
+        return min(self.parts, max(1, batch_size // FEWEST))
 
     def run(
         self, step: Callable[..., Result], batch_size: int, *, of: str, clear: Callable[[], None]
@@ -61,20 +65,19 @@ class Accumulation:
         Raises:
             Exception: the step's own, where parts would be below two images.
         """
-        before = self.parts, len(self.notes)
+        before, notes = self.parts, len(self.notes)
         while True:
-            # A last batch may be smaller.
-            parts = min(self.parts, max(1, batch_size // FEWEST))
+            parts = self.parts_of(batch_size)
             try:
                 result = step(parts=parts)
             except Exception as error:
                 if not out_of_memory(error) or batch_size // (2 * parts) < FEWEST:
                     # What fits in no parts says nothing of the others.
-                    self.parts = before[0]
-                    del self.notes[before[1] :]
+                    self.parts = before
+                    del self.notes[notes:]
                     raise
             else:
-                if self.parts != before[0]:
+                if self.parts != before:
                     self.tell()
                 return result
             # Outside the handler: the error holds on to the tensors of the failed step.
@@ -98,28 +101,27 @@ class Accumulation:
             and (not frozen or any(p.requires_grad for p in module.parameters()))
             for module in model.modules()
         )
-        parts = min(self.parts, max(1, batch_size // FEWEST))
         return {
             "accumulation_parts": self.parts,
-            "batch_norm_images": batch_size // parts if trained else None,
+            "batch_norm_images": batch_size // self.parts_of(batch_size) if trained else None,
         }
 
     def tell(self) -> None:
-        """A file whose suffix is the number: two processes cannot overwrite each other's."""
+        """Write a file whose suffix is the number: two processes cannot overwrite each other's."""
         if self.shared is not None and self.parts > 1:
             with contextlib.suppress(OSError):
                 self.shared.with_suffix(f".{self.parts}").touch()
 
     def forget(self) -> None:
         """Remove what was told: all runs have ended."""
-        for path in self._told():
+        for path in self._files():
             path.unlink(missing_ok=True)
 
-    def _told(self) -> list[Path]:
+    def _files(self) -> list[Path]:
         if self.shared is None:
             return []
-        found = self.shared.parent.glob(f"{self.shared.name}.*")
-        return [path for path in found if path.suffix[1:].isdigit()]
+        paths = self.shared.parent.glob(f"{self.shared.name}.*")
+        return [path for path in paths if path.suffix[1:].isdigit()]
 
 
 def shared_file(results_dir: Path, sweep: str) -> Path:
@@ -142,27 +144,27 @@ class Buffers:
         # Only tensors of one type are copied by one kernel.
         groups: dict[Any, list[torch.Tensor]] = {}
         for module in model.modules():
-            own = list(module.parameters(recurse=False))
-            if not own or any(parameter.requires_grad for parameter in own):
+            parameters = list(module.parameters(recurse=False))
+            if not parameters or any(parameter.requires_grad for parameter in parameters):
                 for buffer in module.buffers(recurse=False):
                     groups.setdefault((buffer.device, buffer.dtype), []).append(buffer)
-        self._pairs = [(group, [one.clone() for one in group]) for group in groups.values()]
+        self._pairs = [(group, [buffer.clone() for buffer in group]) for group in groups.values()]
 
     @torch.no_grad()
     def keep(self) -> None:
-        """As they are now; a few kernels on a GPU, without waiting for it."""
-        for now, kept in self._pairs:
-            torch._foreach_copy_(kept, now)
+        """Copy them as they are now; a few kernels on a GPU, without waiting for it."""
+        for buffers, copies in self._pairs:
+            torch._foreach_copy_(copies, buffers)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """As they were kept."""
-        for now, kept in self._pairs:
-            torch._foreach_copy_(now, kept)
+        """Put them back as they were kept."""
+        for buffers, copies in self._pairs:
+            torch._foreach_copy_(buffers, copies)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, on a GPU or the host."""
+    """Return whether an error says that memory did not suffice, on a GPU or the host."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
@@ -171,8 +173,26 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+def accumulate(
+    optim: Optimization, images: torch.Tensor, labels: torch.Tensor, parts: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum the gradients of a batch over parts of it; its detached loss () and logits."""
+    losses, logits = [], []
+    for part, truth, share in zip(
+        images.tensor_split(parts),
+        labels.tensor_split(parts),
+        shares(labels, optim.criterion.weight, parts),
+        strict=True,
+    ):
+        loss, output = optim.loss(part, truth)
+        optim.scaler.scale(loss * share).backward()
+        losses.append(loss.detach() * share)
+        logits.append(output.detach())
+    return torch.stack(losses).sum(), torch.cat(logits)
+
+
 def shares(labels: torch.Tensor, weight: torch.Tensor | None, parts: int) -> list[Any]:
-    """What each part's mean loss counts in the mean over all of them; they sum to 1.
+    """Return what each part's mean loss counts in the mean over all of them; they sum to 1.
 
     Args:
         labels: (B,) int64.

@@ -7,20 +7,21 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import attrs
 import torch
 
 from bench.errors import error_line
 from bench.system.files import replacing
 from bench.system.signals import TrainingInterrupted
 from bench.train.distributed import ProcessGroup
-from bench.train.state import Trained, TrainState, capture, put_back, read_state
+from bench.train.optim import Optimization
+from bench.train.state import TrainState, capture, check_about, put_back, read_state
 
 
 def copied(value: Any) -> Any:
-    """Nested dicts and lists with a copy of each tensor, on the CPU."""
+    """Return nested dicts and lists with a copy of each tensor, on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
@@ -31,7 +32,7 @@ def copied(value: Any) -> Any:
 
 
 def load_weights(path: Path, device: torch.device, *, mapped: bool = False) -> dict[str, Any]:
-    """What a file of weights holds: ``model`` (name → tensor), and what it says about them.
+    """Return what a file of weights holds: ``model`` (name → tensor), and what it says about them.
 
     Args:
         path: the file.
@@ -42,12 +43,12 @@ def load_weights(path: Path, device: torch.device, *, mapped: bool = False) -> d
     Raises:
         Exception: it cannot be read, or it is no such file: PyTorch has many errors for that.
     """
-    found: dict[str, Any] = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
-    return found
+    weights: dict[str, Any] = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
+    return weights
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
-    """``torch.save``; an existing file is replaced in one step, once the disk has the new one.
+    """Do ``torch.save``; an existing file is replaced in one step, once the disk has the new one.
 
     Raises:
         OSError: it cannot be written; the previous one is as it was.
@@ -82,12 +83,30 @@ def keep_candidate(candidate: Path, best: Path, epoch: int) -> None:
 def _epoch_of(path: Path) -> int | None:
     try:
         # Mapped: only its small values are read.
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return int(found["epoch"])
+        return int(load_weights(path, torch.device("cpu"), mapped=True)["epoch"])
     except (OSError, MemoryError):
         raise
     except Exception:
         return None
+
+
+@attrs.frozen(kw_only=True)
+class CheckpointFiles:
+    """The files of a training.
+
+    Attributes:
+        best: holds the best weights so far, written at each better epoch.
+        about: what it says about its weights.
+        last: of the training's state, written after each epoch; none: it is not kept.
+        recipe: plain values that must be the same when the training goes on.
+        behind: write while the next epoch trains; else each epoch waits for its files.
+    """
+
+    best: Path
+    about: Mapping[str, Any]
+    last: Path | None = None
+    recipe: Mapping[str, Any] = attrs.field(factory=dict)
+    behind: bool = True
 
 
 class CheckpointManager:
@@ -99,53 +118,40 @@ class CheckpointManager:
     last epoch that fitted.
 
     Args:
-        trained: what the training changes.
-        best_path: file of the best weights.
-        about: what that file says about its weights.
-        last_path: file of the training's state; none: it is not kept.
-        recipe: plain values that must be the same when the training goes on.
-        behind: write while the next epoch trains; else each epoch waits for its files.
+        optim: what the training changes.
+        files: that it writes.
         team: the processes that train; the first of them reads and writes.
     """
 
     def __init__(
-        self,
-        trained: Trained,
-        best_path: Path,
-        about: Mapping[str, Any],
-        last_path: Path | None,
-        recipe: Mapping[str, Any],
-        *,
-        behind: bool = True,
-        team: ProcessGroup | None = None,
+        self, optim: Optimization, files: CheckpointFiles, team: ProcessGroup | None = None
     ) -> None:
-        self._behind, self._team = behind, team or ProcessGroup()
-        self._trained, self._about, self._recipe = trained, dict(about), dict(recipe)
-        self._best, self._last = best_path, last_path
-        self._candidate = best_path.with_name(best_path.name + ".new")
+        self._optim, self.files, self._team = optim, files, team or ProcessGroup()
+        self._candidate = files.best.with_name(files.best.name + ".new")
         self._pool = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
     @property
     def keeps_state(self) -> bool:
-        """Whether the training can go on later."""
-        return self._last is not None
+        """Return whether the training can go on later."""
+        return self.files.last is not None
 
     def begin(self) -> TrainState:
-        """The state to begin with; what the training changes is put back as it was.
+        """Return the state to begin with; what the training changes is put back as it was.
 
         Raises:
             UnusableStateError: the training cannot go on from its file.
         """
-        content = None
-        if self._team.leads and self._last is not None and self._last.exists():
-            content = read_state(self._last, self._recipe)
+        content, last = None, self.files.last
+        if self._team.leads and last is not None and last.exists():
+            content = read_state(last)
+            check_about(content["about"], self.files.recipe)
         content = self._team.tell(content)
         if content is None:
             return TrainState()
-        state = put_back(content, self._trained)
+        state = put_back(content, self._optim)
         if self._team.leads:
-            keep_candidate(self._candidate, self._best, state.best_epoch)
+            keep_candidate(self._candidate, self.files.best, state.best_epoch)
         return state
 
     def epoch_ended(self, state: TrainState, *, last_one: bool = False) -> None:
@@ -162,18 +168,18 @@ class CheckpointManager:
             return
         begin = time.perf_counter()
         self._wait()
-        epoch, best_epoch, last = len(state.epochs), state.best_epoch, self._last
-        better = best_epoch == epoch
+        epoch, best_epoch, last = len(state.epochs), state.best_epoch, self.files.last
+        better, resumable = best_epoch == epoch, last is not None and not last_one
         weights: dict[str, Any] = {}
-        if better or not (last is None or last_one):
-            weights = copied(self._trained.model.state_dict())
+        if better or resumable:
+            weights = copied(self._optim.model.state_dict())
         content: dict[str, Any] = {}
         if last is not None:
-            captured = capture(state, self._trained, self._recipe, tensors=not last_one)
+            captured = capture(state, self._optim, self.files.recipe, tensors=not last_one)
             content = copied({**captured, "model": None})
-            content["model"] = None if last_one else weights
+            content["model"] = weights if resumable else None
         macro_f1 = state.epochs[-1]["valid_macro_f1"]
-        best = {"model": weights, **self._about, "epoch": epoch, "macro_f1": macro_f1}
+        best = {"model": weights, **self.files.about, "epoch": epoch, "macro_f1": macro_f1}
 
         def write() -> None:
             if better:
@@ -181,13 +187,13 @@ class CheckpointManager:
             if last is not None:
                 save_whole(content, last)
             # Not before the state names it the best one: a kill in between would leave another's.
-            keep_candidate(self._candidate, self._best, best_epoch)
+            keep_candidate(self._candidate, self.files.best, best_epoch)
 
         state.saving_seconds += time.perf_counter() - begin
         if last is not None:
             content["state"]["saving_seconds"] = state.saving_seconds
         self._pending = self._pool.submit(write)
-        if not self._behind:
+        if not self.files.behind:
             begin = time.perf_counter()
             self._wait()
             state.saving_seconds += time.perf_counter() - begin
@@ -203,11 +209,11 @@ class CheckpointManager:
         # What is written now takes the place of what could not be written before.
         with contextlib.suppress(OSError):
             self._wait()
-        assert self._last is not None
-        save_whole(capture(state, self._trained, self._recipe), self._last)
+        assert self.files.last is not None
+        save_whole(capture(state, self._optim, self.files.recipe), self.files.last)
 
     def best_weights(self, state: TrainState) -> dict[str, Any]:
-        """Name → tensor, of the best epoch.
+        """Return name → tensor, of the best epoch.
 
         Raises:
             OSError: they could not be written.
@@ -215,11 +221,11 @@ class CheckpointManager:
         """
         begin = time.perf_counter()
         self._wait()
-        saved = load_weights(self._best, self._trained.device, mapped=True)
+        saved = load_weights(self.files.best, self._optim.device, mapped=True)
         state.saving_seconds += time.perf_counter() - begin
         if saved["epoch"] != state.best_epoch:
             raise RuntimeError(
-                f"{self._best} is of epoch {saved['epoch']}, and the best one is "
+                f"{self.files.best} is of epoch {saved['epoch']}, and the best one is "
                 f"{state.best_epoch}: something else has written to this folder"
             )
         return dict(saved["model"])
@@ -232,12 +238,7 @@ class CheckpointManager:
     def __enter__(self) -> CheckpointManager:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self._wait()
         except Exception:

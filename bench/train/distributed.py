@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bench.errors import BenchError, error_line
 from bench.system.launch import started_together
 from bench.system.signals import StopRequest, TrainingInterrupted
+from bench.train.optim import Forward
 from bench.train.sync_batchnorm import WholeBatch
 
 # As long as the leader may work alone (timing takes hours) while the others wait.
@@ -62,41 +63,44 @@ class ProcessGroup:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that decides and writes."""
+        """Return whether this is the process that decides and writes."""
         return self.rank == 0
 
     def as_record(self) -> dict[str, Any] | None:
-        """For the record; none: there is one process."""
+        """Return what a record says; none: there is one process."""
         return None
 
     def tell(self, value: Any) -> Any:
-        """The leader's value, in every process."""
+        """Return the leader's value, in every process."""
         return value
 
-    def gather(self, value: Any) -> list[Any]:
-        """Every process' value by rank, in the leader; elsewhere nothing of use."""
-        return [value]
-
     def everywhere(self, value: Any) -> list[Any]:
-        """Every process' value by rank, in every process."""
+        """Return every process' value by rank, in every process."""
         return [value]
 
     def agreed(self, number: int | None) -> int | None:
-        """The signal to stop by, the same in all processes at the same step."""
+        """Return the signal to stop by, the same in all processes at the same step."""
         return number
 
     def check(self, stopper: StopRequest, seconds: float) -> None:
-        """``stopper.check`` as the leader finds it.
+        """Do ``stopper.check`` as the leader finds it.
 
         Raises:
             TrainingInterrupted: it is time to stop, in every process.
         """
-        stopper.check(seconds)
+        signals: list[int | None] = []
+        try:
+            stopper.check(seconds)
+        except TrainingInterrupted as stopped:
+            signals.append(stopped.number)
+        signals = self.tell(signals)
+        if signals:
+            raise TrainingInterrupted(signals[0])
 
     def share(
         self, labels: torch.Tensor, weight: torch.Tensor | None, whole: int
     ) -> float | torch.Tensor | None:
-        """What this process' mean loss counts in that of the whole batch; none: it is all of it.
+        """Return what this process' mean loss counts in the whole batch's; none: it is all of it.
 
         Args:
             labels: (b,) int64, of this process' rows.
@@ -105,10 +109,8 @@ class ProcessGroup:
         """
         return None
 
-    def wrap(
-        self, model: nn.Module, *, skips: bool = False
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What computes a training step's logits so that gradients are those of the whole batch.
+    def wrap(self, model: nn.Module, *, skips: bool = False) -> Forward:
+        """Return what computes a training step's logits; gradients are those of the whole batch.
 
         Args:
             model: on its device, with what is frozen frozen.
@@ -117,16 +119,19 @@ class ProcessGroup:
         return model
 
     def expect(self, whole: int) -> None:
-        """The next step is on so many rows, in all processes together."""
+        """Say that the next step is on so many rows, in all processes together."""
 
     def begin(self, what: Any) -> None:
         """Tell the others to do something along with this process, which leads."""
+        self.busy = self.size > 1
+        self.tell(what)
 
     def end(self) -> None:
-        """What was begun has ended, in all processes."""
+        """Say that what was begun has ended, in all processes."""
+        self.busy = False
 
     def cause(self, error: BaseException) -> BaseException:
-        """What another process said when it broke off, in place of the error that followed."""
+        """Return what another process said when it broke off; else the error that followed."""
         return error
 
     def leave(self, error: str | None = None, *, broken: bool = False) -> None:
@@ -167,11 +172,15 @@ class Together(ProcessGroup):
         )
         self._control: Any = distributed.new_group(backend="gloo", timeout=PATIENCE)
         # Its messages must not be taken for those of the gradients, which are sent beside them.
-        self._norms: Any = distributed.new_group(backend="gloo" if device.type == "cpu" else "nccl")
+        self._norms: Any = distributed.new_group(backend=self._backend)
         self._rows = WholeBatch(rank, size, self._norms)
         self._hosts = len(set(self.everywhere(os.uname().nodename)))
         if device.type == "cuda":
             threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def _backend(self) -> str:
+        return "nccl" if self.device.type == "cuda" else "gloo"
 
     def _watch(self) -> None:
         """End a process that waits on its GPU for one that has failed: it hears nothing else."""
@@ -183,17 +192,12 @@ class Together(ProcessGroup):
             print(f"error: {text}: what is finished is kept", file=sys.stderr, flush=True)
             os._exit(1)
 
-    def everywhere(self, value: Any) -> list[Any]:
-        found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, value, group=self._control)
-        return found
-
     def as_record(self) -> dict[str, Any]:
-        """How many processes on how many machines, and what they do as one."""
+        """Return how many processes on how many machines, and what they do as one."""
         return {
             "processes": self.size,
             "machines": self._hosts,
-            "backend": "nccl" if self.device.type == "cuda" else "gloo",
+            "backend": self._backend,
             "batch_norm": "over the whole batch",
         }
 
@@ -202,55 +206,45 @@ class Together(ProcessGroup):
         distributed.broadcast_object_list(box, src=0, group=self._control, device=_CONTROL)
         return box[0]
 
-    def gather(self, value: Any) -> list[Any]:
-        found: list[Any] | None = [None] * self.size if self.leads else None
-        distributed.gather_object(value, found, dst=0, group=self._control)
-        return found or []
+    def everywhere(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value, group=self._control)
+        return values
 
     def agreed(self, number: int | None) -> int | None:
         # What is asked at one step is answered at the next: nobody waits for it.
-        before, self._flag = self._flag, None
+        answer = self._settle()
         flag = torch.tensor(number or 0)
         work = distributed.all_reduce(
             flag, distributed.ReduceOp.MAX, group=self._control, async_op=True
         )
         self._flag = work, flag
-        if before is None:
-            return None
-        before[0].wait()
-        return int(before[1].item()) or None
+        return answer
 
-    def _settle(self) -> None:
-        """Wait for the answer that nobody asked for any more."""
-        before, self._flag = self._flag, None
-        if before is not None:
-            before[0].wait()
+    def _settle(self) -> int | None:
+        """Wait for the answer to what was asked before; none: nothing was, or nobody stops."""
+        if self._flag is None:
+            return None
+        (work, flag), self._flag = self._flag, None
+        work.wait()
+        return int(flag.item()) or None
 
     def check(self, stopper: StopRequest, seconds: float) -> None:
+        # Nobody asks for that answer any more.
         self._settle()
-        found: tuple[bool, int | None] = (False, None)
-        if self.leads:
-            try:
-                stopper.check(seconds)
-            except TrainingInterrupted as stopped:
-                found = True, stopped.number
-        stops, number = self.tell(found)
-        if stops:
-            raise TrainingInterrupted(number)
+        super().check(stopper, seconds)
 
     def share(
         self, labels: torch.Tensor, weight: torch.Tensor | None, whole: int
     ) -> float | torch.Tensor | None:
         if weight is None:
             return len(labels) / whole
-        own = weight[labels].sum()
-        together = own.clone()
-        distributed.all_reduce(together, group=self._norms)
-        return own / together
+        rows = weight[labels].sum()
+        total = rows.clone()
+        distributed.all_reduce(total, group=self._norms)
+        return rows / total
 
-    def wrap(
-        self, model: nn.Module, *, skips: bool = False
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
+    def wrap(self, model: nn.Module, *, skips: bool = False) -> Forward:
         # The others may still decode their images.
         self.everywhere(None)
         with warnings.catch_warnings():
@@ -272,13 +266,6 @@ class Together(ProcessGroup):
 
     def expect(self, whole: int) -> None:
         self._rows.whole = whole
-
-    def begin(self, what: Any) -> None:
-        self.busy = True
-        self.tell(what)
-
-    def end(self) -> None:
-        self.busy = False
 
     def cause(self, error: BaseException) -> BaseException:
         with contextlib.suppress(Exception):
@@ -319,11 +306,11 @@ def join(asked_device: str, environment: Mapping[str, str] = os.environ) -> Proc
     local_size = int(environment.get("LOCAL_WORLD_SIZE", "1"))
     device = torch.device("cpu")
     if asked_device != "cpu" and torch.cuda.is_available():
-        there = torch.cuda.device_count()
-        if local_size > there:
+        gpus = torch.cuda.device_count()
+        if local_size > gpus:
             raise BenchError(
-                f"torchrun started {local_size} processes on this machine, which has {there} "
-                f"GPUs: give --nproc-per-node {there}, or --device cpu"
+                f"torchrun started {local_size} processes on this machine, which has {gpus} "
+                f"GPUs: give --nproc-per-node {gpus}, or --device cpu"
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)

@@ -12,7 +12,10 @@ from torch import nn
 
 from bench.stats.classes import macro_f1
 from bench.train.distributed import ProcessGroup
-from bench.train.optim import AMP_TYPES
+from bench.train.optim import Forward, autocast
+
+# What a loader gives → images (B, 3, S, S) and labels (B,) on the device, ready for the model.
+Prepare = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
 
 
 @attrs.frozen
@@ -27,7 +30,7 @@ class Evaluation:
     confidences: list[float]
 
     def as_record(self, ids: Sequence[str]) -> dict[str, Any]:
-        """The record's form, with the images' names beside their predictions."""
+        """Return the record's form, with the images' names beside their predictions."""
         return {"ids": list(ids), **attrs.asdict(self)}
 
 
@@ -37,8 +40,8 @@ def evaluate(
     batches: Iterable[Any],
     device: torch.device,
     *,
-    prepare: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
-    forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    prepare: Prepare,
+    forward: Forward | None = None,
     amp: str = "off",
     team: ProcessGroup | None = None,
 ) -> Evaluation:
@@ -54,28 +57,23 @@ def evaluate(
         team: processes that each have some rows of every batch; all get the whole result.
     """
     model.eval()
-    found = []
+    group = team or ProcessGroup()
+    outputs = []
     for batch in batches:
         images, labels = prepare(batch)
         logits = torch.empty(0, device=device)
         if len(labels):
-            with torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
+            with autocast(device, amp):
                 logits = (forward or model)(images).float()
-        found.append((logits, labels))
-    if team is None or team.size == 1:
-        return _evaluation(found)
-    mine = [(logits.cpu(), labels.cpu()) for logits, labels in found]
-    everyone = team.gather(mine)
+        outputs.append((logits, labels))
+    everyone = group.everywhere([(logits.cpu(), labels.cpu()) for logits, labels in outputs])
     # A batch's rows were divided in order: so they come together again.
-    return team.tell(
-        _evaluation(itertools.chain(*zip(*everyone, strict=True))) if team.leads else None
-    )
+    rows = itertools.chain(*zip(*everyone, strict=True))
+    return group.tell(_evaluation(rows) if group.leads else None)
 
 
-def _evaluation(found: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Evaluation:
-    all_logits, all_labels = zip(*found, strict=True)
-    logits = torch.cat(all_logits).cpu()
-    truth = torch.cat(all_labels).cpu()
+def _evaluation(outputs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Evaluation:
+    logits, truth = map(torch.cat, zip(*outputs, strict=True))
     confidences, predictions = logits.softmax(1).max(1)
     return Evaluation(
         loss=nn.functional.cross_entropy(logits, truth).item(),

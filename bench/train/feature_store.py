@@ -5,12 +5,16 @@ Nothing depends on it but speed: what is not kept is computed again, with the sa
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -44,42 +48,74 @@ class FeatureKey:
     normalisation: tuple[tuple[float, ...], tuple[float, ...]]
 
 
-@attrs.frozen
-class _Batch:
-    """Where a batch lies in its file, and the form of its tensor."""
+@attrs.define(eq=False)
+class FeatureFile:
+    """One file of features: a whole pass over a part.
 
-    offset: int
-    nbytes: int
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    labels: list[int]
-
-
-@attrs.frozen
-class StoredEpoch:
-    """One file of features: a whole pass over a part."""
+    Attributes:
+        path: of the file.
+        on_error: called with the error of a disk that cannot take a batch.
+        on_whole: called with the file when all batches are in it; until then nobody reads it.
+        nbytes: that are written.
+    """
 
     path: Path
-    nbytes: int
-    entries: list[_Batch]
+    on_error: Callable[[OSError], None]
+    on_whole: Callable[[FeatureFile], None]
+    nbytes: int = 0
+    # Of each batch a tensor without storage, for its type and memory format, and the labels.
+    _batches: list[tuple[torch.Tensor, list[int]]] = attrs.field(factory=list)
+    _whole: bool = False
+    _file: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file = self.path.open("wb", buffering=0)
+
+    def add(self, features: torch.Tensor, labels: torch.Tensor) -> None:
+        """Store a batch. After an error of the disk it does nothing: the pass is not kept."""
+        if self._file.closed:
+            return
+        host = features.detach().cpu()
+        flat = host.as_strided((host.numel(),), (1,), host.storage_offset()).view(torch.uint8)
+        rest, end = flat.numpy().data, self.nbytes
+        try:
+            while rest:
+                written = os.pwrite(self._file.fileno(), rest, end)
+                rest, end = rest[written:], end + written
+        except OSError as error:
+            self.close()
+            self.on_error(error)
+            return
+        form = torch.empty_strided(host.shape, host.stride(), dtype=host.dtype, device="meta")
+        self._batches.append((form, labels.tolist()))
+        self.nbytes = end
+
+    def finish(self) -> None:
+        """Say that all batches are there."""
+        if not self._file.closed:
+            self._file.close()
+            self._whole = True
+            self.on_whole(self)
+
+    def close(self) -> None:
+        """Remove the file of a pass that did not come to its end."""
+        self._file.close()
+        if not self._whole:
+            self.path.unlink(missing_ok=True)
 
     def batches(self, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Features as they were computed, memory format included, and labels (B,), on a device."""
-        cuda = device.type == "cuda"
         with self.path.open("rb") as file:
-            for entry in self.entries:
+            for form, labels in self._batches:
                 # Own memory instead of a mapped file: aligned as a computed tensor is, on which
                 # the last bits of a matrix product can depend.
-                raw = torch.empty(entry.nbytes, dtype=torch.uint8, pin_memory=cuda)
-                file.seek(entry.offset)
-                if file.readinto(raw.numpy().data) != entry.nbytes:
+                raw = torch.empty(form.nbytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
+                if file.readinto(raw.numpy().data) != form.nbytes:
                     raise OSError(f"{self.path} ended early: something cut it while it was read")
-                features = raw.view(entry.dtype).as_strided(entry.shape, entry.stride)
-                labels = torch.tensor(entry.labels, dtype=torch.int64)
+                features = raw.view(form.dtype).as_strided(form.shape, form.stride())
                 yield (
                     features.to(device, non_blocking=True),
-                    labels.to(device, non_blocking=True),
+                    torch.tensor(labels, dtype=torch.int64).to(device, non_blocking=True),
                 )
 
 
@@ -94,34 +130,35 @@ class FeatureStore:
     def __init__(self, folder: Path, limit_bytes: float) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
-        self.used_bytes = 0
         self.notes: list[str] = []
-        self._epochs: dict[FeatureKey, StoredEpoch] = {}
+        self._files: dict[FeatureKey, FeatureFile] = {}
         self._expected: dict[FeatureKey, int] = {}
         self._refused: set[str] = set()
         self._broken = False
-        self._files = 0
+        self._names = itertools.count(1)
+
+    @property
+    def used_bytes(self) -> int:
+        """Return the bytes of all files that are whole."""
+        return sum(file.nbytes for file in self._files.values())
 
     def expect(self, key: FeatureKey, images: int) -> None:
         """Leave room for a part that every epoch reads: it is worth more than one epoch's."""
-        if key not in self._epochs:
+        if key not in self._files:
             self._expected[key] = images
 
-    def find(self, key: FeatureKey) -> StoredEpoch | None:
-        """What is stored under that key, if it is whole."""
-        found = self._epochs.get(key)
-        if found is None:
+    def find(self, key: FeatureKey) -> FeatureFile | None:
+        """Return what is stored under that key, if it is whole."""
+        file = self._files.get(key)
+        if file is None:
             return None
-        try:
-            whole = found.path.stat().st_size == found.nbytes
-        except OSError:
-            whole = False
-        if not whole:
-            self._remove(key)
-            return None
-        return found
+        with contextlib.suppress(OSError):
+            if file.path.stat().st_size == file.nbytes:
+                return file
+        self._remove(key)
+        return None
 
-    def begin(self, key: FeatureKey, first: torch.Tensor, images: int) -> Writing | None:
+    def begin(self, key: FeatureKey, first: torch.Tensor, images: int) -> FeatureFile | None:
         """Start to store a pass; none where that cannot be.
 
         Args:
@@ -136,9 +173,8 @@ class FeatureStore:
             free = shutil.disk_usage(self.folder).free
             if not self._fits(key, math.ceil(first.nbytes / len(first)), images, free):
                 return None
-            self._files += 1
-            path = self.folder / f"{self._files:06}.features"
-            return Writing(self, key, path)
+            path = self.folder / f"{next(self._names):06}.features"
+            return FeatureFile(path, self.give_up, functools.partial(self.add, key))
         except OSError as error:
             self.give_up(error)
             return None
@@ -159,16 +195,14 @@ class FeatureStore:
 
     def drop(self, backbone: str | None = None) -> None:
         """Free what is stored of a backbone, or everything."""
-        for key in [key for key in self._epochs if backbone in (None, key.backbone)]:
-            self._remove(key)
-        for key in [key for key in self._expected if backbone in (None, key.backbone)]:
-            del self._expected[key]
+        for key in [*self._files, *self._expected]:
+            if backbone in (None, key.backbone):
+                self._remove(key)
 
-    def add(self, key: FeatureKey, epoch: StoredEpoch) -> None:
+    def add(self, key: FeatureKey, file: FeatureFile) -> None:
         """Take over a file that is whole."""
-        self._epochs[key] = epoch
+        self._files[key] = file
         self._expected.pop(key, None)
-        self.used_bytes += epoch.nbytes
 
     def _fits(self, key: FeatureKey, bytes_per_image: int, images: int, free: int) -> bool:
         needed = images * bytes_per_image
@@ -188,61 +222,14 @@ class FeatureStore:
         return False
 
     def _remove(self, key: FeatureKey) -> None:
-        epoch = self._epochs.pop(key)
-        self.used_bytes -= epoch.nbytes
-        epoch.path.unlink(missing_ok=True)
+        self._expected.pop(key, None)
+        file = self._files.pop(key, None)
+        if file is not None:
+            file.path.unlink(missing_ok=True)
 
     def _warn(self, line: str) -> None:
-        """Once for each kind of trouble: a sweep has many epochs."""
+        """Warn once for each kind of trouble: a sweep has many epochs."""
         start = line[:60]
         if not any(note.startswith(start) for note in self.notes):
             self.notes.append(line)
             logger.warning(line)
-
-
-class Writing:
-    """A pass that is being stored; the store knows nothing of it before it is whole."""
-
-    def __init__(self, store: FeatureStore, key: FeatureKey, path: Path) -> None:
-        self.store = store
-        self.key = key
-        self.path = path
-        self.entries: list[_Batch] = []
-        self.nbytes = 0
-        self.failed = False
-        self.kept = False
-        self.file = path.open("wb", buffering=0)
-
-    def add(self, features: torch.Tensor, labels: torch.Tensor) -> None:
-        """Store a batch. After an error of the disk it does nothing: the pass is not kept."""
-        if self.failed:
-            return
-        host = features.detach().cpu()
-        flat = host.as_strided((host.numel(),), (1,), host.storage_offset()).view(torch.uint8)
-        rest = flat.numpy().data
-        at = self.nbytes
-        try:
-            while rest:
-                written = os.pwrite(self.file.fileno(), rest, at)
-                rest, at = rest[written:], at + written
-        except OSError as error:
-            self.failed = True
-            self.close()
-            self.store.give_up(error)
-            return
-        form = (host.dtype, tuple(host.shape), host.stride())
-        self.entries.append(_Batch(self.nbytes, flat.numel(), *form, labels.tolist()))
-        self.nbytes = at
-
-    def finish(self) -> None:
-        """All batches are there: hand the file to the store."""
-        if not self.failed:
-            self.file.close()
-            self.kept = True
-            self.store.add(self.key, StoredEpoch(self.path, self.nbytes, self.entries))
-
-    def close(self) -> None:
-        """Remove the file of a pass that did not come to its end."""
-        self.file.close()
-        if not self.kept:
-            self.path.unlink(missing_ok=True)

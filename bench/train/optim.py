@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from torch import nn
@@ -14,6 +15,80 @@ from bench.errors import BenchError
 
 ETA_MIN = 1e-7
 GROUPS = ("backbone", "no_decay", "head")
+AMP_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+# Images (B, 3, S, S) → logits (B, classes).
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+@attrs.frozen(kw_only=True)
+class Optimization:
+    """All that a training step uses and changes.
+
+    Attributes:
+        model: in training its weights change.
+        forward: what computes the logits: the model, compiled, in parts or of several processes.
+        criterion: (logits, labels) → mean loss.
+        optimizer: of the model's parameters.
+        scheduler: of the optimizer's rates.
+        scaler: of the loss; enabled for fp16 only.
+        amp: ``off``, ``fp16`` or ``bf16``.
+        device: where all of it is.
+        processes: how many train together; ``forward`` gives each the mean of their gradients.
+    """
+
+    model: nn.Module
+    forward: Forward
+    criterion: nn.CrossEntropyLoss
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    amp: str
+    device: torch.device
+    processes: int = 1
+
+    @classmethod
+    def build(
+        cls,
+        model: nn.Module,
+        config: RunConfig,
+        device: torch.device,
+        *,
+        forward: Forward | None = None,
+        class_weight: torch.Tensor | None = None,
+        processes: int = 1,
+    ) -> Optimization:
+        """Return the recipe's optimizer, cosine schedule, loss and precision for a model.
+
+        Args:
+            model: on the device, with what is frozen frozen.
+            config: the recipe.
+            device: where to train.
+            forward: what computes the logits in a training step; none: the model.
+            class_weight: (classes,) of the loss; none: all count alike.
+            processes: how many train together.
+        """
+        amp, optimizer = choose_amp(config.amp, device), make_optimizer(model, config)
+        return cls(
+            model=model,
+            forward=forward or model,
+            criterion=nn.CrossEntropyLoss(weight=class_weight),
+            optimizer=optimizer,
+            scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimizer, T_max=config.schedule_epochs, eta_min=ETA_MIN
+            ),
+            scaler=torch.amp.GradScaler(device.type, enabled=amp == "fp16"),
+            amp=amp,
+            device=device,
+            processes=processes,
+        )
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean loss () over images (B, 3, S, S) with labels (B,), and logits."""
+        with autocast(self.device, self.amp):
+            logits = self.forward(images)
+            # The mean over no rows is not a number, and a process without rows adds none.
+            return self.criterion(logits, labels) if len(labels) else logits.sum(), logits
 
 
 def parameter_groups(
@@ -24,7 +99,7 @@ def parameter_groups(
     weight_decay: float,
     attention_lr: str = "head",
 ) -> list[dict[str, Any]]:
-    """Three groups: backbone weights; biases and norm weights without decay; head.
+    """Return three groups: backbone weights; biases and norm weights without decay; head.
 
     The head is the classifier (its bias too), and the weights of ``model.attention`` when
     ``attention_lr`` is ``head``; their biases and norm weights stay in the second group. A frozen
@@ -38,8 +113,7 @@ def parameter_groups(
         weight_decay: of the first and last group.
         attention_lr: ``head`` or ``base``.
     """
-    head = {id(parameter) for parameter in classifier_of(model).parameters()}
-    attention = {id(parameter) for parameter in _attention(model)}
+    head, attention = _ids(classifier_of(model)), _ids(attention_of(model))
     members: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
     for parameter in model.parameters():
         if not parameter.requires_grad:
@@ -61,7 +135,7 @@ def parameter_groups(
 
 
 def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
-    """AdamW with the recipe's parameter groups."""
+    """Return AdamW with the recipe's parameter groups."""
     groups = parameter_groups(
         model,
         base_lr=config.base_lr,
@@ -73,13 +147,13 @@ def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
 
 
 def class_weights(train: Any, kind: str, device: torch.device) -> torch.Tensor | None:
-    """(classes,) loss weights: none, or ``n / (classes · n_class)`` over the training part.
+    """Return (classes,) loss weights: none, or ``n / (classes · n_class)`` over the training part.
 
     scikit-learn's ``balanced`` rule; a class that the training part lacks gets weight 0.
     """
     if kind == "none":
         return None
-    labels: Sequence[int] = train.dataset.labels
+    labels = train.dataset.labels
     present, counts = np.unique(labels, return_counts=True)
     weights = torch.zeros(train.dataset.num_classes)
     balanced = len(labels) / (len(present) * counts)
@@ -88,7 +162,7 @@ def class_weights(train: Any, kind: str, device: torch.device) -> torch.Tensor |
 
 
 def classifier_of(model: nn.Module) -> nn.Module:
-    """The model's classifier.
+    """Return the model's classifier.
 
     Raises:
         BenchError: the model does not tell which module that is.
@@ -102,21 +176,25 @@ def classifier_of(model: nn.Module) -> nn.Module:
     return get()
 
 
-def _attention(model: nn.Module) -> Iterable[nn.Parameter]:
+def attention_of(model: nn.Module) -> nn.Module | None:
+    """Return the model's attention, or none."""
     attention = getattr(model, "attention", None)
-    return attention.parameters() if isinstance(attention, nn.Module) else ()
+    return attention if isinstance(attention, nn.Module) else None
+
+
+def _ids(module: nn.Module | None) -> set[int]:
+    return set() if module is None else {id(parameter) for parameter in module.parameters()}
 
 
 def freeze_backbone(model: nn.Module) -> None:
     """Leave only attention and classifier to be trained."""
-    kept = {id(parameter) for parameter in classifier_of(model).parameters()}
-    kept |= {id(parameter) for parameter in _attention(model)}
+    trained = _ids(classifier_of(model)) | _ids(attention_of(model))
     for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in kept)
+        parameter.requires_grad_(id(parameter) in trained)
 
 
 def set_training(model: nn.Module, *, frozen: bool) -> None:
-    """Training mode; with a frozen backbone, modules that hold no trained weight stay in eval mode.
+    """Set training mode; modules of a frozen backbone, without trained weights, stay in eval mode.
 
     A frozen BatchNorm must not move its statistics either, and stochastic depth inside the frozen
     part would only blur the features.
@@ -130,7 +208,7 @@ def set_training(model: nn.Module, *, frozen: bool) -> None:
 
 
 def choose_amp(asked: str, device: torch.device) -> str:
-    """``off``, ``fp16`` or ``bf16``: ``auto`` is bf16 where a CUDA device has it, else fp16.
+    """Return ``off``, ``fp16`` or ``bf16``: ``auto`` is bf16 where a CUDA device has it, else fp16.
 
     On a CPU ``auto`` is off: without native bf16 it is slower than float32.
 
@@ -151,4 +229,6 @@ def choose_amp(asked: str, device: torch.device) -> str:
     return asked
 
 
-AMP_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """Return the context that computes in the precision of ``amp``."""
+    return torch.autocast(device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off")

@@ -11,14 +11,17 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from torch import nn
 
 from bench.config.options import REMOVED, config_default
+from bench.train.distributed import ProcessGroup
 from bench.train.evaluate import Evaluation
+from bench.train.optim import Optimization
 
 FILE = "last.pt"
 # A new number for another form of the file.
 VERSION = 1
+# More steps than an epoch has.
+NEVER = 2**62
 
 
 class UnusableStateError(Exception):
@@ -65,63 +68,97 @@ class TrainState:
 
     @property
     def epoch(self) -> int:
-        """The epoch to go on with, from 1."""
+        """Return the epoch to go on with, from 1."""
         return len(self.epochs) + 1
 
     @property
     def waited(self) -> int:
-        """Epochs since the best one."""
+        """Return the epochs since the best one."""
         return len(self.epochs) - self.best_epoch
 
     @property
     def last_epoch_seconds(self) -> float:
-        """What the latest epoch took with its validation; 0 before the first."""
+        """Return what the latest epoch took with its validation; 0 before the first."""
         if not self.epochs:
             return 0.0
         return self.epochs[-1]["train_seconds"] + self.epochs[-1]["valid_seconds"]
 
     def count(self, images: int) -> None:
-        """One more batch, of so many images, was trained on."""
+        """Count one more batch, of so many images, as trained on."""
         self.batches += 1
         self.seen += images
         self.steps += 1
         self.part_steps[self.parts] = self.part_steps.get(self.parts, 0) + 1
 
     def end_epoch(self, seconds: float) -> None:
-        """The epoch at hand is whole; ``seconds`` of the training are over."""
+        """End the epoch at hand; ``seconds`` of the training are over."""
         self.seconds = seconds
         self.batches = self.seen = self.correct = 0
         self.loss_sum = self.epoch_seconds = 0.0
         self.diverged_at = None
 
 
-@attrs.frozen(kw_only=True)
-class Trained:
-    """Everything beside the :class:`TrainState` that an update changes.
+class RunningLoss:
+    """Loss and hits of the epoch at hand, from where its state says it was broken off.
 
-    Attributes:
-        model: the model.
-        optimizer: of its parameters.
-        scheduler: of the optimizer's rates.
-        scaler: of the loss.
-        device: where they are.
+    They are added up on the device: reading them at each step would wait for a GPU.
+
+    Args:
+        state: of the training.
+        device: where losses and logits are.
+        team: whose processes each have some rows of a batch.
     """
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    scaler: torch.amp.GradScaler
-    device: torch.device
+    def __init__(self, state: TrainState, device: torch.device, team: ProcessGroup) -> None:
+        self._team = team
+        if not team.leads:
+            state = TrainState()  # what was added up before is counted once
+        first = NEVER if state.diverged_at is None else state.diverged_at
+        self._loss = torch.tensor(state.loss_sum, device=device, dtype=torch.float64)
+        self._correct = torch.tensor(state.correct, device=device)
+        self._diverged = torch.tensor(first, device=device)
+
+    def add(
+        self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, step: int, images: int
+    ) -> None:
+        """Add a step.
+
+        Args:
+            loss: () mean over the images; of one process of several its share in that mean.
+            logits: (B, classes).
+            labels: (B,) int64.
+            step: its number in the epoch, from 1.
+            images: of the whole batch.
+        """
+        self._loss += loss.double() * images
+        self._correct += (logits.argmax(1) == labels).sum()
+        self._diverged.clamp_(max=torch.where(loss.isfinite(), NEVER, step))
+
+    def total(self) -> tuple[float, int, int | None]:
+        """Add up those of all processes, waiting for the device.
+
+        Returns:
+            Sum of the losses over the images; images predicted right; the first step, from 1, whose
+            loss was not finite, or none.
+        """
+        sums = self._loss.item(), self._correct.item(), self._diverged.item()
+        losses, correct, first = zip(*self._team.everywhere(sums), strict=True)
+        diverged = min(first)
+        return sum(losses), sum(correct), None if diverged == NEVER else diverged
+
+    def into(self, state: TrainState) -> None:
+        """Put them where the epoch can be gone on with from; waits for the device."""
+        state.loss_sum, state.correct, state.diverged_at = self.total()
 
 
 def capture(
-    state: TrainState, trained: Trained, about: Mapping[str, Any], *, tensors: bool = True
+    state: TrainState, optim: Optimization, about: Mapping[str, Any], *, tensors: bool = True
 ) -> dict[str, Any]:
-    """What ``last.pt`` is to hold; its tensors are those that the training goes on changing.
+    """Return what ``last.pt`` is to hold; its tensors are those that the training goes on changing.
 
     Args:
         state: how far the training is.
-        trained: what it changes.
+        optim: what it changes.
         about: plain values that must be the same when it goes on.
         tensors: without them a training that has had its last epoch can still be ended.
     """
@@ -129,47 +166,24 @@ def capture(
         "version": VERSION,
         "about": dict(about),
         "state": attrs.asdict(state),
-        "model": trained.model.state_dict() if tensors else None,
-        "optimizer": trained.optimizer.state_dict() if tensors else None,
-        "scheduler": trained.scheduler.state_dict(),
-        "scaler": trained.scaler.state_dict(),
-        "random": random_states(trained.device),
+        "model": optim.model.state_dict() if tensors else None,
+        "optimizer": optim.optimizer.state_dict() if tensors else None,
+        "scheduler": optim.scheduler.state_dict(),
+        "scaler": optim.scaler.state_dict(),
+        "random": random_states(optim.device),
     }
 
 
-def load_state(path: Path, trained: Trained, about: Mapping[str, Any]) -> TrainState:
-    """Put everything back as it was; how far the training is.
-
-    Args:
-        path: the file.
-        trained: made anew, by the same recipe.
-        about: what must be as it was when the file was written.
-
-    Raises:
-        UnusableStateError: the file is damaged, of another version or of another training.
-        OSError: it cannot be read now.
-    """
-    return put_back(read_state(path, about), trained)
-
-
-def read_state(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file holds, for :func:`put_back`; raises as :func:`load_state`."""
-    content = _read(path)
-    check_about(content["about"], about)
-    return content
-
-
-def put_back(content: Mapping[str, Any], trained: Trained) -> TrainState:
-    """As :func:`load_state`, with what was read already."""
+def put_back(content: Mapping[str, Any], optim: Optimization) -> TrainState:
+    """Put everything back into what the same recipe has built; return how far the training is."""
     if content["model"] is not None:
-        trained.model.load_state_dict(content["model"])
-        trained.optimizer.load_state_dict(content["optimizer"])
-    trained.scheduler.load_state_dict(content["scheduler"])
-    trained.scaler.load_state_dict(content["scaler"])
-    set_random_states(content["random"], trained.device)
-    found = dict(content["state"])
-    best = found.pop("best")
-    return TrainState(**found, best=None if best is None else Evaluation(**best))
+        optim.model.load_state_dict(content["model"])
+        optim.optimizer.load_state_dict(content["optimizer"])
+    optim.scheduler.load_state_dict(content["scheduler"])
+    optim.scaler.load_state_dict(content["scaler"])
+    set_random_states(content["random"], optim.device)
+    best = content["state"]["best"]
+    return TrainState(**content["state"] | {"best": best and Evaluation(**best)})
 
 
 def check_about(kept: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -179,26 +193,32 @@ def check_about(kept: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         UnusableStateError: it is not.
     """
     for key, value in about.items():
-        known = kept.get(key)
-        if key == "options" and isinstance(known, Mapping):
+        saved = kept.get(key)
+        if key == "options" and isinstance(saved, Mapping):
             # An option that there was not when it began has the value that does what was done.
-            defaults = {name: config_default(name) for name in value}
-            known = {**defaults, **known}
-            known = {name: known[name] for name in known if name not in REMOVED}
-        if known != value:
-            raise UnusableStateError(f"its {key} is {known!r}, not {value!r}")
+            saved = {name: config_default(name) for name in value} | {
+                name: option for name, option in saved.items() if name not in REMOVED
+            }
+        if saved != value:
+            raise UnusableStateError(f"its {key} is {saved!r}, not {value!r}")
 
 
 def about_of(path: Path) -> dict[str, Any]:
-    """What a file says that must be the same when its training goes on.
+    """Return what a file says that must be the same when its training goes on.
 
     Raises:
-        UnusableStateError: as :func:`load_state`.
+        UnusableStateError: as :func:`read_state`.
     """
-    return dict(_read(path)["about"])
+    return dict(read_state(path)["about"])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what a file holds, for :func:`put_back`.
+
+    Raises:
+        UnusableStateError: the file is damaged, or of another version.
+        OSError: it cannot be read now.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             # Each member has a checksum, which PyTorch does not look at.
@@ -223,18 +243,18 @@ def random_states(device: torch.device) -> dict[str, Any]:
     """Of every generator that a model may draw from, as values that need no code to be read."""
     name, keys, *rest = np.random.get_state()
     version, words, gauss = random.getstate()
-    found: dict[str, Any] = {
+    states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "python": [version, list(words), gauss],
     }
     if device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
-    """The reverse of :func:`random_states`."""
+    """Do the reverse of :func:`random_states`."""
     torch.set_rng_state(states["torch"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

@@ -22,8 +22,9 @@ from bench.config.options import RunConfig
 from bench.config.presets import ENVIRONMENT_PREFIX
 from bench.data.parts import find_parts
 from bench.errors import BenchError
+from bench.train.checkpoint import CheckpointFiles
 from bench.train.evaluate import evaluate
-from bench.train.loop import fit
+from bench.train.loop import Feed, TrainContext, train
 from experiments.record import Record, Row, trace
 from experiments.speed import figures, ours, plain_pipeline
 from experiments.speed.common import head
@@ -129,16 +130,12 @@ def trained(
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with tempfile.TemporaryDirectory() as folder:
-        fit(
+        train(
             model,
-            loaders["train"],
-            loaders["valid"],
+            Feed(loaders, prepare),
             options,
-            device=ours.DEVICE,
-            prepare=prepare,
-            progress=Silent(),  # type: ignore[arg-type]
-            best_path=Path(folder) / "best_model.pt",
-            about={},
+            TrainContext(device=ours.DEVICE, progress=Silent()),  # type: ignore[arg-type]
+            CheckpointFiles(best=Path(folder) / "best_model.pt", about={}),
         )
     return evaluate(model, loaders["test"], ours.DEVICE, prepare=prepare).macro_f1
 

@@ -17,7 +17,9 @@ from torch import nn
 from bench.config.options import RunConfig
 from bench.data.parts import find_parts
 from bench.timing.estimate import FORMATS
-from bench.train.loop import fit
+from bench.train import loop
+from bench.train.checkpoint import CheckpointFiles
+from bench.train.loop import Feed, TrainContext
 from experiments.speed import ours
 from experiments.speed.channel import Channel
 from experiments.speed.race import TURNS
@@ -77,16 +79,8 @@ def train(job: ours.Job, channel: Channel) -> None:
         workers=setup.facts["workers"],
         forward=setup.facts["forward"]["chosen"],
     )
-    _fit(
-        model,
-        setup.loaders["train"],
-        setup.loaders["valid"],
-        options,
-        gate,
-        prepare=setup.prepare,
-        forward=setup.forward,
-        evaluating=setup.evaluating,
-    )
+    feed = Feed(setup.loaders, setup.prepare, setup.forward, setup.evaluating)
+    _fit(model, feed, options, gate)
 
 
 def train_fixed(job: ours.Job, channel: Channel) -> None:
@@ -109,7 +103,8 @@ def train_fixed(job: ours.Job, channel: Channel) -> None:
     valid_part = FixedBatches(batch, job.get("valid_images", size) // size)
     channel.ready()
     gate = Gate(channel, None)
-    _fit(model, train_part, valid_part, options, gate, prepare=lambda batch: batch)
+    feed = Feed({"train": train_part, "valid": valid_part}, lambda batch: batch)
+    _fit(model, feed, options, gate)
 
 
 @attrs.frozen
@@ -145,14 +140,11 @@ def train_in_turn(job: ours.Job, channel: Channel) -> None:
     turns = Turns(loader, FixedBatches(fixed, len(loader)), job["seed"])
     channel.ready()
     gate = Gate(channel, None, turns=turns)
-    _fit(
-        model,
-        turns,
-        setup.loaders["valid"],
-        options,
-        gate,
-        prepare=lambda batch: batch if isinstance(batch, Fixed) else setup.prepare(batch),
+    feed = Feed(
+        {**setup.loaders, "train": turns},
+        lambda batch: batch if isinstance(batch, Fixed) else setup.prepare(batch),
     )
+    _fit(model, feed, options, gate)
 
 
 class Fixed(tuple[torch.Tensor, torch.Tensor]):
@@ -186,27 +178,15 @@ class Turns:
         return map(Fixed, self._fixed)
 
 
-def _fit(
-    model: nn.Module,
-    train_part: Any,
-    valid_part: Any,
-    options: RunConfig,
-    gate: Gate,
-    **how: Any,
-) -> None:
+def _fit(model: nn.Module, feed: Feed, options: RunConfig, gate: Gate) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        fit(
+        loop.train(
             model,
-            train_part,
-            valid_part,
+            feed,
             ours.endless(options),
-            device=ours.DEVICE,
-            progress=gate,  # type: ignore[arg-type]
-            best_path=Path(folder) / "best_model.pt",
-            about={},
+            TrainContext(device=ours.DEVICE, progress=gate),  # type: ignore[arg-type]
             # Nothing may run beside the next contender.
-            write_behind=False,
-            **how,
+            CheckpointFiles(best=Path(folder) / "best_model.pt", about={}, behind=False),
         )
 
 

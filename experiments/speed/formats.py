@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 import variants
 from bench.timing.estimate import FORMATS
 from bench.train.loop import train_step
-from bench.train.optim import make_optimizer
+from bench.train.optim import Optimization
 from experiments.record import Record, Row
 from experiments.speed import ours
 from experiments.speed.common import head, speed_row
@@ -57,12 +56,8 @@ def _step(name: str, size: int, form: str) -> Callable[[], object]:
     model.to(memory_format=FORMATS[form]).train()  # type: ignore[call-overload]
     images = torch.randn(BATCH_SIZE, 3, size, size).contiguous(memory_format=FORMATS[form])
     labels = torch.arange(BATCH_SIZE) % ours.CLASSES
-    optimizer = make_optimizer(model, ours.config_of(job))
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return lambda: train_step(
-        model, images, labels,
-        criterion=nn.CrossEntropyLoss(), optimizer=optimizer, scaler=scaler, amp="off",
-    )  # fmt: skip
+    optim = Optimization.build(model, ours.config_of(job), ours.DEVICE)
+    return lambda: train_step(optim, images, labels)
 
 
 def rows(record: Record) -> list[Row]:

@@ -45,23 +45,23 @@ class Paired:
         self.found: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._step, self._evaluate, self._writing = step, evaluate, writing
-        self._model: Callable[[], Any] = lambda: None
+        self._optim: Callable[[], Any] = lambda: None
         self._batch: tuple[Any, Any] = (None, None)
 
-    def step(self, model: Any, images: Any, labels: Any, **how: Any) -> Any:
+    def step(self, optim: Any, images: Any, labels: Any, **how: Any) -> Any:
         """A training step, and one on the first batch of this training."""
-        if self._model() is not model:
+        if self._optim() is not optim:
             # Not held: the sweep is to have its memory back.
-            self._model = weakref.ref(model)
+            self._optim = weakref.ref(optim)
             self._batch = images.clone(), labels.clone()
             self.found.append({"batch": len(labels), "steps": [], "fixed": [], "forwards": []})
-            return self._step(model, images, labels, **how)
+            return self._step(optim, images, labels, **how)
         begin = time.perf_counter()
-        done = self._step(model, images, labels, **how)
+        done = self._step(optim, images, labels, **how)
         middle = time.perf_counter()
         own = self.found[-1]
         if len(labels) == own["batch"] and not self._writing():
-            self._step(model, *self._batch, **how)
+            self._step(optim, *self._batch, **how)
             end = time.perf_counter()
             own["steps"].append(middle - begin)
             own["fixed"].append(end - middle)

@@ -21,7 +21,8 @@ from bench.data.transforms import draw_epoch, level_table
 from bench.models.complexity import count_macs
 from bench.records import load_records, write_record
 from bench.report.render.document import render
-from bench.train.loop import make_optimizer, train_step
+from bench.train.loop import train_step
+from bench.train.optim import Optimization
 from tests.report.conftest import VARIANTS, build_record, with_rounds, with_test
 from variants.model import build_model
 
@@ -47,18 +48,9 @@ def test_attention_block(benchmark, spec) -> None:
 
 def test_training_step(benchmark) -> None:
     model = build_model(variants.get("MobileNetV3_Small"), num_classes=10).train()
-    optimizer = make_optimizer(model, RunConfig())
+    optim = Optimization.build(model, RunConfig(), torch.device("cpu"))
     images, labels = torch.randn(16, 3, 64, 64), torch.zeros(16, dtype=torch.int64)
-    loss, logits = benchmark(
-        train_step,
-        model,
-        images,
-        labels,
-        criterion=torch.nn.CrossEntropyLoss(),
-        optimizer=optimizer,
-        scaler=torch.amp.GradScaler("cpu", enabled=False),
-        amp="off",
-    )
+    loss, logits = benchmark(train_step, optim, images, labels)
     assert loss.isfinite()
     assert logits.shape == (16, 10)
 

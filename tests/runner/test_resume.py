@@ -130,7 +130,7 @@ def test_time_that_is_over_ends_well_and_goes_on_later(here: Path, line: str, ca
 
 def test_a_failed_run_is_tried_again(here: Path, line: str, capsys, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("bench.runner.run.fit", lambda *_, **__: 1 / 0)
+        patch.setattr("bench.runner.run.train", lambda *_, **__: 1 / 0)
         assert main([*shlex.split(line), "--variants", "Tiny"]) == 1
     assert main([*shlex.split(line), "--variants", "Tiny", "--resume"]) == 0
     for path in here.glob("results/*/run.json"):

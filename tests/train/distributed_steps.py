@@ -17,7 +17,7 @@ from bench.models import build
 from bench.train.distributed import ProcessGroup, join
 from bench.train.evaluate import evaluate
 from bench.train.loop import train_step
-from bench.train.optim import make_optimizer
+from bench.train.optim import Optimization
 
 CLASSES = 5
 # The recipe's rates for the variant; a small model of which little is left to chance learns faster.
@@ -89,27 +89,22 @@ def steps(team: ProcessGroup, name: str, *, weighted: bool = False) -> dict[str,
     """Losses of the whole batches of some steps, what they leave, and an evaluation."""
     model = model_of(name).train()
     weight = torch.linspace(0.2, 2.0, CLASSES) if weighted else None
-    criterion = nn.CrossEntropyLoss(weight=weight)
-    optimizer = make_optimizer(model, FAST if name in SMALL else RECIPE)
-    forward = team.wrap(model, skips=name == "skipping")
+    optim = Optimization.build(
+        model,
+        FAST if name in SMALL else RECIPE,
+        torch.device("cpu"),
+        forward=team.wrap(model, skips=name == "skipping"),
+        class_weight=weight,
+        processes=team.size,
+    )
     losses = []
     torch.manual_seed(1)
     pixels = 8 if name in SMALL else 64
     for images, labels in batches(pixels):
         own = slice(*bounds(len(labels), team.rank, team.size))
         team.expect(len(labels))
-        loss, _ = train_step(
-            model,
-            images[own],
-            labels[own],
-            forward=forward,
-            criterion=criterion,
-            optimizer=optimizer,
-            scaler=torch.amp.GradScaler("cpu", enabled=False),
-            amp="off",
-            share=team.share(labels[own], weight, len(labels)),
-            processes=team.size,
-        )
+        share = team.share(labels[own], weight, len(labels))
+        loss, _ = train_step(optim, images[own], labels[own], share=share)
         losses.append(sum(team.everywhere(loss.item())))
     found = evaluate(
         model,

@@ -11,7 +11,7 @@ from torch import nn
 from bench.config.options import RunConfig
 from bench.train.accumulate import Accumulation, Buffers, out_of_memory, shares
 from bench.train.loop import train_step
-from bench.train.optim import make_optimizer
+from bench.train.optim import Optimization
 
 
 class Plain(nn.Module):
@@ -37,17 +37,13 @@ def test_parts_give_the_step_of_the_whole(parts: int, weight: torch.Tensor | Non
     found = []
     for number in (1, parts):
         model = Plain().double()
-        optimizer = make_optimizer(model, RunConfig(base_lr=1e-2, head_lr=1e-2))
-        loss, logits = train_step(
+        optim = Optimization.build(
             model,
-            images.double(),
-            labels,
-            criterion=nn.CrossEntropyLoss(weight=None if weight is None else weight.double()),
-            optimizer=optimizer,
-            scaler=torch.amp.GradScaler("cpu", enabled=False),
-            amp="off",
-            parts=number,
+            RunConfig(base_lr=1e-2, head_lr=1e-2),
+            torch.device("cpu"),
+            class_weight=None if weight is None else weight.double(),
         )
+        loss, logits = train_step(optim, images.double(), labels, parts=number)
         found.append((loss, logits, [p.detach() for p in model.parameters()]))
     (loss, logits, weights), (loss_parts, logits_parts, weights_parts) = found
     assert loss_parts.item() == pytest.approx(loss.item(), rel=1e-12)

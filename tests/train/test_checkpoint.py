@@ -12,8 +12,9 @@ from torch import nn
 
 from bench.system.signals import TrainingInterrupted
 from bench.train import checkpoint
-from bench.train.checkpoint import CheckpointManager
-from bench.train.state import Trained, TrainState
+from bench.train.checkpoint import CheckpointFiles, CheckpointManager
+from bench.train.optim import Optimization
+from bench.train.state import TrainState
 
 CPU = torch.device("cpu")
 
@@ -24,18 +25,24 @@ class Training:
     def __init__(self, folder: Path) -> None:
         self.model = nn.Linear(2, 2)
         optimizer = torch.optim.AdamW(self.model.parameters())
-        self.trained = Trained(
+        self.optim = Optimization(
             model=self.model,
+            forward=self.model,
+            criterion=nn.CrossEntropyLoss(),
             optimizer=optimizer,
             scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 9),
             scaler=torch.amp.GradScaler("cpu", enabled=False),
+            amp="off",
             device=CPU,
         )
         self.best, self.last = folder / "best_model.pt", folder / "last.pt"
         self.state = TrainState()
 
     def keeper(self) -> CheckpointManager:
-        return CheckpointManager(self.trained, self.best, {"variant": "x"}, self.last, {"lr": 1})
+        files = CheckpointFiles(
+            best=self.best, about={"variant": "x"}, last=self.last, recipe={"lr": 1}
+        )
+        return CheckpointManager(self.optim, files)
 
     def epoch(self, best: bool) -> TrainState:
         self.state.epochs.append({"valid_macro_f1": 0.5})
@@ -153,7 +160,8 @@ def test_a_state_that_is_broken_off_takes_the_place_of_one_that_could_not_be_wri
 
 
 def test_who_does_not_write_behind_has_the_files_at_once(training: Training) -> None:
-    with CheckpointManager(training.trained, training.best, {}, None, {}, behind=False) as keeper:
+    files = CheckpointFiles(best=training.best, about={}, behind=False)
+    with CheckpointManager(training.optim, files) as keeper:
         keeper.epoch_ended(training.epoch(best=True))
         assert weight(training.best) == 1
         assert not training.last.exists()

@@ -16,11 +16,11 @@ from torch import nn
 from bench.config.options import RunConfig
 from bench.system.console import ConsoleHandler, log_to
 from bench.system.progress import Progress
-from bench.train import feature_store, features
+from bench.train import feature_store, features, loop
+from bench.train.checkpoint import CheckpointFiles
 from bench.train.evaluate import evaluate
 from bench.train.feature_store import FeatureKey, FeatureStore
 from bench.train.features import FeatureBatches, as_record, backbone_digest, share
-from bench.train.loop import fit
 from bench.train.optim import freeze_backbone, set_training
 from variants import CoordinateAttention, EfficientChannelAttention, Variant
 from variants.model import AttentiveClassifier, build_model
@@ -110,7 +110,6 @@ def shared_batches(
         RunConfig(**{"amp": "off", "batch_size": 8, "image_size": 64, **options}),
         fold=None,
         normalisation=NORMALISATION,
-        device=CPU,
         prepare=functools.partial(prepare, memory_format=torch.channels_last),
         keep=keep,
     )
@@ -142,17 +141,19 @@ def train(
     shared = None
     if store is not None:
         shared = share(
-            model, loaders, store, config, fold=None, normalisation=NORMALISATION, device=CPU,
+            model, loaders, store, config, fold=None, normalisation=NORMALISATION,
             prepare=ready, keep=keep,
         )  # fmt: skip
     if shared is not None:
         parts, ready, forward = shared, features.ready, model.classify
     torch.manual_seed(config.seed)
-    result = fit(
-        model, parts["train"], parts["valid"], config, device=CPU, prepare=ready, forward=forward,
-        evaluating=forward, progress=Progress("Tiny", config.epochs),
-        best_path=folder / "best_model.pt", about={},
-    )  # fmt: skip
+    result = loop.train(
+        model,
+        loop.Feed(parts, ready, forward, forward),
+        config,
+        loop.TrainContext(device=CPU, progress=Progress("Tiny", config.epochs)),
+        CheckpointFiles(best=folder / "best_model.pt", about={}),
+    )
     test = evaluate(model, parts["test"], CPU, prepare=ready, forward=forward, amp=result.amp)
     curves = [
         {k: v for k, v in row.items() if not k.endswith("_s") and "seconds" not in k}

@@ -17,8 +17,10 @@ from bench.system.console import ConsoleHandler, log_to
 from bench.system.progress import Progress, clock
 from bench.train import loop
 from bench.train.accumulate import Accumulation
+from bench.train.checkpoint import CheckpointFiles
 from bench.train.evaluate import Evaluation
-from bench.train.loop import DivergedError, class_weights, fit, make_optimizer, train_step
+from bench.train.loop import DivergedError, Feed, TrainContext, class_weights, train_step
+from bench.train.optim import Optimization
 
 
 class Rows(torch.utils.data.Dataset):
@@ -60,22 +62,22 @@ def loader(shuffle: bool = True, batch_size: int = 8) -> torch.utils.data.DataLo
     return torch.utils.data.DataLoader(Rows(), batch_size, shuffle=shuffle, generator=generator)
 
 
-def train(tmp_path: Path, model: nn.Module | None = None, more=None, **options):
+def train(tmp_path: Path, model=None, forward=None, accumulation=None, **options):
     size = options.get("batch_size", 8)
     config = RunConfig(**{"epochs": 4, "base_lr": 1e-2, "head_lr": 5e-2, "amp": "off", **options})
     model = model or Linear()
     torch.manual_seed(config.seed)
-    result = fit(
+    loaders = {"train": loader(batch_size=size), "valid": loader(False, size)}
+    result = loop.train(
         model,
-        loader(batch_size=size),
-        loader(shuffle=False, batch_size=size),
+        Feed(loaders, tuple, forward),
         config,
-        device=torch.device("cpu"),
-        prepare=tuple,
-        progress=Progress("Linear", config.epochs),
-        best_path=tmp_path / "best_model.pt",
-        about={"variant": "Linear"},
-        **(more or {}),
+        TrainContext(
+            device=torch.device("cpu"),
+            progress=Progress("Linear", config.epochs),
+            accumulation=accumulation or Accumulation(),
+        ),
+        CheckpointFiles(best=tmp_path / "best_model.pt", about={"variant": "Linear"}),
     )
     return model, result
 
@@ -146,9 +148,9 @@ def test_a_progressive_training_grows_its_dropout_and_waits_for_its_last_stage(
     rates = []
     step = loop.train_step
 
-    def spy(model, *arguments, **keywords):
-        rates.append(round(model.drop.p, 4))
-        return step(model, *arguments, **keywords)
+    def spy(optim, *arguments, **keywords):
+        rates.append(round(optim.model.drop.p, 4))
+        return step(optim, *arguments, **keywords)
 
     monkeypatch.setattr(loop, "train_step", spy)
     _, result = train(tmp_path, epochs=8, patience=1, progressive=True)
@@ -277,16 +279,15 @@ def test_balanced_class_weights_change_the_training(tmp_path: Path) -> None:
 def test_fp16_with_a_scaler_trains_on_cuda(tmp_path: Path) -> None:
     model = Linear().cuda()
     config = RunConfig(epochs=4, head_lr=5e-2, base_lr=1e-2, amp="fp16")
-    result = fit(
+    result = loop.train(
         model,
-        loader(),
-        loader(shuffle=False),
+        Feed(
+            {"train": loader(), "valid": loader(shuffle=False)},
+            lambda batch: tuple(one.cuda(non_blocking=True) for one in batch),
+        ),
         config,
-        device=torch.device("cuda"),
-        prepare=lambda batch: tuple(one.cuda(non_blocking=True) for one in batch),
-        progress=Progress("Linear", 4),
-        best_path=tmp_path / "best_model.pt",
-        about={},
+        TrainContext(device=torch.device("cuda"), progress=Progress("Linear", 4)),
+        CheckpointFiles(best=tmp_path / "best_model.pt", about={}),
     )
     assert result.amp == "fp16"
     assert result.best.accuracy > 0.8
@@ -405,10 +406,9 @@ def test_a_step_that_is_tried_again_counts_its_batch_once(tmp_path: Path) -> Non
                 raise torch.OutOfMemoryError
             return logits
 
-        more = {"accumulation": Accumulation(parts), "forward": forward}
         folder = tmp_path / str(parts)
         folder.mkdir()
-        train(folder, model, epochs=1, more=more)
+        train(folder, model, epochs=1, forward=forward, accumulation=Accumulation(parts))
         models.append(model)
         assert calls[fails:] == [4] * 6
     assert int(models[0].norm.num_batches_tracked) == 6
@@ -426,7 +426,7 @@ def test_what_a_later_step_puts_back_is_what_the_steps_before_it_left(tmp_path: 
             raise torch.OutOfMemoryError
         return logits
 
-    train(tmp_path, model, epochs=1, more={"accumulation": Accumulation(), "forward": forward})
+    train(tmp_path, model, epochs=1, forward=forward)
     assert calls == [8, 8, 4, 4, 4, 4]
     assert int(model.norm.num_batches_tracked) == 5
 
@@ -443,31 +443,17 @@ class NoReading(TorchDispatchMode):
 
 
 def test_a_step_reads_nothing_from_the_device() -> None:
-    model = Linear()
-    optimizer = make_optimizer(model, RunConfig())
+    optim = Optimization.build(Linear(), RunConfig(), torch.device("cpu"))
     with NoReading():
-        train_step(
-            model,
-            torch.randn(4, 2),
-            torch.tensor([0, 1, 2, 0]),
-            criterion=nn.CrossEntropyLoss(),
-            optimizer=optimizer,
-            scaler=torch.amp.GradScaler("cpu", enabled=False),
-            amp="off",
-        )
+        train_step(optim, torch.randn(4, 2), torch.tensor([0, 1, 2, 0]))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("amp", ["off", "fp16"])
 def test_a_step_on_cuda_does_not_synchronise(amp: str) -> None:
-    model = Linear().cuda()
-    optimizer = make_optimizer(model, RunConfig())
+    optim = Optimization.build(Linear().cuda(), RunConfig(amp=amp), torch.device("cuda"))
     images, labels = torch.randn(4, 2, device="cuda"), torch.zeros(4, dtype=torch.int64).cuda()
-    scaler = torch.amp.GradScaler("cuda", enabled=amp == "fp16")
-    step = partial(
-        train_step, model, images, labels,
-        criterion=nn.CrossEntropyLoss(), optimizer=optimizer, scaler=scaler, amp=amp,
-    )  # fmt: skip
+    step = partial(train_step, optim, images, labels)
     step()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -484,8 +470,7 @@ def test_the_forward_pass_of_a_step_can_be_another(tmp_path: Path) -> None:
         seen.append(model.training)
         return model(x)
 
-    fit_kwargs = {"forward": forward}
-    _, ours = train(tmp_path, model, epochs=1, more=fit_kwargs)
+    _, ours = train(tmp_path, model, epochs=1, forward=forward)
     _, plain = train(tmp_path, epochs=1)
     assert seen == [True] * 3
     assert ours.epochs[0]["train_loss"] == plain.epochs[0]["train_loss"]

@@ -16,14 +16,15 @@ from bench.config.options import RunConfig
 from bench.system.progress import Progress
 from bench.system.signals import StopRequest, TrainingInterrupted
 from bench.train import loop
-from bench.train.loop import TrainResult, fit
+from bench.train.checkpoint import CheckpointFiles
+from bench.train.loop import Feed, TrainContext, TrainResult
 from bench.train.state import (
     TrainState,
     UnusableStateError,
     about_of,
     check_about,
-    load_state,
     random_states,
+    read_state,
     set_random_states,
 )
 from tests.train.test_loop import Linear, Rows
@@ -72,19 +73,21 @@ def train(
     )
     model, stopper = Linear(), StopRequest()
     torch.manual_seed(config.seed)
-    result = fit(
+    result = loop.train(
         model,
-        Loader(stopper, at),
-        Loader(train=False),
+        Feed({"train": Loader(stopper, at), "valid": Loader(train=False)}, tuple),
         config,
-        device=CPU,
-        prepare=tuple,
-        progress=Progress("Linear", config.epochs),
-        best_path=folder / "best_model.pt",
-        about={"variant": "Linear"},
-        last_path=folder / "last.pt",
-        recipe=recipe or {},
-        stopper=stopper,
+        TrainContext(
+            device=CPU,
+            progress=Progress("Linear", config.epochs),
+            stopper=stopper,
+        ),
+        CheckpointFiles(
+            best=folder / "best_model.pt",
+            about={"variant": "Linear"},
+            last=folder / "last.pt",
+            recipe=recipe or {},
+        ),
     )
     return model, result
 
@@ -273,7 +276,7 @@ def test_a_state_counts_from_its_epochs() -> None:
 
 def test_a_file_that_is_away_is_not_damaged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        load_state(tmp_path / "none.pt", None, {})  # type: ignore[arg-type]
+        read_state(tmp_path / "none.pt")
 
 
 def test_an_option_that_there_was_not_has_its_default() -> None:

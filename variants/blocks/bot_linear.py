@@ -67,16 +67,16 @@ class LinearAttention2d(nn.Module):
     def position(self, like: torch.Tensor) -> torch.Tensor:
         """(1, d, H, W) encoding for a (B, d, H, W) map."""
         _, channels, height, width = like.shape
-        known = self._position
-        if known is None or known.shape[-2:] != (height, width) or known.device != like.device:
+        cache = self._position
+        if cache is None or cache.shape[-2:] != (height, width) or cache.device != like.device:
             copies = 1 if self._version == 1 else self.heads
             with torch.no_grad():
                 table = build_sincos2d_pos_embed(
                     [height, width], dim=channels // copies, device=like.device, dtype=torch.float32
                 )
-            known = table.T.repeat(copies, 1).reshape(1, channels, height, width)
-            self._position = known
-        return known.to(like.dtype)
+            cache = table.T.repeat(copies, 1).reshape(1, channels, height, width)
+            self._position = cache
+        return cache.to(like.dtype)
 
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, local_metadata: Mapping[str, Any], *rest: Any
@@ -102,7 +102,7 @@ class LinearAttention2d(nn.Module):
 
         Rows sum to 1. The forward pass never holds this matrix; it is for looking at.
         """
-        query, key = _features(*(found.float() for found in self._queries_and_keys(x)))
+        query, key = _features(*(tensor.float() for tensor in self._queries_and_keys(x)))
         products = query.transpose(-1, -2) @ key
         return products / products.sum(-1, keepdim=True)
 
