@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 import torch
@@ -90,35 +89,31 @@ def measure_rates(
     memory_format = memory_format or config.memory_format_on(device.type)
     keep_freed_memory()
     torch.set_num_threads(config.threads or usable_cores())
-    known = recall(KIND)
-    new: dict[str, Any] = {}
+    cache, measured = recall(KIND), dict[str, list[float]]()
+    keys = [_key(variant, config, device, memory_format) for variant in chosen]
     deadline = time.perf_counter() + BUDGET_S
-    meter, measured = LoadMeter(), []
+    meter = LoadMeter()
     meter.start()
-    rates: dict[str, StepRates] = {}
-    for variant in chosen:
-        key = _key(variant, config, device, memory_format)
-        if key not in known and time.perf_counter() < deadline:
+    for variant, key in zip(chosen, keys, strict=True):
+        if key not in cache and time.perf_counter() < deadline:
             try:
-                known[key] = new[key] = _measure(
-                    variant, config, num_classes, device, memory_format
-                )
+                rate = _measure(variant, config, num_classes, device, memory_format)
+                cache[key] = measured[key] = rate
             except Exception:
-                known[key] = None
-        found = known.get(key)
-        if found:
-            rates[variant.name] = StepRates(
-                (found[0], found[1]), _probe_batch(config), of=_measured(variant)
-            )
-            if key in new:
-                measured.append(variant.name)
+                cache[key] = None
     load = meter.stop() or 0.0
-    if load <= MUCH_LOAD:
-        remember(KIND, new)
-        return rates
+    busy = load > MUCH_LOAD
+    if not busy:
+        remember(KIND, measured)
     return {
-        name: attrs.evolve(found, load=load) if name in measured else found
-        for name, found in rates.items()
+        variant.name: StepRates(
+            rate=(cache[key][0], cache[key][1]),
+            batch=_probe_batch(config),
+            load=load if busy and key in measured else None,
+            of=_measured(variant),
+        )
+        for variant, key in zip(chosen, keys, strict=True)
+        if cache.get(key)
     }
 
 
@@ -128,28 +123,52 @@ def estimate(
     runs: Sequence[DataSplits],
     rates: Mapping[str, StepRates],
 ) -> list[Estimate]:
-    """Time of each variant on the images of all its runs; without a rate, the slowest one's.
+    """Return the time of each variant on the images of all its runs.
 
-    Images that grow take their share of the pixels; an epoch's time is then the mean.
+    A variant without a rate takes the slowest one's. Images that grow take their share of the
+    pixels; an epoch's time is then the mean.
     """
-    known = {name: found.rate for name, found in rates.items()}
-    slowest = max(known.values(), default=(0.0, 0.0))
-    train = sum(len(parts.used.train) for parts in runs)
-    valid = sum(len(parts.used.valid) for parts in runs)
-    test = sum(len(parts.used.test) for parts in runs)
+    slowest = max((rates[name].rate for name in rates), default=(0.0, 0.0))
+    splits = [parts.used for parts in runs]
+    train = sum(len(split.train) for split in splits)
+    valid = sum(len(split.valid) for split in splits)
+    test = sum(len(split.test) for split in splits)
     growth = ProgressiveSchedule.of(config)
     area = 1.0 if growth is None else growth.area
-    out = []
+    estimates = []
     for variant in chosen:
-        train_s, valid_s = known.get(variant.name, slowest)
+        rate = rates.get(variant.name)
+        train_s, valid_s = rate.rate if rate else slowest
         epoch = area * train_s * train + valid_s * valid
         seconds = config.epochs * epoch + valid_s * test
-        note = "" if variant.name in known else " (not measured: as the slowest of the others)"
-        load = rates[variant.name].load if variant.name in rates else None
-        if load is not None:
-            note = f" (measured while others used {100 * load:.0f} % of the machine)"
-        out.append(Estimate(variant.name, seconds / 60, epoch / len(runs), note))
-    return out
+        note = ""
+        if rate is None:
+            note = " (not measured: as the slowest of the others)"
+        elif rate.load is not None:
+            note = f" (measured while others used {100 * rate.load:.0f} % of the machine)"
+        estimates.append(Estimate(variant.name, seconds / 60, epoch / len(runs), note))
+    return estimates
+
+
+def random_batch(
+    variant: variants.Variant,
+    config: RunConfig,
+    num_classes: int,
+    device: torch.device,
+    memory_format: str,
+    size: int,
+) -> tuple[nn.Module, torch.Tensor]:
+    """Return a model with random weights and (size, 3, S, S) random images, as they train.
+
+    Args:
+        memory_format: a name of :data:`FORMATS`.
+    """
+    plain = attrs.evolve(config, pretrained=False, weights=None)
+    model = build.build(variant, num_classes, plain)[0].to(device)
+    form = FORMATS[memory_format]
+    model.to(memory_format=form)  # type: ignore[call-overload]
+    images = torch.randn(size, 3, config.image_size, config.image_size, device=device)
+    return model, images.contiguous(memory_format=form)
 
 
 def _measure(
@@ -159,20 +178,15 @@ def _measure(
     device: torch.device,
     memory_format: str,
 ) -> list[float]:
-    """Seconds for one image in a training step and in a forward pass.
+    """Return the seconds for one image in a training step and in a forward pass.
 
     An update costs the same whatever the batch: it is timed apart, and shared by the images of a
     batch of the training.
     """
-    plain = attrs.evolve(config, pretrained=False, weights=None)
-    form = FORMATS[memory_format]
-    model = build.build(variant, num_classes, plain)[0].to(device)
-    model.to(memory_format=form)  # type: ignore[call-overload]
+    size = _probe_batch(config)
+    model, images = random_batch(variant, config, num_classes, device, memory_format, size)
     if config.freeze_backbone:
         freeze_backbone(model)
-    size = _probe_batch(config)
-    images = torch.randn(size, 3, config.image_size, config.image_size, device=device)
-    images = images.contiguous(memory_format=form)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), fused=True)
     updates: list[float] = []
@@ -187,10 +201,10 @@ def _measure(
         _wait(device)
         updates.append(time.perf_counter() - begin)
 
+    @torch.inference_mode()
     def forward() -> None:
         model.eval()
-        with torch.inference_mode():
-            model(images)
+        model(images)
 
     step_s = _seconds(train_step, device)
     train_s = per_image(step_s, min(updates), size, config.batch_size)
@@ -239,18 +253,16 @@ def _measured(variant: variants.Variant) -> str:
 def _key(
     variant: variants.Variant, config: RunConfig, device: torch.device, memory_format: str
 ) -> str:
-    threads = config.threads or usable_cores()
-    frozen = "frozen" if config.freeze_backbone else "whole"
-    batch = _probe_batch(config)
     parts = (
         VERSION,
         _measured(variant),
         config.image_size,
-        batch,
+        _probe_batch(config),
         config.batch_size,
-        frozen,
+        "frozen" if config.freeze_backbone else "whole",
         device_name(device),
-        threads,
+        config.threads or usable_cores(),
         memory_format,
+        torch.__version__,
     )
-    return "|".join(map(str, (*parts, torch.__version__)))
+    return "|".join(map(str, parts))

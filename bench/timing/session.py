@@ -11,6 +11,7 @@ import math
 import random
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,15 +48,30 @@ class Timed:
     errors: dict[str, str | None]
 
 
+@attrs.frozen
+class _Measured:
+    """What the processes of an entry measured, by case.
+
+    Attributes:
+        samples: one of each round.
+        settings: what its processes say of themselves and of the case.
+        failed: why a backend is not timed; it is not tried again.
+    """
+
+    samples: dict[Case, list[dict[str, Any]]] = attrs.field(factory=dict)
+    settings: dict[Case, dict[str, Any]] = attrs.field(factory=dict)
+    failed: dict[Case, str] = attrs.field(factory=dict)
+
+
 class Session:
-    """Runs a plan.
+    """Run a plan.
 
     Args:
         plan: what to do.
         config: what the models are built from, and the seed of the order.
         num_classes: outputs of the models.
         plugins: files that register variants.
-        images: files for the pipeline clock.
+        images: files for the pipeline scope.
     """
 
     def __init__(
@@ -69,76 +85,78 @@ class Session:
     ) -> None:
         self.plan = plan
         self.config = config
-        self.num_classes = num_classes
-        self.plugins = [str(path) for path in plugins]
-        self.images = [str(path) for path in images]
+        self.job = {
+            "num_classes": num_classes,
+            "config": config.as_record(),
+            "plugins": [str(path) for path in plugins],
+            "images": [str(path) for path in images],
+        }
         self.cases = list(plan.cases)
-        self.entries = [*plan.names, plan.baseline + CONTROL]
-        self.order = list(self.entries)
+        self.order = [*plan.names, plan.baseline + CONTROL]
+        self.measured = defaultdict[str, _Measured](_Measured)
+        self.errors: dict[str, str | None] = dict.fromkeys(self.order)
         random.Random(config.seed).shuffle(self.order)
-        self.samples: dict[str, dict[Case, list[dict[str, Any]]]] = {}
-        self.about: dict[str, dict[Case, dict[str, Any]]] = {}
-        self.failed: dict[str, dict[Case, str]] = {}
-        self.errors: dict[str, str | None] = dict.fromkeys(self.entries)
         self.lowered: list[dict[str, Any]] = []
         self.superseded: list[dict[str, Any]] = []
         self.orders: list[list[str]] = []
         self.notes = list(plan.notes)
         self.together = 1
-        self._exports = ""
 
     def run(self) -> Timed:
         """Time round after round; a round that would pass the budget is not begun."""
         with tempfile.TemporaryDirectory(prefix="paddy-bench-exports-") as folder:
-            self._exports = folder
-            return self._run()
+            self.job["exports"] = folder
+            begin, load_before = time.monotonic(), others_load()
+            rounds = self._rounds(begin)
+            return self._result(rounds, time.monotonic() - begin, load_before)
 
-    def _run(self) -> Timed:
-        begin, load_before = time.monotonic(), others_load()
-        number = 0
+    def _rounds(self, begin: float) -> int:
+        """Time until all rounds are done, the budget is spent or all fail; how many were done."""
+        number, budget = 0, self.plan.budget_s
         while number < self.plan.rounds and not all(self.errors.values()):
             started = time.monotonic()
             try:
-                counts = self._round(number)
+                whole = self._round(number)
             except KeyboardInterrupt:
+                if number == 0:
+                    raise
                 self._interrupted(number)
                 break
-            if not counts:
+            if not whole:
                 number = 0
                 continue
             number += 1
-            taken = time.monotonic() - started
+            now = time.monotonic()
+            taken = now - started
             left = self.plan.rounds - number
             logger.info(
                 f"timing round {number}/{self.plan.rounds} done in {written_duration(taken)}, "
                 f"about {written_duration(left * taken)} to go"
             )
-            spent = time.monotonic() - begin
-            budget = self.plan.budget_s
-            if left and budget is not None and spent + taken > budget:
+            if left and budget is not None and now - begin + taken > budget:
                 self.notes.append(
                     f"{number} of {self.plan.rounds} planned rounds were done: the next would "
                     f"have passed the time budget of {written_duration(budget)}"
                 )
                 break
-        return self._result(number, time.monotonic() - begin, load_before)
+        return number
 
     def _round(self, number: int) -> bool:
-        """One process of each entry; whether the round counts (no batch had to be lowered)."""
+        """Time one process of each entry, as many together as memory holds.
+
+        Returns:
+            Whether the round counts: no batch had to be lowered.
+        """
         shift = number % len(self.order)
-        order = [*self.order[shift:], *self.order[:shift]]
-        alive = [name for name in order if self.errors[name] is None]
-        self.orders.append(alive)
-        return all(self._group(number, group, alive) for group in self._groups(alive))
-
-    def _groups(self, names: Sequence[str]) -> list[list[str]]:
-        """Names in groups of about equal size, as many together as memory holds."""
+        rotated = [*self.order[shift:], *self.order[:shift]]
+        order = [name for name in rotated if self.errors[name] is None]
+        self.orders.append(order)
         self.together = most_together(self.cases)
-        number = math.ceil(len(names) / self.together)
-        return [list(group) for group in np.array_split(names, number)] if number else []
+        groups = np.array_split(order, math.ceil(len(order) / self.together))
+        return all(self._group(number, list(group), order) for group in groups)
 
-    def _group(self, number: int, group: Sequence[str], alive: Sequence[str]) -> bool:
-        """Start processes, time them, keep what they found; as :meth:`_round`."""
+    def _group(self, number: int, group: Sequence[str], order: Sequence[str]) -> bool:
+        """Start processes, time them, store their samples; as :meth:`_round`."""
         processes: dict[str, TimingProcess] = {}
         try:
             for name in group:
@@ -147,80 +165,65 @@ class Session:
                 process.wait_until_ready()
             # A GPU holds one process at a time: what waits there would take memory and clocks.
             alone = any(case.device == "cuda" for case in self.cases)
-            found: dict[str, dict[str, Any]] = {}
+            outcomes: dict[str, dict[str, Any]] = {}
             for turn in [[name] for name in group] if alone else [group]:
-                found |= measure_together({name: processes[name] for name in turn})
+                outcomes |= measure_together({name: processes[name] for name in turn})
                 if alone:
                     processes[turn[0]].close()
-            return all(self._keep(name, number, alive.index(name), found[name]) for name in group)
+            return all(
+                self._store(name, number, order.index(name), outcomes[name]) for name in group
+            )
         finally:
             for process in processes.values():
                 process.close()
 
     def _job(self, entry: str) -> dict[str, Any]:
+        failed = self.measured[entry].failed
         return {
+            **self.job,
             "variant": self.plan.key_of(entry.removesuffix(CONTROL)),
-            "num_classes": self.num_classes,
-            "config": self.config.as_record(),
             "cases": [attrs.asdict(case) for case in self.cases],
-            "plugins": self.plugins,
-            "images": self.images,
-            "exports": self._exports,
-            "failed": {
-                str(self.cases.index(case)): reason
-                for case, reason in self.failed.get(entry, {}).items()
-            },
+            "failed": {str(self.cases.index(case)): reason for case, reason in failed.items()},
         }
 
-    def _keep(self, entry: str, number: int, place: int, found: dict[str, Any]) -> bool:
-        """Store what a process found; False where the batch had to be lowered for all."""
+    def _store(self, entry: str, number: int, place: int, outcome: dict[str, Any]) -> bool:
+        """Store the samples of a process; False where the batch had to be lowered for all."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        full = [f["case"] for f in found["cases"] if f.get("out_of_memory")]
-        if full or found.get("killed"):
-            reason = found["error"] or (
-                f"out of memory ({full[0]['clock']} at {full[0]['image_size']} pixels, "
-                f"{full[0]['device']})"
+        cases, error = outcome["cases"], outcome["error"]
+        too_large = [values["case"] for values in cases if values.get("out_of_memory")]
+        if too_large or outcome.get("killed"):
+            reason = error or "out of memory ({clock} at {image_size} pixels, {device})".format(
+                **too_large[0]
             )
             batch = max(case.batch_size for case in self.cases)
             if batch >= 2 * SMALLEST_BATCH:
                 self._lower(batch, batch // 2, entry, reason)
                 return False
-            self._fail(entry, f"{reason} at batch {batch}")
+            error = f"{reason} at batch {batch}"
+        if error:
+            self.errors[entry] = " ".join(error.split())
+            logger.info(f"timing of {entry} failed: {self.errors[entry]}")
             return True
-        if found["error"]:
-            self._fail(entry, found["error"])
-            return True
-        for one in found["cases"]:
-            case = Case(**one["case"])
-            if "failed" in one:
-                self._fail_mode(entry, case, one["failed"])
-                continue
-            sample = {"round": number, "place": place, "measured_at": now, **one["sample"]}
-            self.samples.setdefault(entry, {}).setdefault(case, []).append(sample)
-            self.about.setdefault(entry, {})[case] = one["about"]
+        measured = self.measured[entry]
+        for values in cases:
+            case = Case(**values["case"])
+            if "failed" not in values:
+                sample = {"round": number, "place": place, "measured_at": now, **values["sample"]}
+                measured.samples.setdefault(case, []).append(sample)
+                measured.settings[case] = values["about"]
+            elif case not in measured.failed:
+                reason = measured.failed[case] = " ".join(values["failed"].split())
+                logger.info(f"timing of {entry}, {case.mode}, {case.regime} failed: {reason}")
         return True
 
     def _interrupted(self, rounds: int) -> None:
-        """End with the rounds that are whole; without one there is nothing to keep."""
-        if rounds == 0:
-            raise  # the interrupt that is being handled
-        for cases in self.samples.values():
-            for case, samples in cases.items():
-                cases[case] = [one for one in samples if one["round"] < rounds]
+        """Keep the rounds that are whole."""
+        for measured in self.measured.values():
+            for samples in measured.samples.values():
+                samples[:] = [sample for sample in samples if sample["round"] < rounds]
         self.orders = self.orders[:rounds]
         self.notes.append(f"interrupted after {rounds} of {self.plan.rounds} rounds")
         logger.info(f"timing: {self.notes[-1]}: they are kept")
-
-    def _fail(self, entry: str, reason: str) -> None:
-        self.errors[entry] = " ".join(reason.split())
-        logger.info(f"timing of {entry} failed: {self.errors[entry]}")
-
-    def _fail_mode(self, entry: str, case: Case, reason: str) -> None:
-        """Note why a mode is not timed, at its first failure; it is not tried again."""
-        known = self.failed.setdefault(entry, {})
-        if case not in known:
-            known[case] = " ".join(reason.split())
-            logger.info(f"timing of {entry}, {case.mode}, {case.regime} failed: {known[case]}")
 
     def _lower(self, old: int, new: int, entry: str, reason: str) -> None:
         """Start again with a smaller batch, the same for every variant."""
@@ -228,11 +231,12 @@ class Session:
         logger.info(f"{entry}: {text}: batch {new} instead of {old} for all, timing starts again")
         self.lowered.append({"from": old, "to": new, "variant": entry, "reason": text})
         self.superseded += [
-            {"entry": name, "case": attrs.asdict(case), "rounds": rounds}
-            for name, cases in self.samples.items()
-            for case, rounds in cases.items()
+            {"entry": name, "case": attrs.asdict(case), "rounds": samples}
+            for name, measured in self.measured.items()
+            for case, samples in measured.samples.items()
         ]
-        self.samples, self.about, self.failed, self.orders = {}, {}, {}, []
+        self.orders = []
+        self.measured.clear()
         self.cases = [
             attrs.evolve(case, batch_size=min(case.batch_size, new)) for case in self.cases
         ]
@@ -273,16 +277,21 @@ class Session:
         )
 
     def _entries(self, entry: str) -> list[dict[str, Any]]:
-        found = self.samples.get(entry, {})
-        lowered = [f"batch lowered to {item['to']} for all" for item in self.lowered[-1:]]
-        about, failed = self.about.get(entry, {}), self.failed.get(entry, {})
+        measured = self.measured[entry]
+        lowered = [f"batch lowered to {step['to']} for all" for step in self.lowered[-1:]]
         entries = []
-        for case, rounds in found.items():
-            if rounds and case not in failed:
-                made = assemble(about[case], rounds, rounds[0]["measured_at"])
-                made["marks"] += lowered
-                entries.append(made)
-        for case, reason in failed.items():
-            eager = next((about[one] for one in about if is_eager_of(one, case)), {})
-            entries.append(failed_entry(case, reason, eager, found.get(case, [])))
+        for case, samples in measured.samples.items():
+            if samples and case not in measured.failed:
+                values = assemble(measured.settings[case], samples, samples[0]["measured_at"])
+                entries.append({**values, "marks": values["marks"] + lowered})
+        for case, reason in measured.failed.items():
+            eager = next(
+                (
+                    measured.settings[other]
+                    for other in measured.settings
+                    if is_eager_of(other, case)
+                ),
+                {},
+            )
+            entries.append(failed_entry(case, reason, eager, measured.samples.get(case, [])))
         return entries

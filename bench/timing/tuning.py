@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -20,9 +21,9 @@ from torch import nn
 
 import variants
 from bench.config.options import RunConfig
-from bench.models import build
+from bench.errors import error_line
 from bench.system.paths import recall, remember
-from bench.timing.estimate import FORMATS, StepRates, measure_rates
+from bench.timing.estimate import FORMATS, StepRates, measure_rates, random_batch
 from bench.timing.timer import device_name
 from bench.train.accumulate import out_of_memory
 from bench.train.optim import AMP_TYPES, choose_amp
@@ -40,7 +41,8 @@ COMPILED = "compiled"
 KIND = "compilation"
 COMPILERS = {"cpu": ("default",), "cuda": ("default", "reduce-overhead")}
 
-Step = Callable[[Callable[[torch.Tensor], torch.Tensor]], object]
+Forward = Callable[[torch.Tensor], torch.Tensor]
+Step = Callable[[Forward], object]
 
 
 @attrs.frozen
@@ -80,33 +82,30 @@ def choose(
     Returns:
         The choice; of a variant that cannot be measured that of ``--tune off``, with the reason.
     """
-    formats = list(FORMATS) if config.memory_format == "auto" else []
+    fixed = config.memory_format_on(device.type)
+    auto = config.memory_format == "auto"
     rates = {
-        name: found[variant.name]
-        for name in formats or [config.memory_format_on(device.type)]
-        if (found := measure_rates([variant], config, num_classes, device, name))
+        name: measured[variant.name]
+        for name in (FORMATS if auto else [fixed])
+        if (measured := measure_rates([variant], config, num_classes, device, name))
     }
-    memory_format, why = (
-        choose_format(rates)
-        if formats
-        else (config.memory_format_on(device.type), "--memory-format")
-    )
+    memory_format, reason = choose_format(rates) if auto else (fixed, "--memory-format")
     if processes > 1:
-        return Choice(memory_format, why, _eager(TOGETHER))
-    if config.progressive:
-        return Choice(memory_format, why, _eager("--progressive: the size of the images changes"))
-    if config.freeze_backbone:
-        return Choice(memory_format, why, _eager(FROZEN))
-    steps = config.epochs * math.ceil(train_images / config.batch_size)
-    expected = None
-    if memory_format in rates:
-        expected = rates[memory_format].rate[0] * config.epochs * train_images
-    try:
-        forward = _forward(variant, config, num_classes, device, memory_format, steps, expected)
-    # Its run fails too, and records why.
-    except Exception as error:
-        forward = _eager(" ".join(f"not measured: {type(error).__name__}: {error}".split())[:200])
-    return Choice(memory_format, why, forward)
+        forward = _eager(TOGETHER)
+    elif config.progressive:
+        forward = _eager("--progressive: the size of the images changes")
+    elif config.freeze_backbone:
+        forward = _eager(FROZEN)
+    else:
+        rate = rates.get(memory_format)
+        try:
+            forward = _forward(
+                variant, config, num_classes, train_images, device, memory_format, rate
+            )
+        # Its run fails too, and records why.
+        except Exception as error:
+            forward = _eager(error_line(f"not measured: {type(error).__name__}: {error}"))
+    return Choice(memory_format, reason, forward)
 
 
 def choose_format(rates: Mapping[str, StepRates]) -> tuple[str, str]:
@@ -119,11 +118,11 @@ def choose_format(rates: Mapping[str, StepRates]) -> tuple[str, str]:
         return "channels_last", "not measured"
     last, plain = (1 / rates[name].rate[0] for name in ("channels_last", "contiguous"))
     measured = rates["channels_last"]
-    why = (
+    reason = (
         f"--tune auto measured {measured.of} at batch {measured.batch}: "
         f"channels-last {last:.3g}, contiguous {plain:.3g} images/s"
     )
-    return ("contiguous" if plain > (1 + LEAST_GAIN) * last else "channels_last"), why
+    return ("contiguous" if plain > (1 + LEAST_GAIN) * last else "channels_last"), reason
 
 
 def _eager(reason: str) -> dict[str, Any]:
@@ -134,38 +133,32 @@ def _forward(
     variant: variants.Variant,
     config: RunConfig,
     num_classes: int,
+    train_images: int,
     device: torch.device,
     memory_format: str,
-    steps: int,
-    expected_s: float | None,
+    rate: StepRates | None,
 ) -> dict[str, Any]:
-    """Whether to compile: measured on a random batch."""
-    plain = attrs.evolve(config, pretrained=False, weights=None)
-    model = build.build(variant, num_classes, plain)[0].to(device)
-    form = FORMATS[memory_format]
-    model.to(memory_format=form)  # type: ignore[call-overload]
-    shape = (config.batch_size, 3, config.image_size, config.image_size)
-    images = torch.randn(*shape, device=device).contiguous(memory_format=form)
-    labels = torch.arange(config.batch_size, device=device) % num_classes
-    amp = choose_amp(config.amp, device)
-    context: Any = contextlib.nullcontext
-    if amp != "off":
-        context = functools.partial(torch.autocast, device.type, dtype=AMP_TYPES[amp])
+    """Return whether to compile, measured on a random batch."""
+    size = config.batch_size
+    model, images = random_batch(variant, config, num_classes, device, memory_format, size)
     model.train()
-    about = (
-        variant.name, variant.version, config.reduction, config.dropout, shape, memory_format, amp,
-        device_name(device), torch.get_num_threads(), torch.__version__,
+    amp = choose_amp(config.amp, device)
+    key = (
+        variant.name, variant.version, config.reduction, config.dropout, tuple(images.shape),
+        memory_format, amp, device_name(device), torch.get_num_threads(), torch.__version__,
     )  # fmt: skip
     try:
         return choose_compilation(
             model,
             images,
-            labels,
-            planned_steps=steps,
-            expected_s=expected_s,
-            amp=context,
-            key="|".join(map(str, about)),
-        )[1]
+            torch.arange(size, device=device) % num_classes,
+            planned_steps=config.epochs * math.ceil(train_images / size),
+            expected_s=rate.rate[0] * config.epochs * train_images if rate else None,
+            amp=functools.partial(
+                torch.autocast, device.type, dtype=AMP_TYPES.get(amp), enabled=amp != "off"
+            ),
+            key="|".join(map(str, key)),
+        )
     except Exception as error:
         # The training divides such a batch; what it does then is not what would be measured here.
         if not out_of_memory(error):
@@ -180,10 +173,10 @@ def choose_compilation(
     *,
     planned_steps: int,
     expected_s: float | None,
-    amp: Any,
+    amp: Callable[[], AbstractContextManager[Any]],
     key: str | None = None,
-) -> tuple[Callable[[torch.Tensor], torch.Tensor], dict[str, Any]]:
-    """The model, or the model compiled where that is faster by 5 % and can pay for itself.
+) -> dict[str, Any]:
+    """Choose the compiled model where it is faster by 5 % and can pay for itself.
 
     Forward and backward passes are timed on one batch. Weights, buffers, gradients and random state
     are afterwards what they were.
@@ -194,111 +187,91 @@ def choose_compilation(
         labels: (B,) int64.
         planned_steps: of the whole training.
         expected_s: seconds that they take, where that was measured already.
-        amp: a context for the forward pass, made anew at each call.
+        amp: makes a context for each forward pass.
         key: names all that speed depends on: what was found under it once is not measured again,
             in this sweep or a later one. None: measured each time.
 
     Returns:
-        What computes the logits of a training step; for the record: what was tried.
+        ``chosen``, ``tried`` and ``reason``, for the record and :func:`forward_as_chosen`.
     """
-    device = images.device
     if expected_s is not None and expected_s < PAYS_FROM_S:
-        return model, {"chosen": "eager", "tried": [], "reason": _too_short(expected_s)}
+        return _eager(_too_short(expected_s))
+    device = images.device
 
-    def step(forward: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def step(forward: Forward) -> None:
         with amp():
             loss = nn.functional.cross_entropy(forward(images), labels)
         loss.backward()
 
     with _unchanged(model, device):
-        found: dict[str, Any]
-        known = recall(KIND).get(key) if key is not None else None
-        if known is not None:
-            forward, why = _as_known(known, model, step, planned_steps)
-            if forward is not None:
-                chosen = "eager" if forward is model else known["chosen"]
-                found = {**known, "chosen": chosen, "reason": f"{MEASURED}, {why}"}
-                return _whole_batches(forward, model, len(images)), found
-        eager = _seconds(step, model, device)
-        found = {"chosen": "eager", "eager_step_s": eager, "tried": []}
-        planned = eager * planned_steps
-        if planned < PAYS_FROM_S:
-            found["reason"] = _too_short(planned)
-            return model, found
-        best: Any = model
-        for mode in COMPILERS[device.type]:
-            tried, compiled = _try(mode, model, step, device)
-            found["tried"].append(tried)
-            fastest = min(one.get("step_s", eager) for one in found["tried"])
-            if tried.get("step_s") == fastest < eager / (1 + LEAST_GAIN):
-                best, found["chosen"] = compiled, f"{COMPILED} ({mode})"
+        cached = recall(KIND).get(key) if key is not None else None
+        recalled = cached and _recalled(cached, model, step, planned_steps)
+        if recalled:
+            return recalled
+        eager_s = _seconds(step, model, device)
+        planned_s = eager_s * planned_steps
+        choice: dict[str, Any] = {"chosen": "eager", "eager_step_s": eager_s, "tried": []}
+        if planned_s < PAYS_FROM_S:
+            return {**choice, "reason": _too_short(planned_s)}
+        choice["tried"] = [_try(mode, model, step, device) for mode in COMPILERS[device.type]]
+        best = min(choice["tried"], key=lambda attempt: attempt.get("step_s", math.inf))
+        if best.get("step_s", math.inf) < eager_s / (1 + LEAST_GAIN):
+            choice["chosen"] = f"{COMPILED} ({best['mode']})"
     # What is missing now may be installed by the next time.
-    if key is not None and not any("error" in one for one in found["tried"]):
-        remember(KIND, {key: found})
-    return _whole_batches(best, model, len(images)), {**found, "reason": MEASURED}
+    if key is not None and not any("error" in attempt for attempt in choice["tried"]):
+        remember(KIND, {key: choice})
+    return {**choice, "reason": MEASURED}
 
 
 def forward_as_chosen(model: nn.Module, chosen: str, batch_size: int) -> Any:
-    """What computes the logits in a training step, as :func:`choose_compilation` chose it.
+    """Return what computes the logits in a training step, as :func:`choose_compilation` chose it.
 
     Args:
         model: as of :func:`choose_compilation`.
         chosen: of what it found.
-        batch_size: of a full batch.
+        batch_size: of a full batch; a last one of another size would be compiled once more.
     """
     if chosen == "eager":
         return model
     compiled = torch.compile(model, mode=_mode(chosen))
-    return _whole_batches(compiled, model, batch_size)
+    return lambda batch: (compiled if len(batch) == batch_size else model)(batch)
 
 
 def _mode(chosen: str) -> str:
     return chosen.removeprefix(f"{COMPILED} (")[:-1]
 
 
-def _try(
-    mode: str, model: nn.Module, step: Step, device: torch.device
-) -> tuple[dict[str, Any], Any]:
-    """What compiling gave, for the record, and the compiled model."""
+def _try(mode: str, model: nn.Module, step: Step, device: torch.device) -> dict[str, Any]:
+    """Return what compiling gave, for the record."""
     begin = time.perf_counter()
     try:
         compiled: Any = torch.compile(model, mode=mode)
         step(compiled)
         compile_s = time.perf_counter() - begin
-        return {
-            "mode": mode, "compile_s": compile_s, "step_s": _seconds(step, compiled, device)
-        }, compiled  # fmt: skip
+        return {"mode": mode, "compile_s": compile_s, "step_s": _seconds(step, compiled, device)}
     # A backend fails with errors of any kind; without it the training goes on.
     except Exception as error:
-        line = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return {"mode": mode, "error": line}, None
+        return {"mode": mode, "error": error_line(f"{type(error).__name__}: {error}")}
 
 
-def _as_known(
-    known: dict[str, Any], model: nn.Module, step: Step, planned_steps: int
-) -> tuple[Any, str]:
-    """What was chosen before, and a word on it; none where it does not work any more."""
-    earlier = "by an earlier run"
-    if known["chosen"] == "eager":
-        return model, earlier
-    mode = _mode(known["chosen"])
-    (tried,) = (one for one in known["tried"] if one["mode"] == mode)
-    saved = (known["eager_step_s"] - tried["step_s"]) * planned_steps
-    if saved < tried["compile_s"]:
-        return model, f"{earlier}: compiling anew would save {saved:.0f} s and take longer"
-    try:
-        compiled: Any = torch.compile(model, mode=mode)
-        step(compiled)
-    except Exception:
-        return None, ""
-    return compiled, earlier
-
-
-def _whole_batches(forward: Any, model: nn.Module, size: int) -> Any:
-    """Compiled for one size of batch: a last one of another size would be compiled once more."""
-    if forward is model:
-        return model
-    return lambda batch: (forward if len(batch) == size else model)(batch)
+def _recalled(
+    cached: dict[str, Any], model: nn.Module, step: Step, planned_steps: int
+) -> dict[str, Any] | None:
+    """Return an earlier choice, for this training; None where it does not work any more."""
+    chosen, reason = cached["chosen"], f"{MEASURED}, by an earlier run"
+    if chosen != "eager":
+        mode = _mode(chosen)
+        (attempt,) = (attempt for attempt in cached["tried"] if attempt["mode"] == mode)
+        saved = (cached["eager_step_s"] - attempt["step_s"]) * planned_steps
+        if saved < attempt["compile_s"]:
+            chosen = "eager"
+            reason += f": compiling anew would save {saved:.0f} s and take longer"
+        else:
+            try:
+                step(torch.compile(model, mode=mode))  # type: ignore[arg-type]
+            except Exception:
+                return None
+    return {**cached, "chosen": chosen, "reason": reason}
 
 
 def _too_short(seconds: float) -> str:
@@ -308,7 +281,7 @@ def _too_short(seconds: float) -> str:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put buffers, gradients and random state back."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -323,7 +296,7 @@ def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
         model.zero_grad(set_to_none=True)
 
 
-def _seconds(step: Step, forward: Callable[[torch.Tensor], torch.Tensor], device: Any) -> float:
+def _seconds(step: Step, forward: Forward, device: torch.device) -> float:
     """The median of three steps after one that warms up."""
     taken = []
     for _ in range(4):
@@ -332,4 +305,4 @@ def _seconds(step: Step, forward: Callable[[torch.Tensor], torch.Tensor], device
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - begin)
-    return sorted(taken[1:])[1]
+    return statistics.median(taken[1:])

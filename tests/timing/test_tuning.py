@@ -11,7 +11,7 @@ from torch import nn
 from bench.config.options import RunConfig
 from bench.timing import tuning
 from bench.timing.estimate import StepRates
-from bench.timing.tuning import choose_compilation, choose_format
+from bench.timing.tuning import choose_compilation, choose_format, forward_as_chosen
 
 
 def rates(last: float, plain: float) -> dict[str, StepRates]:
@@ -84,8 +84,8 @@ def test_a_short_training_is_not_compiled_and_says_why(model, monkeypatch) -> No
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
     monkeypatch.setattr(tuning, "_seconds", lambda *_: 0.01)
     for expected_s in (None, 599.0):
-        forward, found = choose(model, expected_s)
-        assert forward is model
+        found = choose(model, expected_s)
+        assert forward_as_chosen(model, found["chosen"], 4) is model
         assert found["chosen"] == "eager"
         assert found["tried"] == []
         seconds = 599 if expected_s else 0
@@ -117,10 +117,11 @@ def test_a_compiled_model_that_is_faster_takes_whole_batches_only(model, monkeyp
     monkeypatch.setattr(torch, "compile", lambda module, mode: compiled)
     seconds = {id(model): 1.0, id(compiled): 0.5}
     monkeypatch.setattr(tuning, "_seconds", lambda step, forward, device: seconds[id(forward)])
-    forward, found = choose(model)
+    found = choose(model)
     assert found["chosen"] == "compiled (default)"
     assert found["tried"][0]["step_s"] == 0.5
     used.clear()
+    forward = forward_as_chosen(model, found["chosen"], 4)
     forward(torch.randn(4, 3, 8, 8))
     forward(torch.randn(3, 3, 8, 8))
     assert used == [4]
@@ -131,8 +132,8 @@ def test_a_gain_below_the_noise_is_no_gain(model, monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda module, mode: lambda images: model(images))
     taken = iter([1.0, 0.97])
     monkeypatch.setattr(tuning, "_seconds", lambda *_: next(taken))
-    forward, found = choose(model)
-    assert forward is model
+    found = choose(model)
+    assert forward_as_chosen(model, found["chosen"], 4) is model
     assert found["chosen"] == "eager"
 
 
@@ -143,8 +144,8 @@ def test_a_backend_that_fails_is_a_line_in_the_record(model, monkeypatch) -> Non
         raise RuntimeError("no C++ compiler\nis found")
 
     monkeypatch.setattr(torch, "compile", broken)
-    forward, found = choose(model)
-    assert forward is model
+    found = choose(model)
+    assert forward_as_chosen(model, found["chosen"], 4) is model
     assert found["tried"] == [
         {"mode": "default", "error": "RuntimeError: no C++ compiler is found"}
     ]
@@ -162,15 +163,14 @@ def test_what_was_found_once_is_not_measured_again(model, monkeypatch) -> None:
     taken = iter([1.0, 0.5, 1.0, 2.0])
     monkeypatch.setattr(tuning, "_seconds", lambda *_: next(taken))
     for _ in range(2):
-        forward, found = choose(model, key="fast")
-        assert forward is not model
+        found = choose(model, key="fast")
         assert found["chosen"] == "compiled (default)"
         assert found["eager_step_s"] == 1.0
     assert found["reason"].endswith("by an earlier run")
     assert compiled == ["default", "default"]
     for _ in range(2):
-        forward, found = choose(model, key="slow")
-        assert forward is model
+        found = choose(model, key="slow")
+        assert forward_as_chosen(model, found["chosen"], 4) is model
         assert found["chosen"] == "eager"
     assert found["reason"].endswith("by an earlier run")
     assert compiled == ["default"] * 3
@@ -186,12 +186,12 @@ def test_a_known_compilation_must_pay_for_itself_in_this_training(model, monkeyp
     }
     tuning.remember(tuning.KIND, {"key": known})
     monkeypatch.setattr(torch, "compile", lambda module, mode: lambda images: module(images))
-    forward, found = choose(model, key="key", steps=239)
-    assert forward is model
+    found = choose(model, key="key", steps=239)
+    assert forward_as_chosen(model, found["chosen"], 4) is model
     assert found["chosen"] == "eager"
     assert "compiling anew would save 60 s and take longer" in found["reason"]
-    forward, found = choose(model, key="key", steps=241)
-    assert forward is not model
+    found = choose(model, key="key", steps=241)
+    assert forward_as_chosen(model, found["chosen"], 4) is not model
     assert found["chosen"] == "compiled (default)"
 
 
@@ -208,8 +208,8 @@ def test_a_known_compilation_that_fails_now_is_measured_anew(model, monkeypatch)
         raise RuntimeError("no C++ compiler is found")
 
     monkeypatch.setattr(torch, "compile", broken)
-    forward, found = choose(model, key="key")
-    assert forward is model
+    found = choose(model, key="key")
+    assert forward_as_chosen(model, found["chosen"], 4) is model
     assert found["tried"] == [
         {"mode": "default", "error": "RuntimeError: no C++ compiler is found"}
     ]
