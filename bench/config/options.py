@@ -22,6 +22,8 @@ MODES = (
 )  # fmt: skip
 # What they compute is another model's, near to the one that was trained.
 INEXACT_MODES = ("onnxruntime-int8",)
+# Mixed precision, and how timings name what a model computes in with it.
+AMP_DTYPES = {"off": "float32", "fp16": "float16 autocast", "bf16": "bfloat16 autocast"}
 # Options that change no result: a sweep may go on elsewhere, in another folder, until later.
 MOVABLE = (
     "data_dir", "device", "devices", "executor", "address", "slurm", "gather", "timing_on",
@@ -138,7 +140,7 @@ class RunConfig:
         "auto",
         "mixed precision: auto is fp16 or bf16 on CUDA and off on a CPU",
         section="training",
-        choices=("auto", "off", "fp16", "bf16"),
+        choices=("auto", *AMP_DTYPES),
     )
     memory_format: str = option(
         str,

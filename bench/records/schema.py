@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.system.files import broken_seal
@@ -66,3 +67,11 @@ def problem_of(record: Any, data: bytes) -> str | None:
     if record["status"] not in STATUSES:
         return f"has status {record['status']!r}: it is damaged, run again"
     return None
+
+
+def lookup(record: Mapping[str, Any] | None, *keys: str) -> Any:
+    """Return what a record has under nested keys; None where a block is absent or null."""
+    value: Any = record
+    for key in keys:
+        value = (value or {}).get(key)
+    return value
