@@ -39,7 +39,7 @@ KEYS = (
     "conditions", "remark",
 )  # fmt: skip
 _NEEDED = ("variant", "metric", "value", "unit", "source")
-_TEXTS = ("id", "variant", "metric", "form", "against", "unit", "source", "remark")
+_TEXTS = [key for key in KEYS if key not in ("value", "tolerance", "conditions")]
 OWN_METRICS = tuple(name for name, metric in METRICS.items() if metric.own)
 
 
@@ -178,10 +178,10 @@ def _conditions(conditions: Any) -> dict[str, Any]:
         raise BenchError('conditions must be a table such as { device = "cpu", batch = 16 }')
     for key, value in conditions.items():
         _check_name("condition", key, KINDS)
-        kinds = KINDS[key]
         # To Python a yes is a number, to the user it is not.
-        if isinstance(value, bool) != (kinds == (bool,)) or not isinstance(value, kinds):
-            raise BenchError(f"condition {key} must be {_NAMES[kinds[0]]}, not {value!r}")
+        if isinstance(value, bool) != (KINDS[key] is bool) or not isinstance(value, KINDS[key]):
+            kind = {int: "a whole number", bool: "true or false"}.get(KINDS[key], "a text")
+            raise BenchError(f"condition {key} must be {kind}, not {value!r}")
     device, data = conditions.get("device", DEVICES[0]), conditions.get("data")
     if device not in DEVICES:
         # Of "gpu" the nearest name would be "cpu".
@@ -190,9 +190,6 @@ def _conditions(conditions: Any) -> dict[str, Any]:
     if data is not None and similar and data not in similar:
         raise BenchError(f"condition data {_suggest(data, similar)}")
     return conditions
-
-
-_NAMES = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
 def _check_name(kind: str, name: Any, known: Collection[str]) -> None:

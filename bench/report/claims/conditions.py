@@ -11,25 +11,26 @@ from bench.config.options import AMP_DTYPES, flag_of, options
 from bench.config.presets import Preset, load_presets
 from bench.records.schema import lookup
 from bench.report.analysis.validity import Record
+from bench.report.claims.model import load_claims
 from bench.report.render.markdown import one_line
 
 Conditions = Mapping[str, Any]
 
-# Each condition: the types that a claim may give it as.
-KINDS: Mapping[str, tuple[type, ...]] = {
-    "device": (str,),
-    "device_name": (str, list),
-    "batch": (int,),
-    "image_size": (int,),
-    "dtype": (str,),
-    "threads": (int,),
-    "memory_format": (str,),
-    "classes": (int,),
-    "data": (str,),
-    "preset": (str,),
-    "pretrained": (bool,),
-    "epochs": (int,),
-    "reduction": (int,),
+# Each condition: the type that a claim may give it as.
+KINDS: Mapping[str, Any] = {
+    "device": str,
+    "device_name": str | list,
+    "batch": int,
+    "image_size": int,
+    "dtype": str,
+    "threads": int,
+    "memory_format": str,
+    "classes": int,
+    "data": str,
+    "preset": str,
+    "pretrained": bool,
+    "epochs": int,
+    "reduction": int,
 }
 DEVICES = ("cpu", "cuda")
 # An accuracy is that of the weights: what they ran on has no part in it.
@@ -49,12 +50,8 @@ def facts_of_timing(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: entry.get(key) for key in keys}, "batch": entry.get("batch_size")}
 
 
-def facts_of_run(record: Record, data_sets: Mapping[str, Collection[str]]) -> dict[str, Any]:
-    """Return the conditions of a run's training.
-
-    Args:
-        data_sets: class names of the data sets that claims name.
-    """
+def facts_of_run(record: Record) -> dict[str, Any]:
+    """Return the conditions of a run's training."""
     training, config = record.get("training") or {}, record.get("config") or {}
     initial = training.get("initial_weights")
     return {
@@ -70,7 +67,7 @@ def facts_of_run(record: Record, data_sets: Mapping[str, Collection[str]]) -> di
         "reduction": reduction_of(record),
         "pretrained": bool(config.get("pretrained")) if initial is None else initial != "random",
         "preset": _preset(record),
-        "data": _data(record, data_sets),
+        "data": _data(record),
     }
 
 
@@ -151,11 +148,12 @@ def _changed(preset: Preset, values: Sequence[Any]) -> list[str]:
     ]
 
 
-def _data(record: Record, data_sets: Mapping[str, Collection[str]]) -> str:
+def _data(record: Record) -> str:
     data, config = record.get("data") or {}, record.get("config") or {}
     if data.get("synthetic"):
         return "synthetic"
     classes = data.get("classes") or []
+    data_sets = load_claims().data
     name = next((key for key, names in data_sets.items() if set(names) == set(classes)), None)
     if name is None:
         return f"other data, {len(classes)} classes ({one_line(data.get('fingerprint'))})"

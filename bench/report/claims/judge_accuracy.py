@@ -17,12 +17,12 @@ from bench.report.claims.conditions import OF_THE_MACHINE, unstated
 from bench.report.claims.judging import (
     NOT_COMPARABLE,
     NOT_MEASURED,
-    Evidence,
     Figure,
     Verdict,
     decide,
     differs_from,
     joined,
+    missing_reason,
     refusals,
 )
 from bench.report.claims.quantities import DIFFERENCE
@@ -48,13 +48,13 @@ class Runs:
         return refusals(unstated(claim.conditions, claim.kind.needs), self.differs)
 
 
-def judge_accuracy(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_accuracy(claim: Claim, selection: Selection) -> Verdict:
     """Judge accuracy on the judged part, or its paired difference from another variant's."""
-    return (_difference if claim.form == DIFFERENCE else _value)(claim, evidence)
+    return (_difference if claim.form == DIFFERENCE else _value)(claim, selection)
 
 
-def _value(claim: Claim, evidence: Evidence) -> Verdict:
-    runs = runs_for(claim, claim.variant, evidence)
+def _value(claim: Claim, selection: Selection) -> Verdict:
+    runs = runs_for(claim, claim.variant, selection)
     if not runs.records:
         return Verdict(NOT_MEASURED, runs.missing_reason)
     found = accuracy_of(Selection(runs.records), claim.variant)
@@ -80,11 +80,11 @@ def _decide(claim: Claim, figure: Figure, part: str, refused: Sequence[str]) -> 
     return verdict.noting(f"judged on the {part} part{chosen}")
 
 
-def _difference(claim: Claim, evidence: Evidence) -> Verdict:
-    runs = [runs_for(claim, name, evidence) for name in (claim.variant, claim.against or "")]
+def _difference(claim: Claim, selection: Selection) -> Verdict:
+    runs = [runs_for(claim, name, selection) for name in (claim.variant, claim.against or "")]
     if not all(each.records for each in runs):
         return Verdict(NOT_MEASURED, joined(*(each.missing_reason for each in runs)))
-    pair, family = _pair(claim, [each.records for each in runs], evidence.selection)
+    pair, family = _pair(claim, [each.records for each in runs], selection)
     refused = distinct(joined(*each.refusals(claim)) or None for each in runs)
     found = pair.found
     if found is None:
@@ -121,18 +121,17 @@ def _pair(
     return accuracy_pair(alone, *names), "of these two alone, from different sweeps"
 
 
-def runs_for(claim: Claim, variant: str, evidence: Evidence) -> Runs:
+def runs_for(claim: Claim, variant: str, selection: Selection) -> Runs:
     """Return the variant's runs that were made as the claim says, or else all that can be judged.
 
     Sweeps with an invalid or undertrained run are left out whole; where the latest is one of them,
     there is no run to judge.
     """
-    selection = evidence.selection
     judged = [record for record in selection.complete(variant) if has_accuracy(record)]
     if not judged:
-        reason = evidence.missing_reason(variant)
+        reason = missing_reason(selection, variant)
         return Runs(missing_reason=reason or f"{variant} was not trained in these runs")
-    differs = {id(run): differs_from(claim, evidence, run, OF_THE_MACHINE) for run in judged}
+    differs = {id(run): differs_from(claim, run, OF_THE_MACHINE) for run in judged}
     candidates = [run for run in judged if not differs[id(run)]] or judged
     latest = max(candidates, key=seconds_of)
     absent = run_set(selection, variant, sweep_of(latest)).absent

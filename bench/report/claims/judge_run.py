@@ -15,7 +15,7 @@ from bench.report.analysis.metrics import (
     training_threads,
     value_of,
 )
-from bench.report.analysis.selection import seconds_of
+from bench.report.analysis.selection import Selection, seconds_of
 from bench.report.analysis.timings import counted, fps_entry
 from bench.report.analysis.validity import Record, invalid_reason
 from bench.report.analysis.values import Value
@@ -39,14 +39,15 @@ from bench.report.claims.judging import (
     CONTRADICTED,
     NOT_COMPARABLE,
     NOT_MEASURED,
-    Evidence,
     Figure,
     Verdict,
     decide,
     differs_from,
+    missing_reason,
     refusals,
     too_few,
 )
+from bench.report.claims.model import load_claims
 from bench.report.claims.statements import Claim
 from bench.report.render.markdown import one_line
 from bench.stats.timing import locate
@@ -58,9 +59,9 @@ UNKNOWN_HEAD = "the run's"
 # --- counts: the same on every machine -------------------------------------------------------
 
 
-def judge_count(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_count(claim: Claim, selection: Selection) -> Verdict:
     """Judge parameters, MACs, channels or size, which need no training and have no error."""
-    record = evidence.selection.chosen(claim.variant)
+    record = selection.chosen(claim.variant)
     if record is None:
         return Verdict(NOT_MEASURED, f"{claim.variant} is in none of these runs")
     reason = invalid_reason(record)
@@ -69,7 +70,7 @@ def judge_count(claim: Claim, evidence: Evidence) -> Verdict:
     if not record.get("counts"):
         return Verdict(NOT_MEASURED, f"{claim.variant}: not counted in its run")
     counts = _counts(claim, record)
-    refused = _built_otherwise(claim, evidence, record) or ("" if counts else _not_counted(claim))
+    refused = _built_otherwise(claim, record) or ("" if counts else _not_counted(claim))
     if refused:
         return Verdict(NOT_COMPARABLE, refused)
     figures = {name: Figure.exact(number, claim.unit) for name, number in counts.items()}
@@ -80,7 +81,7 @@ def judge_count(claim: Claim, evidence: Evidence) -> Verdict:
     return best.noting(f"counted: {shown}")
 
 
-def _built_otherwise(claim: Claim, evidence: Evidence, record: Record) -> str:
+def _built_otherwise(claim: Claim, record: Record) -> str:
     """Return what the counted model was built with other than stated; not the machine."""
     # The size of weights is that in float32.
     keys = ("reduction", "dtype") if claim.metric == "size" else ("reduction",)
@@ -92,7 +93,7 @@ def _built_otherwise(claim: Claim, evidence: Evidence, record: Record) -> str:
     if "reduction" in stated or given is None or not has_reduction(record):
         return ""
     # Unstated, it is the variant's own: that of the guide's variant is in the guide's table.
-    tables = evidence.claims.parameters if claim.variant == SUBJECT else ()
+    tables = load_claims().parameters if claim.variant == SUBJECT else ()
     items = [item for table in tables for item in table.parameters if item.name == "reduction"]
     documented = given in [int(item.default) for item in items]
     return "" if documented else f"built with --reduction {given}: not the variant's own"
@@ -133,18 +134,17 @@ def _not_counted(claim: Claim) -> str:
 # --- training: minutes and memory ------------------------------------------------------------
 
 
-def judge_training(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_training(claim: Claim, selection: Selection) -> Verdict:
     """Judge minutes and GPU memory, under the stated conditions only."""
-    selection = evidence.selection
     trained = [
         record
         for record in selection.complete(claim.variant)
         if record.get("training") and selection.invalid(record) is None
     ]
     if not trained:
-        reason = evidence.missing_reason(claim.variant)
+        reason = missing_reason(selection, claim.variant)
         return Verdict(NOT_MEASURED, reason or f"{claim.variant} was not trained in these runs")
-    differs = {id(record): differs_from(claim, evidence, record) for record in trained}
+    differs = {id(record): differs_from(claim, record) for record in trained}
     fitting = [record for record in trained if not differs[id(record)]]
     latest = max(fitting or trained, key=seconds_of)
     refused, note = refusals(unstated(claim.conditions, _needs(claim)), ()), ""
@@ -184,9 +184,9 @@ def _minutes(records: Sequence[Record]) -> Figure:
 # --- metrics.json ----------------------------------------------------------------------------
 
 
-def judge_metrics(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_metrics(claim: Claim, selection: Selection) -> Verdict:
     """Judge one of the six keys of metrics.json; a loss of one run has no interval."""
-    runs = runs_for(claim, claim.variant, evidence)
+    runs = runs_for(claim, claim.variant, selection)
     if not runs.records:
         return Verdict(NOT_MEASURED, runs.missing_reason)
     latest = max(runs.records, key=seconds_of)
@@ -194,7 +194,7 @@ def judge_metrics(claim: Claim, evidence: Evidence) -> Verdict:
     if value.number is None:
         return Verdict(NOT_MEASURED, f"{claim.variant}: {value.reason}")
     figure = Figure(value.number, None, None, "1 run", claim.unit, value.place())
-    facts = facts_of_run(latest, evidence.claims.data)
+    facts = facts_of_run(latest)
     without: Sequence[str] = OF_THE_MACHINE
     if claim.metric == "fps":
         # What fps was timed under is not what the model was trained under.
@@ -208,12 +208,12 @@ def judge_metrics(claim: Claim, evidence: Evidence) -> Verdict:
 # --- the program's options -------------------------------------------------------------------
 
 
-def judge_default(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_default(claim: Claim, selection: Selection) -> Verdict:
     """Judge the documented default against the program's."""
     field = next(field for field in options() if field.name == claim.option)
     default, source = field.default, "program default"
     if claim.option == "reduction" and default is None:
-        record = evidence.selection.chosen(claim.variant)
+        record = selection.chosen(claim.variant)
         declared = declared_reduction(record)
         if declared is None or lookup(record, "config", "reduction") is not None:
             reason = f"the default is the variant's own, and no run of {claim.variant} shows it"
@@ -229,7 +229,7 @@ def judge_default(claim: Claim, evidence: Evidence) -> Verdict:
     return Verdict(CONTRADICTED, f"{source}: {default} instead of {claim.value}", figure)
 
 
-def judge_recommendation(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_recommendation(claim: Claim, selection: Selection) -> Verdict:
     """Answer that a recommendation claims no outcome; what the presets set is the evidence."""
     used = [
         f"{name} {written(value)}"

@@ -6,7 +6,7 @@ import attrs
 
 from bench.records.schema import lookup
 from bench.report.analysis.metrics import gmacs, train_images_per_s
-from bench.report.analysis.selection import distinct
+from bench.report.analysis.selection import Selection, distinct
 from bench.report.analysis.timings import GUIDE_PIXELS
 from bench.report.analysis.values import significant
 from bench.report.claims.conditions import same, unstated
@@ -16,11 +16,11 @@ from bench.report.claims.judging import (
     NOT_COMPARABLE,
     NOT_MEASURED,
     UNDECIDED,
-    Evidence,
     Figure,
     Verdict,
     decide,
     differs_from,
+    missing_reason,
     refusals,
     too_few,
 )
@@ -28,11 +28,11 @@ from bench.report.claims.quantities import RATIO
 from bench.report.claims.statements import Claim
 from bench.report.claims.timings import (
     Timed,
-    missing_reason,
     nearest,
     ordered,
     speed_exempt,
     timings_for,
+    untimed_reason,
 )
 
 MOST_OTHERS = 3
@@ -40,20 +40,20 @@ MOST_OTHERS = 3
 _DEVICE = ("device", "device_name")
 
 
-def judge_speed(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_speed(claim: Claim, selection: Selection) -> Verdict:
     """Judge inference speed, latency or training speed, as a figure or as a ratio of two models."""
-    return (judge_ratio if claim.form == RATIO else _judge_absolute)(claim, evidence)
+    return (judge_ratio if claim.form == RATIO else _judge_absolute)(claim, selection)
 
 
 # --- ratios ----------------------------------------------------------------------------------
 
 
-def judge_ratio(claim: Claim, evidence: Evidence) -> Verdict:
+def judge_ratio(claim: Claim, selection: Selection) -> Verdict:
     """Decide a ratio on the machine at hand, from the rounds of sessions that timed both models."""
-    timed = list(timings_for(claim, evidence))
+    timed = list(timings_for(claim, selection))
     if not timed:
-        trained = _from_trainings(claim, evidence)
-        return trained or Verdict(NOT_MEASURED, missing_reason(claim, evidence))
+        trained = _from_trainings(claim, selection)
+        return trained or Verdict(NOT_MEASURED, untimed_reason(claim, selection))
     fitting = [each for each in timed if not each.differs(claim, _DEVICE)]
     if not fitting:
         first = ordered(timed)[0]
@@ -75,7 +75,7 @@ def judge_ratio(claim: Claim, evidence: Evidence) -> Verdict:
         _left_open(claim, first),
         f"also {also}{more}" if others else "",
         first.marked(),
-        _work(claim, evidence),
+        _work(claim, selection),
         where=first.figure.machine,
     )
 
@@ -96,10 +96,10 @@ def _left_open(claim: Claim, timed: Timed) -> str:
     return f"the claim states no {', '.join(missing)}: decided at {timed.settings()}"
 
 
-def _work(claim: Claim, evidence: Evidence) -> str:
+def _work(claim: Claim, selection: Selection) -> str:
     """Return how much more one model computes, which a ratio of speeds has to be read with."""
     counts = [
-        gmacs(evidence.selection.chosen(name) or {}, GUIDE_PIXELS).number
+        gmacs(selection.chosen(name) or {}, GUIDE_PIXELS).number
         for name in (claim.variant, claim.against or "")
     ]
     if not counts[0] or not counts[1]:
@@ -109,12 +109,12 @@ def _work(claim: Claim, evidence: Evidence) -> str:
     return f"{claim.variant} needs {times} × the MACs of {claim.against} {where}"
 
 
-def _from_trainings(claim: Claim, evidence: Evidence) -> Verdict | None:
+def _from_trainings(claim: Claim, selection: Selection) -> Verdict | None:
     """Return the ratio of two trainings' speeds: one sample, so it decides nothing."""
     names = (claim.variant, claim.against or "")
-    if claim.metric != "training_speed" or any(map(evidence.missing_reason, names)):
+    if claim.metric != "training_speed" or any(missing_reason(selection, name) for name in names):
         return None
-    records = [evidence.selection.chosen(name) or {} for name in names]
+    records = [selection.chosen(name) or {} for name in names]
     speed, base = map(train_images_per_s, records)
     if speed.number is None or base.number is None or dict(speed.setting) != dict(base.setting):
         return None
@@ -125,7 +125,7 @@ def _from_trainings(claim: Claim, evidence: Evidence) -> Verdict | None:
         text
         for record in records
         for text in differs_from(
-            claim, evidence, record, speed_exempt(lookup(record, "training", "device"), _DEVICE)
+            claim, record, speed_exempt(lookup(record, "training", "device"), _DEVICE)
         )
     ]
     few = "from one training each: no interval without timed steps"
@@ -136,27 +136,27 @@ def _from_trainings(claim: Claim, evidence: Evidence) -> Verdict | None:
 # --- absolute figures ------------------------------------------------------------------------
 
 
-def _judge_absolute(claim: Claim, evidence: Evidence) -> Verdict:
+def _judge_absolute(claim: Claim, selection: Selection) -> Verdict:
     """Judge like for like only; else say what the ratio to the model beside it implies."""
-    timed = nearest(claim, list(timings_for(claim, evidence)))
+    timed = nearest(claim, list(timings_for(claim, selection)))
     if not timed:
-        return Verdict(NOT_MEASURED, missing_reason(claim, evidence))
+        return Verdict(NOT_MEASURED, untimed_reason(claim, selection))
     first = next((each for each in timed if not each.differs(claim)), timed[0])
     # A CPU's speed needs its threads too, whether or not the claim says "cpu".
     missing = unstated({"device": first.case.device, **claim.conditions}, claim.kind.needs)
     refused = refusals(missing, first.differs(claim))
     verdict = decide(claim, first.figure, too_few(first.figure.count), refused)
     if refused:
-        return verdict.noting(_implied(claim, evidence))
+        return verdict.noting(_implied(claim, selection))
     return verdict.noting(f"at {first.settings()}", first.marked())
 
 
-def _implied(claim: Claim, evidence: Evidence) -> str:
+def _implied(claim: Claim, selection: Selection) -> str:
     ratio = claim.ratio()
     if ratio is None:
         return "no other model is stated beside it, so no ratio is implied"
     implied = f"the ratio to {ratio.against} that it implies, {ratio.figure()}"
-    verdict = judge_ratio(ratio, evidence)
+    verdict = judge_ratio(ratio, selection)
     if verdict.figure is None:
         return f"{implied}, is {verdict.word} ({verdict.reason})"
     return f"{implied}, is {verdict.cell()}: {verdict.figure.value()}"

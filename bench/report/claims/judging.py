@@ -10,7 +10,6 @@ from bench.report.analysis.selection import Selection
 from bench.report.analysis.validity import Record
 from bench.report.analysis.values import failure, fixed, significant
 from bench.report.claims.conditions import differing, facts_of_run, has_reduction
-from bench.report.claims.model import Claims
 from bench.report.claims.quantities import RATIO_UNIT, VALUE
 from bench.report.claims.statements import Claim
 from bench.stats.timing import FEWEST_ROUNDS
@@ -27,22 +26,15 @@ _SHARES = ("%", "points")
 VERDICTS = (CONFIRMED, CONTRADICTED, UNDECIDED, NOT_COMPARABLE, NOT_MEASURED)
 
 
-@attrs.frozen(eq=False)
-class Evidence:
-    """What claims are held against: the runs of a report, and what others published."""
-
-    selection: Selection
-    claims: Claims
-
-    def missing_reason(self, variant: str) -> str | None:
-        """Return why no number of a variant can be used, or None."""
-        record = self.selection.chosen(variant)
-        if record is None:
-            return f"{variant} is in none of these runs"
-        if record.get("status") != "complete":
-            return f"{variant}: run failed: {failure(record, limit=70)}"
-        reason = self.selection.invalid(record)
-        return f"{variant}: invalid: {reason}" if reason else None
+def missing_reason(selection: Selection, variant: str) -> str | None:
+    """Return why no number of a variant can be used, or None."""
+    record = selection.chosen(variant)
+    if record is None:
+        return f"{variant} is in none of these runs"
+    if record.get("status") != "complete":
+        return f"{variant}: run failed: {failure(record, limit=70)}"
+    reason = selection.invalid(record)
+    return f"{variant}: invalid: {reason}" if reason else None
 
 
 @attrs.frozen
@@ -109,17 +101,14 @@ class Verdict:
         return attrs.evolve(self, reason=joined(self.reason, *notes), where=where or self.where)
 
 
-Judge = Callable[[Claim, Evidence], Verdict]
+Judge = Callable[[Claim, Selection], Verdict]
 
 
-def differs_from(
-    claim: Claim, evidence: Evidence, record: Record, without: Collection[str] = ()
-) -> list[str]:
+def differs_from(claim: Claim, record: Record, without: Collection[str] = ()) -> list[str]:
     """Return the claim's conditions that a run was not made under, some left out."""
     # A difference or ratio has one reduction where only one of the two models has any.
     spared = ["reduction"] * (claim.form != VALUE and not has_reduction(record))
-    facts = facts_of_run(record, evidence.claims.data)
-    return differing(claim.conditions, facts, [*without, *spared])
+    return differing(claim.conditions, facts_of_run(record), [*without, *spared])
 
 
 def refusals(missing: Sequence[str], differing: Sequence[str]) -> list[str]:

@@ -147,10 +147,10 @@ class Claims:
     parameters: tuple[ParameterTable, ...]
     published: tuple[Published, ...]
     presets: Mapping[str, Mapping[str, Any]]
-    stated: Sequence[Mapping[str, Any]] = ()
-    references: tuple[Reference, ...] = ()
-    data: Mapping[str, Collection[str]] = attrs.field(factory=dict)
-    backbones: Mapping[str, str] = attrs.field(factory=dict)
+    stated: Sequence[Mapping[str, Any]]
+    references: tuple[Reference, ...]
+    data: Mapping[str, Collection[str]]
+    backbones: Mapping[str, str]
 
     def documents(self, variant: str) -> bool:
         """Return whether any of the guide's tables has a column for the variant."""
@@ -171,10 +171,10 @@ def parse_claims(raw: Mapping[str, Any]) -> Claims:
         parameters=tuple(_parameters(**entry) for entry in raw["parameters"]),
         published=tuple(Published(**entry) for entry in raw["published"]),
         presets=raw["presets"],
-        stated=raw.get("claim", ()),
-        references=tuple(Reference(**entry) for entry in raw.get("reference", ())),
-        data=raw.get("data", {}),
-        backbones=raw.get("backbones", {}),
+        stated=raw["claim"],
+        references=tuple(Reference(**entry) for entry in raw["reference"]),
+        data=raw["data"],
+        backbones=raw["backbones"],
     )
 
 

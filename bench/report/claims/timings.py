@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from bench.records.schema import lookup
-from bench.report.analysis.selection import distinct
+from bench.report.analysis.selection import Selection, distinct
 from bench.report.analysis.speeds import TimingSession, sessions_of
 from bench.report.analysis.timings import GUIDE_PIXELS, CaseKey, counted
 from bench.report.claims.conditions import (
@@ -20,7 +20,7 @@ from bench.report.claims.conditions import (
     reduction_of,
     same,
 )
-from bench.report.claims.judging import Evidence, Figure, joined
+from bench.report.claims.judging import Figure, joined, missing_reason
 from bench.report.claims.quantities import RATIO
 from bench.report.claims.statements import Claim
 from bench.report.render.markdown import one_line
@@ -67,11 +67,11 @@ def speed_exempt(device: str, without: Collection[str] = ()) -> list[str]:
     return [*OF_THE_WEIGHTS, *without, *(["threads"] if device != "cpu" else [])]
 
 
-def timings_for(claim: Claim, evidence: Evidence) -> Iterator[Timed]:
+def timings_for(claim: Claim, selection: Selection) -> Iterator[Timed]:
     """Yield every case that was timed: the ratio of the two models, or the figure of the one."""
     clock, regime = _TIMED[claim.metric]
     names = [claim.variant, claim.against or ""][: 2 if claim.form == RATIO else 1]
-    for session in sessions_of(evidence.selection):
+    for session in sessions_of(selection):
         run_facts = _facts_of_runs(claim, session)
         for case in session.cases():
             if case.clock != clock or (clock != "train" and case.regime != regime):
@@ -90,7 +90,7 @@ def _facts_of_runs(claim: Claim, session: TimingSession) -> dict[str, Any]:
     record = session.records.get(claim.variant)
     if not wanted or record is None:
         return {}
-    facts = facts_of_run(record, {})
+    facts = facts_of_run(record)
     other = session.records.get(claim.against or "")
     # A ratio has one reduction where only one of the two models has any.
     if other is not None and not has_reduction(record):
@@ -147,12 +147,12 @@ def ordered(timed: Iterable[Timed]) -> list[Timed]:
     return sorted(timed, key=key, reverse=True)
 
 
-def missing_reason(claim: Claim, evidence: Evidence) -> str:
+def untimed_reason(claim: Claim, selection: Selection) -> str:
     """Return why there is no timing for a claim."""
     names = [name for name in (claim.variant, claim.against) if name is not None]
-    reasons = [reason for name in names if (reason := evidence.missing_reason(name))]
+    reasons = [reason for name in names if (reason := missing_reason(selection, name))]
     for name in names if not reasons else ():
-        record = evidence.selection.chosen(name) or {}
+        record = selection.chosen(name) or {}
         if record.get("timing_error"):
             reasons.append(f"{name}: timing failed: {one_line(record['timing_error'])}")
         elif lookup(record, "config", "timing") is False:

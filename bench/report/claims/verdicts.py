@@ -27,11 +27,10 @@ from bench.report.claims.judging import (
     NOT_COMPARABLE,
     NOT_MEASURED,
     VERDICTS,
-    Evidence,
     Judge,
     Verdict,
 )
-from bench.report.claims.model import Claims, load_claims
+from bench.report.claims.model import load_claims
 from bench.report.claims.published import published_evidence
 from bench.report.claims.statements import Claim, all_claims, with_siblings
 from bench.report.render.markdown import Table, one_line
@@ -60,9 +59,9 @@ RULES = (
 _DECLARED = {"Pretrained": "weights_tag", "Use": "use_case"}
 
 
-def _words(claim: Claim, evidence: Evidence) -> Verdict:
+def _words(claim: Claim, selection: Selection) -> Verdict:
     """Quote the weights and uses that variants declare beside words."""
-    record = evidence.selection.chosen(claim.variant)
+    record = selection.chosen(claim.variant)
     verdict = Verdict(NOT_COMPARABLE, "stated in words, not as a figure")
     for label, key in _DECLARED.items():
         value = lookup(record, "variant", key)
@@ -71,11 +70,11 @@ def _words(claim: Claim, evidence: Evidence) -> Verdict:
     return verdict
 
 
-def _statement(claim: Claim, evidence: Evidence) -> Verdict:
+def _statement(claim: Claim, selection: Selection) -> Verdict:
     return Verdict(NOT_MEASURED, claim.reason)
 
 
-def _imagenet(claim: Claim, evidence: Evidence) -> Verdict:
+def _imagenet(claim: Claim, selection: Selection) -> Verdict:
     size = "" if "image_size" in claim.conditions else "; the claim states no image size"
     return Verdict(NOT_MEASURED, f"ImageNet accuracy is not measured by this project{size}")
 
@@ -94,31 +93,25 @@ JUDGES: Mapping[str, Judge] = {
 }
 
 
-def judge(claim: Claim, evidence: Evidence) -> Verdict:
+def judge(claim: Claim, selection: Selection) -> Verdict:
     """Return the verdict on a claim, its reason with the published figures and the remark."""
-    verdict = JUDGES[claim.metric](claim, evidence)
-    return verdict.noting(claim.remark, published_evidence(claim, evidence.claims))
+    verdict = JUDGES[claim.metric](claim, selection)
+    return verdict.noting(claim.remark, published_evidence(claim, load_claims()))
 
 
-def judged_claims(
-    selection: Selection, claims: Claims | None = None, own: Sequence[Claim] = ()
-) -> list[tuple[Claim, Verdict]]:
+def judged_claims(selection: Selection, own: Sequence[Claim] = ()) -> list[tuple[Claim, Verdict]]:
     """Return every claim of the guide, then the user's own, with its verdict.
 
     Args:
-        claims: what the project documents; None for the package's ``claims.toml``.
         own: claims of a file of the user's
             (:func:`bench.report.claims.claims_file.load_claims_file`).
     """
-    evidence = Evidence(selection, claims or load_claims())
-    stated = [*all_claims(evidence.claims), *with_siblings(own)]
-    return [
-        (claim, judge(claim, evidence).noting(_stated_otherwise(claim, stated))) for claim in stated
-    ]
+    stated = [*all_claims(load_claims()), *with_siblings(own)]
+    return [(claim, _judge_among(claim, selection, stated)) for claim in stated]
 
 
-def _stated_otherwise(claim: Claim, stated: Sequence[Claim]) -> str:
-    """Return what the same document says otherwise in another place."""
+def _judge_among(claim: Claim, selection: Selection, stated: Sequence[Claim]) -> Verdict:
+    """Return the verdict, with what the same document says otherwise in another place."""
     key = (claim.variant, claim.metric, claim.form, claim.against)
     others = [
         f"{other.figure()} ({other.source})"
@@ -129,14 +122,13 @@ def _stated_otherwise(claim: Claim, stated: Sequence[Claim]) -> str:
         and other.conditions.get("device") in (None, claim.conditions.get("device"))
         and other.source.split(",")[0] == claim.source.split(",")[0]
     ]
-    return f"the same document elsewhere: {', '.join(others)}" if others else ""
+    elsewhere = f"the same document elsewhere: {', '.join(others)}" if others else ""
+    return judge(claim, selection).noting(elsewhere)
 
 
-def verdict_table(
-    selection: Selection, claims: Claims | None = None, own: Sequence[Claim] = ()
-) -> Table:
+def verdict_table(selection: Selection, own: Sequence[Claim] = ()) -> Table:
     """Return a row for each claim: value and conditions, measured figure, verdict, evidence."""
-    judged = judged_claims(selection, claims, own)
+    judged = judged_claims(selection, own)
     counts = Counter(verdict.word for _, verdict in judged)
     summary = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
     text = caption(f"{counted(len(judged), 'claim')}: {summary}.", RULES, selection.data_note())
