@@ -22,6 +22,8 @@ MODES = (
 )  # fmt: skip
 # What they compute is another model's, near to the one that was trained.
 INEXACT_MODES = ("onnxruntime-int8",)
+# Mixed precision, and how timings name what a model computes in with it.
+AMP_DTYPES = {"off": "float32", "fp16": "float16 autocast", "bf16": "bfloat16 autocast"}
 # Options of earlier versions → what is used instead.
 REMOVED = {"channels_last": "memory_format"}
 _AT_LEAST_1 = validators.ge(1)
@@ -110,7 +112,7 @@ class TrainConfig:
     amp: str = option(
         "auto",
         "mixed precision: auto is fp16 or bf16 on CUDA and off on a CPU",
-        choices=("auto", "off", "fp16", "bf16"),
+        choices=("auto", *AMP_DTYPES),
     )
     memory_format: str = option(
         "auto",

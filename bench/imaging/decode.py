@@ -134,8 +134,8 @@ def _decode(image: ImageFile, least: int | None, side: Callable[[tuple[int, int]
     if times > 1:
         # Pillow divides each side by what is asked for, cuts off the fraction and takes the lesser
         # of the two: halfway between two scales, neither rounding nor a short side changes it.
-        asked = tuple(length / (times + 0.5) for length in size)
-        image.draft(None, asked)  # type: ignore[arg-type]
+        request = tuple(length / (times + 0.5) for length in size)
+        image.draft(None, request)  # type: ignore[arg-type]
     image.load()
     orientation = _orientation(image)
     if orientation in SIDEWAYS:
@@ -180,7 +180,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_8bit(values: np.ndarray) -> np.ndarray:
-    """Greyscale of more than 8 bits (H, W) as uint8.
+    """Return greyscale of more than 8 bits (H, W) as uint8.
 
     uint16 is divided by 257. 32-bit integers and floats carry no scale of their own: values up to 1
     (floats) are taken as fractions, up to 255 as 8-bit, above as 16-bit.
@@ -213,8 +213,7 @@ def _reason(error: Exception, length: int) -> str:
         return "not an image of a known format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 _lock = threading.Lock()

@@ -65,7 +65,7 @@ def square(image: Image.Image, size: int, box: Box | None = None) -> Image.Image
 
 
 def _resize(image: Image.Image, axis: _Axis, horizontal: bool) -> Image.Image:
-    """One side padded and resized, the other as it was."""
+    """Pad and resize one side; the other stays as it was."""
     width, height = image.size
     padded = (axis.length, height) if horizontal else (width, axis.length)
     if image.size != padded:
@@ -105,7 +105,7 @@ class _Axis:
 # Most sets have pictures of a few sizes.
 @functools.lru_cache(maxsize=256)
 def _axis(count: int, begin: float, end: float, side: float, size: int) -> _Axis:
-    """The axis of ``count`` pixels, the picture from ``begin`` to ``end`` in the middle."""
+    """Return the axis of ``count`` pixels, the picture from ``begin`` to ``end`` in the middle."""
     pad = (side - (end - begin)) / 2
     before = math.ceil(max(0.0, pad - begin))
     low = before + begin - pad
@@ -129,13 +129,13 @@ def _axis(count: int, begin: float, end: float, side: float, size: int) -> _Axis
 
 
 def _shares(count: int, start: float, stop: float) -> np.ndarray:
-    """(count,): how much of each pixel lies between ``start`` and ``stop``, 0..1."""
+    """Return (count,): how much of each pixel lies between ``start`` and ``stop``, 0..1."""
     edges = np.clip(np.arange(count + 1), start, stop)
     return np.diff(edges)
 
 
 def thumbnail(image: Image.Image, side: int) -> Image.Image:
-    """The picture with a longer side of at most ``side`` pixels; a smaller one stays as it is."""
+    """Return the picture with a longer side of at most ``side`` pixels, never enlarged."""
     scale = min(1.0, side / max(image.size))
     width, height = (max(1, round(length * scale)) for length in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR)

@@ -18,7 +18,7 @@ from bench.imaging.square import DETAIL
 
 
 def stated_steps(size: int, pillow: str) -> dict[str, Any]:
-    """What :func:`bench.imaging.decode.decode` and :func:`bench.imaging.square.square` do.
+    """Return what :func:`bench.imaging.decode.decode` and ``square.square`` do.
 
     The keys are steps, in their order. Text is Python, with Pillow's names. A picture's ``box`` is
     its place (left, top, right, bottom) in the pixels at hand.

@@ -18,7 +18,7 @@ Epochs = Sequence[Mapping[str, Any]]
 
 
 def new_figure(width: float, height: float, *, place_panels: bool = False) -> Any:
-    """An empty matplotlib figure of that size in inches.
+    """Return an empty matplotlib figure of that size in inches.
 
     The constrained layout engine takes a second for twenty panels, and half the time of a small
     figure; those place their panels themselves.
@@ -40,13 +40,13 @@ def save(figure: Any, path: Path) -> Path:
 
 
 def series(epochs: Epochs, key: str) -> list[float]:
-    """A column of the epochs; what is not a number is NaN, which a line leaves out."""
+    """Return a column of the epochs; what is not a number is NaN, which a line leaves out."""
     values = (epoch.get(key) for epoch in epochs)
     return [float(v) if isinstance(v, (int, float)) else math.nan for v in values]
 
 
 def epoch_axis(axes: Any, count: int) -> None:
-    """Whole epochs from 1 to ``count`` along the x axis."""
+    """Set whole epochs from 1 to ``count`` along the x axis."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(0.5, max(count, 1) + 0.5)
@@ -95,7 +95,7 @@ SHARES = (
 def draw_curves(
     axes: Any, epochs: Epochs, lines: Sequence[tuple[str, ...]], best: int | None
 ) -> None:
-    """Lines of (key, label, colour, style, marker) with the best epoch marked."""
+    """Draw lines of (key, label, colour, style, marker) with the best epoch marked."""
     numbers = [int(epoch.get("epoch", index + 1)) for index, epoch in enumerate(epochs)]
     # A marker for every epoch keeps a run of one epoch visible; hundreds would hide the line.
     every = max(1, len(numbers) // 25)
@@ -117,7 +117,7 @@ def draw_curves(
 
 
 def best_index(epochs: Epochs) -> int | None:
-    """Place of the first epoch with the highest validation macro-F1."""
+    """Return the index of the first epoch with the highest validation macro-F1."""
     scores = [-math.inf if math.isnan(v) else v for v in series(epochs, "valid_macro_f1")]
     if not scores or max(scores) == -math.inf:
         return None
@@ -125,5 +125,5 @@ def best_index(epochs: Epochs) -> int | None:
 
 
 def plain(text: str) -> str:
-    """Text in which matplotlib finds no formula."""
+    """Return text in which matplotlib finds no formula."""
     return " ".join(str(text).split()).replace("$", r"\$")

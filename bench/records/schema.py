@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.system.files import broken_seal
@@ -13,34 +14,33 @@ READABLE = (2, 3)
 STATUSES = ("complete", "failed", "running")
 METRICS = ("valid_acc", "valid_loss", "train_acc", "train_loss", "best_epoch", "fps")
 
-_OBJECT, _OPTIONAL = (dict,), (dict, type(None))
-KEYS: dict[str, tuple[type, ...]] = {
-    "schema": (str,),
-    "schema_version": (int,),
-    "status": (str,),
-    "error": _OPTIONAL,
-    "sweep": _OBJECT,
-    "started": (str,),
-    "finished": (str,),
-    "variant": _OBJECT,
-    "config": _OBJECT,
-    "config_sources": _OBJECT,
-    "data": _OBJECT,
-    "environment": _OBJECT,
-    "counts": _OPTIONAL,
-    "training": _OPTIONAL,
-    "metrics": _OPTIONAL,
-    "timing": (list,),
-    "timing_error": (str, type(None)),
-    "session": _OPTIONAL,
-    "validation": _OPTIONAL,
-    "test": _OPTIONAL,
-    "warnings": (list,),
+KEYS: dict[str, Any] = {
+    "schema": str,
+    "schema_version": int,
+    "status": str,
+    "error": dict | None,
+    "sweep": dict,
+    "started": str,
+    "finished": str,
+    "variant": dict,
+    "config": dict,
+    "config_sources": dict,
+    "data": dict,
+    "environment": dict,
+    "counts": dict | None,
+    "training": dict | None,
+    "metrics": dict | None,
+    "timing": list,
+    "timing_error": str | None,
+    "session": dict | None,
+    "validation": dict | None,
+    "test": dict | None,
+    "warnings": list,
 }
 
 
 def problem_of(record: Any, data: bytes) -> str | None:
-    """Why a file is no record of this version, in a few words; None if it is one.
+    """Return why a file is no record of this version, in a few words; None if it is one.
 
     Args:
         record: as it was parsed.
@@ -66,3 +66,11 @@ def problem_of(record: Any, data: bytes) -> str | None:
     if record["status"] not in STATUSES:
         return f"has status {record['status']!r}: it is damaged, run again"
     return None
+
+
+def lookup(record: Mapping[str, Any] | None, *keys: str) -> Any:
+    """Return what a record has under nested keys; None where a block is absent or null."""
+    value: Any = record
+    for key in keys:
+        value = (value or {}).get(key)
+    return value

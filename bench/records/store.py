@@ -17,7 +17,7 @@ import pandas as pd
 
 from bench.errors import BenchError
 from bench.records.quantised import read_quantised
-from bench.records.schema import problem_of
+from bench.records.schema import lookup, problem_of
 from bench.system.files import write_sealed
 
 RECORD = "run.json"
@@ -42,12 +42,12 @@ def new_run_folder(
         OSError: it cannot be made.
     """
     results_dir.mkdir(parents=True, exist_ok=True)
-    # The sweep's id says whose it is, should a kill leave it there.
-    own = Path(tempfile.mkdtemp(prefix=f"{NEW}{record['sweep']['id']}-", dir=results_dir))
+    # The sweep's id tells whose it is, should a kill leave it.
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{NEW}{record['sweep']['id']}-", dir=results_dir))
     # Others may read what is in the results folder; a temporary one is its maker's alone.
-    own.chmod(results_dir.stat().st_mode & 0o777)
+    unfinished.chmod(results_dir.stat().st_mode & 0o777)
     try:
-        write_record(own, record)
+        write_record(unfinished, record)
         name = f"{variant}_{now:%d_%m_%Y_%H%M}"
         for number in count(1):
             folder = results_dir / (name if number == 1 else f"{name}_{number}")
@@ -55,15 +55,14 @@ def new_run_folder(
             if folder.exists():
                 continue
             try:
-                own.rename(folder)
+                unfinished.rename(folder)
             except OSError:
                 if not folder.exists():
                     raise
                 continue
             return folder
     finally:
-        if own.exists():
-            shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     raise AssertionError("count() does not end")
 
 
@@ -99,7 +98,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 def load_records(
     results_dir: Path, runs: Sequence[str] = ()
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """All readable records, oldest first, each with its ``folder``; and what could not be read.
+    """Return all readable records, oldest first, each with its ``folder``; and what is unreadable.
 
     Args:
         results_dir: holds one folder for each run.
@@ -135,7 +134,7 @@ class UnreadableRecord(ValueError):
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a run's folder, with its ``folder``, and what lies beside it (``quantised``).
+    """Return the record of a run's folder, with its ``folder`` and its ``quantised`` file.
 
     Raises:
         UnreadableRecord: it cannot be read, is damaged, or of another version.
@@ -149,15 +148,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     problem = problem_of(record, data)
     if problem is not None:
         raise UnreadableRecord(f"{path} {problem}")
-    quantised = read_quantised(folder)
-    # What a record itself says of it has been checked by nobody.
+    # What a record itself says of it is unchecked.
     record.pop("quantised", None)
-    beside = {} if quantised is None else {"quantised": quantised}
-    return {**record, "folder": folder.name, **beside}
+    quantised = read_quantised(folder)
+    return record | {"folder": folder.name} | ({"quantised": quantised} if quantised else {})
 
 
 def run_folder(results_dir: Path, run: str) -> Path:
-    """The folder of a run that is named by its name in ``results_dir`` or by a path.
+    """Return the folder of a run that is named by its name in ``results_dir`` or by a path.
 
     Raises:
         BenchError: it is not there.
@@ -169,56 +167,54 @@ def run_folder(results_dir: Path, run: str) -> Path:
 
 
 def latest_sweep(records: Sequence[dict[str, Any]]) -> str | None:
-    """The id of the sweep whose first run started last.
+    """Return the id of the sweep whose first run started last.
 
     Sweeps that trained come before those of ``bench time``, which have no accuracy to report.
     """
     first: dict[str, tuple[bool, str]] = {}
     for record in records:
         sweep = record["sweep"]["id"]
-        found = (not _timing_only(record), record["started"])
-        first[sweep] = min(first.get(sweep, found), found)
-    return max(first, key=lambda sweep: (first[sweep], sweep)) if first else None
+        timing_only = record["status"] == "complete" and record["training"] is None
+        timing_only = timing_only or lookup(record, "error", "type") == "TimingError"
+        key = (not timing_only, record["started"])
+        first[sweep] = min(first.get(sweep, key), key)
+    return max(first, key=lambda sweep: (first[sweep], sweep), default=None)
 
 
-def _timing_only(record: dict[str, Any]) -> bool:
-    error = record["error"] or {}
-    return (record["status"] == "complete" and record["training"] is None) or (
-        error.get("type") == "TimingError"
-    )
+# Columns of a table of runs: where a record has them. Units stand in the names.
+_COLUMNS = {
+    "sweep": "sweep.id",
+    "folder": "folder",
+    "variant": "variant.name",
+    "status": "status",
+    "seed": "config.seed",
+    "fold": "data.fold.number",
+    "machine": "environment.machine",
+    "device": "environment.device_name",
+    "fingerprint": "data.fingerprint",
+    "image_size": "config.image_size",
+    "synthetic": "data.synthetic",
+    "valid_acc": "metrics.valid_acc",
+    "valid_loss": "metrics.valid_loss",
+    "best_epoch": "metrics.best_epoch",
+    "valid_macro_f1": "training.best_macro_f1",
+    "test_acc": "test.accuracy",
+    "test_macro_f1": "test.macro_f1",
+    "images_per_s": "metrics.fps",
+    "parameters": "counts.parameters",
+    "size_mb": "counts.size_mb",
+    "gmacs": "counts.macs",
+    "training_seconds": "training.seconds",
+}
 
 
 def to_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row for each run with its headline figures; units stand in the columns' names."""
+    """Return one row for each run with its headline figures."""
     rows = []
     for record in records:
-        metrics, counts = record["metrics"] or {}, record["counts"] or {}
-        training, test = record["training"] or {}, record["test"] or {}
-        environment, data = record["environment"], record["data"]
-        rows.append(
-            {
-                "sweep": record["sweep"]["id"],
-                "folder": record.get("folder"),
-                "variant": record["variant"]["name"],
-                "status": record["status"],
-                "seed": record["config"].get("seed"),
-                "fold": (data.get("fold") or {}).get("number"),
-                "machine": environment.get("machine"),
-                "device": environment.get("device_name"),
-                "fingerprint": data.get("fingerprint"),
-                "image_size": record["config"].get("image_size"),
-                "synthetic": data.get("synthetic"),
-                **{name: metrics.get(name) for name in ("valid_acc", "valid_loss", "best_epoch")},
-                "valid_macro_f1": training.get("best_macro_f1"),
-                "test_acc": test.get("accuracy"),
-                "test_macro_f1": test.get("macro_f1"),
-                "images_per_s": metrics.get("fps"),
-                "parameters": counts.get("parameters"),
-                "size_mb": counts.get("size_mb"),
-                "gmacs": {m["image_size"]: m["gmacs"] for m in counts.get("macs", ())}.get(224),
-                "training_seconds": training.get("seconds"),
-            }
-        )
+        row = {name: lookup(record, *path.split(".")) for name, path in _COLUMNS.items()}
+        gmacs = {entry["image_size"]: entry["gmacs"] for entry in row["gmacs"] or ()}
+        rows.append({**row, "gmacs": gmacs.get(224)})
     return pd.DataFrame(rows)
 
 
@@ -232,28 +228,28 @@ def align_fingerprints(records: Sequence[dict[str, Any]]) -> list[str]:
     Returns:
         A line for each set of data of which older records cannot tell whether it is the same.
     """
-    known = [record for record in records if (record.get("data") or {}).get("fingerprint")]
-    older = {
-        record["data"]["fingerprint"]
-        for record in known
-        if record["data"].get("fingerprint_version", 1) == 1
-    }
-    newer = [record for record in known if record["data"].get("fingerprint_version", 1) > 1]
+    older: set[str] = set()
+    newer: dict[str | None, list[dict[str, Any]]] = {}
+    for record in records:
+        data = record.get("data") or {}
+        if data.get("fingerprint") and data.get("fingerprint_version", 1) > 1:
+            newer.setdefault(data.get("listing_fingerprint"), []).append(record)
+        elif data.get("fingerprint"):
+            older.add(data["fingerprint"])
     lines = []
-    for name in sorted(older & {one["data"].get("listing_fingerprint") for one in newer}):
-        same = [one for one in newer if one["data"].get("listing_fingerprint") == name]
-        contents = {one["data"]["fingerprint"] for one in same}
+    for name in sorted(older & newer.keys()):
+        contents = {record["data"]["fingerprint"] for record in newer[name]}
         if len(contents) > 1:
             lines.append(
                 f"data {name[:12]} of older records may be any of {len(contents)} sets of other "
                 "contents: kept apart"
             )
             continue
-        for one in same:
-            beside = one.get("quantised") or {}
-            if beside.get("fingerprint") == one["data"]["fingerprint"]:
-                beside["fingerprint"] = name
-            one["data"].update(fingerprint=name, fingerprint_version=1)
+        for record in newer[name]:
+            quantised = record.get("quantised") or {}
+            if quantised.get("fingerprint") == record["data"]["fingerprint"]:
+                quantised["fingerprint"] = name
+            record["data"].update(fingerprint=name, fingerprint_version=1)
         lines.append(
             f"data {name[:12]}: older records know paths, sizes and labels of the images, not "
             "their contents; newer ones are compared with them by these"
@@ -264,7 +260,7 @@ def align_fingerprints(records: Sequence[dict[str, Any]]) -> list[str]:
 def select_records(
     results_dir: Path, runs: list[str], sweep: str | None
 ) -> tuple[list[dict[str, Any]], list[str], str | None, list[dict[str, Any]]]:
-    """Records of the named runs, of a sweep or of the latest one; problems; the sweep's id; others.
+    """Return records of named runs, a sweep or the latest; problems; the sweep's id; others.
 
     Raises:
         BenchError: there are none.
@@ -280,9 +276,9 @@ def select_records(
     if runs:
         return records, problems, None, []
     chosen = sweep or latest_sweep(records)
-    known = sorted({record["sweep"]["id"] for record in records})
+    sweeps = sorted({record["sweep"]["id"] for record in records})
     others = [record for record in records if record["sweep"]["id"] != chosen]
     records = [record for record in records if record["sweep"]["id"] == chosen]
     if not records:
-        raise BenchError(f"no sweep {chosen!r} in {results_dir}: {', '.join(known)}")
+        raise BenchError(f"no sweep {chosen!r} in {results_dir}: {', '.join(sweeps)}")
     return records, problems, chosen, others

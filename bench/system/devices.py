@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from bench.errors import BenchError, error_line
@@ -12,43 +14,42 @@ from bench.system.environment import usable_cores
 LEAST_FREE_BYTES = 1.5e9
 
 
-def choose_device(asked: str) -> torch.device:
-    """The device of ``--device``; ``auto`` is CUDA where there is one.
+def choose_device(name: str) -> torch.device:
+    """Return the device of ``--device``; ``auto`` is CUDA where there is one.
 
     Raises:
         BenchError: CUDA is asked for and there is none.
     """
-    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         built = torch.version.cuda
-        why = "no GPU or driver is found" if built else "this PyTorch is built without CUDA"
-        raise BenchError(f"--device cuda: {why}: use --device cpu or auto")
+        reason = "no GPU or driver is found" if built else "this PyTorch is built without CUDA"
+        raise BenchError(f"--device cuda: {reason}: use --device cpu or auto")
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def choose_devices(asked: int | None, device: torch.device) -> list[str]:
-    """The devices to train on at once, as PyTorch names them.
+def choose_devices(number: int | None, device: torch.device) -> list[str]:
+    """Return the devices to train on at once, as PyTorch names them.
 
     Raises:
         BenchError: more are asked for than there are.
     """
     if device.type == "cpu":
-        cores = usable_cores()
-        if asked is not None and asked > cores:
-            has = counted(cores, "core")
-            raise BenchError(f"--devices {asked}: this machine has {has}: give {cores} or fewer")
-        return ["cpu"] * (asked or 1)
-    there = torch.cuda.device_count()
-    if asked is not None and asked > there:
-        raise BenchError(f"--devices {asked}: there are {there} GPUs: give {there} or fewer")
-    if (asked or there) == 1:
-        return [str(device)]
-    return [f"cuda:{number}" for number in range(asked or there)]
+        number, available = number or 1, usable_cores()
+        has = f"this machine has {counted(available, 'core')}"
+    else:
+        available = torch.cuda.device_count()
+        number, has = number or available, f"there are {available} GPUs"
+    if number > available:
+        raise BenchError(f"--devices {number}: {has}: give {available} or fewer")
+    if device.type == "cpu" or number == 1:
+        return [str(device)] * number
+    return [f"cuda:{index}" for index in range(number)]
 
 
 def probe(device: torch.device) -> None:
-    """See that a GPU really computes with this PyTorch, and has memory left.
+    """Check that a GPU really computes with this PyTorch, and has memory left.
 
     A GPU that is older than the installed PyTorch was built for (Kaggle's P100) is reported as
     available, and fails at the first kernel.
@@ -61,23 +62,23 @@ def probe(device: torch.device) -> None:
     name = torch.cuda.get_device_name(device)
     capability = torch.cuda.get_device_capability(device)
     built = torch.cuda.get_arch_list()
-    known = f"PyTorch {torch.__version__} is built for {', '.join(built)}"
+    support = f"PyTorch {torch.__version__} is built for {', '.join(built)}"
     if built and torch.version.hip is None and not runs_on(capability, built):
         raise BenchError(
-            f"{name} has compute capability {capability[0]}.{capability[1]}, and {known}: pick "
+            f"{name} has compute capability {capability[0]}.{capability[1]}, and {support}: pick "
             "another GPU (on Kaggle T4 x2 instead of P100), install a PyTorch built for this one, "
             "or give --device cpu"
         )
     try:
         images = torch.ones(1, 3, 8, 8, device=device)
-        found = torch.nn.functional.conv2d(images, torch.ones(1, 3, 3, 3, device=device)).sum()
-        right = found.item() == 36 * 27
+        sums = torch.nn.functional.conv2d(images, torch.ones(1, 3, 3, 3, device=device))
+        correct = sums.sum().item() == 36 * 27
     except RuntimeError as error:
         raise BenchError(
-            f"{name} fails at its first kernel ({error_line(error, 160)}); {known}: "
+            f"{name} fails at its first kernel ({error_line(error, 160)}); {support}: "
             "see that the driver fits, pick another GPU, or give --device cpu"
         ) from error
-    if not right:
+    if not correct:
         raise BenchError(f"{name} computes wrong results: pick another GPU, or give --device cpu")
     free, whole = torch.cuda.mem_get_info(device)
     if free < LEAST_FREE_BYTES:
@@ -88,7 +89,7 @@ def probe(device: torch.device) -> None:
 
 
 def runs_on(capability: tuple[int, int], built: list[str]) -> bool:
-    """Whether binaries (``sm_75``: the same major number) or PTX (``compute_70``) fit a GPU.
+    """Return whether binaries (``sm_75``: the same major number) or PTX (``compute_70``) fit a GPU.
 
     Source: CUDA C++ Programming Guide, sections "Binary Compatibility" and "PTX Compatibility".
 
@@ -98,15 +99,15 @@ def runs_on(capability: tuple[int, int], built: list[str]) -> bool:
             one GPU or family.
     """
     for text in built:
-        kind, _, digits = text.partition("_")
-        exact = digits.endswith(("a", "f"))
-        digits = digits.rstrip("af")
-        if not digits.isdigit():
+        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", text)
+        if match is None:
             continue
-        version = int(digits[:-1]), int(digits[-1])
-        same_major = version[0] == capability[0] and version[1] <= capability[1]
-        if kind == "sm" and (version == capability if exact else same_major):
-            return True
-        if kind == "compute" and not exact and version <= capability:
+        version = int(match[2]), int(match[3])
+        binary = match[1] == "sm"
+        if match[4]:
+            fits = binary and version == capability
+        else:
+            fits = version <= capability and (not binary or version[0] == capability[0])
+        if fits:
             return True
     return False

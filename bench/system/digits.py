@@ -9,7 +9,7 @@ _SMALLEST = 1e-7
 
 
 def significant(number: float) -> str:
-    """Three significant digits, thousands separated: 0.0584, 2.87, 345, 31,435."""
+    """Return three significant digits, thousands separated: 0.0584, 2.87, 345, 31,435."""
     size = abs(number)
     if size < 99.95:
         return f"{float(f'{number:.3g}'):g}"
@@ -17,7 +17,7 @@ def significant(number: float) -> str:
 
 
 def fixed(number: float, places: int, *, sign: str = "", least: int = 2, digits: int = 3) -> str:
-    """A number with fixed decimal places, and with more where they would leave too little of it.
+    """Write a number with fixed decimal places, or more where they would leave too little of it.
 
     Args:
         number: 0.0545 is ``0.0545`` with 2 places, 1.2545 is ``1.25``.
@@ -35,12 +35,12 @@ def fixed(number: float, places: int, *, sign: str = "", least: int = 2, digits:
 
 
 def points(number: float) -> str:
-    """A difference in points with its sign: ``+3.0``, ``-0.04``; only 0 is written as 0."""
+    """Write a difference in points with its sign: ``+3.0``, ``-0.04``; only 0 is written as 0."""
     return apart(round(number, 6) + 0.0, 1, 0.0, sign="+")
 
 
 def apart(number: float, places: int, limit: float, *, sign: str = "") -> str:
-    """Fixed decimal places, and more where rounding would put the number on a limit.
+    """Write fixed decimal places, and more where rounding would put the number on a limit.
 
     Args:
         number: 0.0496 is ``0.0496`` with 3 places and the limit 0.05, not ``0.050``.
@@ -55,5 +55,5 @@ def apart(number: float, places: int, limit: float, *, sign: str = "") -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 round``, ``3 rounds``."""
+    """Return ``1 round``, ``3 rounds``."""
     return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -24,50 +25,46 @@ GOVERNORS = Path("/sys/devices/system/cpu")
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    try:
+    """Return the processor's name as the system gives it."""
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine() or "unknown CPU"
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use."""
+    cores = affinity()
+    return (os.cpu_count() or 1) if cores is None else len(cores)
 
 
 def affinity() -> list[int] | None:
-    """The cores that this process may use, by number; None where the system does not tell."""
+    """Return the cores that this process may use, by number; None where that is unknown."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def governor() -> str | None:
-    """How the system sets the cores' clocks, such as "performance"; None where unreadable."""
-    found = set()
-    for path in GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor"):
-        try:
-            found.add(path.read_text(encoding="utf8").strip())
-        except OSError:
-            return None
-    return ", ".join(sorted(found)) or None
+    """Return how the cores' clocks are set, such as "performance"; None where unreadable."""
+    paths = GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor")
+    try:
+        names = {path.read_text(encoding="utf8").strip() for path in paths}
+    except OSError:
+        return None
+    return ", ".join(sorted(names)) or None
 
 
 def machine() -> str:
-    """Eight hex digits that tell machines apart without giving away the host's name."""
+    """Return eight hex digits that tell machines apart without giving away the host's name."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def environment(
     device: torch.device, allocator: dict[str, Any], *, command: str = ""
 ) -> dict[str, Any]:
-    """The environment of a run on ``device``, as JSON types.
+    """Return the environment of a run on ``device``, as JSON types.
 
-    ``load_before`` is what others used since the load was last asked for; whoever keeps the record
+    ``load_before`` is what others used since the load was last measured; the writer of the record
     fills in ``load_after`` with :func:`others_load` when the run has ended.
 
     Args:
@@ -76,6 +73,7 @@ def environment(
     """
     on_cuda = device.type == "cuda"
     commit, dirty = _git_state(Path(__file__).resolve().parents[2])
+    memory = psutil.virtual_memory()
     return {
         "paddy_bench": bench.__version__,
         "python": platform.python_version(),
@@ -91,8 +89,8 @@ def environment(
         "threads": torch.get_num_threads(),
         "thread_settings": {name: os.environ.get(name) for name in THREAD_SETTINGS},
         "governor": governor(),
-        "memory_gb": _memory_gb(),
-        "memory_available_gb": psutil.virtual_memory().available / 1e9,
+        "memory_gb": memory.total / 1e9,
+        "memory_available_gb": memory.available / 1e9,
         "load_before": others_load(),
         "load_after": None,
         "gpu": gpu_state(device.index or 0) if on_cuda else None,
@@ -108,7 +106,7 @@ def environment(
 
 
 def tf32_state() -> dict[str, bool]:
-    """Whether CUDA may round float32 factors to TF32; PyTorch's default is yes for convolutions."""
+    """Return whether CUDA may round float32 factors to TF32; by default it may in convolutions."""
     return {
         "matmul": torch.backends.cuda.matmul.allow_tf32,
         "convolution": torch.backends.cudnn.allow_tf32,
@@ -128,15 +126,15 @@ class LoadMeter:
         self._began: tuple[float, float, float] | None = None
 
     def start(self) -> None:
-        """Begin to measure, or begin anew."""
+        """Start or restart the measurement."""
         self._began = self._read()
 
     def age(self) -> float:
-        """Seconds since ``start``; 0 where the system does not tell."""
+        """Return seconds since ``start``; 0 where the system does not tell."""
         return time.monotonic() - self._began[0] if self._began else 0.0
 
     def stop(self) -> float | None:
-        """Share 0..1 since ``start``; None where the system does not tell or no time passed."""
+        """Return the share 0..1 since ``start``; None where unknown or no time has passed."""
         before, after = self._began, self._read()
         if before is None or after is None:
             return None
@@ -147,7 +145,7 @@ class LoadMeter:
         return min(1.0, max(0.0, (busy - own) / whole))
 
     def _read(self) -> tuple[float, float, float] | None:
-        """Seconds: the clock, the machine's busy time, the time of this process' family."""
+        """Return seconds: the clock, the machine's busy time, the time of this process' family."""
         try:
             times = psutil.cpu_times()
             # Linux counts a guest's time in the user's already.
@@ -163,7 +161,7 @@ class LoadMeter:
 
 
 def _family_seconds() -> float:
-    """CPU time of this process, of its children, and of those that have ended."""
+    """Return the CPU time of this process, of its children, and of those that have ended."""
     process = psutil.Process()
     seconds = sum(process.cpu_times()[:4])
     for child in process.children(recursive=True):
@@ -180,7 +178,7 @@ _found_last: float | None = None
 
 
 def others_load(seconds: float = 0.3) -> float | None:
-    """Share 0..1 of the machine's CPU time that others used since the last call, or the import.
+    """Return others' share 0..1 of the machine's CPU time since the last call, or the import.
 
     Where that is less than ``seconds`` ago, the answer is that of the last call: it is of a longer
     time, which is better evidence, and ends now. Only the first call sleeps for what is missing.
@@ -207,18 +205,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _memory_gb() -> float | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    except (ValueError, OSError):
-        return None
-
-
 @functools.cache
 def _git_state(tree: Path) -> tuple[str | None, bool | None]:
-    """Commit and dirtiness of the source tree, or nothing where it is an installed package.
+    """Return commit and dirtiness of the source tree, or nothing for an installed package.
 
-    Asked once: the code of this process is what it was when it started, whatever is committed
+    Cached: the code of this process is what it was when it started, whatever is committed
     while a sweep runs.
     """
     if not (tree / ".git").exists():

@@ -36,15 +36,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
-    """As :func:`write_json`, with a checksum of the text before it."""
-    content = _finite({key: item for key, item in value.items() if key != SEAL})
+    """Write as :func:`write_json`, with a checksum of the text before it."""
+    content = _finite(_unsealed(value))
     body = _text(content).removesuffix("}").rstrip("\n")
     comma = "," if content else ""
     _replace(path, f'{body}{comma}\n "{SEAL}": "{KIND}{_digest(body.encode())}"\n}}\n')
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """The content of a file without its checksum.
+    """Return the content of a file without its checksum.
 
     Raises:
         OSError: it cannot be read.
@@ -60,24 +60,28 @@ def read_sealed(path: Path) -> dict[str, Any]:
     problem = broken_seal(content, data)
     if problem is not None:
         raise Damaged(f"it is damaged: {problem}")
+    return _unsealed(content)
+
+
+def _unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in content.items() if key != SEAL}
 
 
 def broken_seal(content: Mapping[str, Any], data: bytes) -> str | None:
-    """What is wrong with the checksum of a file, in a few words; none: nothing.
+    """Return what is wrong with the checksum of a file, in a few words; None: nothing.
 
     Args:
         content: as it was parsed.
         data: its bytes.
     """
-    found = content.get(SEAL)
-    if found is None:
+    seal = content.get(SEAL)
+    if seal is None:
         return "its checksum is missing"
-    if str(found).startswith(KIND):
+    if str(seal).startswith(KIND):
         end = END.search(data, max(0, len(data) - MOST_END))
         right = end is not None and _digest(data[: end.start()]) == end[1].decode()
     else:
-        right = found == _canonical(content)
+        right = seal == _canonical(content)
     return None if right else "its checksum is wrong"
 
 
@@ -86,12 +90,11 @@ def _digest(data: bytes) -> str:
 
 
 def _canonical(content: Mapping[str, Any]) -> str:
-    """The checksum of earlier files, whatever the order of their keys and their spaces.
+    """Return the checksum of earlier files, whatever the order of their keys and their spaces.
 
-    To write a text anew takes ten times as long as to look at the one that there is.
+    Writing the text again takes ten times as long as hashing what was read.
     """
-    rest = {key: item for key, item in content.items() if key != SEAL}
-    return _digest(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+    return _digest(json.dumps(_unsealed(content), sort_keys=True, separators=(",", ":")).encode())
 
 
 def _text(value: Any) -> str:
@@ -105,8 +108,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written; what was there stays.
     """
-    # A name of its own: two processes may write the same file.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
         with part.open("wb") as file:
             yield file
@@ -115,6 +117,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    # With the process's number: two processes may write the same file.
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def _replace(path: Path, text: str) -> None:
@@ -133,7 +140,7 @@ def _finite(value: Any) -> Any:
 
 
 def refuse_existing(path: Path | None, flag: str) -> None:
-    """See that a file can be written without losing another.
+    """Check that a file can be written without losing another.
 
     Raises:
         BenchError: it is there already, or its folder is not, or cannot be written to.
@@ -150,16 +157,17 @@ def refuse_existing(path: Path | None, flag: str) -> None:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A file to write to, beside ``path``, that takes its name when the block ends without error.
+    """Give a file to write to that takes the name ``path`` when the block ends without error.
 
     Raises:
-        BenchError: somebody else made a file of that name meanwhile.
+        BenchError: another process made a file of that name meanwhile.
         OSError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
         yield part
-        _sync(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         try:
             # Unlike a rename, a link never takes the place of a file.
             os.link(part, path)
@@ -169,11 +177,6 @@ def new_file(path: Path) -> Iterator[Path]:
             _copy(part, path)  # some file systems know no links
     finally:
         part.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _copy(part: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ REASONS = {
 
 
 def gpu_state(index: int = 0) -> dict[str, Any] | None:
-    """State of a GPU through nvidia-ml-py, or None without the driver's library or the GPU.
+    """Return a GPU's state by nvidia-ml-py, or None without the driver's library or the GPU.
 
     A query that the driver refuses is None in the result; the others stand.
 
@@ -38,16 +39,16 @@ def gpu_state(index: int = 0) -> dict[str, Any] | None:
 
 
 def memory_in_use(device: torch.device) -> tuple[int | None, str | None]:
-    """Bytes of a GPU's memory that the driver counts as used now, and whose they are.
+    """Return bytes of a GPU's memory that the driver counts as used now, and whose they are.
 
     ``this process``: what nvidia-smi lists for it. In a container the driver's process numbers are
     the host's, and on Windows it does not tell processes apart: there it is ``the whole GPU``, with
     what other programs use. None and None where the driver does not answer.
     """
     index = torch.cuda.current_device() if device.index is None else device.index
-    own = _of_driver(index, _own_memory)
-    if own is not None:
-        return own, "this process"
+    used = _of_driver(index, _process_memory)
+    if used is not None:
+        return used, "this process"
     try:
         free, total = torch.cuda.mem_get_info(device)
     except RuntimeError:
@@ -55,77 +56,77 @@ def memory_in_use(device: torch.device) -> tuple[int | None, str | None]:
     return total - free, "the whole GPU"
 
 
-def _of_driver(index: int, found: Callable[[Any, Any], Any]) -> Any:
-    """What is found with the driver's library and the GPU's handle, or None without them."""
+def _of_driver(index: int, read: Callable[[Callable[..., Any], Any], Any]) -> Any:
+    """Return what is read by queries of the driver and the GPU's handle, or None without them."""
     try:
         import pynvml
+
+        pynvml.nvmlInit()
     except ImportError:
         return None
-    try:
-        pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
+    ask = functools.partial(_ask, pynvml)
     try:
-        handle = _handle(pynvml, index)
-        return None if handle is None else found(pynvml, handle)
+        handle = _handle(ask, index)
+        return None if handle is None else read(ask, handle)
     finally:
-        _asked(pynvml, pynvml.nvmlShutdown)
+        ask("Shutdown")
 
 
-def _own_memory(nvml: Any, handle: Any) -> int | None:
-    processes = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
-    used = [p.usedGpuMemory for p in processes if p.pid == os.getpid()]
-    return sum(used) if used and None not in used else None
-
-
-def _asked(nvml: Any, query: Callable[..., Any], *arguments: Any) -> Any:
-    """What the driver answers, or None where it refuses."""
+def _ask(nvml: Any, query: str, *arguments: Any) -> Any:
+    """Return what the driver answers to ``nvml<query>``, or None where it refuses."""
     try:
-        return query(*arguments)
+        return getattr(nvml, f"nvml{query}")(*arguments)
     except nvml.NVMLError:
         return None
 
 
-def _handle(nvml: Any, index: int) -> Any:
+def _process_memory(ask: Callable[..., Any], handle: Any) -> int | None:
+    processes = ask("DeviceGetComputeRunningProcesses", handle) or []
+    used = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
+    return sum(used) if used and None not in used else None
+
+
+def _handle(ask: Callable[..., Any], index: int) -> Any:
     # PyTorch and the driver may number GPUs differently; the identifier is the same in both.
     if torch.cuda.is_available() and index < torch.cuda.device_count():
         identifier = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-        handle = _asked(nvml, nvml.nvmlDeviceGetHandleByUUID, identifier)
+        handle = ask("DeviceGetHandleByUUID", identifier)
         if handle is not None:
             return handle
-    return _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+    return ask("DeviceGetHandleByIndex", index)
 
 
-def _state(nvml: Any, handle: Any) -> dict[str, Any]:
-    memory = _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-    limit = _asked(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
-    processes = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle)
-    others = [p for p in processes or [] if p.pid != os.getpid()]
+def _state(ask: Callable[..., Any], handle: Any) -> dict[str, Any]:
+    import pynvml
+
+    memory = ask("DeviceGetMemoryInfo", handle)
+    limit = ask("DeviceGetPowerManagementLimit", handle)
+    processes = ask("DeviceGetComputeRunningProcesses", handle)
+    others = [process for process in processes or [] if process.pid != os.getpid()]
     return {
-        "name": _text(_asked(nvml, nvml.nvmlDeviceGetName, handle)),
-        "driver": _text(_asked(nvml, nvml.nvmlSystemGetDriverVersion)),
+        "name": _text(ask("DeviceGetName", handle)),
+        "driver": _text(ask("SystemGetDriverVersion")),
         "memory_mb": None if memory is None else memory.total / 1e6,
-        "sm_clock_mhz": _asked(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
-        "max_sm_clock_mhz": _asked(
-            nvml, nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM
-        ),
-        "temperature_c": _asked(
-            nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
-        ),
-        "throttle_reasons": _reasons(nvml, handle),
+        "sm_clock_mhz": ask("DeviceGetClockInfo", handle, pynvml.NVML_CLOCK_SM),
+        "max_sm_clock_mhz": ask("DeviceGetMaxClockInfo", handle, pynvml.NVML_CLOCK_SM),
+        "temperature_c": ask("DeviceGetTemperature", handle, pynvml.NVML_TEMPERATURE_GPU),
+        "throttle_reasons": _reasons(ask("DeviceGetCurrentClocksEventReasons", handle)),
         "other_processes": None if processes is None else len(others),
         "power_limit_w": None if limit is None else limit / 1000,
     }
 
 
-def _reasons(nvml: Any, handle: Any) -> list[str] | None:
-    """Names of what holds the clocks down now; a bit without a name is given as a number."""
-    bits = _asked(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+def _reasons(bits: int | None) -> list[str] | None:
+    """Return names of what holds the clocks down now; a bit without a name as a number."""
+    import pynvml
+
     if bits is None:
         return None
     names = []
     for constant, name in REASONS.items():
-        bit = getattr(nvml, constant)
+        bit = getattr(pynvml, constant)
         if bits & bit:
             names.append(name)
             bits &= ~bit

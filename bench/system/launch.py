@@ -16,21 +16,17 @@ from bench.errors import BenchError
 
 
 def started_together(environment: Mapping[str, str] = os.environ) -> int:
-    """How many processes torchrun has started for one training; 1 where it has not.
+    """Return how many processes torchrun has started for one training; 1 where it has not.
 
     Raises:
-        BenchError: its variables are no numbers.
+        BenchError: its variable is no number.
     """
-    return _number(environment, "WORLD_SIZE", 1) if "RANK" in environment else 1
-
-
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name, str(default))
+    text = environment.get("WORLD_SIZE", "1") if "RANK" in environment else "1"
     try:
         return int(text)
     except ValueError:
         raise BenchError(
-            f"{name}={text!r} is no number: start with torchrun, or unset RANK and WORLD_SIZE"
+            f"WORLD_SIZE={text!r} is no number: start with torchrun, or unset RANK and WORLD_SIZE"
         ) from None
 
 
@@ -44,6 +40,6 @@ def sleep_soon() -> None:
 
 
 def without_spin_count(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for processes that are timed: threads wait in them as in a user's program."""
-    own = (SPIN_VARIABLE, SPIN_COUNT)
-    return {name: value for name, value in environment.items() if (name, value) != own}
+    """Return an environment for timed processes: threads wait in them as in a user's program."""
+    setting = (SPIN_VARIABLE, SPIN_COUNT)
+    return {name: value for name, value in environment.items() if (name, value) != setting}

@@ -48,7 +48,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def held(path: Path) -> bool:
-    """Whether a process has it now."""
+    """Return whether a process has it now."""
     try:
         handle = os.open(path, os.O_RDWR)
     except OSError:
@@ -66,7 +66,7 @@ _handles: set[int] = set()
 
 
 def _let_go() -> None:
-    """In a forked process: it would hold the lock after its parent has been killed."""
+    """Close the locks in a forked process, which would hold them after its parent was killed."""
     for handle in _handles:
         with contextlib.suppress(OSError):
             os.close(handle)

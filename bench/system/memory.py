@@ -29,7 +29,7 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> dict[str, Any]:
-    """Tell this process' allocator to keep what it frees; the setting, for the record."""
+    """Make this process' allocator keep what it frees; return the setting, for the record."""
     libc = _glibc()
     if libc is None:
         return {"setting": "default", "reason": "no glibc"}
@@ -38,9 +38,9 @@ def keep_freed_memory() -> dict[str, Any]:
 
 
 def allocator_of_environment() -> dict[str, Any]:
-    """The allocator setting that this process was started with."""
-    found = {name: os.environ[name] for name in ALLOCATOR_ENVIRONMENT if name in os.environ}
-    return {"setting": "environment", **found} if found else {"setting": "default"}
+    """Return the allocator setting that this process was started with."""
+    values = {name: os.environ[name] for name in ALLOCATOR_ENVIRONMENT if name in os.environ}
+    return {"setting": "environment" if values else "default", **values}
 
 
 def _glibc() -> ctypes.CDLL | None:
@@ -81,7 +81,7 @@ class PeakMemory:
                 self.kind = "process resident since start"
 
     def peak_mb(self) -> float:
-        """Peak in MB (10⁶ bytes)."""
+        """Return the peak in MB (10⁶ bytes)."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e6
         try:
@@ -95,7 +95,7 @@ class PeakMemory:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
     def of_gpu(self) -> dict[str, Any] | None:
-        """Peaks on the GPU in MB (10⁶ bytes), or None on a CPU.
+        """Return peaks on the GPU in MB (10⁶ bytes), or None on a CPU.
 
         Returns:
             ``allocated_mb`` (by tensors) and ``reserved_mb`` (by PyTorch's caching allocator), as
@@ -119,5 +119,5 @@ class PeakMemory:
 
 
 def minor_faults() -> int:
-    """Page faults of this process so far that needed no disk."""
+    """Return how many page faults of this process needed no disk."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

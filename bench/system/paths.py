@@ -20,19 +20,19 @@ from bench.system.files import write_json
 
 
 def cache_folder() -> Path:
-    """Where the harness keeps what it can make again; ``PADDY_BENCH_CACHE_DIR`` changes it."""
-    own = os.environ.get(ENVIRONMENT_PREFIX + "CACHE_DIR")
-    return Path(own).expanduser() if own else user_cache_path("paddy-bench")
+    """Return where what can be made again is kept; ``PADDY_BENCH_CACHE_DIR`` changes it."""
+    folder = os.environ.get(ENVIRONMENT_PREFIX + "CACHE_DIR")
+    return Path(folder).expanduser() if folder else user_cache_path("paddy-bench")
 
 
-PREFIX = "features-"
+SCRATCH_PREFIX = "features-"
 # Between making its folder and locking it, a sweep needs milliseconds.
-YOUNG_S = 60.0
+LEAST_ORPHAN_AGE_S = 60.0
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Beside the decoded images, since the system's folder for temporary files may be memory.
+    """Make a folder beside the decoded images, since the system's temporary one may be memory.
 
     A living sweep holds a lock on its folder; the system lets go of it when the process ends,
     however it ends.
@@ -41,9 +41,9 @@ def scratch_folder() -> Iterator[Path]:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(parent)
-        folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        folder = tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=parent)
     except OSError:
-        folder = tempfile.mkdtemp(prefix=f"paddy-bench-{PREFIX}")
+        folder = tempfile.mkdtemp(prefix=f"paddy-bench-{SCRATCH_PREFIX}")
     handle = os.open(folder, os.O_RDONLY)
     try:
         # A file system without locks keeps orphans, nothing else.
@@ -56,11 +56,11 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _remove_orphans(parent: Path) -> None:
-    for folder in parent.glob(f"{PREFIX}*"):
+    for folder in parent.glob(f"{SCRATCH_PREFIX}*"):
         with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)
             try:
-                if time.time() - os.fstat(handle).st_mtime < YOUNG_S:
+                if time.time() - os.fstat(handle).st_mtime < LEAST_ORPHAN_AGE_S:
                     continue
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -69,24 +69,21 @@ def _remove_orphans(parent: Path) -> None:
 
 
 def recall(kind: str) -> dict[str, Any]:
-    """All that is kept of a kind, by key."""
+    """Return the stored measurements of a kind, by key."""
     try:
-        known = json.loads(_file(kind).read_text(encoding="utf8"))
+        values = json.loads(_file(kind).read_text(encoding="utf8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
-def remember(kind: str, found: Mapping[str, Any]) -> None:
-    """Add to what is kept of a kind; what another process has added meanwhile stays."""
-    if not found:
-        return
+def remember(kind: str, values: Mapping[str, Any]) -> None:
+    """Store measurements of a kind; what another process has added meanwhile stays."""
     file = _file(kind)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {**recall(kind), **found})
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        if values:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {**recall(kind), **values})
 
 
 def _file(kind: str) -> Path:

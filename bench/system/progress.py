@@ -27,9 +27,9 @@ class Progress:
     Args:
         title: what stands before each line, such as the variant's name.
         epochs: epochs planned.
-        expected_s: what this training was expected to take; 0: nobody knows.
+        expected_s: what this training was expected to take; 0: unknown.
         later_s: what the sweep is expected to take after it.
-        on_epoch: told of each epoch's row too.
+        on_epoch: called with each epoch's row.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Progress:
         self._best, self._begun = "", -1.0
 
     def batches(self, loader: Any, epoch: int, seen: int = 0) -> Iterator[Any]:
-        """The loader's batches, shown with images/s and time left.
+        """Yield the loader's batches, shown with images/s and time left.
 
         Args:
             loader: of the training part.
@@ -73,43 +73,39 @@ class Progress:
                     self._show(bar, epoch, len(loader.dataset))
 
     def _show(self, bar: Any, epoch: int, images: int) -> None:
-        """Best so far, and what is left of the variant and of the sweep, behind the bar."""
-        at = epoch - 1 + bar.n / images
-        epoch_s = (time.perf_counter() - self.started) / (at - self._begun)
-        left = epoch_s * (self.epochs - at)
-        text = f"{self._best}{clock(left)} left{self._of_sweep(left, epoch_s)}"
-        bar.set_postfix_str(text, refresh=False)
+        """Show the best so far and what is left of the variant and of the sweep."""
+        left = self._time_left(epoch - 1 + bar.n / images, self._begun)
+        bar.set_postfix_str(f"{self._best}{left}", refresh=False)
 
     def epoch_done(self, row: dict[str, float], best_epoch: int) -> None:
-        """One line about an epoch that ended."""
+        """Print one line about an epoch that ended."""
         self._on_epoch(row)
         done = int(row["epoch"])
         # A training that goes on has done its first epochs elsewhere.
         self._first = done if self._first is None else self._first
-        epoch_s = (time.perf_counter() - self.started) / (done - self._first + 1)
-        left = epoch_s * (self.epochs - done)
         best = "best so far" if best_epoch == done else f"best {best_epoch}"
         if best_epoch == done:
             self._best = f"best F1 {row['valid_macro_f1']:.3f}, "
-        time_left = f"{clock(left)} left{self._of_sweep(left, epoch_s)}"
         logger.info(
             f"{self.title}  epoch {done}/{self.epochs}"
             f"  loss {fixed(row['train_loss'], 4)}/{fixed(row['valid_loss'], 4)}"
             f"  acc {row['train_acc']:.3f}/{row['valid_acc']:.3f}"
             f"  F1 {row['valid_macro_f1']:.3f} ({best})"
-            f"  {fixed(row['images_per_s'], 1)} images/s  {time_left}"
+            f"  {fixed(row['images_per_s'], 1)} images/s  {self._time_left(done, self._first - 1)}"
         )
 
-    def _of_sweep(self, left: float, epoch_s: float) -> str:
-        """Time left of the sweep, where its later runs are off their estimates as this one is."""
+    def _time_left(self, done: float, begun: float) -> str:
+        """Return what is left after so many epochs; later runs miss their estimates as this one."""
+        epoch_s = (time.perf_counter() - self.started) / (done - begun)
+        left = epoch_s * (self.epochs - done)
         if not self.later_s or not self.expected_s:
-            return ""
+            return f"{clock(left)} left"
         factor = epoch_s * self.epochs / self.expected_s
-        return f", sweep {clock(left + factor * self.later_s)}"
+        return f"{clock(left)} left, sweep {clock(left + factor * self.later_s)}"
 
 
 def clock(seconds: float) -> str:
-    """``75`` → ``1:15``; ``3700`` → ``1:01:40``."""
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    """Write ``75`` as ``1:15``, ``3700`` as ``1:01:40``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

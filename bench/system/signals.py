@@ -29,10 +29,10 @@ class TrainingInterrupted(Exception):
 
 
 class StopRequest:
-    """Says whether to stop.
+    """A request to stop, by signal or deadline.
 
     Args:
-        deadline: on the monotonic clock, in seconds; none: no limit of time.
+        deadline: on the monotonic clock, in seconds; None: no limit of time.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -41,11 +41,8 @@ class StopRequest:
         self._holding = False
         self._tell: Callable[[], object] = lambda: None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"deadline": self.deadline}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["deadline"])  # type: ignore[misc]
+    def __reduce__(self) -> Any:
+        return StopRequest, (self.deadline,)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -62,7 +59,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def holding(self, tell: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Within the block a first signal waits to be asked for; elsewhere it ends at once.
+        """Let a first signal within the block wait for ``check``; elsewhere it ends at once.
 
         Args:
             tell: called when that signal comes.
@@ -88,7 +85,7 @@ class StopRequest:
             raise TrainingInterrupted(None)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """A handler for a process that is told by another one: it stops when it can."""
+        """Handle a signal that another process passed on: stop at the next ``check``."""
         self.number = number
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,15 +14,15 @@ class StageTimer:
     """Seconds by label, in the order in which the labels first came.
 
     Args:
-        seconds: what is known already.
+        seconds: measured before.
     """
 
     def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
-        self.seconds: dict[str, float] = dict(seconds or {})
+        self.seconds = defaultdict[str, float](float, seconds or {})
 
     def add(self, label: str, seconds: float) -> None:
-        """More seconds of a label."""
-        self.seconds[label] = self.seconds.get(label, 0.0) + seconds
+        """Add seconds to a label."""
+        self.seconds[label] += seconds
 
     @contextmanager
     def of(self, label: str) -> Iterator[None]:
@@ -33,16 +34,16 @@ class StageTimer:
             self.add(label, time.perf_counter() - begin)
 
     def include(self, seconds: Mapping[str, float]) -> None:
-        """Add what another one holds."""
+        """Add what another timer measured."""
         for label, value in seconds.items():
             self.add(label, value)
 
     def as_record(self) -> dict[str, float]:
-        """Seconds by label."""
+        """Return seconds by label."""
         return dict(self.seconds)
 
     def line(self) -> str:
-        """``one-off costs 12.3 s: decoding 3.1 s, …; training 120.0 s, validation 14.2 s``."""
+        """Return ``one-off costs 12.3 s: decoding 3.1 s, …; training 120.0 s``."""
         once = {label: value for label, value in self.seconds.items() if label not in STEADY}
         parts = [f"{label} {value:.1f} s" for label, value in once.items() if value >= 0.05]
         text = f"one-off costs {sum(once.values()):.1f} s"

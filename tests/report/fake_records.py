@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.report.analysis.selection import Selection
-from bench.report.claims.judging import (
-    Evidence,
-    Verdict,
-)
-from bench.report.claims.model import load_claims
+from bench.report.claims.judging import Verdict
 from bench.report.claims.quantities import METRICS
 from bench.report.claims.statements import Claim
 from bench.report.claims.verdicts import judge, judged_claims
@@ -27,7 +23,7 @@ def claim(metric: str, value: Any, variant: str = CA, **more: Any) -> Claim:
 
 
 def decided(records, one: Claim) -> Verdict:
-    return judge(one, Evidence(Selection(records), load_claims()))
+    return judge(one, Selection(records))
 
 
 def of_guide(records, identifier: str) -> Verdict:

@@ -49,7 +49,7 @@ def test_a_living_sweeps_folder_stays_and_a_killed_ones_goes(cache: Path) -> Non
     with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) as held:
         assert held.stdout is not None
         theirs = Path(held.stdout.readline().strip())
-        age(theirs, 2 * paths.YOUNG_S)
+        age(theirs, 2 * paths.LEAST_ORPHAN_AGE_S)
         with scratch_folder():
             assert (theirs / "1.features").exists()
         held.send_signal(signal.SIGKILL)

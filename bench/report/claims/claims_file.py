@@ -28,8 +28,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from bench.errors import BenchError
 from bench.report.claims.conditions import DEVICES, KINDS
 from bench.report.claims.model import load_claims
@@ -41,24 +39,12 @@ KEYS = (
     "conditions", "remark",
 )  # fmt: skip
 _NEEDED = ("variant", "metric", "value", "unit", "source")
-_TEXTS = ("id", "variant", "metric", "form", "against", "unit", "source", "remark")
+_TEXTS = [key for key in KEYS if key not in ("value", "tolerance", "conditions")]
 OWN_METRICS = tuple(name for name, metric in METRICS.items() if metric.own)
 
 
-@attrs.frozen
-class _Where:
-    """Names a claim of a file in messages."""
-
-    path: Path
-    name: str
-
-    def error(self, text: str) -> BenchError:
-        """The user's mistake in one line."""
-        return BenchError(f"{self.path}, claim {self.name}: {text}")
-
-
 def load_claims_file(path: Path, known_variants: Collection[str]) -> list[Claim]:
-    """The claims of a file, checked.
+    """Return the claims of a file, checked.
 
     Args:
         known_variants: names that ``variant`` and ``against`` may have.
@@ -67,19 +53,19 @@ def load_claims_file(path: Path, known_variants: Collection[str]) -> list[Claim]
         BenchError: the file cannot be read, or a claim in it is wrong; one line that names the
             file, the claim and the mend.
     """
-    found: list[Claim] = []
-    seen: dict[str, str] = {}
+    claims: dict[str, Claim] = {}
     for number, entry in enumerate(_entries(path), start=1):
         name = entry.get("id") if isinstance(entry, dict) else None
-        where = _Where(path, f"{number} ({name})" if isinstance(name, str) else str(number))
-        if not isinstance(entry, dict):
-            raise where.error("is no table: begin each claim with [[claim]]")
-        claim = _claim(entry, where, f"{path.stem}/{number}", known_variants)
-        if claim.id in seen:
-            raise where.error(f"id {claim.id!r} is that of claim {seen[claim.id]} too: rename one")
-        seen[claim.id] = str(number)
-        found.append(claim)
-    return found
+        try:
+            claim = _claim(entry, f"{path.stem}/{number}", known_variants)
+            if claim.id in claims:
+                first = list(claims).index(claim.id) + 1
+                raise BenchError(f"id {claim.id!r} is that of claim {first} too: rename one")
+        except BenchError as error:
+            named = f"{number} ({name})" if isinstance(name, str) else number
+            raise BenchError(f"{path}, claim {named}: {error}") from error
+        claims[claim.id] = claim
+    return list(claims.values())
 
 
 def _entries(path: Path) -> list[Any]:
@@ -92,88 +78,82 @@ def _entries(path: Path) -> list[Any]:
     except ValueError as error:  # not TOML, or not UTF-8
         text = " ".join(str(error).split())
         raise BenchError(f"{path} is not TOML: {text}: mend that line") from error
-    unknown = [key for key in raw if key != "claim"]
-    if unknown:
-        raise BenchError(f"{path}: unknown {_suggest(unknown[0], ('claim',))}: use [[claim]]")
+    for key in raw:
+        if key != "claim":
+            raise BenchError(f"{path}: unknown {_suggest(key, ('claim',))}: use [[claim]]")
     entries = raw.get("claim")
     if not isinstance(entries, list) or not entries:
         raise BenchError(f"{path} holds no claims: begin each with a line [[claim]]")
     return entries
 
 
-def _claim(
-    entry: Mapping[str, Any], where: _Where, name: str, known_variants: Collection[str]
-) -> Claim:
+def _claim(entry: Any, name: str, known_variants: Collection[str]) -> Claim:
+    if not isinstance(entry, dict):
+        raise BenchError("is no table: begin each claim with [[claim]]")
     for key in entry:
-        if key not in KEYS:
-            raise where.error(f"unknown key {_suggest(key, KEYS)}")
+        _check_name("key", key, KEYS)
     for key in _NEEDED:
         if entry.get(key) in (None, ""):
-            raise where.error(f"{key} is missing: add {_example(key, entry)}")
+            raise BenchError(f"{key} is missing: add {_example(key, entry)}")
     for key in _TEXTS:
         if not isinstance(entry.get(key, ""), str) or entry.get(key) == "":
-            raise where.error(f"{key} must be a text in quotes, not {entry[key]!r}")
-    if entry["metric"] not in OWN_METRICS:
-        raise where.error(f"unknown metric {_suggest(entry['metric'], OWN_METRICS)}")
+            raise BenchError(f"{key} must be a text in quotes, not {entry[key]!r}")
+    metric = entry["metric"]
+    _check_name("metric", metric, OWN_METRICS)
     for key in ("variant", "against"):
-        if key in entry and entry[key] not in known_variants:
-            raise where.error(f"unknown {key} {_suggest(entry[key], known_variants)}")
-    form = _form(entry, where)
-    wanted = METRICS[entry["metric"]].unit_of(form)
-    if entry["unit"] != wanted:
-        about = entry["metric"] if form == VALUE else f"a {form} of {entry['metric']}"
-        raise where.error(f"unit {entry['unit']!r} is not that of {about}: write {wanted!r}")
+        if key in entry:
+            _check_name(key, entry[key], known_variants)
+    form = _form(entry)
+    unit = METRICS[metric].unit_of(form)
+    if entry["unit"] != unit:
+        quantity = metric if form == VALUE else f"a {form} of {metric}"
+        raise BenchError(f"unit {entry['unit']!r} is not that of {quantity}: write {unit!r}")
     return Claim(
-        id=entry.get("id", name),
-        variant=entry["variant"],
-        metric=entry["metric"],
-        value=_value(entry["value"], where),
-        unit=wanted,
-        source=entry["source"],
-        form=form,
-        against=entry.get("against"),
-        tolerance=_tolerance(entry.get("tolerance"), where),
-        conditions=_conditions(entry.get("conditions", {}), where),
-        remark=entry.get("remark", ""),
+        **{
+            "id": name,
+            **entry,
+            "value": _value(entry["value"]),
+            "tolerance": _tolerance(entry.get("tolerance")),
+            "conditions": _conditions(entry.get("conditions", {})),
+        }
     )
 
 
 def _example(key: str, entry: Mapping[str, Any]) -> str:
-    """What the missing line could be; the unit is the one that the metric has."""
+    """Return what the missing line could be; the unit is the one that the metric has."""
+    metric = METRICS.get(str(entry.get("metric")))
     examples = {
         "variant": '"ResNet18"',
         "metric": f"one of {', '.join(OWN_METRICS)}",
         "value": "a number or [low, high]",
+        "unit": f'"{metric.unit_of(entry.get("form", VALUE))}"' if metric else "",
         "source": 'where it is stated, such as "model card"',
     }
-    if key != "unit":
-        return f"{key} = {examples[key]}"
-    metric = METRICS.get(str(entry.get("metric")))
-    return f'unit = "{metric.unit_of(entry.get("form", VALUE))}"' if metric else "the metric's unit"
+    return f"{key} = {examples[key]}" if examples[key] else "the metric's unit"
 
 
-def _form(entry: Mapping[str, Any], where: _Where) -> str:
+def _form(entry: Mapping[str, Any]) -> str:
     forms, form = METRICS[entry["metric"]].forms, str(entry.get("form", VALUE))
     if form not in forms:
-        raise where.error(f"form {form!r} is not one of {entry['metric']}: {', '.join(forms)}")
+        raise BenchError(f"form {form!r} is not one of {entry['metric']}: {', '.join(forms)}")
     if form == VALUE and "against" in entry:
-        named = ", ".join(other for other in forms if other != VALUE) or "none of this metric"
-        raise where.error(f"against needs a form that relates two variants: {named}")
+        relating = ", ".join(other for other in forms if other != VALUE) or "none of this metric"
+        raise BenchError(f"against needs a form that relates two variants: {relating}")
     if form != VALUE and "against" not in entry:
-        raise where.error(f"a {form} needs the variant that it is related to: add against")
+        raise BenchError(f"a {form} needs the variant that it is related to: add against")
     if entry.get("against") == entry["variant"]:
-        raise where.error(f"against is the variant itself, {entry['variant']!r}: name another")
+        raise BenchError(f"against is the variant itself, {entry['variant']!r}: name another")
     return form
 
 
-def _value(value: Any, where: _Where) -> float | tuple[float, float]:
+def _value(value: Any) -> float | tuple[float, float]:
     if isinstance(value, list) and len(value) == 2 and all(map(_number, value)):
         low, high = value
         if low > high:
-            raise where.error(f"value [{low:g}, {high:g}] has its low bound above its high: swap")
+            raise BenchError(f"value [{low:g}, {high:g}] has its low bound above its high: swap")
         return float(low), float(high)
     if not _number(value):
-        raise where.error(f"value must be a finite number or [low, high], not {value!r}")
+        raise BenchError(f"value must be a finite number or [low, high], not {value!r}")
     return value
 
 
@@ -181,45 +161,44 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _tolerance(value: Any, where: _Where) -> float | str | None:
-    if value is None:
-        return None
+def _tolerance(value: Any) -> float | str | None:
     try:
         size = share_of(value) if isinstance(value, str) else value
     except ValueError:
-        size = None
-    if size is None or not _number(size) or size < 0:
-        raise where.error(
+        size = -1
+    if size is not None and (not _number(size) or size < 0):
+        raise BenchError(
             f'tolerance must be a number of 0 or more or a share such as "5 %", not {value!r}'
         )
     return value
 
 
-def _conditions(given: Any, where: _Where) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise where.error('conditions must be a table such as { device = "cpu", batch = 16 }')
-    for key, value in given.items():
-        if key not in KINDS:
-            raise where.error(f"unknown condition {_suggest(key, KINDS)}")
+def _conditions(conditions: Any) -> dict[str, Any]:
+    if not isinstance(conditions, dict):
+        raise BenchError('conditions must be a table such as { device = "cpu", batch = 16 }')
+    for key, value in conditions.items():
+        _check_name("condition", key, KINDS)
         # To Python a yes is a number, to the user it is not.
-        wrong = isinstance(value, bool) != (KINDS[key] == (bool,))
-        if wrong or not isinstance(value, KINDS[key]):
-            raise where.error(f"condition {key} must be {_NAMES[KINDS[key][0]]}, not {value!r}")
-    device = given.get("device", DEVICES[0])
+        if isinstance(value, bool) != (KINDS[key] is bool) or not isinstance(value, KINDS[key]):
+            kind = {int: "a whole number", bool: "true or false"}.get(KINDS[key], "a text")
+            raise BenchError(f"condition {key} must be {kind}, not {value!r}")
+    device, data = conditions.get("device", DEVICES[0]), conditions.get("data")
     if device not in DEVICES:
         # Of "gpu" the nearest name would be "cpu".
-        raise where.error(f"condition device must be {' or '.join(DEVICES)}, not {device!r}")
-    named = [name for name in load_claims().data if name.startswith(str(given.get("data"))[:5])]
-    if "data" in given and named and given["data"] not in named:
-        raise where.error(f"condition data {_suggest(given['data'], named)}")
-    return dict(given)
+        raise BenchError(f"condition device must be {' or '.join(DEVICES)}, not {device!r}")
+    similar = [name for name in load_claims().data if name.startswith(str(data)[:5])]
+    if data is not None and similar and data not in similar:
+        raise BenchError(f"condition data {_suggest(data, similar)}")
+    return conditions
 
 
-_NAMES = {str: "a text", int: "a whole number", bool: "true or false"}
+def _check_name(kind: str, name: Any, known: Collection[str]) -> None:
+    if name not in known:
+        raise BenchError(f"unknown {kind} {_suggest(name, known)}")
 
 
-def _suggest(word: Any, known: Iterable[str]) -> str:
+def _suggest(name: Any, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{word!r}: {hint}known are {', '.join(names)}"
+    return f"{name!r}: {hint}known are {', '.join(names)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.matching import accuracy_pair
 from bench.report.analysis.metrics import ACCURACIES, accuracy, needs_no_training, value_of
 from bench.report.analysis.seeds import SeedAccuracy, accuracy_of, runs_of
@@ -14,11 +15,12 @@ from bench.report.analysis.validity import Record
 from bench.report.analysis.values import Value, failure, fixed, missing
 from bench.report.chapters.attention import difference_text, word
 from bench.report.claims.model import Row
+from bench.report.claims.quantities import DIFFERENCE, RATIO
 from bench.stats.timing import Ratio, compare_speeds
 
 
 def measured(selection: Selection, name: str, variant: str) -> Value:
-    """The figure ``name`` of a variant, past the sanity gates.
+    """Return the figure ``name`` of a variant, past the sanity gates.
 
     Timings are those of its latest timed run, other figures those of its latest trained one;
     accuracy is the mean over that run's sweep where this has several seeds.
@@ -27,22 +29,16 @@ def measured(selection: Selection, name: str, variant: str) -> Value:
     if record is None:
         return missing("variant not in this sweep")
     if record.get("status") != "complete":
-        if needs_no_training(name):
-            value = value_of(record, name)
-            if value.mark is None:
-                return value
+        if needs_no_training(name) and (value := value_of(record, name)).mark is None:
+            return value
         return missing(f"run failed: {failure(record, limit=70)}")
     if name in ACCURACIES and len(runs_of(selection, variant)) > 1:
         return _over_runs(selection, variant, record)
-    value, broken = value_of(record, name), selection.invalid(record)
+    value, invalid = value_of(record, name), selection.invalid(record)
     # Words, such as the use case, do not become wrong with the numbers.
-    if broken and (value.number is not None or value.mark == "undertrained"):
-        return missing(broken, "invalid")
-    return _labelled(selection, record, value)
-
-
-def _labelled(selection: Selection, record: Record, value: Value) -> Value:
-    """The figure with its machine's short name where the report has several machines."""
+    if invalid and (value.number is not None or value.mark == "undertrained"):
+        return missing(invalid, "invalid")
+    # The machine's short name where the report has several machines.
     machine = selection.labels.of("Machine", record)
     if machine is None or value.mark or value.device is None:
         return value
@@ -50,28 +46,28 @@ def _labelled(selection: Selection, record: Record, value: Value) -> Value:
 
 
 def _over_runs(selection: Selection, variant: str, record: Record) -> Value:
-    """Accuracy over seeds and folds: ``93.1 (mean of 3 seeds, 92.0–94.1), test``."""
+    """Return accuracy over seeds and folds: ``93.1 (mean of 3 seeds, 92.0–94.1), test``."""
     found = accuracy_of(selection, variant)
     if found is None:
-        broken = selection.invalid(record)
-        return missing(broken, "invalid") if broken else accuracy(record)
+        invalid = selection.invalid(record)
+        return missing(invalid, "invalid") if invalid else accuracy(record)
     text = seeds_text(found)
     if found.undertrained:
         return missing(f"{text}: {found.undertrained}", "undertrained")
-    bounds = None
-    if found.low is not None and found.high is not None:
-        bounds = (100 * found.low, 100 * found.high)
     setting = {
-        "data": (record.get("data") or {}).get("fingerprint"),
-        "image size": (record.get("config") or {}).get("image_size"),
+        "data": lookup(record, "data", "fingerprint"),
+        "image size": lookup(record, "config", "image_size"),
         "part": found.part,
         "images": found.images,
     }
+    bounds = None
+    if found.low is not None and found.high is not None:
+        bounds = (100 * found.low, 100 * found.high)
     return Value(100 * found.shares.mean, text, setting=setting, interval=bounds)
 
 
 def seeds_text(found: SeedAccuracy) -> str:
-    """``93.1 (mean of 3 seeds, 92.0–94.1), test``, or one seed's folds with their interval."""
+    """Return ``93.1 (mean of 3 seeds, 92.0–94.1), test``, or one seed's folds with interval."""
     shares, count = found.shares, len(found.shares.values)
     text = f"{100 * shares.mean:.1f}"
     if found.low is not None and found.high is not None:
@@ -79,14 +75,14 @@ def seeds_text(found: SeedAccuracy) -> str:
     if count > 1:
         text += f" (mean of {count} seeds, {100 * shares.least:.1f}–{100 * shares.most:.1f})"
     left_out = f"{found.invalid} invalid left out" if found.invalid else ""
-    return ", ".join(part for part in (text, found.part, found.folds, left_out) if part)
+    return ", ".join(filter(None, (text, found.part, found.folds, left_out)))
 
 
 # --- related to another variant --------------------------------------------------------------
 
 
 def related(selection: Selection, row: Row, variant: str) -> Value:
-    """The row's figure for the variant, as ratio or difference where the row asks for one.
+    """Return the row's figure for the variant, as ratio or difference where the row asks for one.
 
     Figures of different machines, sessions, data, parts or settings are not related. Ratios of
     timings are taken round by round and have an interval from six rounds on, where the pair has a
@@ -97,33 +93,33 @@ def related(selection: Selection, row: Row, variant: str) -> Value:
         return value
     base = measured(selection, row.metric, row.against)
     if variant == row.against:
-        text = "1 (reference)" if row.form == "ratio" else "0 (reference)"
+        text = "1 (reference)" if row.form == RATIO else "0 (reference)"
         return attrs.evolve(value, text=text, device=None, threads=None, interval=None)
     if base.mark or base.number is None or value.number is None:
         return missing(f"{row.against}: {base.mark or 'n/a'}: {base.reason or 'no number'}")
     differing = [key for key in value.setting if value.setting[key] != base.setting.get(key)]
     if differing:
         return missing(f"the two runs differ in {', '.join(differing)}")
-    if row.form == "difference":
-        return _difference(selection, row, variant, value, base)
-    found = _judged_ratio(selection, row, variant)
-    if found is None:
-        number = value.number / base.number
-        return attrs.evolve(value, number=number, text=fixed(number, 2), interval=None)
-    ratio, tie = found
-    text = fixed(ratio.ratio, 2)
-    if ratio.low is None or ratio.high is None:
-        return attrs.evolve(value, number=ratio.ratio, text=text, interval=None)
-    text += f" [{ratio_bound(ratio.low, 2)}–{ratio_bound(ratio.high, 2)}]{' (~ tie)' * tie}"
-    return attrs.evolve(value, number=ratio.ratio, text=text, interval=(ratio.low, ratio.high))
+    if row.form == DIFFERENCE and row.metric in ACCURACIES:
+        return _accuracy_difference(selection, row.against, variant, value)
+    interval = None
+    if row.form == DIFFERENCE:
+        number = value.number - base.number
+        text = f"{number:+.1f}"
+    else:
+        ratio, tie = _judged_ratio(selection, row, variant)
+        number = value.number / base.number if ratio is None else ratio.ratio
+        text = fixed(number, 2)
+        if ratio is not None and ratio.low is not None and ratio.high is not None:
+            interval = (ratio.low, ratio.high)
+            bounds = "–".join(ratio_bound(bound, 2) for bound in interval)
+            text += f" [{bounds}]{' (~ tie)' * tie}"
+    return attrs.evolve(value, number=number, text=text, interval=interval)
 
 
-def _difference(selection: Selection, row: Row, variant: str, value: Value, base: Value) -> Value:
-    """Points against another variant; of accuracies the report's one verdict on the pair."""
-    if row.metric not in ACCURACIES:
-        number = (value.number or 0.0) - (base.number or 0.0)
-        return attrs.evolve(value, number=number, text=f"{number:+.1f}", interval=None)
-    pair = accuracy_pair(selection, variant, row.against or "")
+def _accuracy_difference(selection: Selection, other: str, variant: str, value: Value) -> Value:
+    """Return points against another variant: the report's one verdict on the pair."""
+    pair = accuracy_pair(selection, variant, other)
     found = pair.found
     if found is None:
         return missing(pair.refused.reason if pair.refused else "the two are not compared")
@@ -132,24 +128,21 @@ def _difference(selection: Selection, row: Row, variant: str, value: Value, base
     return attrs.evolve(value, number=100 * found.difference, text=text, interval=bounds)
 
 
-def _judged_ratio(selection: Selection, row: Row, variant: str) -> tuple[Ratio, bool] | None:
-    """Ratio of two images/s as their session judged it, and whether that was a tie.
+def _judged_ratio(selection: Selection, row: Row, variant: str) -> tuple[Ratio | None, bool]:
+    """Return the ratio of two images/s as their session judged it, and whether that was a tie.
 
     None for what is not timed in rounds.
     """
-    if row.metric not in TIMINGS or row.against is None:
-        return None
-    entries = [timed_by(selection.timed(name) or {}, row.metric) for name in (variant, row.against)]
+    names = (variant, row.against or "")
+    if row.metric not in TIMINGS:
+        return None, False
+    entries = [timed_by(selection.timed(name) or {}, row.metric) for name in names]
     if entries[0] is None or entries[1] is None:
-        return None
+        return None, False
     case = CaseKey.of(entries[0])
     for session in reversed(sessions_of(selection)):
-        if all(
-            session.timings.get(name, {}).get(case) is entry
-            for name, entry in zip((variant, row.against), entries, strict=True)
-        ):
-            ratio = session.ratio(variant, row.against, case)
-            tie = session.standing(case).verdict(variant, row.against) == "tie"
-            return None if ratio is None else (ratio, tie)
-    ratio = compare_speeds(*map(blocks_of, entries))
-    return None if ratio is None else (ratio, False)
+        timings = (session.timings.get(name, {}).get(case) for name in names)
+        if all(timing is entry for timing, entry in zip(timings, entries, strict=True)):
+            tie = session.standing(case).verdict(*names) == "tie"
+            return session.ratio(*names, case), tie
+    return compare_speeds(*map(blocks_of, entries)), False

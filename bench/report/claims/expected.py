@@ -9,6 +9,7 @@ import attrs
 
 from bench.config.options import flag_of
 from bench.config.presets import Preset, load_presets
+from bench.records.schema import lookup
 from bench.report.analysis.metrics import accuracy, gpu_memory_gb, training_threads
 from bench.report.analysis.selection import Selection, caption, seconds_of, seed_note, variant_of
 from bench.report.analysis.validity import Record
@@ -18,19 +19,19 @@ from bench.report.render.markdown import Table, one_line
 
 # The guide's script trains this variant.
 SUBJECT = "EfficientNetV2_S_CA"
-KEYS = ("minutes", "accuracy_percent", "gpu_memory_gb")
-HEADERS = {
-    "minutes": "Minutes of training",
-    "accuracy_percent": "Accuracy (%)",
-    "gpu_memory_gb": "GPU memory (GB)",
+# Each expected figure: the metric that it is a claim about, and its heading.
+FIGURES = {
+    "minutes": ("training_time", "Minutes of training"),
+    "accuracy_percent": ("accuracy", "Accuracy (%)"),
+    "gpu_memory_gb": ("gpu_memory", "GPU memory (GB)"),
 }
 
 
 def presets_table(selection: Selection) -> Table:
-    """Minutes, accuracy and GPU memory of every preset, documented and measured."""
+    """Return minutes, accuracy and GPU memory of every preset, documented and measured."""
     headers = ["Preset", "Documented on"]
-    for key in KEYS:
-        headers += [f"{HEADERS[key]}, documented", f"{HEADERS[key]}, measured"]
+    for _, heading in FIGURES.values():
+        headers += [f"{heading}, documented", f"{heading}, measured"]
     headers.append("Source and note")
     rows = [_row(preset, selection) for preset in load_presets().values()]
     text = caption(
@@ -47,32 +48,34 @@ def _row(preset: Preset, selection: Selection) -> list[str]:
     expected = preset.expected
     cells = [preset.name, one_line(expected.get("conditions") or preset.hardware)]
     run = _run_of(preset, selection)
-    for key in KEYS:
-        known = key in expected
-        cells.append(format_documented(expected[key]) if known else "n/a (not stated)")
-        cells.append((run if isinstance(run, Value) else _measured(run, key)).cell())
-    if not isinstance(run, Value) and expected.get("minutes_of") == "sweep":
-        cells[3] = _sweep_minutes(run, selection).cell()
-    parts = (expected.get("source"), expected.get("note"))
-    return [*cells, "; ".join(one_line(part) for part in parts if part)]
+    for key in FIGURES:
+        cells.append(format_documented(expected[key]) if key in expected else "n/a (not stated)")
+        if isinstance(run, Value):
+            value = run
+        elif key == "minutes" and expected.get("minutes_of") == "sweep":
+            value = _sweep_minutes(run, selection)
+        else:
+            value = _measured(run, key)
+        cells.append(value.cell())
+    notes = (expected.get("source"), expected.get("note"))
+    return [*cells, "; ".join(one_line(note) for note in notes if note)]
 
 
 def _run_of(preset: Preset, selection: Selection) -> Record | Value:
-    """The latest run of the preset that its documented figures may be held against, or why none."""
+    """Return the latest run of the preset that its figures may be held against, or why none."""
     of_preset = [
         record
         for record in selection.records
-        if (record.get("sweep") or {}).get("preset") == preset.name
-        and variant_of(record) == SUBJECT
+        if lookup(record, "sweep", "preset") == preset.name and variant_of(record) == SUBJECT
     ]
     if not of_preset:
         return missing(f"no run of this preset with {SUBJECT}")
     record = Selection(of_preset).chosen(SUBJECT)
     if record is None or record.get("status") != "complete":
         return missing(f"run failed: {failure(record or {})}")
-    broken = selection.invalid(record)
-    if broken:
-        return missing(broken, "invalid")
+    reason = selection.invalid(record)
+    if reason:
+        return missing(reason, "invalid")
     changed = changed_options(preset.options, record)
     if changed:
         return missing(f"the run changed the preset's {', '.join(changed)}")
@@ -80,7 +83,7 @@ def _run_of(preset: Preset, selection: Selection) -> Record | Value:
 
 
 def changed_options(preset: Mapping[str, Any], record: Record) -> list[str]:
-    """Flags of the preset's options that a run had other values for."""
+    """Return flags of the preset's options that a run had other values for."""
     config = record.get("config") or {}
     changed = [name for name, value in preset.items() if config.get(name, value) != value]
     # It has no part in any preset, and changes what a training takes.
@@ -89,39 +92,33 @@ def changed_options(preset: Mapping[str, Any], record: Record) -> list[str]:
 
 
 def _measured(record: Record, key: str) -> Value:
-    training = record.get("training") or {}
     if key == "gpu_memory_gb":
         return gpu_memory_gb(record)
     if key == "accuracy_percent":
-        found = accuracy(record)
-        return attrs.evolve(found, device=one_line(training.get("device_name") or ""))
-    if training.get("seconds") is None:
-        return missing("training time not recorded")
-    minutes = training["seconds"] / 60
+        device = one_line(lookup(record, "training", "device_name") or "")
+        return attrs.evolve(accuracy(record), device=device)
+    seconds = lookup(record, "training", "seconds")
+    return missing("training time not recorded") if seconds is None else _minutes(record, seconds)
+
+
+def _minutes(record: Record, seconds: float, note: str = "") -> Value:
     return Value(
-        number=minutes,
-        text=fixed(minutes, 1, digits=2),
-        device=one_line(training.get("device_name") or "unknown device"),
+        number=seconds / 60,
+        text=fixed(seconds / 60, 1, digits=2) + note,
+        device=one_line(lookup(record, "training", "device_name") or "unknown device"),
         threads=training_threads(record),
     )
 
 
 def _sweep_minutes(record: Record, selection: Selection) -> Value:
-    """Minutes of a run's sweep, for presets documented that way.
+    """Return minutes of a run's sweep, for presets documented that way.
 
     From first start to last end, and the timing session, which ends before the first run starts.
     """
-    sweep = (record.get("sweep") or {}).get("id")
-    runs = [other for other in selection.records if (other.get("sweep") or {}).get("id") == sweep]
+    sweep = lookup(record, "sweep", "id")
+    runs = [other for other in selection.records if lookup(other, "sweep", "id") == sweep]
     seconds = max(seconds_of(run, "finished") for run in runs) - min(map(seconds_of, runs))
-    sessions = [run["session"].get("seconds") for run in runs if run.get("session")]
-    timing = max((each for each in sessions if each is not None), default=None)
-    training = record.get("training") or {}
-    minutes = (seconds + (timing or 0)) / 60
-    text = f"{fixed(minutes, 1, digits=2)} for the sweep's {len(runs)} runs"
-    return Value(
-        number=minutes,
-        text=text if timing is None else f"{text} with timing",
-        device=one_line(training.get("device_name") or "unknown device"),
-        threads=training_threads(record),
-    )
+    sessions = [lookup(run, "session", "seconds") for run in runs]
+    timing = max((session for session in sessions if session is not None), default=None)
+    note = "" if timing is None else " with timing"
+    return _minutes(record, seconds + (timing or 0), f" for the sweep's {len(runs)} runs{note}")

@@ -8,26 +8,22 @@ import attrs
 
 from bench.report.analysis.matching import AccuracyPair, accuracy_pair, rankings
 from bench.report.analysis.run_sets import has_accuracy, run_set, sweep_of
-from bench.report.analysis.selection import Selection, seconds_of
+from bench.report.analysis.selection import Selection, distinct, seconds_of
 from bench.report.analysis.timings import counted
 from bench.report.analysis.validity import Record
 from bench.report.chapters.attention import word
 from bench.report.chapters.seeds import accuracy_of
-from bench.report.claims.conditions import (
-    OF_THE_MACHINE,
-    differing,
-    facts_of_run,
-    has_reduction,
-    unstated,
-)
+from bench.report.claims.conditions import OF_THE_MACHINE, unstated
 from bench.report.claims.judging import (
     NOT_COMPARABLE,
     NOT_MEASURED,
-    Evidence,
     Figure,
     Verdict,
     decide,
+    differs_from,
     joined,
+    missing_reason,
+    refusals,
 )
 from bench.report.claims.quantities import DIFFERENCE
 from bench.report.claims.statements import Claim
@@ -38,132 +34,108 @@ class Runs:
     """The runs that a claim may be held against.
 
     Attributes:
-        fitting: valid and trained, and under the claim's conditions.
-        others: all that are valid and trained.
-        differs: what the latest of the others differs in.
-        absent: why there is neither.
+        records: valid and trained, under the claim's conditions where there are such.
+        differs: what the latest differs in where there are none.
+        missing_reason: why there is no record.
     """
 
-    fitting: tuple[Record, ...]
-    others: tuple[Record, ...]
-    differs: tuple[str, ...]
-    absent: str
+    records: Sequence[Record] = ()
+    differs: Sequence[str] = ()
+    missing_reason: str = ""
+
+    def refusals(self, claim: Claim) -> list[str]:
+        """Return why they are not comparable with the claim."""
+        return refusals(unstated(claim.conditions, claim.kind.needs), self.differs)
 
 
-def judge_accuracy(claim: Claim, evidence: Evidence) -> Verdict:
-    """Accuracy on the judged part, or its paired difference from another variant's."""
-    return (_difference if claim.form == DIFFERENCE else _value)(claim, evidence)
+def judge_accuracy(claim: Claim, selection: Selection) -> Verdict:
+    """Judge accuracy on the judged part, or its paired difference from another variant's."""
+    return (_difference if claim.form == DIFFERENCE else _value)(claim, selection)
 
 
-def _value(claim: Claim, evidence: Evidence) -> Verdict:
-    runs = runs_for(claim, claim.variant, evidence)
-    if not runs.fitting and not runs.others:
-        return Verdict(NOT_MEASURED, runs.absent)
-    figure, part = _figure(claim, runs.fitting or runs.others)
-    refused = _refusal(claim, runs)
-    if refused:
-        return Verdict(NOT_COMPARABLE, refused, figure)
-    return _judged(claim, figure, part)
-
-
-def _figure(claim: Claim, records: Sequence[Record]) -> tuple[Figure, str]:
-    found = accuracy_of(Selection(records), claim.variant)
+def _value(claim: Claim, selection: Selection) -> Verdict:
+    runs = runs_for(claim, claim.variant, selection)
+    if not runs.records:
+        return Verdict(NOT_MEASURED, runs.missing_reason)
+    found = accuracy_of(Selection(runs.records), claim.variant)
     if found is None:  # the records were chosen for having an accuracy
         raise ValueError(f"{claim.variant}: no accuracy in the runs chosen for {claim.id}")
-    bounds = [None if bound is None else 100 * bound for bound in (found.low, found.high)]
     seeds = counted(len(found.shares.values), "seed")
-    count = f"{found.count()}, {found.part}, {joined([seeds, found.folds])}"
-    return Figure(100 * found.shares.mean, bounds[0], bounds[1], count, claim.unit), found.part
-
-
-def _judged(claim: Claim, figure: Figure, part: str) -> Verdict:
-    verdict = decide(
-        claim, figure, "no interval: which images were classified correctly is unknown"
+    figure = Figure(
+        100 * found.shares.mean,
+        None if found.low is None else 100 * found.low,
+        None if found.high is None else 100 * found.high,
+        f"{found.count()}, {found.part}, {joined(seeds, found.folds)}",
+        claim.unit,
     )
-    note = f"judged on the {part} part"
-    if part != "test":
-        note += ", which the best epoch was chosen on"
-    return attrs.evolve(verdict, reason=joined([verdict.reason, note]))
+    return _decide(claim, figure, found.part, runs.refusals(claim))
 
 
-def _difference(claim: Claim, evidence: Evidence) -> Verdict:
-    one = runs_for(claim, claim.variant, evidence)
-    two = runs_for(claim, claim.against or "", evidence)
-    absent = [runs.absent for runs in (one, two) if not runs.fitting and not runs.others]
-    if absent:
-        return Verdict(NOT_MEASURED, joined(absent))
-    refused = [_refusal(claim, runs) for runs in (one, two)]
-    kept = [runs.fitting or runs.others for runs in (one, two)]
-    pair, among = _pair(claim, kept, evidence.selection)
-    figure = None
-    if pair.found is not None:
-        numbers = (100 * pair.found.difference, 100 * pair.found.low, 100 * pair.found.high)
-        figure = Figure(*numbers, f"{pair.images()}, {pair.found.scope}", claim.unit)
-    if any(refused):
-        return Verdict(NOT_COMPARABLE, joined(list(dict.fromkeys(refused))), figure)
-    if figure is None or pair.found is None:
-        return Verdict(NOT_COMPARABLE, pair.refused.reason if pair.refused else "", figure)
-    verdict = _judged(claim, figure, pair.part)
-    said = f"{word(pair.found.verdict)} {among} ({pair.found.method})"
-    return attrs.evolve(verdict, reason=joined([verdict.reason, said, pair.about]))
+def _decide(claim: Claim, figure: Figure, part: str, refused: Sequence[str]) -> Verdict:
+    few = "no interval: which images were classified correctly is unknown"
+    verdict = decide(claim, figure, few, refused)
+    if refused:
+        return verdict
+    chosen = "" if part == "test" else ", which the best epoch was chosen on"
+    return verdict.noting(f"judged on the {part} part{chosen}")
+
+
+def _difference(claim: Claim, selection: Selection) -> Verdict:
+    runs = [runs_for(claim, name, selection) for name in (claim.variant, claim.against or "")]
+    if not all(each.records for each in runs):
+        return Verdict(NOT_MEASURED, joined(*(each.missing_reason for each in runs)))
+    pair, family = _pair(claim, [each.records for each in runs], selection)
+    refused = distinct(joined(*each.refusals(claim)) or None for each in runs)
+    found = pair.found
+    if found is None:
+        refused = refused or [pair.refused.reason if pair.refused else ""]
+        return Verdict(NOT_COMPARABLE, joined(*refused))
+    numbers = (100 * found.difference, 100 * found.low, 100 * found.high)
+    figure = Figure(*numbers, f"{pair.images()}, {found.scope}", claim.unit)
+    verdict = _decide(claim, figure, pair.part, refused)
+    if refused:
+        return verdict
+    return verdict.noting(f"{word(found.verdict)} {family} ({found.method})", pair.about)
 
 
 def _pair(
-    claim: Claim, kept: Sequence[Sequence[Record]], selection: Selection
+    claim: Claim, records: Sequence[Sequence[Record]], selection: Selection
 ) -> tuple[AccuracyPair, str]:
-    """The report's verdict on the two, or that of the latest sweep whose runs the claim may use.
+    """Return the report's verdict on the two, or that of the latest sweep with runs of both.
 
     With the family that it was judged in.
     """
     names = (claim.variant, claim.against or "")
-    sweeps = [{sweep_of(record) for record in records} for records in kept]
+    sweeps = [{sweep_of(record) for record in runs} for runs in records]
     for ranking in rankings(selection)[0]:
-        used = {
+        ranked = {
             each.variant: {sweep_of(run) for run in each.runs.values()} for each in ranking.sets
         }
-        if all(used.get(name, {None}) <= known for name, known in zip(names, sweeps, strict=True)):
+        if all(ranked.get(name, {None}) <= ids for name, ids in zip(names, sweeps, strict=True)):
             return accuracy_pair(selection, *names), "among all variants that are ranked with them"
-    common = [record for record in kept[0] if sweep_of(record) in sweeps[1]]
+    common = [record for record in records[0] if sweep_of(record) in sweeps[1]]
     if common:
-        found = selection.of_sweep(sweep_of(max(common, key=seconds_of)))
-        return accuracy_pair(found, *names), "among all variants of their sweep"
-    alone = Selection([*kept[0], *kept[1]])
+        sweep = selection.of_sweep(sweep_of(max(common, key=seconds_of)))
+        return accuracy_pair(sweep, *names), "among all variants of their sweep"
+    alone = Selection([*records[0], *records[1]])
     return accuracy_pair(alone, *names), "of these two alone, from different sweeps"
 
 
-def _refusal(claim: Claim, runs: Runs) -> str:
-    missing = unstated(claim.conditions, claim.kind.needs)
-    parts = [f"unstated: {', '.join(missing)}"] if missing else []
-    if not runs.fitting:
-        parts.append(f"conditions differ: {', '.join(runs.differs)}")
-    return joined(parts)
-
-
-def runs_for(claim: Claim, variant: str, evidence: Evidence) -> Runs:
-    """The variant's runs, by whether they were made as the claim says.
+def runs_for(claim: Claim, variant: str, selection: Selection) -> Runs:
+    """Return the variant's runs that were made as the claim says, or else all that can be judged.
 
     Sweeps with an invalid or undertrained run are left out whole; where the latest is one of them,
     there is no run to judge.
     """
-    selection, data = evidence.selection, evidence.claims.data
     judged = [record for record in selection.complete(variant) if has_accuracy(record)]
     if not judged:
-        reason = evidence.absence(variant) or f"{variant} was not trained in these runs"
-        return Runs((), (), (), reason)
-
-    def differs(record: Record) -> list[str]:
-        # A difference has one reduction where only one of the two models has any.
-        spared = ["reduction"] * (claim.form == DIFFERENCE and not has_reduction(record))
-        facts = facts_of_run(record, data)
-        return differing(claim.conditions, facts, [*OF_THE_MACHINE, *spared])
-
-    candidates = [record for record in judged if not differs(record)]
-    latest = max(candidates or judged, key=seconds_of)
+        reason = missing_reason(selection, variant)
+        return Runs(missing_reason=reason or f"{variant} was not trained in these runs")
+    differs = {id(run): differs_from(claim, run, OF_THE_MACHINE) for run in judged}
+    candidates = [run for run in judged if not differs[id(run)]] or judged
+    latest = max(candidates, key=seconds_of)
     absent = run_set(selection, variant, sweep_of(latest)).absent
     if absent:
-        return Runs((), (), (), absent)
-    sweeps = {sweep_of(record) for record in judged}
-    whole = {sweep for sweep in sweeps if run_set(selection, variant, sweep).absent is None}
-    fitting = tuple(record for record in candidates if sweep_of(record) in whole)
-    others = tuple(record for record in judged if sweep_of(record) in whole)
-    return Runs(fitting, others, tuple(differs(latest)), "")
+        return Runs(missing_reason=absent)
+    whole = [run for run in candidates if not run_set(selection, variant, sweep_of(run)).absent]
+    return Runs(whole, differs[id(latest)])

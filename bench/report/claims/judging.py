@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
 from bench.report.analysis.selection import Selection
+from bench.report.analysis.validity import Record
 from bench.report.analysis.values import failure, fixed, significant
-from bench.report.claims.model import Claims
-from bench.report.claims.quantities import RATIO_UNIT
+from bench.report.claims.conditions import differing, facts_of_run, has_reduction
+from bench.report.claims.quantities import RATIO_UNIT, VALUE
 from bench.report.claims.statements import Claim
+from bench.stats.timing import FEWEST_ROUNDS
 from bench.system.digits import apart
 
 CONFIRMED = "confirmed"
@@ -24,22 +26,15 @@ _SHARES = ("%", "points")
 VERDICTS = (CONFIRMED, CONTRADICTED, UNDECIDED, NOT_COMPARABLE, NOT_MEASURED)
 
 
-@attrs.frozen(eq=False)
-class Evidence:
-    """What claims are held against: the runs of a report, and what others published."""
-
-    selection: Selection
-    claims: Claims
-
-    def absence(self, variant: str) -> str | None:
-        """Why no number of a variant can be used, or None."""
-        record = self.selection.chosen(variant)
-        if record is None:
-            return f"{variant} is in none of these runs"
-        if record.get("status") != "complete":
-            return f"{variant}: run failed: {failure(record, limit=70)}"
-        broken = self.selection.invalid(record)
-        return f"{variant}: invalid: {broken}" if broken else None
+def missing_reason(selection: Selection, variant: str) -> str | None:
+    """Return why no number of a variant can be used, or None."""
+    record = selection.chosen(variant)
+    if record is None:
+        return f"{variant} is in none of these runs"
+    if record.get("status") != "complete":
+        return f"{variant}: run failed: {failure(record, limit=70)}"
+    reason = selection.invalid(record)
+    return f"{variant}: invalid: {reason}" if reason else None
 
 
 @attrs.frozen
@@ -63,11 +58,11 @@ class Figure:
 
     @classmethod
     def exact(cls, number: float, unit: str, machine: str = "", count: str = "exact") -> Figure:
-        """A figure without an error, such as a count."""
+        """Return a figure without an error, such as a count."""
         return cls(number, number, number, count, unit, machine)
 
     def value(self) -> str:
-        """``0.24 [0.23–0.25] ×``."""
+        """Return ``0.24 [0.23–0.25] ×``."""
         text = self._written(self.number)
         if self.low is not None and self.high is not None and self.low != self.high:
             text += f" [{self._written(self.low)}–{self._written(self.high)}]"
@@ -80,8 +75,8 @@ class Figure:
         return significant(number) if decimals is None else fixed(number, decimals)
 
     def cell(self) -> str:
-        """The value with how often and where it was measured."""
-        return ", ".join(part for part in (self.value(), self.count, self.machine) if part)
+        """Return the value with how often and where it was measured."""
+        return ", ".join(filter(None, (self.value(), self.count, self.machine)))
 
 
 @attrs.frozen
@@ -98,21 +93,49 @@ class Verdict:
     where: str = ""
 
     def cell(self) -> str:
-        """``contradicted on AMD EPYC, 2 threads``."""
+        """Return ``contradicted on AMD EPYC, 2 threads``."""
         return f"{self.word} on {self.where}" if self.where else self.word
 
+    def noting(self, *notes: str, where: str = "") -> Verdict:
+        """Return the verdict with more reasons, and with the machine that it was made on."""
+        return attrs.evolve(self, reason=joined(self.reason, *notes), where=where or self.where)
 
-Judge = Callable[[Claim, Evidence], Verdict]
+
+Judge = Callable[[Claim, Selection], Verdict]
 
 
-def decide(claim: Claim, figure: Figure, few: str = "no interval") -> Verdict:
-    """Confirmed within the accepted bounds, contradicted clear of them, else undecided.
+def differs_from(claim: Claim, record: Record, without: Collection[str] = ()) -> list[str]:
+    """Return the claim's conditions that a run was not made under, some left out."""
+    # A difference or ratio has one reduction where only one of the two models has any.
+    spared = ["reduction"] * (claim.form != VALUE and not has_reduction(record))
+    return differing(claim.conditions, facts_of_run(record), [*without, *spared])
+
+
+def refusals(missing: Sequence[str], differing: Sequence[str]) -> list[str]:
+    """Return why a figure is not comparable: conditions that the claim lacks, and that differ."""
+    reasons = {"unstated": missing, "conditions differ": differing}
+    return [f"{reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
+
+
+def too_few(count: str) -> str:
+    """Return why a figure that was measured so often has no interval."""
+    return f"{count}, an interval needs {FEWEST_ROUNDS}"
+
+
+def decide(
+    claim: Claim, figure: Figure, few: str = "no interval", refused: Sequence[str] = ()
+) -> Verdict:
+    """Confirm a claim within its bounds, contradict it clear of them, else leave it undecided.
 
     Args:
         few: why the figure has no interval.
+        refused: why the figure is not comparable.
     """
+    if refused:
+        return Verdict(NOT_COMPARABLE, joined(*refused), figure)
     low, high = claim.accepted()
-    bounds = _bounds(claim, low, high)
+    bounds = f"{low:g}" if low == high else f"{low:.4g}–{high:.4g}"
+    bounds = f"{bounds} {claim.unit}".strip()
     if figure.low is None or figure.high is None:
         return Verdict(UNDECIDED, f"{few}; accepted would be {bounds}", figure)
     if low <= figure.low and figure.high <= high:
@@ -123,12 +146,6 @@ def decide(claim: Claim, figure: Figure, few: str = "no interval") -> Verdict:
     return Verdict(UNDECIDED, f"the interval straddles the accepted {bounds}", figure)
 
 
-def _bounds(claim: Claim, low: float, high: float) -> str:
-    if low == high:
-        return f"{low:g} {claim.unit}".strip()
-    return f"{low:.4g}–{high:.4g} {claim.unit}".strip()
-
-
-def joined(parts: Sequence[str]) -> str:
-    """The parts that are not empty, as one text."""
+def joined(*parts: str | None) -> str:
+    """Join the parts that are not empty to one text."""
     return "; ".join(part for part in parts if part)

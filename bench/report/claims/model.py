@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import attrs
 
-from bench.report.claims.quantities import Documented
+from bench.report.claims.quantities import Documented, as_documented
+
+
+def _documented(values: Mapping[str, Any]) -> dict[str, Documented]:
+    return {variant: as_documented(value) for variant, value in values.items()}
 
 
 @attrs.frozen
@@ -35,7 +39,7 @@ class Row:
     label: str
     metric: str
     unit: str
-    documented: Mapping[str, Documented]
+    documented: Mapping[str, Documented] = attrs.field(converter=_documented, factory=dict)
     conditions: str = ""
     remark: str = ""
     against: str | None = None
@@ -111,7 +115,7 @@ class Published:
     device: str | None = None
 
     def ratio(self, variant: str, base: str) -> float | None:
-        """``variant`` ÷ ``base``, scaled to the base's image size; None where one is missing."""
+        """Return ``variant`` ÷ ``base``, scaled to equal image sizes; None where one is missing."""
         if variant not in self.value or base not in self.value:
             return None
         scale = (self.pixels[variant] / self.pixels[base]) ** 2 if self.pixels else 1.0
@@ -123,7 +127,7 @@ class Reference:
     """A published figure of other data or models: orientation beside the claims that it names."""
 
     metric: str
-    variants: tuple[str, ...]
+    variants: Collection[str]
     text: str
     source: str
 
@@ -143,13 +147,13 @@ class Claims:
     parameters: tuple[ParameterTable, ...]
     published: tuple[Published, ...]
     presets: Mapping[str, Mapping[str, Any]]
-    stated: tuple[Mapping[str, Any], ...] = ()
-    references: tuple[Reference, ...] = ()
-    data: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    backbones: Mapping[str, str] = attrs.field(factory=dict)
+    stated: Sequence[Mapping[str, Any]]
+    references: tuple[Reference, ...]
+    data: Mapping[str, Collection[str]]
+    backbones: Mapping[str, str]
 
     def documents(self, variant: str) -> bool:
-        """Whether any of the guide's tables has a column for the variant."""
+        """Return whether any of the guide's tables has a column for the variant."""
         return any(column.variant == variant for table in self.tables for column in table.columns)
 
 
@@ -161,65 +165,47 @@ def load_claims() -> Claims:
 
 
 def parse_claims(raw: Mapping[str, Any]) -> Claims:
-    """Objects from the parsed TOML; a key that is misspelt there raises TypeError."""
+    """Return objects from the parsed TOML; a key that is misspelt there raises TypeError."""
     return Claims(
-        tables=tuple(_table(entry) for entry in raw["table"]),
-        parameters=tuple(
-            ParameterTable(
-                id=entry["id"],
-                title=entry["title"],
-                source=entry["source"],
-                parameters=tuple(Parameter(**item) for item in entry["options"]),
-            )
-            for entry in raw["parameters"]
-        ),
+        tables=tuple(_table(**entry) for entry in raw["table"]),
+        parameters=tuple(_parameters(**entry) for entry in raw["parameters"]),
         published=tuple(Published(**entry) for entry in raw["published"]),
         presets=raw["presets"],
-        stated=tuple(raw.get("claim", ())),
-        references=tuple(
-            Reference(**{**entry, "variants": tuple(entry["variants"])})
-            for entry in raw.get("reference", ())
-        ),
-        data={name: tuple(classes) for name, classes in raw.get("data", {}).items()},
-        backbones=raw.get("backbones", {}),
+        stated=raw["claim"],
+        references=tuple(Reference(**entry) for entry in raw["reference"]),
+        data=raw["data"],
+        backbones=raw["backbones"],
     )
 
 
-def _table(entry: Mapping[str, Any]) -> ClaimTable:
-    rows = []
-    for item in entry["row"]:
-        given = {
-            variant: tuple(value) if isinstance(value, list) else value
-            for variant, value in item.get("documented", {}).items()
-        }
-        rows.append(Row(**{**item, "documented": given}))
-    by_key = {row.key: row for row in rows}
+def _table(
+    *, row: Iterable[Mapping[str, Any]], columns: Iterable[Mapping[str, str]], **entry: str
+) -> ClaimTable:
+    rows = {item["key"]: Row(**item) for item in row}
     return ClaimTable(
-        id=entry["id"],
-        title=entry["title"],
-        source=entry["source"],
-        layout=entry["layout"],
-        columns=tuple(Column(**column) for column in entry["columns"]),
-        rows=tuple(_derive(row, by_key) for row in rows),
-        note=entry.get("note", ""),
+        **entry,
+        columns=tuple(Column(**column) for column in columns),
+        rows=tuple(_derive(each, rows) for each in rows.values()),
     )
 
 
-def _derive(row: Row, by_key: Mapping[str, Row]) -> Row:
+def _parameters(*, options: Iterable[Mapping[str, str]], **entry: str) -> ParameterTable:
+    return ParameterTable(**entry, parameters=tuple(Parameter(**item) for item in options))
+
+
+def _derive(row: Row, rows: Mapping[str, Row]) -> Row:
     """Fill the documented ratios of a row that is stated as the ratio of another."""
     if row.of is None or row.against is None:
         return row
-    source = by_key[row.of]
-    base = source.documented
-    against = base[row.against]
-    ratios: dict[str, Documented] = {
-        variant: rounded(value / against)
-        for variant, value in base.items()
-        if isinstance(value, (int, float)) and isinstance(against, (int, float))
-    }
+    source = rows[row.of]
+    base = source.documented[row.against]
     return attrs.evolve(
         row,
-        documented=ratios,
+        documented={
+            variant: rounded(value / base)
+            for variant, value in source.documented.items()
+            if isinstance(value, (int, float)) and isinstance(base, (int, float))
+        },
         approximate=source.approximate,
         conditions=row.conditions or source.conditions,
         when=row.when or source.when,
@@ -227,16 +213,14 @@ def _derive(row: Row, by_key: Mapping[str, Row]) -> Row:
 
 
 def rounded(ratio: float) -> float:
-    """A ratio of two documented figures, to three significant digits."""
+    """Round a ratio of two documented figures to three significant digits."""
     return float(f"{ratio:.3g}")
 
 
 def format_documented(value: Documented, *, approximate: bool = False) -> str:
-    """The guide's figure as text: ``~350``, ``93–95``, ``Fast``."""
+    """Write the guide's figure: ``~350``, ``93–95``, ``Fast``."""
     if isinstance(value, str):
         return value
-    tilde = "~" if approximate else ""
-    if isinstance(value, (tuple, list)):
-        low, high = value
-        return tilde + (f"{low:g}" if low == high else f"{low:g}–{high:g}")
-    return f"{tilde}{value:g}"
+    low, high = value if isinstance(value, (tuple, list)) else (value, value)
+    text = f"{low:g}" if low == high else f"{low:g}–{high:g}"
+    return f"~{text}" if approximate else text

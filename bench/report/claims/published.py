@@ -17,40 +17,45 @@ _QUANTITIES = {
 
 
 def published_evidence(claim: Claim, claims: Claims) -> str:
-    """``published: 0.32 × of the backbones (conditions; source)``, or nothing."""
-    found = [*_figures(claim, claims), *_references(claim, claims)]
-    return f"published: {'; '.join(found)}" if found else ""
+    """Return ``published: 0.32 × of the backbones (conditions; source)``, or nothing."""
+    figures = [*_figures(claim, claims), *_references(claim, claims)]
+    return f"published: {'; '.join(figures)}" if figures else ""
 
 
 def _figures(claim: Claim, claims: Claims) -> Iterator[str]:
-    quantity = _QUANTITIES.get(claim.metric)
-    name = claims.backbones.get(claim.variant, "")
-    # Others' speeds are of other machines: only their ratio says something about a claim's.
-    other = claims.backbones.get(claim.against or "", "")
+    device = claim.conditions.get("device")
+    names = [claims.backbones.get(key or "", "") for key in (claim.variant, claim.against)]
     for entry in claims.published:
-        if entry.quantity != quantity or entry.device not in (
-            None, claim.conditions.get("device", entry.device)
-        ):  # fmt: skip
+        if entry.quantity != _QUANTITIES.get(claim.metric):
             continue
-        text = _accuracy(claim, entry, name, other) if entry.device is None else None
-        ratio = entry.ratio(name, other) if entry.device is not None else None
-        if ratio is not None and name != other:
-            whose = "" if (name, other) == (claim.variant, claim.against) else f" {name} ÷ {other}"
-            text = f"{fixed(ratio, 2)} ×{whose}, scaled to equal size ({entry.conditions}"
-        if text is not None:
-            yield f"{text}; {entry.source})"
+        text = ""
+        if entry.device is None:
+            text = _accuracy(claim, entry, *names)
+        elif device in (None, entry.device):
+            text = _speed(claim, entry, *names)
+        if text:
+            yield f"{text} ({entry.conditions}; {entry.source})"
 
 
-def _accuracy(claim: Claim, entry: Published, name: str, other: str) -> str | None:
-    if name not in entry.value:
-        return None
+def _speed(claim: Claim, entry: Published, name: str, other: str) -> str:
+    # Others' speeds are of other machines: only their ratio says something about a claim's.
+    ratio = entry.ratio(name, other)
+    if ratio is None or name == other:
+        return ""
+    whose = "" if (name, other) == (claim.variant, claim.against) else f" {name} ÷ {other}"
+    return f"{fixed(ratio, 2)} ×{whose}, scaled to equal size"
+
+
+def _accuracy(claim: Claim, entry: Published, name: str, other: str) -> str:
+    value, reference = entry.value.get(name), entry.value.get(other)
+    if value is None:
+        return ""
     if claim.form != DIFFERENCE:
-        return f"{entry.value[name]:g} % at {entry.sizes[name]} pixels ({entry.conditions}"
-    if other not in entry.value:
-        return None
-    gap = entry.value[name] - entry.value[other]
+        return f"{value:g} % at {entry.sizes[name]} pixels"
+    if reference is None:
+        return ""
     sizes = f"{entry.sizes[name]} and {entry.sizes[other]} pixels"
-    return f"{gap:.2f} points, at {sizes} ({entry.conditions}"
+    return f"{value - reference:.2f} points, at {sizes}"
 
 
 def _references(claim: Claim, claims: Claims) -> Iterator[str]:

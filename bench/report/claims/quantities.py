@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 import attrs
+
+from bench.records.schema import METRICS as SIX_KEYS
 
 Documented = float | tuple[float, float] | str
 
 VALUE, RATIO, DIFFERENCE = "value", "ratio", "difference"
 RATIO_UNIT = "×"
-RATIO_TOLERANCE = 0.1
+RATIO_TOLERANCE = "10 %"
 COUNT_TOLERANCE = 0.01
 
 
@@ -37,13 +40,14 @@ class Metric:
     own: bool = True
 
     def unit_of(self, form: str) -> str:
-        """The unit of a claim of that form."""
+        """Return the unit of a claim of that form."""
         if form == RATIO:
             return RATIO_UNIT
         return "points" if form == DIFFERENCE and self.unit == "%" else self.unit
 
 
 _MACHINE = ("device_name", "batch", "image_size", "dtype")
+_RECIPE = ("data", "preset")
 METRICS: Mapping[str, Metric] = {
     "parameters": Metric("M", "parameters", tolerance="digits"),
     "macs": Metric("GMACs", "multiply-adds of one image", tolerance="digits"),
@@ -56,24 +60,25 @@ METRICS: Mapping[str, Metric] = {
         "ms", "latency at batch 1", (VALUE, RATIO), "10 %", ("device_name", "image_size", "dtype")
     ),
     "training_speed": Metric("images/s", "training speed", (VALUE, RATIO), "10 %", _MACHINE),
-    "training_time": Metric("minutes", "minutes of training", (VALUE,), "10 %", ("preset",)),
+    "training_time": Metric("minutes", "minutes of training", tolerance="10 %", needs=("preset",)),
     "gpu_memory": Metric(
-        "GB", "GPU memory of the training", (VALUE,), "10 %", ("batch", "image_size")
+        "GB", "GPU memory of the training", tolerance="10 %", needs=("batch", "image_size")
     ),
-    "valid_acc": Metric("fraction", "valid_acc", (VALUE,), 0.01, ("data", "preset")),
-    "train_acc": Metric("fraction", "train_acc", (VALUE,), 0.01, ("data", "preset")),
-    "valid_loss": Metric("nats", "valid_loss", (VALUE,), "10 %", ("data", "preset")),
-    "train_loss": Metric("nats", "train_loss", (VALUE,), "10 %", ("data", "preset")),
-    "best_epoch": Metric("epoch", "best_epoch", (VALUE,), 0.0, ("data", "preset")),
+    "valid_acc": Metric("fraction", "valid_acc", tolerance=0.01, needs=_RECIPE),
+    "train_acc": Metric("fraction", "train_acc", tolerance=0.01, needs=_RECIPE),
+    "valid_loss": Metric("nats", "valid_loss", tolerance="10 %", needs=_RECIPE),
+    "train_loss": Metric("nats", "train_loss", tolerance="10 %", needs=_RECIPE),
+    "best_epoch": Metric("epoch", "best_epoch", needs=_RECIPE),
     # A user's file states it as inference_speed, which is timed with an interval.
-    "fps": Metric("images/s", "fps", (VALUE,), "10 %", _MACHINE, own=False),
+    "fps": Metric("images/s", "fps", tolerance="10 %", needs=_MACHINE, own=False),
     "option_default": Metric("", "default of the option", own=False),
     "recommendation": Metric("", "recommended setting", own=False),
     "statement": Metric("", "", own=False),
     "words": Metric("", "", own=False),
 }
 
-# Rows of the guide's tables name the figure that stands beside them in a cell.
+# Rows of the guide's tables name the figure that stands beside them in a cell: the metric of each
+# and the conditions that it implies.
 OF_CELLS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "parameters_1000": ("parameters", {}),
     "gmacs_224": ("macs", {"image_size": 224}),
@@ -86,19 +91,13 @@ OF_CELLS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "gpu_memory_gb": ("gpu_memory", {"device": "cuda"}),
     "use_case": ("words", {}),
     "weights_tag": ("words", {}),
-    "metrics_valid_acc": ("valid_acc", {}),
-    "metrics_valid_loss": ("valid_loss", {}),
-    "metrics_train_acc": ("train_acc", {}),
-    "metrics_train_loss": ("train_loss", {}),
-    "metrics_best_epoch": ("best_epoch", {}),
-    "metrics_fps": ("fps", {}),
+    **{f"metrics_{key}": (key, {}) for key in SIX_KEYS},
 }
 
 
-def last_digit(value: float) -> float:
-    """Size of one unit of the last digit that a number is written with: 21 → 1, 0.066 → 0.001."""
-    exponent = Decimal(repr(value)).as_tuple().exponent
-    return 10.0 ** min(int(exponent), 0)
+def as_documented(value: Any) -> Documented:
+    """Return a value of TOML, where a range is a list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def accepted(
@@ -107,29 +106,31 @@ def accepted(
     form: str,
     tolerance: float | str | None = None,
 ) -> tuple[float, float]:
-    """Bounds within which a measured figure confirms a claim.
+    """Return the bounds within which a measured figure confirms a claim.
 
     Args:
         value: the number, or low and high.
         tolerance: absolute in the claim's unit, or a share such as "5 %"; None for the default of
             the metric, which a range does not have.
     """
+    if isinstance(value, tuple) and tolerance is None:
+        return value
     low, high = value if isinstance(value, tuple) else (value, value)
     if tolerance is None:
-        if isinstance(value, tuple):
-            return low, high
-        tolerance = f"{100 * RATIO_TOLERANCE:g} %" if form == RATIO else metric.tolerance
-    if tolerance == "digits":
-        wide = max(last_digit(low) / 2, COUNT_TOLERANCE * abs(low))
-        return low - wide, high + wide
-    if isinstance(tolerance, str):
-        share = share_of(tolerance)
-        return low - share * abs(low), high + share * abs(high)
-    return low - tolerance, high + tolerance
+        tolerance = RATIO_TOLERANCE if form == RATIO else metric.tolerance
+
+    def margin(bound: float) -> float:
+        if tolerance == "digits":
+            # Of 21 the last digit is 1, of 0.066 it is 0.001.
+            exponent = int(Decimal(repr(bound)).as_tuple().exponent)
+            return max(10.0 ** min(exponent, 0) / 2, COUNT_TOLERANCE * abs(bound))
+        return share_of(tolerance) * abs(bound) if isinstance(tolerance, str) else tolerance
+
+    return low - margin(low), high + margin(high)
 
 
 def share_of(text: str) -> float:
-    """The fraction that "5 %" is.
+    """Return the fraction that "5 %" is.
 
     Raises:
         ValueError: the text is none.

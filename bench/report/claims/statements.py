@@ -9,7 +9,7 @@ import attrs
 
 from bench.config.options import flag_of
 from bench.report.claims.conditions import listed
-from bench.report.claims.expected import SUBJECT
+from bench.report.claims.expected import FIGURES, SUBJECT
 from bench.report.claims.model import Claims, ClaimTable, Row, format_documented, rounded
 from bench.report.claims.quantities import (
     DIFFERENCE,
@@ -20,13 +20,8 @@ from bench.report.claims.quantities import (
     Documented,
     Metric,
     accepted,
+    as_documented,
 )
-
-_PRESET_METRICS = {
-    "minutes": "training_time",
-    "accuracy_percent": "accuracy",
-    "gpu_memory_gb": "gpu_memory",
-}
 
 
 @attrs.frozen
@@ -52,7 +47,7 @@ class Claim:
     id: str
     variant: str
     metric: str
-    value: Documented
+    value: Documented = attrs.field(converter=as_documented)
     unit: str
     source: str
     form: str = VALUE
@@ -69,36 +64,35 @@ class Claim:
 
     @property
     def kind(self) -> Metric:
-        """What its metric is."""
+        """The metric that it is about."""
         return METRICS[self.metric]
 
     def accepted(self) -> tuple[float, float]:
-        """Bounds within which a measured figure confirms it; ValueError for words."""
+        """Return the bounds within which a figure confirms it; ValueError for words."""
         if isinstance(self.value, str):
             raise ValueError(f"{self.id} is stated in words")
         return accepted(self.value, self.kind, self.form, self.tolerance)
 
     def figure(self) -> str:
-        """Its value with the unit: ``~1.25 ×``."""
+        """Return its value with the unit: ``~1.25 ×``."""
         return f"{format_documented(self.value, approximate=self.approximate)} {self.unit}".strip()
 
     def sentence(self) -> str:
-        """``EfficientNetV2_S ÷ ResNet18, inference speed: ~1.25 ×``."""
+        """Return ``EfficientNetV2_S ÷ ResNet18, inference speed: ~1.25 ×``."""
         subject = self.variant
         if self.option is not None:
             subject = flag_of(self.option)
         elif self.against is not None:
             sign = {RATIO: "÷", DIFFERENCE: "−"}[self.form]
             subject = f"{self.variant} {sign} {self.against}"
-        about = self.words or self.kind.words
-        return f"{subject}, {about}: {self.figure()}"
+        return f"{subject}, {self.words or self.kind.words}: {self.figure()}"
 
     def under(self) -> str:
-        """Its conditions in words, else as data."""
+        """Return its conditions in words, else as data."""
         return self.stated or listed(self.conditions)
 
     def ratio(self) -> Claim | None:
-        """The claim about the ratio of two models that its value implies, or None."""
+        """Return the claim about the ratio of two models that its value implies, or None."""
         if self.base is None or not isinstance(self.value, (int, float)):
             return None
         name, value = self.base
@@ -114,73 +108,54 @@ class Claim:
 
 
 def all_claims(claims: Claims) -> list[Claim]:
-    """Every claim of the guide: its tables, presets, parameters and prose, in this order."""
-    found = [claim for table in claims.tables for claim in _of_table(table)]
-    found += _of_presets(claims)
-    found += _of_parameters(claims)
-    found += [from_entry(entry) for entry in claims.stated]
-    return found
-
-
-def from_entry(entry: Mapping[str, Any]) -> Claim:
-    """A claim from its ``[[claim]]`` in TOML; TypeError for a key that is none."""
-    value = entry["value"]
-    return Claim(**{**entry, "value": tuple(value) if isinstance(value, list) else value})
-
-
-def with_siblings(own: Sequence[Claim]) -> list[Claim]:
-    """The claims, each with the first other one that states the same of another variant."""
-
-    def base_of(claim: Claim) -> tuple[str, float] | None:
-        for other in own:
-            like = (other.metric, other.form, other.conditions) == (
-                claim.metric, claim.form, claim.conditions
-            )  # fmt: skip
-            number = isinstance(other.value, (int, float)) and other.value != 0
-            if like and number and other.variant != claim.variant and claim.form == VALUE:
-                return other.variant, float(other.value)  # type: ignore[arg-type]
-        return None
-
+    """Return every claim of the guide: its tables, presets, parameters and prose, in this order."""
     return [
-        attrs.evolve(claim, base=base_of(claim)) if RATIO in claim.kind.forms else claim
-        for claim in own
+        *_of_tables(claims),
+        *_of_presets(claims),
+        *_of_parameters(claims),
+        *(Claim(**entry) for entry in claims.stated),
     ]
 
 
-# --- from the guide's tables -----------------------------------------------------------------
+def with_siblings(own: Sequence[Claim]) -> list[Claim]:
+    """Return the claims, each with the first other that states the same of another variant."""
+
+    def base_of(claim: Claim) -> tuple[str, float] | None:
+        if claim.form != VALUE or RATIO not in claim.kind.forms:
+            return None
+        said = (claim.metric, claim.form, claim.conditions)
+        siblings = (
+            (other.variant, float(other.value))
+            for other in own
+            if (other.metric, other.form, other.conditions) == said
+            and other.variant != claim.variant
+            and isinstance(other.value, (int, float))
+            and other.value != 0
+        )
+        return next(siblings, None)
+
+    return [attrs.evolve(claim, base=base_of(claim)) for claim in own]
 
 
-def _of_table(table: ClaimTable) -> Iterator[Claim]:
-    against = {row.of: row.against for row in table.rows if row.of is not None}
-    for row in table.rows:
-        if not row.judged:
-            continue
-        for variant, value in row.documented.items():
-            if variant != row.against:
-                yield _of_row(table, row, variant, value, against.get(row.key))
+def _of_tables(claims: Claims) -> Iterator[Claim]:
+    for table in claims.tables:
+        for row in table.rows:
+            for variant, value in row.documented.items() if row.judged else ():
+                if variant != row.against:
+                    yield _of_row(table, row, variant, value)
 
 
-def _of_row(
-    table: ClaimTable, row: Row, variant: str, value: Documented, against: str | None
-) -> Claim:
+def _of_row(table: ClaimTable, row: Row, variant: str, value: Documented) -> Claim:
     metric, implied = OF_CELLS[row.metric]
     form = row.form if row.against is not None else VALUE
     if isinstance(value, str):
-        metric, unit = "words", ""
-    else:
-        unit = METRICS[metric].unit_of(form)
-    base = None
-    # The reference of the row of ratios is itself related to the first of the others.
-    other = against if against != variant else next(iter(set_aside(row.documented, variant)), None)
-    if against is not None and other is not None:
-        number = row.documented[other]
-        base = (other, float(number)) if isinstance(number, (int, float)) else None
+        metric = "words"
     return Claim(
         id=f"{table.id}/{row.key}/{variant}",
         variant=variant,
         metric=metric,
         value=value,
-        unit=unit,
+        unit="" if metric == "words" else METRICS[metric].unit_of(form),
         source=table.source,
         form=form,
         against=row.against,
@@ -189,21 +164,26 @@ def _of_row(
         stated=row.conditions,
         remark=row.remark if variant in (row.remark_for or (variant,)) else "",
         approximate=row.approximate,
-        base=base,
+        base=_base(table, row, variant),
         words=row.label if metric == "words" else "",
     )
 
 
-def set_aside(values: Mapping[str, Documented], variant: str) -> list[str]:
-    """The names without one of them."""
-    return [name for name in values if name != variant]
+def _base(table: ClaimTable, row: Row, variant: str) -> tuple[str, float] | None:
+    """Return what the table's row of ratios relates a value to: the other variant and its value."""
+    reference = next((ratios.against for ratios in table.rows if ratios.of == row.key), None)
+    if reference == variant:
+        # The reference is itself related to the first of the others.
+        reference = next((name for name in row.documented if name != variant), None)
+    number = row.documented.get(reference or "")
+    return (str(reference), float(number)) if isinstance(number, (int, float)) else None
 
 
 def _of_presets(claims: Claims) -> Iterator[Claim]:
     for name, entry in claims.presets.items():
         # The figures of the project's own preset are a run of it, not a document to be judged.
-        for key, metric in _PRESET_METRICS.items():
-            if key in entry and "when" in entry:
+        for key, (metric, _) in FIGURES.items() if "when" in entry else ():
+            if key in entry:
                 low, high = entry[key]
                 conditions = dict(entry["when"])
                 if metric != "accuracy":
@@ -224,8 +204,10 @@ def _of_presets(claims: Claims) -> Iterator[Claim]:
 def _of_parameters(claims: Claims) -> Iterator[Claim]:
     for table in claims.parameters:
         for item in table.parameters:
-            pairs = (("option_default", item.default), ("recommendation", item.recommended))
-            for metric, value in pairs:
+            for metric, value in (
+                ("option_default", item.default),
+                ("recommendation", item.recommended),
+            ):
                 yield Claim(
                     id=f"{table.id}/{item.name}/{metric}",
                     variant=SUBJECT,

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
-
+from bench.records.schema import METRICS as SIX_KEYS
+from bench.records.schema import lookup
 from bench.report.analysis.selection import Selection, caption
 from bench.report.analysis.timings import RATIO_NOTE
 from bench.report.claims.judge_accuracy import judge_accuracy
@@ -27,12 +27,10 @@ from bench.report.claims.judging import (
     NOT_COMPARABLE,
     NOT_MEASURED,
     VERDICTS,
-    Evidence,
     Judge,
     Verdict,
-    joined,
 )
-from bench.report.claims.model import Claims, load_claims
+from bench.report.claims.model import load_claims
 from bench.report.claims.published import published_evidence
 from bench.report.claims.statements import Claim, all_claims, with_siblings
 from bench.report.render.markdown import Table, one_line
@@ -61,20 +59,22 @@ RULES = (
 _DECLARED = {"Pretrained": "weights_tag", "Use": "use_case"}
 
 
-def _words(claim: Claim, evidence: Evidence) -> Verdict:
-    """Words; the weights and uses that variants declare are quoted beside them."""
-    about = (evidence.selection.chosen(claim.variant) or {}).get("variant") or {}
-    key = next((key for word, key in _DECLARED.items() if claim.words.startswith(word)), "")
-    value = about.get(key)
-    said = f"the variant declares {key.replace('_', ' ')} {one_line(value)}" if value else ""
-    return Verdict(NOT_COMPARABLE, joined(["stated in words, not as a figure", said]))
+def _words(claim: Claim, selection: Selection) -> Verdict:
+    """Quote the weights and uses that variants declare beside words."""
+    record = selection.chosen(claim.variant)
+    verdict = Verdict(NOT_COMPARABLE, "stated in words, not as a figure")
+    for label, key in _DECLARED.items():
+        value = lookup(record, "variant", key)
+        if claim.words.startswith(label) and value:
+            return verdict.noting(f"the variant declares {key.replace('_', ' ')} {one_line(value)}")
+    return verdict
 
 
-def _statement(claim: Claim, evidence: Evidence) -> Verdict:
+def _statement(claim: Claim, selection: Selection) -> Verdict:
     return Verdict(NOT_MEASURED, claim.reason)
 
 
-def _imagenet(claim: Claim, evidence: Evidence) -> Verdict:
+def _imagenet(claim: Claim, selection: Selection) -> Verdict:
     size = "" if "image_size" in claim.conditions else "; the claim states no image size"
     return Verdict(NOT_MEASURED, f"ImageNet accuracy is not measured by this project{size}")
 
@@ -83,9 +83,7 @@ JUDGES: Mapping[str, Judge] = {
     **dict.fromkeys(("parameters", "macs", "feature_channels", "size"), judge_count),
     **dict.fromkeys(("inference_speed", "latency", "training_speed"), judge_speed),
     **dict.fromkeys(("training_time", "gpu_memory"), judge_training),
-    **dict.fromkeys(
-        ("valid_acc", "train_acc", "valid_loss", "train_loss", "best_epoch", "fps"), judge_metrics
-    ),
+    **dict.fromkeys(SIX_KEYS, judge_metrics),
     "accuracy": judge_accuracy,
     "imagenet_accuracy": _imagenet,
     "option_default": judge_default,
@@ -95,31 +93,25 @@ JUDGES: Mapping[str, Judge] = {
 }
 
 
-def judge(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on one claim, its reason with the published figures and the claim's remark."""
-    found = JUDGES[claim.metric](claim, evidence)
-    reason = joined([found.reason, claim.remark, published_evidence(claim, evidence.claims)])
-    return attrs.evolve(found, reason=reason)
+def judge(claim: Claim, selection: Selection) -> Verdict:
+    """Return the verdict on a claim, its reason with the published figures and the remark."""
+    verdict = JUDGES[claim.metric](claim, selection)
+    return verdict.noting(claim.remark, published_evidence(claim, load_claims()))
 
 
-def judged_claims(
-    selection: Selection, claims: Claims | None = None, own: Sequence[Claim] = ()
-) -> list[tuple[Claim, Verdict]]:
-    """Every claim of the guide, then the user's own, with its verdict.
+def judged_claims(selection: Selection, own: Sequence[Claim] = ()) -> list[tuple[Claim, Verdict]]:
+    """Return every claim of the guide, then the user's own, with its verdict.
 
     Args:
-        claims: what the project documents; None for the package's ``claims.toml``.
         own: claims of a file of the user's
             (:func:`bench.report.claims.claims_file.load_claims_file`).
     """
-    documented = load_claims() if claims is None else claims
-    evidence = Evidence(selection, documented)
-    stated = [*all_claims(documented), *with_siblings(own)]
-    return [(claim, _with_others(claim, judge(claim, evidence), stated)) for claim in stated]
+    stated = [*all_claims(load_claims()), *with_siblings(own)]
+    return [(claim, _judge_among(claim, selection, stated)) for claim in stated]
 
 
-def _with_others(claim: Claim, verdict: Verdict, stated: Sequence[Claim]) -> Verdict:
-    """The verdict, with what the same document says otherwise in another place."""
+def _judge_among(claim: Claim, selection: Selection, stated: Sequence[Claim]) -> Verdict:
+    """Return the verdict, with what the same document says otherwise in another place."""
     key = (claim.variant, claim.metric, claim.form, claim.against)
     others = [
         f"{other.figure()} ({other.source})"
@@ -130,41 +122,37 @@ def _with_others(claim: Claim, verdict: Verdict, stated: Sequence[Claim]) -> Ver
         and other.conditions.get("device") in (None, claim.conditions.get("device"))
         and other.source.split(",")[0] == claim.source.split(",")[0]
     ]
-    said = f"the same document elsewhere: {', '.join(others)}" if others else ""
-    return attrs.evolve(verdict, reason=joined([verdict.reason, said]))
+    elsewhere = f"the same document elsewhere: {', '.join(others)}" if others else ""
+    return judge(claim, selection).noting(elsewhere)
 
 
-def verdict_table(
-    selection: Selection, claims: Claims | None = None, own: Sequence[Claim] = ()
-) -> Table:
-    """A row for each claim: value and conditions, measured figure, verdict, evidence."""
-    judged = judged_claims(selection, claims, own)
+def verdict_table(selection: Selection, own: Sequence[Claim] = ()) -> Table:
+    """Return a row for each claim: value and conditions, measured figure, verdict, evidence."""
+    judged = judged_claims(selection, own)
     counts = Counter(verdict.word for _, verdict in judged)
     summary = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
     text = caption(f"{counted(len(judged), 'claim')}: {summary}.", RULES, selection.data_note())
-    rows = [_row(claim, verdict) for claim, verdict in judged]
+    rows = [
+        [
+            claim.sentence(),
+            claim.under(),
+            claim.source,
+            verdict.figure.cell() if verdict.figure else "n/a",
+            verdict.cell(),
+            verdict.reason,
+        ]
+        for claim, verdict in judged
+    ]
     raw = [_raw(claim, verdict) for claim, verdict in judged]
     return Table("verdicts", "Verdicts on the documented numbers", text, HEADERS, rows, (RAW, raw))
 
 
-def _row(claim: Claim, verdict: Verdict) -> list[str]:
-    figure = verdict.figure
-    measured = figure.cell() if figure else "n/a"
-    return [
-        claim.sentence(), claim.under(), claim.source, measured, verdict.cell(), verdict.reason
-    ]  # fmt: skip
-
-
 def _raw(claim: Claim, verdict: Verdict) -> list[Any]:
-    figure, words = verdict.figure, isinstance(claim.value, str)
-    value = claim.value if isinstance(claim.value, tuple) else (claim.value, claim.value)
-    accepted = (None, None) if words else claim.accepted()
-    numbers = (
-        [figure.number, figure.low, figure.high, figure.count, figure.machine]
-        if figure
-        else [None] * 5
-    )
+    figure, value = verdict.figure, claim.value
+    low, high = value if isinstance(value, tuple) else (value, value)
+    accepted = (None, None) if isinstance(value, str) else claim.accepted()
+    numbers = [getattr(figure, key, None) for key in ("number", "low", "high", "count", "machine")]
     return [
-        claim.id, claim.variant, claim.metric, claim.form, claim.against, *value, claim.unit,
+        claim.id, claim.variant, claim.metric, claim.form, claim.against, low, high, claim.unit,
         *accepted, claim.under(), claim.source, *numbers, verdict.cell(), verdict.reason,
     ]  # fmt: skip

@@ -163,7 +163,7 @@ def all_tables(
         Chapter("Where they are wrong", tuple(mistakes_tables(selection))),
         Chapter("Speed", (*speed_tables(selection), *mode_tables(selection))),
         Chapter("Deployment", tuple(deployment_tables(selection))),
-        Chapter("Claims", (verdict_table(selection, claims, own_claims),)),
+        Chapter("Claims", (verdict_table(selection, own_claims),)),
         Chapter("The guide's tables", (*guide, presets_table(selection))),
         Chapter("Published elsewhere, not measured here", (published_table(claims),)),
         Chapter(
