@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from itertools import combinations
 
@@ -36,13 +37,19 @@ class PairVerdict:
     low: float
     high: float
     p_value: float
-    verdict: str
+    verdict: str = attrs.field(init=False)
     minimum_detectable: float
     images: int
     units: int
     seeds: tuple[int, ...]
     only_variant: int
     only_other: int
+
+    @verdict.default
+    def _declare(self) -> str:
+        if self.p_value >= ALPHA:
+            return "tie"
+        return "better" if self.difference > 0 else "worse"
 
     @property
     def method(self) -> str:
@@ -53,14 +60,12 @@ class PairVerdict:
 
     def turned(self) -> PairVerdict:
         """The other against the variant."""
-        words = {"better": "worse", "worse": "better"}
         return attrs.evolve(
             self,
             # 0 minus it, since -0.0 is printed with its sign.
             difference=0.0 - self.difference,
             low=0.0 - self.high,
             high=0.0 - self.low,
-            verdict=words.get(self.verdict, self.verdict),
             only_variant=self.only_other,
             only_other=self.only_variant,
         )
@@ -113,32 +118,29 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
 
 
 def _trained(correct: Array, units: Array | None, ran: Array) -> dict[tuple[int, int], PairVerdict]:
-    places, found = [], []
+    compared, seeds = {}, {}
     for one, two in combinations(range(len(correct)), 2):
         both = ran[one] & ran[two]
         if both.any():
-            try:
-                found.append(compare_trained(correct[one][both], correct[two][both], units))
-            except ValueError:
-                continue
-            places.append((one, two, tuple(np.flatnonzero(both).tolist())))
+            with contextlib.suppress(ValueError):
+                compared[one, two] = compare_trained(correct[one][both], correct[two][both], units)
+                seeds[one, two] = both
+    levels = holm_levels([found.p_value for found in compared.values()])
     pairs = {}
-    levels = holm_levels([each.p_value for each in found])
-    for (one, two, seeds), each, (p_value, level) in zip(places, found, levels, strict=True):
-        low, high = each.interval(level)
-        pairs[one, two] = PairVerdict(
+    for (pair, found), (p_value, level) in zip(compared.items(), levels, strict=True):
+        low, high = found.interval(level)
+        pairs[pair] = PairVerdict(
             scope=TRAINED,
-            difference=each.difference,
+            difference=found.difference,
             low=low,
             high=high,
             p_value=p_value or 0.0,
-            verdict=_word(each.difference, p_value or 0.0),
-            minimum_detectable=each.minimum_detectable_difference(level),
-            images=each.images,
-            units=each.units,
-            seeds=seeds,
-            only_variant=each.only_variant,
-            only_other=each.only_baseline,
+            minimum_detectable=found.minimum_detectable_difference(level),
+            images=found.images,
+            units=found.units,
+            seeds=tuple(np.flatnonzero(seeds[pair]).tolist()),
+            only_variant=found.only_variant,
+            only_other=found.only_baseline,
         )
     return pairs
 
@@ -147,34 +149,26 @@ def _of_variants(
     correct: Array, units: Array | None, analysis: Analysis
 ) -> dict[tuple[int, int], PairVerdict]:
     numbers = np.arange(correct.shape[2]) if units is None else np.asarray(units)
-    pairs, low, high, mdd = {}, analysis.low, analysis.high, analysis.mdd
-    for one, two in combinations(range(len(correct)), 2):
-        at = one, two
-        if np.isnan(analysis.difference[at]):
+    pairs = {}
+    matrices = (analysis.difference, analysis.low, analysis.high, analysis.p, analysis.mdd)
+    for pair in combinations(range(len(correct)), 2):
+        difference, low, high, p_value, detectable = (float(matrix[pair]) for matrix in matrices)
+        if np.isnan(difference):
             continue
-        signs = correct[one] - correct[two]
-        both = ~np.isnan(signs).all(axis=1)
-        signs = signs[both]
-        seen = ~np.isnan(signs).all(axis=0)
-        difference, p_value = float(analysis.difference[at]), float(analysis.p[at])
-        pairs[at] = PairVerdict(
+        signs = correct[pair[0]] - correct[pair[1]]
+        evaluated = ~np.isnan(signs)
+        seen = evaluated.any(axis=0)
+        pairs[pair] = PairVerdict(
             scope=VARIANTS,
             difference=difference,
-            low=float(low[at]),
-            high=float(high[at]),
+            low=low,
+            high=high,
             p_value=p_value,
-            verdict=_word(difference, p_value),
-            minimum_detectable=float(mdd[at]),
+            minimum_detectable=detectable,
             images=int(seen.sum()),
             units=len(np.unique(numbers[seen])),
-            seeds=tuple(np.flatnonzero(both).tolist()),
+            seeds=tuple(np.flatnonzero(evaluated.any(axis=1)).tolist()),
             only_variant=int((signs > 0).sum()),
             only_other=int((signs < 0).sum()),
         )
     return pairs
-
-
-def _word(difference: float, p_value: float) -> str:
-    if p_value >= ALPHA:
-        return "tie"
-    return "better" if difference > 0 else "worse"

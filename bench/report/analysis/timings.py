@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import attrs
 
@@ -30,7 +30,18 @@ CLOCK_WORDS = {
 
 
 @attrs.frozen
-class CaseKey:
+class TimingKey:
+    """What timing entries share that stand together; the fields are keys of an entry."""
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """The key of a record's timing entry."""
+        values: dict[str, Any] = {field.name: entry.get(field.name) for field in attrs.fields(cls)}
+        return cls(**values)
+
+
+@attrs.frozen
+class CaseKey(TimingKey):
     """What two timings must share to be compared."""
 
     device: str
@@ -41,12 +52,6 @@ class CaseKey:
     threads: int
     dtype: str
     memory_format: str
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> CaseKey:
-        """The case of a record's timing entry."""
-        values: dict[str, Any] = {field.name: entry.get(field.name) for field in attrs.fields(cls)}
-        return cls(**values)
 
     def label(self) -> str:
         """``CPU, model alone, batch 16, 224 pixels, 2 threads, float32``."""
@@ -99,7 +104,12 @@ def blocks_of(entry: Mapping[str, Any] | None) -> dict[int, list[float]]:
 
 def rounds_of(entry: Mapping[str, Any] | None) -> dict[int, float]:
     """Seconds of a step in each round: the median of its blocks."""
-    return {number: statistics.median(blocks) for number, blocks in blocks_of(entry).items()}
+    return medians(blocks_of(entry))
+
+
+def medians(blocks: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    """The median of the blocks of each round."""
+    return {number: statistics.median(seconds) for number, seconds in blocks.items()}
 
 
 def step_seconds(entry: Mapping[str, Any]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -55,6 +55,26 @@ class Value:
 def missing(reason: str, mark: str = "n/a") -> Value:
     """A figure that is not there, with its reason."""
     return Value(mark=mark, reason=one_line(reason))
+
+
+def with_interval(
+    text: str, low: float | None, high: float | None, number: Callable[[float], str]
+) -> str:
+    """``345 [340–350]``: a figure with its interval, where there is one.
+
+    Args:
+        number: how a bound is written.
+    """
+    return text if low is None or high is None else f"{text} [{number(low)}–{number(high)}]"
+
+
+def percent_with_interval(share: float, low: float | None, high: float | None) -> str:
+    """``90.0 [82.1–94.6]``: a share with its interval, in percent."""
+    return with_interval(_percent(share), low, high, _percent)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def failure(record: Record, limit: int = 120) -> str:
