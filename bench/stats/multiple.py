@@ -27,17 +27,16 @@ def holm_levels(p_values: Sequence[float | None]) -> list[tuple[float | None, fl
     not declared at the level of that one. So an interval of this level excludes "no difference"
     exactly where the adjusted p value is below ALPHA.
     """
-    known = [place for place, p in enumerate(p_values) if p is not None]
-    order = sorted(known, key=lambda place: p_values[place] or 0.0)
-    found: list[tuple[float | None, float]] = [(None, ALPHA)] * len(p_values)
+    tested = [(p, index) for index, p in enumerate(p_values) if p is not None]
+    levels: list[tuple[float | None, float]] = [(None, ALPHA)] * len(p_values)
     largest, level, declared = 0.0, ALPHA, True
-    for rank, place in enumerate(order):
-        left = len(order) - rank
-        largest = max(largest, min(1.0, left * (p_values[place] or 0.0)))
+    for rank, (p, index) in enumerate(sorted(tested)):
+        left = len(tested) - rank
+        largest = max(largest, min(1.0, left * p))
         level = ALPHA / left if declared else level
         declared = declared and largest < ALPHA
-        found[place] = (largest, level)
-    return found
+        levels[index] = (largest, level)
+    return levels
 
 
 def opposite(verdict: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import attrs
@@ -95,6 +95,7 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
         units: (images,) numbers of groups; None: each image is its own.
     """
     correct = np.asarray(correct, float)
+    numbers = np.arange(correct.shape[2]) if units is None else np.asarray(units)
     ran = ~np.isnan(correct).all(axis=2)
     shared = (ran[:, None] & ran[None]).sum(axis=2)
     np.fill_diagonal(shared, 0)
@@ -104,7 +105,7 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
             if ran.sum(axis=1).max(initial=0) < FEWEST_SEEDS
             else f"no two variants share {FEWEST_SEEDS} seeds"
         )
-        return Judged(TRAINED, reason, _trained(correct, units, ran))
+        return Judged(TRAINED, reason, _trained(correct, numbers, ran))
     analysis = analyse(correct, units)
     judged = ~np.isnan(analysis.difference)
     fewest = int(analysis.units[judged].min()) if judged.any() else 0
@@ -113,62 +114,73 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
             f"two variants share {fewest} of the {FEWEST_UNITS} images or groups that verdicts "
             "about variants need"
         )
-        return Judged(TRAINED, reason, _trained(correct, units, ran))
-    return Judged(VARIANTS, "", _of_variants(correct, units, analysis))
+        return Judged(TRAINED, reason, _trained(correct, numbers, ran))
+    return Judged(VARIANTS, "", _of_variants(correct, numbers, analysis))
 
 
-def _trained(correct: Array, units: Array | None, ran: Array) -> dict[tuple[int, int], PairVerdict]:
+Pairs = dict[tuple[int, int], PairVerdict]
+
+
+def _trained(correct: Array, numbers: Array, ran: Array) -> Pairs:
     compared, seeds = {}, {}
     for one, two in combinations(range(len(correct)), 2):
         both = ran[one] & ran[two]
         if both.any():
             with contextlib.suppress(ValueError):
-                compared[one, two] = compare_trained(correct[one][both], correct[two][both], units)
+                compared[one, two] = compare_trained(
+                    correct[one][both], correct[two][both], numbers
+                )
                 seeds[one, two] = both
     levels = holm_levels([found.p_value for found in compared.values()])
     pairs = {}
     for (pair, found), (p_value, level) in zip(compared.items(), levels, strict=True):
         low, high = found.interval(level)
-        pairs[pair] = PairVerdict(
-            scope=TRAINED,
-            difference=found.difference,
-            low=low,
-            high=high,
-            p_value=p_value or 0.0,
-            minimum_detectable=found.minimum_detectable_difference(level),
-            images=found.images,
-            units=found.units,
-            seeds=tuple(np.flatnonzero(seeds[pair]).tolist()),
-            only_variant=found.only_variant,
-            only_other=found.only_baseline,
-        )
+        detectable = found.minimum_detectable_difference(level)
+        figures = (found.difference, low, high, p_value or 0.0, detectable)
+        pairs[pair] = _verdict(TRAINED, figures, correct, pair, seeds[pair], numbers)
     return pairs
 
 
-def _of_variants(
-    correct: Array, units: Array | None, analysis: Analysis
-) -> dict[tuple[int, int], PairVerdict]:
-    numbers = np.arange(correct.shape[2]) if units is None else np.asarray(units)
+def _of_variants(correct: Array, numbers: Array, analysis: Analysis) -> Pairs:
     pairs = {}
     matrices = (analysis.difference, analysis.low, analysis.high, analysis.p, analysis.mdd)
     for pair in combinations(range(len(correct)), 2):
-        difference, low, high, p_value, detectable = (float(matrix[pair]) for matrix in matrices)
-        if np.isnan(difference):
-            continue
-        signs = correct[pair[0]] - correct[pair[1]]
-        evaluated = ~np.isnan(signs)
-        seen = evaluated.any(axis=0)
-        pairs[pair] = PairVerdict(
-            scope=VARIANTS,
-            difference=difference,
-            low=low,
-            high=high,
-            p_value=p_value,
-            minimum_detectable=detectable,
-            images=int(seen.sum()),
-            units=len(np.unique(numbers[seen])),
-            seeds=tuple(np.flatnonzero(evaluated.any(axis=1)).tolist()),
-            only_variant=int((signs > 0).sum()),
-            only_other=int((signs < 0).sum()),
-        )
+        figures = [float(matrix[pair]) for matrix in matrices]
+        if not np.isnan(figures[0]):
+            one, two = correct[list(pair)]
+            seeds = ~np.isnan(one - two).all(axis=1)
+            pairs[pair] = _verdict(VARIANTS, figures, correct, pair, seeds, numbers)
     return pairs
+
+
+def _verdict(
+    scope: str,
+    figures: Sequence[float],
+    correct: Array,
+    pair: tuple[int, int],
+    seeds: Array,
+    numbers: Array,
+) -> PairVerdict:
+    """Make the verdict of a pair.
+
+    Args:
+        figures: difference, its bounds, p value, minimum detectable difference.
+        seeds: (seeds,) which of them both have.
+    """
+    one, two = correct[list(pair)]
+    signs = one[seeds] - two[seeds]
+    seen = ~np.isnan(signs).all(axis=0)
+    difference, low, high, p_value, detectable = figures
+    return PairVerdict(
+        scope,
+        difference,
+        low,
+        high,
+        p_value,
+        detectable,
+        images=int(seen.sum()),
+        units=len(np.unique(numbers[seen])),
+        seeds=tuple(np.flatnonzero(seeds).tolist()),
+        only_variant=int((signs > 0).sum()),
+        only_other=int((signs < 0).sum()),
+    )

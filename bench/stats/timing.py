@@ -139,8 +139,8 @@ def compare_speeds(
         p_value = 1.0 if abs(mean) < 1e-12 else 0.0
     else:
         p_value = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    found = Ratio(math.exp(mean), None, None, p_value, n, None, error=error, freedom=freedom)
-    return found.at(alpha)
+    ratio = Ratio(math.exp(mean), None, None, p_value, n, None, error=error, freedom=freedom)
+    return ratio.at(alpha)
 
 
 def round_ratio(variant: Blocks, baseline: Blocks) -> float:

@@ -34,7 +34,7 @@ class Setting(TimingKey):
 
 
 def settings_of(session: TimingSession) -> list[Setting]:
-    """The settings in which the session timed another mode than eager."""
+    """Return the settings in which the session timed another mode than eager."""
     return distinct(
         Setting.of(entry)
         for record in session.records.values()
@@ -60,7 +60,7 @@ class ModeTimings:
 
     @classmethod
     def of(cls, session: TimingSession, setting: Setting, regime: str) -> ModeTimings:
-        """Those of a session.
+        """Return those of a session.
 
         Args:
             regime: "latency" or "throughput".
@@ -86,19 +86,19 @@ class ModeTimings:
         return cls(session, entries, by_mode(reference or []), by_mode(control or []))
 
     def modes(self, variant: str) -> list[str]:
-        """The modes that a variant has an entry of, in the order of the option."""
+        """Return the modes that a variant has an entry of, in the order of the option."""
         modes = [mode for name, mode in self.entries if name == variant]
         return sorted(modes, key=lambda mode: MODES.index(mode) if mode in MODES else len(MODES))
 
     def rounds(self, variant: str, mode: str) -> dict[int, float]:
-        """Seconds of a step by round; empty where there are none that can be believed."""
+        """Return seconds of a step by round; empty where there are none that can be believed."""
         entry = self.entries.get((variant, mode))
         if entry is None or entry.get("mode_error") or variant in self.session.invalid:
             return {}
         return rounds_of(entry)
 
     def ratio(self, variant: str, mode: str, other: str = EAGER) -> Ratio | None:
-        """Speed of a mode ÷ that of another mode of the same variant.
+        """Return speed of a mode ÷ that of another mode of the same variant.
 
         Where the pair has a verdict, with the interval that belongs to it.
         """
@@ -109,7 +109,7 @@ class ModeTimings:
         return timing.compare_speeds(self.rounds(*one), self.rounds(*two))
 
     def control_ratio(self, mode: str) -> Ratio | None:
-        """The baseline under its second name ÷ itself, both in one mode."""
+        """Return the baseline under its second name ÷ itself, both in one mode."""
         if self.session.baseline in self.session.invalid:
             return None
         entries = [self.control.get(mode), self.reference.get(mode)]
@@ -118,7 +118,7 @@ class ModeTimings:
         return timing.compare_speeds(*map(rounds_of, entries))
 
     def floor(self, *modes: str) -> float | None:
-        """The noise floor of a comparison: the largest gap of the baseline to itself.
+        """Return the noise floor of a comparison: the largest gap of the baseline to itself.
 
         Eager's always counts, so that there is none without it.
         """
@@ -151,7 +151,7 @@ class ModeTimings:
         ]
 
     def best(self, variant: str) -> list[str]:
-        """The modes that no other mode of the variant is declared faster than.
+        """Return the modes that no other mode of the variant is declared faster than.
 
         Of those that compute what the variant computes.
         """
@@ -163,7 +163,7 @@ class ModeTimings:
         ]
 
     def verdict(self, variant: str, mode: str) -> str:
-        """``faster``, ``slower``, ``~ tie`` against eager, or why there is no verdict."""
+        """Return ``faster``, ``slower``, ``~ tie`` against eager, or why there is no verdict."""
         if variant in self.session.invalid:
             return f"n/a (invalid: {self.session.invalid[variant]})"
         entry = self.entries.get((variant, mode)) or {}

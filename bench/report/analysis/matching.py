@@ -38,7 +38,7 @@ class Refusal:
 
 
 def refusal(one: RunSet, two: RunSet) -> Refusal | None:
-    """What two variants' runs differ in, apart from the variant itself."""
+    """Return what two variants' runs differ in, apart from the variant itself."""
     first, second = one.first, two.first
     shared = {
         "data fingerprints": [lookup(run, "data", "fingerprint") for run in (first, second)],
@@ -60,7 +60,7 @@ def refusal(one: RunSet, two: RunSet) -> Refusal | None:
 
 
 def settings(record: Record) -> list[tuple[str, str]]:
-    """What the training of two runs must share: all options but seeds, paths and measuring."""
+    """Return what the training of two runs must share: all but seeds, paths and measuring."""
     config = record.get("config") or {}
     shared = [
         # Records from before there was an option did what its default does.
@@ -111,12 +111,12 @@ class AccuracyPair:
         return "not compared" if self.found is None else self.found.verdict
 
     def turned(self) -> AccuracyPair:
-        """The other against the variant."""
+        """Return the other against the variant."""
         found = None if self.found is None else self.found.turned()
         return attrs.evolve(self, variant=self.other, other=self.variant, found=found)
 
     def images(self) -> str:
-        """``23 test images``, with the number of groups, seeds or folds where there are several."""
+        """Return ``23 test images``, with numbers of groups, seeds or folds above one."""
         if self.found is None:
             return ""
         text = counted(self.found.images, f"{self.part} image")
@@ -149,14 +149,14 @@ class Ranking:
         return Family({(pair.variant, pair.other): pair for pair in self.pairs}, "not compared")
 
     def pair(self, one: str, two: str) -> AccuracyPair:
-        """One against two; KeyError where one of them is not ranked here."""
+        """Return one against two; KeyError where one of them is not ranked here."""
         pair = self._family.pair(one, two)
         if pair is None:
             raise KeyError((one, two))
         return pair
 
     def verdict(self, one: str, two: str) -> str:
-        """``better``, ``worse``, ``tie`` or ``not compared``: one against two."""
+        """Return ``better``, ``worse``, ``tie`` or ``not compared``: one against two."""
         return self._family.verdict(one, two)
 
     @property
@@ -165,23 +165,23 @@ class Ranking:
         return [runs.variant for runs in self.sets]
 
     def ranks(self) -> dict[str, int]:
-        """Rank of each variant that is judged against another; ties share one."""
+        """Return rank of each variant that is judged against another; ties share one."""
         judged = {name for pair in self.pairs if pair.found for name in (pair.variant, pair.other)}
         return self._family.ranks([name for name in self.names if name in judged], "better")
 
     def tied_with(self, name: str) -> list[str]:
-        """The variants that cannot be told from one."""
+        """Return the variants that cannot be told from one."""
         return [other for other in self.names if self.verdict(name, other) == "tie"]
 
     def median_detectable(self) -> float | None:
-        """Minimum detectable difference of the median pair, a fraction; None without a pair."""
+        """Return the median pair's minimum detectable difference, a fraction; None without one."""
         detectable = [pair.found.minimum_detectable for pair in self.pairs if pair.found]
         return statistics.median(detectable) if detectable else None
 
 
 @once
 def rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
-    """The rankings of a report, largest first, and why a variant is in none.
+    """Return the rankings of a report, largest first, and why a variant is in none.
 
     Variants that differ in data, image size or settings are ranked apart.
     """
@@ -211,7 +211,7 @@ def rankings(selection: Selection) -> tuple[list[Ranking], dict[str, str]]:
 
 
 def _without_partner(group: Sequence[RunSet]) -> list[RunSet]:
-    """Those of which no other has the seeds that a verdict about variants needs."""
+    """Return those of which no other has the seeds that a verdict about variants needs."""
     return [
         runs
         for runs in group
@@ -253,7 +253,7 @@ def _lacking(runs: RunSet, seeds: Sequence[Any]) -> str:
 
 
 def _apart(one: RunSet, two: RunSet) -> str:
-    """Why a pair of a ranking has no verdict."""
+    """Return why a pair of a ranking has no verdict."""
     common = set(one.seeds) & set(two.seeds)
     if not common:
         seeds = [", ".join(map(str, distinct(runs.seeds))) for runs in (one, two)]
@@ -267,7 +267,7 @@ def _apart(one: RunSet, two: RunSet) -> str:
 
 
 def ranking_of(selection: Selection, variant: str, other: str) -> Ranking | None:
-    """The ranking in which both stand.
+    """Return the ranking in which both stand.
 
     Where their latest runs cannot be compared, that of the latest sweep that trained both.
     """
@@ -282,7 +282,7 @@ def ranking_of(selection: Selection, variant: str, other: str) -> Ranking | None
 
 
 def accuracy_pair(selection: Selection, variant: str, other: str) -> AccuracyPair:
-    """The verdict on two variants: that of :func:`ranking_of`."""
+    """Return the verdict on two variants: that of :func:`ranking_of`."""
     ranking = ranking_of(selection, variant, other)
     if ranking is not None:
         return ranking.pair(variant, other)
@@ -293,7 +293,7 @@ def accuracy_pair(selection: Selection, variant: str, other: str) -> AccuracyPai
 
 
 def _common_sweep(selection: Selection, variant: str, other: str) -> list[Selection]:
-    """The runs of the latest sweep that trained both, where it is not the only one."""
+    """Return the runs of the latest sweep that trained both, where it is not the only one."""
     sweeps = {sweep_of(record) for record in selection.complete(other) if has_accuracy(record)}
     common = [
         record
@@ -309,7 +309,7 @@ def _common_sweep(selection: Selection, variant: str, other: str) -> list[Select
 
 
 def shares(runs: RunSet) -> list[float]:
-    """Accuracy of each seed, 0..1, over all of its folds."""
+    """Return accuracy of each seed, 0..1, over all of its folds."""
     pooled = [hits for hits in runs.hits_by_seed().values() if hits]
     if pooled:
         return [sum(hits.values()) / len(hits) for hits in pooled]
@@ -318,5 +318,5 @@ def shares(runs: RunSet) -> list[float]:
 
 
 def mean_accuracy(runs: RunSet) -> float:
-    """Mean over the seeds, 0..1."""
+    """Return mean over the seeds, 0..1."""
     return float(np.mean(shares(runs)))

@@ -18,7 +18,7 @@ from bench.stats.pairs import TRAINED
 
 
 def accuracy_text(runs: RunSet) -> str:
-    """``90.0 [82.1–94.6], n 120``; of several seeds with their range."""
+    """Return ``90.0 [82.1–94.6], n 120``; of several seeds with their range."""
     accuracy, seeds = of_runs(list(runs.runs.values())), shares(runs)
     low, high = (accuracy.low, accuracy.high) if accuracy else (None, None)
     text = percent_with_interval(mean_accuracy(runs), low, high)
@@ -30,7 +30,7 @@ def accuracy_text(runs: RunSet) -> str:
 
 
 def images(runs: RunSet) -> int:
-    """Distinct images evaluated."""
+    """Return distinct images evaluated."""
     names = {name for hits in runs.hits_by_seed().values() for name in hits}
     if names:
         return len(names)
@@ -48,7 +48,7 @@ RAW = ("set", "variant", "rank", "part", "accuracy", "seeds", "folds", "images",
 
 
 def ranking_table(selection: Selection) -> Table:
-    """All variants by accuracy with shared ranks; who takes no rank stands last with the reason."""
+    """Return all variants by accuracy with shared ranks; those without stand last, with why."""
     ranked, left_out = rankings(selection)
     rows: list[list[str]] = []
     raw: list[list[Any]] = []
@@ -79,14 +79,14 @@ def ranking_table(selection: Selection) -> Table:
 
 
 def named(names: Sequence[str], others: int) -> str:
-    """Names, or ``all others`` where several are all of them."""
+    """Return names, or ``all others`` where several are all of them."""
     if len(names) == others > 2:
         return "all others"
     return ", ".join(names) or "none"
 
 
 def verdict_note(rankings: Sequence[Ranking]) -> str:
-    """How the verdicts on accuracies were made, and what they are about."""
+    """Return how the verdicts on accuracies were made, and what they are about."""
     judged = [ranking for ranking in rankings if any(pair.found for pair in ranking.pairs)]
     parts = []
     for scope in distinct(ranking.scope for ranking in judged):

@@ -7,9 +7,10 @@ from typing import Any
 
 import attrs
 
-from bench.report.analysis.seeds import accuracy_of, seed_of
+from bench.report.analysis.seeds import SeedAccuracy, accuracy_of, seed_of
 from bench.report.analysis.selection import Selection, distinct, seconds_of
 from bench.report.analysis.validity import (
+    Accuracy,
     Record,
     hits,
     judged_accuracy,
@@ -58,7 +59,7 @@ class RunSet:
         return {fold for _, fold in self.runs}
 
     def hits_by_seed(self) -> dict[Any, dict[str, bool]]:
-        """Whether each image was classified correctly; the folds of a seed divide the images."""
+        """Return by seed whether each image was classified correctly; folds are pooled."""
         pooled: dict[Any, dict[str, bool]] = {}
         for (seed, _), record in self.runs.items():
             pooled.setdefault(seed, {}).update(hits(record, self.part))
@@ -67,7 +68,7 @@ class RunSet:
 
 @once
 def run_set(selection: Selection, variant: str, sweep: str | None = None) -> RunSet:
-    """The runs of a variant in one sweep, the latest that has an accuracy.
+    """Return the runs of a variant in one sweep, the latest that has an accuracy.
 
     The runs that did well say nothing alone: with one that collapsed or cannot be believed, the
     variant has no accuracy.
@@ -95,26 +96,27 @@ def run_set(selection: Selection, variant: str, sweep: str | None = None) -> Run
 
 
 def _unfit_set(selection: Selection, variant: str, runs: Mapping[Key, Record]) -> str | None:
-    """Why runs that belong together have no accuracy, or None."""
+    """Return why runs that belong together have no accuracy, or None."""
     invalid = [why for run in runs.values() if (why := selection.invalid(run))]
     if invalid:
         several = f"{len(invalid)} of {len(runs)} {_kind(runs)}: " if len(runs) > 1 else ""
         return f"invalid: {several}{'; '.join(distinct(invalid))}"
     # A fold alone has few images: the folds of a seed are judged together.
-    accuracy = accuracy_of(Selection(list(runs.values())), variant)
-    return f"undertrained: {accuracy.undertrained}" if accuracy and accuracy.undertrained else None
+    return _undertrained(accuracy_of(Selection(list(runs.values())), variant))
 
 
 def _unfit(selection: Selection, record: Record) -> str | None:
-    """Why a run's accuracy takes part in no comparison, or None."""
-    if invalid := selection.invalid(record):
-        return f"invalid: {invalid}"
-    accuracy = judged_accuracy(record)
+    """Return why a run's accuracy takes part in no comparison, or None."""
+    invalid = selection.invalid(record)
+    return f"invalid: {invalid}" if invalid else _undertrained(judged_accuracy(record))
+
+
+def _undertrained(accuracy: Accuracy | SeedAccuracy | None) -> str | None:
     return f"undertrained: {accuracy.undertrained}" if accuracy and accuracy.undertrained else None
 
 
 def _kind(keys: Collection[Key]) -> str:
-    """What the runs repeat: ``seeds``, ``folds``, or both, which are ``runs``."""
+    """Return what the runs repeat: ``seeds``, ``folds``, or both, which are ``runs``."""
     seeds, folds = map(set, zip(*keys, strict=True))
     if len(folds) == 1:
         return "seeds"
@@ -122,7 +124,7 @@ def _kind(keys: Collection[Key]) -> str:
 
 
 def has_accuracy(record: Record) -> bool:
-    """Whether a run was trained and evaluated; `bench time` does neither."""
+    """Return whether a run was trained and evaluated; `bench time` does neither."""
     labels = lookup(record, judged_part(record), "labels")
     return bool(labels) or lookup(record, "metrics", "valid_acc") is not None
 
@@ -131,30 +133,32 @@ def _absent(selection: Selection, variant: str) -> str:
     record = selection.chosen(variant)
     if record is None:
         return f"{variant} is not in this report"
-    if record.get("status") != "complete":
-        return f"{variant}: run failed: {failure(record, limit=70)}"
-    return f"{variant} was not trained: it has no accuracy"
+    return _failed(variant, record) or f"{variant} was not trained: it has no accuracy"
+
+
+def _failed(variant: str, record: Record) -> str | None:
+    if record.get("status") == "complete":
+        return None
+    return f"{variant}: run failed: {failure(record, limit=70)}"
 
 
 def usable(selection: Selection, name: str) -> Record | None:
-    """The latest complete and valid run of a variant, a trained one where there is one."""
+    """Return the latest complete and valid run of a variant, a trained one where there is one."""
     valid = [run for run in selection.complete(name) if selection.invalid(run) is None]
     trained = [run for run in valid if run.get("training")]
     return max(trained or valid, key=seconds_of, default=None)
 
 
 def broken(selection: Selection, name: str) -> str | None:
-    """Why no run of a variant takes part in a comparison, or None where one does."""
+    """Return why no run of a variant takes part in a comparison, or None where one does."""
     if usable(selection, name) is not None:
         return None
     record = selection.chosen(name) or {}
-    if record.get("status") != "complete":
-        return f"{name}: run failed: {failure(record, limit=70)}"
-    return f"{name}: invalid: {selection.invalid(record)}"
+    return _failed(name, record) or f"{name}: invalid: {selection.invalid(record)}"
 
 
 def sweep_of(record: Record) -> str:
-    """The id of the sweep that a run belongs to."""
+    """Return the id of the sweep that a run belongs to."""
     return str(lookup(record, "sweep", "id"))
 
 

@@ -41,7 +41,7 @@ from bench.stats.multireader import (
 
 @once
 def runs_of(selection: Selection, variant: str) -> list[Record]:
-    """The complete trained runs behind a variant's figures, valid or not, by seed and fold.
+    """Return the complete trained runs behind a variant's figures, valid or not, by seed and fold.
 
     Those of the chosen run's sweep with its data and its settings, the seed apart; of two runs
     with the same seed and fold the later one.
@@ -70,13 +70,13 @@ def _settings(record: Record) -> tuple[Any, ...]:
 
 
 def seed_of(record: Record) -> int | None:
-    """The seed of a run."""
+    """Return the seed of a run."""
     seed: int | None = lookup(record, "config", "seed")
     return seed
 
 
 def fold_of(record: Record) -> tuple[int, int] | None:
-    """Number of a run's fold and of how many; None outside cross-validation."""
+    """Return number of a run's fold and of how many; None outside cross-validation."""
     fold = lookup(record, "data", "fold")
     return (fold["number"], fold["of"]) if fold else None
 
@@ -112,7 +112,7 @@ class Summary:
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
-    """Mean and range; None of nothing."""
+    """Return mean and range; None of nothing."""
     return Summary(tuple(values)) if values else None
 
 
@@ -145,7 +145,7 @@ class SeedAccuracy:
     invalid: int
 
     def count(self) -> str:
-        """``n 576``, with the groups where there are some."""
+        """Return ``n 576``, with the groups where there are some."""
         return count_text(self.images, self.units, self.effective)
 
     @property
@@ -158,7 +158,7 @@ class SeedAccuracy:
 
 @once
 def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
-    """Accuracy of a variant over the seeds and folds of its sweep; None without a valid run."""
+    """Return a variant's accuracy over seeds and folds of its sweep; None without valid runs."""
     runs = runs_of(selection, variant)
     valid = [run for run in runs if selection.invalid(run) is None]
     found = of_runs(valid)
@@ -166,7 +166,7 @@ def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
 
 
 def of_runs(runs: Sequence[Record]) -> SeedAccuracy | None:
-    """Accuracy over runs that differ in seed and fold only."""
+    """Return accuracy over runs that differ in seed and fold only."""
     seeds = [seed for group in by_seed(runs).values() if (seed := _of_seed(group)) is not None]
     shares = summarise([seed.share for seed in seeds])
     if shares is None:
@@ -199,12 +199,12 @@ class MacroF1(Summary):
     high: float | None = None
 
     def text(self) -> str:
-        """``0.912 [0.880–0.941]``."""
+        """Return ``0.912 [0.880–0.941]``."""
         return with_interval(f"{self.mean:.3f}", self.low, self.high, "{:.3f}".format)
 
 
 def macro_f1_of(runs: Sequence[Record]) -> MacroF1 | None:
-    """Macro-F1 over runs that differ in seed and fold only, with its jackknife interval."""
+    """Return macro-F1 over runs that differ in seed and fold only, with its jackknife interval."""
     groups = by_seed(runs).values()
     seeds = [_predictions(group) for group in groups]
     if not seeds or not all(
@@ -226,7 +226,7 @@ def macro_f1_of(runs: Sequence[Record]) -> MacroF1 | None:
 
 
 def _predictions(runs: Sequence[Record]) -> tuple[list[str], list[int], list[int]]:
-    """Names, labels and predictions of the judged images of several runs together."""
+    """Return names, labels and predictions of the judged images of several runs together."""
     names, labels, guesses = (
         list(chain.from_iterable(columns))
         for columns in zip(*(predictions_of(run, judged_part(run)) for run in runs), strict=True)
@@ -235,7 +235,7 @@ def _predictions(runs: Sequence[Record]) -> tuple[list[str], list[int], list[int
 
 
 def by_seed(runs: Sequence[Record]) -> dict[int | None, list[Record]]:
-    """Runs by seed: the folds of each."""
+    """Return runs by seed: the folds of each."""
     groups: defaultdict[int | None, list[Record]] = defaultdict(list)
     for run in runs:
         groups[seed_of(run)].append(run)
@@ -255,7 +255,7 @@ def _of_seed(runs: Sequence[Record]) -> Accuracy | None:
 
 
 def _bounds(runs: Sequence[Record]) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of the mean over several seeds."""
+    """Return 95 % interval of the mean over several seeds."""
     pooled: dict[Hashable, dict[str, bool]] = {
         seed: dict(chain.from_iterable(hits(run, judged_part(run)).items() for run in group))
         for seed, group in by_seed(runs).items()

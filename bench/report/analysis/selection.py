@@ -17,12 +17,12 @@ from bench.stats.timing import FEWEST_ROUNDS
 
 
 def variant_of(record: Record) -> str:
-    """The name of a record's variant."""
+    """Return the name of a record's variant."""
     return one_line(lookup(record, "variant", "name") or "unnamed variant")
 
 
 def seconds_of(record: Record, key: str = "started") -> float:
-    """A record's time in seconds since 1970; 0 where it has no readable one."""
+    """Return a record's time in seconds since 1970; 0 where it has no readable one."""
     return _since_1970(str(record.get(key)))
 
 
@@ -51,28 +51,28 @@ class Selection:
         self._invalid = {id(record): invalid_reason(record) for record in self.complete()}
 
     def variants(self) -> list[str]:
-        """Names of the variants that have a record."""
+        """Return names of the variants that have a record."""
         return list(self._by_variant)
 
     @once
     def complete(self, variant: str | None = None) -> list[Record]:
-        """The complete runs, of one variant or of all."""
+        """Return the complete runs, of one variant or of all."""
         records = self.records if variant is None else self._by_variant.get(variant, [])
         return [record for record in records if record.get("status") == "complete"]
 
     def failed(self) -> list[Record]:
-        """The runs that did not complete."""
+        """Return the runs that did not complete."""
         return [record for record in self.records if record.get("status") != "complete"]
 
     @once
     def chosen(self, variant: str) -> Record | None:
-        """The variant's latest trained run, else its latest timed one, else its latest failure."""
+        """Return the variant's latest trained run, else its latest timed or failed one."""
         complete = self.complete(variant)
         trained = [record for record in complete if record.get("training")]
         return _latest(trained or complete or self._by_variant.get(variant, []))
 
     def timed(self, variant: str) -> Record | None:
-        """The variant's latest complete run that has timings, else the chosen one.
+        """Return the variant's latest complete run that has timings, else the chosen one.
 
         A session times a variant once, whatever the number of its seeds.
         """
@@ -80,25 +80,25 @@ class Selection:
         return _latest(timed) or self.chosen(variant)
 
     def invalid(self, record: Record) -> str | None:
-        """Why a run's numbers cannot be believed, or None."""
+        """Return why a run's numbers cannot be believed, or None."""
         return self._invalid.get(id(record))
 
     @once
     def of_sweep(self, sweep: str) -> Selection:
-        """The records of one sweep alone."""
+        """Return the records of one sweep alone."""
         return Selection([r for r in self.records if str(lookup(r, "sweep", "id")) == sweep])
 
     @once
     def data_note(self) -> str:
-        """:func:`data_note` of all records."""
+        """Return :func:`data_note` of all records."""
         return data_note(self.records)
 
     def shown(self) -> list[Record]:
-        """The complete and valid run chosen for each variant: what figures are drawn from."""
+        """Return the complete, valid run chosen for each variant: what figures are drawn from."""
         return self._usable(map(self.chosen, self._by_variant))
 
     def speeds(self) -> list[Record]:
-        """The complete and valid run of each variant whose timings stand in tables."""
+        """Return the complete and valid run of each variant whose timings stand in tables."""
         return self._usable(map(self.timed, self._by_variant))
 
     def _usable(self, records: Iterable[Record | None]) -> list[Record]:
@@ -118,12 +118,12 @@ def _latest(records: Sequence[Record]) -> Record | None:
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
-    """The values without repetitions, in order, without None."""
+    """Return the values without repetitions, in order, without None."""
     return [value for value in dict.fromkeys(values) if value is not None]
 
 
 def data_note(records: Sequence[Record]) -> str:
-    """Names the data behind a table; synthetic data in capitals."""
+    """Name the data behind a table; synthetic data in capitals."""
     data = [record["data"] for record in records if record.get("data")]
     if not data:
         return ""
@@ -140,7 +140,7 @@ def data_note(records: Sequence[Record]) -> str:
 
 
 def run_note(selection: Selection) -> str:
-    """How many runs stand behind each variant's figures."""
+    """Return how many runs stand behind each variant's figures."""
     counts = {name: len(selection.complete(name)) for name in selection.variants()}
     listed = ", ".join(f"{name} {count}" for name, count in counts.items() if count > 1)
     if not listed:
@@ -153,7 +153,7 @@ def run_note(selection: Selection) -> str:
 
 
 def seed_note(records: Sequence[Record]) -> str:
-    """``1 seed (0)``."""
+    """Return ``1 seed (0)``."""
     seeds = distinct(lookup(record, "config", "seed") for record in records)
     if not seeds:
         return "no seed recorded"
@@ -161,7 +161,7 @@ def seed_note(records: Sequence[Record]) -> str:
 
 
 def timing_note(records: Sequence[Record], *, at_run_size: bool = False) -> str:
-    """Under which settings the inference images/s that stand in a table were measured.
+    """Describe the settings of the inference images/s that stand in a table.
 
     Args:
         records: of the table.
@@ -203,7 +203,7 @@ def _first_of(settings: Iterable[str | None], most: int) -> str:
 
 
 def _in_cells(record: Record, at_run_size: bool) -> list[Record]:
-    """The timings that stand in cells: of several numbers of threads the one with most."""
+    """Return the timings that stand in cells: of several numbers of threads the one with most."""
     sizes = [GUIDE_PIXELS]
     if at_run_size:
         sizes.append(int(lookup(record, "config", "image_size") or GUIDE_PIXELS))
@@ -220,7 +220,7 @@ def _allocator(entry: Record) -> str:
 
 
 def _lowered(records: Sequence[Record]) -> str:
-    """Which model's memory lowered the batch of all."""
+    """Return which model's memory lowered the batch of all."""
     changes = distinct(
         f"batch {item.get('to')} instead of {item.get('from')} for all variants, because "
         f"{one_line(item.get('variant'))} failed with it: {one_line(item.get('reason'))}"
@@ -231,7 +231,7 @@ def _lowered(records: Sequence[Record]) -> str:
 
 
 def training_note(records: Sequence[Record]) -> str:
-    """Under which settings the training images/s of a table were measured."""
+    """Describe the settings of the training images/s of a table."""
     settings = _first_of((_training(record) for record in records if record.get("training")), 3)
     if not settings:
         return ""
@@ -266,5 +266,5 @@ def _span(values: Iterable[Any]) -> str:
 
 
 def caption(*parts: str) -> str:
-    """The parts that are not empty, joined."""
+    """Return the parts that are not empty, joined."""
     return " ".join(part for part in parts if part)

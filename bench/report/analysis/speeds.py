@@ -51,7 +51,7 @@ class CaseRanking:
         return len(self.family.pairs)
 
     def verdict(self, variant: str, other: str) -> str:
-        """``faster``, ``slower``, ``tie`` or ``undecided``: the variant against the other."""
+        """Return ``faster``, ``slower``, ``tie`` or ``undecided``: variant against other."""
         return self.family.verdict(variant, other)
 
 
@@ -85,7 +85,7 @@ class TimingSession:
         records: Sequence[Record],
         invalid: Callable[[Record], str | None] = invalid_reason,
     ) -> list[TimingSession]:
-        """One for each session among the records, in their order.
+        """Return one for each session among the records, in their order.
 
         Args:
             invalid: why a record's numbers cannot be believed, or None.
@@ -97,21 +97,21 @@ class TimingSession:
         return [_session(name, group, invalid) for name, group in groups.items()]
 
     def cases(self) -> list[CaseKey]:
-        """The cases that any of the variants was timed in, in their order."""
+        """Return the cases that any of the variants was timed in, in their order."""
         return list(dict.fromkeys(case for entries in self.timings.values() for case in entries))
 
     def rounds(self, variant: str, case: CaseKey) -> dict[int, float]:
-        """Seconds of a step by round; empty where there are none that can be believed."""
+        """Return seconds of a step by round; empty where there are none that can be believed."""
         return medians(self.blocks(variant, case))
 
     def blocks(self, variant: str, case: CaseKey) -> dict[int, list[float]]:
-        """Seconds of a step by round and block; empty where there are none that can be believed."""
+        """Return seconds of a step by round and block; empty where none can be believed."""
         if variant in self.invalid:
             return {}
         return blocks_of(self.timings.get(variant, {}).get(case))
 
     def ratio(self, variant: str, baseline: str, case: CaseKey) -> Ratio | None:
-        """Speed of a variant ÷ that of another, or None where they share no round.
+        """Return speed of a variant ÷ that of another, or None where they share no round.
 
         Where the pair has a verdict, with the interval that belongs to it.
         """
@@ -119,23 +119,23 @@ class TimingSession:
         return judged or self.measured_ratio(variant, baseline, case)
 
     def measured_ratio(self, variant: str, baseline: str, case: CaseKey) -> Ratio | None:
-        """The same with an interval of 95 % for this pair alone."""
+        """Return the same with an interval of 95 % for this pair alone."""
         return timing.compare_speeds(self.blocks(variant, case), self.blocks(baseline, case))
 
     def control_ratio(self, case: CaseKey) -> Ratio | None:
-        """The baseline under its second name ÷ the baseline: 1, but for the noise."""
+        """Return the baseline under its second name ÷ the baseline: 1, but for the noise."""
         control = self.control.get(case)
         if control is None or self.baseline in self.invalid:
             return None
         return timing.compare_speeds(blocks_of(control), blocks_of(self.reference.get(case)))
 
     def noise_floor(self, case: CaseKey) -> float | None:
-        """Gap between the baseline and itself, relative (0.02 is 2 %); None without a control."""
+        """Return the baseline's relative gap to itself (0.02 is 2 %); None without a control."""
         return timing.noise_floor(self.control_ratio(case))
 
     @once
     def standing(self, case: CaseKey) -> CaseRanking:
-        """Verdicts over all pairs of variants, corrected after Holm, and the ranks they give."""
+        """Judge all pairs of variants, corrected after Holm, and rank the variants."""
         floor = self.noise_floor(case)
         reasons = {name: _no_rank(self, name, case, floor) for name in self.timings}
         left_out = {name: reason for name, reason in reasons.items() if reason}
@@ -183,7 +183,7 @@ def _no_rank(session: TimingSession, name: str, case: CaseKey, floor: float | No
 
 
 def no_floor(control: Ratio | None) -> str:
-    """Why a case has no noise floor."""
+    """Return why a case has no noise floor."""
     if control is None:
         return "undecided: no A/A control in this case"
     return f"undecided: the A/A control has {counted(control.rounds, 'round')} of {FEWEST_ROUNDS}"
@@ -194,18 +194,18 @@ def no_floor(control: Ratio | None) -> str:
 
 @once
 def sessions_of(selection: Selection) -> list[TimingSession]:
-    """The sessions of a report's complete runs; the tables of a report share them."""
+    """Return the sessions of a report's complete runs; the tables of a report share them."""
     return TimingSession.of(selection.complete(), selection.invalid)
 
 
 def newest_with(sessions: Sequence[TimingSession], *names: str) -> TimingSession | None:
-    """The last session that timed all of these variants."""
+    """Return the last session that timed all of these variants."""
     with_all = (one for one in reversed(sessions) if all(name in one.timings for name in names))
     return next(with_all, None)
 
 
 def main_cases(session: TimingSession) -> list[CaseKey]:
-    """Latency and throughput of the model alone: all threads, at 224 pixels if timed there.
+    """Return latency and throughput of the model alone: all threads, at 224 pixels if timed.
 
     One of each for every device, precision and memory format.
     """
@@ -221,5 +221,5 @@ def _preferred(case: CaseKey) -> tuple[bool, int, int]:
 
 
 def training_cases(session: TimingSession) -> list[CaseKey]:
-    """The cases with a whole training step inside the clock."""
+    """Return the cases with a whole training step inside the clock."""
     return [case for case in session.cases() if case.clock == "train"]

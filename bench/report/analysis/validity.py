@@ -110,24 +110,24 @@ class Accuracy:
     effective: float | None = None
 
     def count(self) -> str:
-        """``n 576``, or ``n 576 (75 groups, effective 131)`` where groups leave fewer."""
+        """Return ``n 576``, or ``n 576 (75 groups, effective 131)`` where groups leave fewer."""
         return count_text(self.total, self.units, self.effective)
 
 
 def count_text(total: int | None, units: int | None, effective: float | None) -> str:
-    """Images evaluated, and how many independent ones they are worth where that is fewer."""
+    """Return images evaluated, and how many independent ones they are worth where that is fewer."""
     if total is None or units is None or effective is None or units >= total:
         return f"n {total}"
     return f"n {total} ({counted(units, 'group')}, effective {effective:.0f})"
 
 
 def valid_accuracy(record: Record) -> Accuracy | None:
-    """Validation accuracy of a run, from its per-image predictions where the record has them."""
+    """Return a run's validation accuracy, from per-image predictions where there are some."""
     accuracy = part_accuracy(record, "validation")
     if accuracy is not None:
         return accuracy
     share = lookup(record, "metrics", "valid_acc")
-    if not _finite(share):
+    if not is_finite(share):
         return None
     counts = lookup(record, "data", "counts", "valid") or {}
     images = sum(counts.values())
@@ -137,7 +137,7 @@ def valid_accuracy(record: Record) -> Accuracy | None:
 
 
 def part_accuracy(record: Record, part: str, without: Collection[str] = ()) -> Accuracy | None:
-    """Accuracy of a run on "validation" or "test", from its per-image predictions.
+    """Return accuracy of a run on "validation" or "test", from its per-image predictions.
 
     Args:
         without: names of images to leave out.
@@ -155,7 +155,7 @@ def _part_accuracy(record: Record, part: str) -> Accuracy | None:
 def pooled_accuracy(
     parts: Sequence[tuple[Record, str]], without: Collection[str] = ()
 ) -> Accuracy | None:
-    """Accuracy over the images of several runs together, such as the folds of one division.
+    """Return accuracy over the images of several runs together, such as the folds of one division.
 
     Args:
         parts: each run with the part of it that counts.
@@ -192,7 +192,7 @@ def predictions_of(record: Record, part: str) -> tuple[Sequence[str], Sequence[i
 
 
 def judged_part(record: Record) -> str:
-    """The part that comparisons, ranks and claims use: "test", or "validation" without one.
+    """Return the part that comparisons, ranks and claims use: "test", or "validation" without one.
 
     The best epoch is chosen on the validation part, so accuracy flatters there.
     """
@@ -200,26 +200,26 @@ def judged_part(record: Record) -> str:
 
 
 def judged_accuracy(record: Record) -> Accuracy | None:
-    """Accuracy on :func:`judged_part`."""
+    """Return accuracy on :func:`judged_part`."""
     if judged_part(record) == "test":
         return part_accuracy(record, "test")
     return valid_accuracy(record)
 
 
 def hits(record: Record, part: str) -> dict[str, bool]:
-    """Whether each image of a part, by its name, was classified correctly."""
+    """Return whether each image of a part, by its name, was classified correctly."""
     images = zip(*predictions_of(record, part), strict=False)
     return {name: label == guess for name, label, guess in images}
 
 
 def units_of_all(runs: Iterable[Record]) -> dict[str, str]:
-    """:func:`units_of` of several runs together."""
+    """Return :func:`units_of` of several runs together."""
     return dict(chain.from_iterable(units_of(run).items() for run in runs))
 
 
 @once
 def units_of(record: Record) -> Mapping[str, str]:
-    """The group of each evaluated image that is kept together with others, or has copies."""
+    """Return the group of each evaluated image that is kept together with others, or has copies."""
     units = lookup(record, "data", "units")
     if units is not None:
         return dict(units)
@@ -255,7 +255,7 @@ _interval = functools.cache(wilson)
 
 @once
 def invalid_reason(record: Record) -> str | None:
-    """Why no number of a complete run can be believed, or None.
+    """Return why no number of a complete run can be believed, or None.
 
     Gates: a throughput that is not positive, in the summary, in any raw sample or in the session's
     control; a parameter count other than the declared one; a loss that is NaN or infinite.
@@ -269,18 +269,18 @@ def _violations(record: Record) -> Iterator[str]:
     if declared is not None and count is not None and count != declared:
         yield f"{count:,} parameters, declared {declared:,}"
     for where, speed in _speeds(record):
-        if not _finite(speed) or speed <= 0:
+        if not is_finite(speed) or speed <= 0:
             yield f"{where} throughput of {_written(speed)} images/s"
     for where, seconds in _samples(record):
-        if not _finite(seconds) or seconds <= 0:
+        if not is_finite(seconds) or seconds <= 0:
             yield f"{where} took {_written(seconds)} seconds for a step"
     for where, loss in _losses(record):
-        if not _finite(loss):
+        if not is_finite(loss):
             yield f"{where} is {_written(loss)}"
 
 
 def _entries(record: Record) -> Iterator[tuple[str, Record]]:
-    """The timing entries of a run and of its session's control, with what each is called."""
+    """Return the timing entries of a run and of its session's control, with what each is called."""
     # A control that is wrong leaves no noise floor to compare with.
     control = lookup(record, "session", "control", "timing")
     for kind, entries in (("", record.get("timing")), ("control's ", control)):
@@ -301,7 +301,7 @@ def _speeds(record: Record) -> Iterator[tuple[str, Any]]:
 
 
 def _samples(record: Record) -> Iterator[tuple[str, Any]]:
-    """Seconds of every raw sample of the timings, with where it stands."""
+    """Return seconds of every raw sample of the timings, with where it stands."""
     for where, entry in _entries(record):
         for number, samples in enumerate(entry.get("rounds") or []):
             name = f"round {samples.get('round', number)} of {where}"
@@ -327,5 +327,6 @@ def _written(value: Any) -> str:
     return "NaN or infinite" if value is None else str(value)
 
 
-def _finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Return whether a value is a finite number."""
     return isinstance(value, (int, float)) and math.isfinite(value)
