@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -41,14 +41,6 @@ def wilson(
     # At 0 and 1 the bound is the share itself, which rounding may miss by the last bit.
     low, high = (centre - half) / shrink, (centre + half) / shrink
     return max(0.0, min(share, low)), min(1.0, max(share, high))
-
-
-def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a rate, as fractions 0..1."""
-    from scipy import stats
-
-    bounds = stats.binomtest(count, total).proportion_ci(confidence, method="exact")
-    return float(bounds.low), float(bounds.high)
 
 
 def difference_of_shares(
@@ -89,10 +81,6 @@ def _quantile(share: float, freedom: float = math.inf) -> float:
     from scipy import special
 
     return float(special.ndtri(share) if math.isinf(freedom) else special.stdtrit(freedom, share))
-
-
-Hits = Mapping[str, bool]
-"""Whether each image, by its name, was classified correctly."""
 
 
 @attrs.frozen
@@ -139,8 +127,10 @@ class TrainedDifference:
 
     def minimum_detectable_difference(self, level: float = ALPHA) -> float:
         """The difference that a test at ``level`` would find with a probability of 80 %."""
-        found = _visible(sum(d * d for d in self.sums), self.units, self.evaluated, level)
-        return max(found, min(1.0, _fewest(level) / self.evaluated))
+        visible = _visible(sum(d * d for d in self.sums), self.units, self.evaluated, level)
+        # Units that must all differ the same way before the exact test can reach the level.
+        fewest = math.ceil(1 - math.log2(level))
+        return max(visible, min(1.0, fewest / self.evaluated))
 
 
 def compare_trained(one: Array, two: Array, units: Array | None = None) -> TrainedDifference:
@@ -163,18 +153,17 @@ def compare_trained(one: Array, two: Array, units: Array | None = None) -> Train
     signs = np.where(known, signs, 0.0)
     of_images, seen = signs.sum(axis=0), known.any(axis=0)
     numbers = np.arange(len(seen)) if units is None else np.asarray(units)
-    sums = np.bincount(numbers, of_images)
-    sums = np.rint(sums[sums != 0]).astype(int)
-    only_one, only_two = int((signs > 0).sum()), int((signs < 0).sum())
+    by_unit = np.bincount(numbers, of_images)
+    sums = tuple(sorted(np.rint(by_unit[by_unit != 0]).astype(int).tolist()))
     return TrainedDifference(
         difference=float(signs.sum() / known.sum()),
-        p_value=_exact(tuple(sorted(sums.tolist()))),
+        p_value=_exact(sums),
         images=int(seen.sum()),
         units=len(np.unique(numbers[seen])),
         evaluated=int(known.sum()),
-        only_variant=only_one,
-        only_baseline=only_two,
-        sums=tuple(sorted(sums.tolist())),
+        only_variant=int((signs > 0).sum()),
+        only_baseline=int((signs < 0).sum()),
+        sums=sums,
     )
 
 
@@ -216,11 +205,6 @@ def _bonett_price(found: TrainedDifference, level: float) -> tuple[float, float]
     half = _quantile(1 - level / 2) * math.sqrt(spread / (units + 2))
     size = found.evaluated / units
     return max(-1.0, (centre - half) / size), min(1.0, (centre + half) / size)
-
-
-def _fewest(alpha: float) -> int:
-    """Units that must all differ the same way before the exact test can reach ``alpha``."""
-    return math.ceil(1 - math.log2(alpha))
 
 
 @functools.lru_cache(maxsize=4096)

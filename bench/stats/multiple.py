@@ -1,10 +1,14 @@
-"""Several comparisons at once: Holm's correction, and ranks that ties share."""
+"""Several comparisons at once: Holm's correction, verdicts in both orders, shared ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Generic, Protocol, Self, TypeVar
+
+import attrs
 
 ALPHA = 0.05
+_OPPOSITE = {"faster": "slower", "slower": "faster", "better": "worse", "worse": "better"}
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -23,20 +27,70 @@ def holm_levels(p_values: Sequence[float | None]) -> list[tuple[float | None, fl
     not declared at the level of that one. So an interval of this level excludes "no difference"
     exactly where the adjusted p value is below ALPHA.
     """
-    known = [place for place, p in enumerate(p_values) if p is not None]
-    order = sorted(known, key=lambda place: p_values[place] or 0.0)
-    found: list[tuple[float | None, float]] = [(None, ALPHA)] * len(p_values)
+    tested = [(p, index) for index, p in enumerate(p_values) if p is not None]
+    levels: list[tuple[float | None, float]] = [(None, ALPHA)] * len(p_values)
     largest, level, declared = 0.0, ALPHA, True
-    for rank, place in enumerate(order):
-        left = len(order) - rank
-        largest = max(largest, min(1.0, left * (p_values[place] or 0.0)))
+    for rank, (p, index) in enumerate(sorted(tested)):
+        left = len(tested) - rank
+        largest = max(largest, min(1.0, left * p))
         level = ALPHA / left if declared else level
         declared = declared and largest < ALPHA
-        found[place] = (largest, level)
-    return found
+        levels[index] = (largest, level)
+    return levels
 
 
-def shared_ranks(names: Sequence[str], better: Callable[[str, str], bool]) -> dict[str, int]:
+def opposite(verdict: str) -> str:
+    """Return the verdict on the other variant against this one; a tie is one in both orders."""
+    return _OPPOSITE.get(verdict, verdict)
+
+
+class Verdict(Protocol):
+    """One variant against another."""
+
+    @property
+    def verdict(self) -> str:
+        """What is declared of the first against the second."""
+
+    def turned(self) -> Self:
+        """Return the second against the first."""
+
+
+Name = TypeVar("Name", bound=Hashable)
+Judged = TypeVar("Judged", bound=Verdict)
+
+
+@attrs.frozen
+class Family(Generic[Name, Judged]):
+    """Pairs that were judged together, to be read in both orders.
+
+    Attributes:
+        pairs: by (one, other), in one of the two orders; None where there was nothing to compare.
+        unjudged: the verdict on what is not among them.
+    """
+
+    pairs: Mapping[tuple[Name, Name], Judged | None]
+    unjudged: str
+
+    def pair(self, one: Name, other: Name) -> Judged | None:
+        """Return one against the other as it was judged, or None."""
+        judged = self.pairs.get((one, other))
+        if judged is None and (turned := self.pairs.get((other, one))) is not None:
+            judged = turned.turned()
+        return judged
+
+    def verdict(self, one: Name, other: Name) -> str:
+        """Return what is declared of one against the other."""
+        if (judged := self.pairs.get((one, other))) is not None:
+            return judged.verdict
+        turned = self.pairs.get((other, one))
+        return self.unjudged if turned is None else opposite(turned.verdict)
+
+    def ranks(self, names: Sequence[Name], best: str) -> dict[Name, int]:
+        """Return shared ranks of these names, the first declared ``best`` against the others."""
+        return shared_ranks(names, lambda one, other: self.verdict(one, other) == best)
+
+
+def shared_ranks(names: Sequence[Name], better: Callable[[Name, Name], bool]) -> dict[Name, int]:
     """Rank of each name: 1 + how many are declared better than it; ties share a rank.
 
     Args:

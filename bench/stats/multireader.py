@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import attrs
 import numpy as np
 
-from bench.stats.accuracy import wilson
+from bench.stats.accuracy import Array, wilson
 from bench.stats.multiple import ALPHA
 
 POWER = 0.8
@@ -27,9 +27,6 @@ FEWEST_SEEDS = 2
 FEWEST_UNITS = 60
 # With fewer, the estimate of Hillis' degrees of freedom is itself too uncertain.
 FEWEST_FREEDOM = 8
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Hits = Mapping[str, bool]
 
 
 # --- Tukey's studentized range ---------------------------------------------------------------
@@ -388,18 +385,19 @@ def interval_of_score(scores: Array, deltas: Array, counts: Array) -> tuple[floa
 # --- by name ---------------------------------------------------------------------------------
 
 
-def table_of(hits: Mapping[str, Mapping[Hashable, Hits]]) -> tuple[Array, list[str]]:
+def table_of(
+    hits: Mapping[str, Mapping[Hashable, Mapping[str, bool]]],
+) -> tuple[Array, list[str]]:
     """The array that :func:`analyse` takes, and the images along its last axis."""
-    seeds = list(dict.fromkeys(seed for by_seed in hits.values() for seed in by_seed))
-    found = (image for by_seed in hits.values() for part in by_seed.values() for image in part)
-    images = list(dict.fromkeys(found))
-    place = {image: number for number, image in enumerate(images)}
-    correct = np.full((len(hits), len(seeds), len(images)), np.nan)
+    seeds = list(dict.fromkeys(chain.from_iterable(hits.values())))
+    every = (image for by_seed in hits.values() for part in by_seed.values() for image in part)
+    index = {image: number for number, image in enumerate(dict.fromkeys(every))}
+    correct = np.full((len(hits), len(seeds), len(index)), np.nan)
     for row, by_seed in enumerate(hits.values()):
         for seed, part in by_seed.items():
-            at = [place[image] for image in part]
-            correct[row, seeds.index(seed), at] = [float(hit) for hit in part.values()]
-    return correct, images
+            indices = [index[image] for image in part]
+            correct[row, seeds.index(seed), indices] = list(part.values())
+    return correct, list(index)
 
 
 def unit_numbers(images: list[str], groups: Mapping[str, str] | None) -> Array | None:

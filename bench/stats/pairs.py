@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import attrs
@@ -36,13 +37,19 @@ class PairVerdict:
     low: float
     high: float
     p_value: float
-    verdict: str
+    verdict: str = attrs.field(init=False)
     minimum_detectable: float
     images: int
     units: int
     seeds: tuple[int, ...]
     only_variant: int
     only_other: int
+
+    @verdict.default
+    def _declare(self) -> str:
+        if self.p_value >= ALPHA:
+            return "tie"
+        return "better" if self.difference > 0 else "worse"
 
     @property
     def method(self) -> str:
@@ -53,14 +60,12 @@ class PairVerdict:
 
     def turned(self) -> PairVerdict:
         """The other against the variant."""
-        words = {"better": "worse", "worse": "better"}
         return attrs.evolve(
             self,
             # 0 minus it, since -0.0 is printed with its sign.
             difference=0.0 - self.difference,
             low=0.0 - self.high,
             high=0.0 - self.low,
-            verdict=words.get(self.verdict, self.verdict),
             only_variant=self.only_other,
             only_other=self.only_variant,
         )
@@ -90,6 +95,7 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
         units: (images,) numbers of groups; None: each image is its own.
     """
     correct = np.asarray(correct, float)
+    numbers = np.arange(correct.shape[2]) if units is None else np.asarray(units)
     ran = ~np.isnan(correct).all(axis=2)
     shared = (ran[:, None] & ran[None]).sum(axis=2)
     np.fill_diagonal(shared, 0)
@@ -99,7 +105,7 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
             if ran.sum(axis=1).max(initial=0) < FEWEST_SEEDS
             else f"no two variants share {FEWEST_SEEDS} seeds"
         )
-        return Judged(TRAINED, reason, _trained(correct, units, ran))
+        return Judged(TRAINED, reason, _trained(correct, numbers, ran))
     analysis = analyse(correct, units)
     judged = ~np.isnan(analysis.difference)
     fewest = int(analysis.units[judged].min()) if judged.any() else 0
@@ -108,73 +114,73 @@ def judge_pairs(correct: Array, units: Array | None = None) -> Judged:
             f"two variants share {fewest} of the {FEWEST_UNITS} images or groups that verdicts "
             "about variants need"
         )
-        return Judged(TRAINED, reason, _trained(correct, units, ran))
-    return Judged(VARIANTS, "", _of_variants(correct, units, analysis))
+        return Judged(TRAINED, reason, _trained(correct, numbers, ran))
+    return Judged(VARIANTS, "", _of_variants(correct, numbers, analysis))
 
 
-def _trained(correct: Array, units: Array | None, ran: Array) -> dict[tuple[int, int], PairVerdict]:
-    places, found = [], []
+Pairs = dict[tuple[int, int], PairVerdict]
+
+
+def _trained(correct: Array, numbers: Array, ran: Array) -> Pairs:
+    compared, seeds = {}, {}
     for one, two in combinations(range(len(correct)), 2):
         both = ran[one] & ran[two]
         if both.any():
-            try:
-                found.append(compare_trained(correct[one][both], correct[two][both], units))
-            except ValueError:
-                continue
-            places.append((one, two, tuple(np.flatnonzero(both).tolist())))
+            with contextlib.suppress(ValueError):
+                compared[one, two] = compare_trained(
+                    correct[one][both], correct[two][both], numbers
+                )
+                seeds[one, two] = both
+    levels = holm_levels([found.p_value for found in compared.values()])
     pairs = {}
-    levels = holm_levels([each.p_value for each in found])
-    for (one, two, seeds), each, (p_value, level) in zip(places, found, levels, strict=True):
-        low, high = each.interval(level)
-        pairs[one, two] = PairVerdict(
-            scope=TRAINED,
-            difference=each.difference,
-            low=low,
-            high=high,
-            p_value=p_value or 0.0,
-            verdict=_word(each.difference, p_value or 0.0),
-            minimum_detectable=each.minimum_detectable_difference(level),
-            images=each.images,
-            units=each.units,
-            seeds=seeds,
-            only_variant=each.only_variant,
-            only_other=each.only_baseline,
-        )
+    for (pair, found), (p_value, level) in zip(compared.items(), levels, strict=True):
+        low, high = found.interval(level)
+        detectable = found.minimum_detectable_difference(level)
+        figures = (found.difference, low, high, p_value or 0.0, detectable)
+        pairs[pair] = _verdict(TRAINED, figures, correct, pair, seeds[pair], numbers)
     return pairs
 
 
-def _of_variants(
-    correct: Array, units: Array | None, analysis: Analysis
-) -> dict[tuple[int, int], PairVerdict]:
-    numbers = np.arange(correct.shape[2]) if units is None else np.asarray(units)
-    pairs, low, high, mdd = {}, analysis.low, analysis.high, analysis.mdd
-    for one, two in combinations(range(len(correct)), 2):
-        at = one, two
-        if np.isnan(analysis.difference[at]):
-            continue
-        signs = correct[one] - correct[two]
-        both = ~np.isnan(signs).all(axis=1)
-        signs = signs[both]
-        seen = ~np.isnan(signs).all(axis=0)
-        difference, p_value = float(analysis.difference[at]), float(analysis.p[at])
-        pairs[at] = PairVerdict(
-            scope=VARIANTS,
-            difference=difference,
-            low=float(low[at]),
-            high=float(high[at]),
-            p_value=p_value,
-            verdict=_word(difference, p_value),
-            minimum_detectable=float(mdd[at]),
-            images=int(seen.sum()),
-            units=len(np.unique(numbers[seen])),
-            seeds=tuple(np.flatnonzero(both).tolist()),
-            only_variant=int((signs > 0).sum()),
-            only_other=int((signs < 0).sum()),
-        )
+def _of_variants(correct: Array, numbers: Array, analysis: Analysis) -> Pairs:
+    pairs = {}
+    matrices = (analysis.difference, analysis.low, analysis.high, analysis.p, analysis.mdd)
+    for pair in combinations(range(len(correct)), 2):
+        figures = [float(matrix[pair]) for matrix in matrices]
+        if not np.isnan(figures[0]):
+            one, two = correct[list(pair)]
+            seeds = ~np.isnan(one - two).all(axis=1)
+            pairs[pair] = _verdict(VARIANTS, figures, correct, pair, seeds, numbers)
     return pairs
 
 
-def _word(difference: float, p_value: float) -> str:
-    if p_value >= ALPHA:
-        return "tie"
-    return "better" if difference > 0 else "worse"
+def _verdict(
+    scope: str,
+    figures: Sequence[float],
+    correct: Array,
+    pair: tuple[int, int],
+    seeds: Array,
+    numbers: Array,
+) -> PairVerdict:
+    """Make the verdict of a pair.
+
+    Args:
+        figures: difference, its bounds, p value, minimum detectable difference.
+        seeds: (seeds,) which of them both have.
+    """
+    one, two = correct[list(pair)]
+    signs = one[seeds] - two[seeds]
+    seen = ~np.isnan(signs).all(axis=0)
+    difference, low, high, p_value, detectable = figures
+    return PairVerdict(
+        scope,
+        difference,
+        low,
+        high,
+        p_value,
+        detectable,
+        images=int(seen.sum()),
+        units=len(np.unique(numbers[seen])),
+        seeds=tuple(np.flatnonzero(seeds).tolist()),
+        only_variant=int((signs > 0).sum()),
+        only_other=int((signs < 0).sum()),
+    )

@@ -8,15 +8,13 @@ another variant that of their blocks. The intervals were chosen by simulation:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import numpy as np
 
-from bench.stats.multiple import ALPHA, holm_levels
+from bench.stats.multiple import ALPHA, Family, Name, holm_levels, opposite
 
-Key = TypeVar("Key", bound=Hashable)
 Blocks = float | Sequence[float] | np.ndarray
 
 FEWEST_ROUNDS = 6
@@ -75,6 +73,7 @@ class Ratio:
             show with a probability of 80 % at ``level``, None below 6 rounds.
         level: of the test that interval and ``minimum_detectable_difference`` belong to.
         p_adjusted: after Holm's correction, where the ratio was judged with others.
+        verdict: that of :func:`declare`, where the ratio was judged with others.
         error, freedom: standard error of the logarithm, and its degrees of freedom.
     """
 
@@ -86,6 +85,7 @@ class Ratio:
     minimum_detectable_difference: float | None
     level: float = ALPHA
     p_adjusted: float | None = None
+    verdict: str = "undecided"
     error: float = 0.0
     freedom: int = 0
 
@@ -109,7 +109,8 @@ class Ratio:
     def turned(self) -> Ratio:
         """The baseline's speed ÷ the variant's."""
         low, high = (None if bound is None else 1 / bound for bound in (self.high, self.low))
-        return attrs.evolve(self, ratio=1 / self.ratio, low=low, high=high)
+        verdict = opposite(self.verdict)
+        return attrs.evolve(self, ratio=1 / self.ratio, low=low, high=high, verdict=verdict)
 
 
 def compare_speeds(
@@ -138,8 +139,8 @@ def compare_speeds(
         p_value = 1.0 if abs(mean) < 1e-12 else 0.0
     else:
         p_value = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    found = Ratio(math.exp(mean), None, None, p_value, n, None, error=error, freedom=freedom)
-    return found.at(alpha)
+    ratio = Ratio(math.exp(mean), None, None, p_value, n, None, error=error, freedom=freedom)
+    return ratio.at(alpha)
 
 
 def round_ratio(variant: Blocks, baseline: Blocks) -> float:
@@ -201,20 +202,19 @@ def declare(ratio: Ratio | None, floor: float | None, p_adjusted: float | None) 
 
 
 def judge_ratios(
-    ratios: Mapping[Key, Ratio | None], floor: Callable[[Key], float | None]
-) -> tuple[dict[Key, str], dict[Key, Ratio | None]]:
-    """Verdicts of all ratios together, and the ratios with the intervals that belong to them.
+    ratios: Mapping[tuple[Name, Name], Ratio | None],
+    floor: Callable[[tuple[Name, Name]], float | None],
+) -> Family[Name, Ratio]:
+    """Judge all ratios together; each gets its verdict and the interval that belongs to it.
 
     Args:
-        ratios: by any name.
+        ratios: by the names of the two.
         floor: the noise floor of each.
     """
     levels = holm_levels([ratio.p_value if ratio else None for ratio in ratios.values()])
-    verdicts: dict[Key, str] = {}
-    judged: dict[Key, Ratio | None] = {}
-    for (name, ratio), (adjusted, level) in zip(ratios.items(), levels, strict=True):
-        verdicts[name] = declare(ratio, floor(name), adjusted)
+    judged = dict(ratios)
+    for (pair, ratio), (adjusted, level) in zip(ratios.items(), levels, strict=True):
         if ratio is not None and adjusted is not None:
-            ratio = attrs.evolve(ratio.at(level), p_adjusted=adjusted)
-        judged[name] = ratio
-    return verdicts, judged
+            verdict = declare(ratio, floor(pair), adjusted)
+            judged[pair] = attrs.evolve(ratio.at(level), p_adjusted=adjusted, verdict=verdict)
+    return Family(judged, "undecided")

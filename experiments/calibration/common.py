@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.stats.accuracy import clopper_pearson
 from experiments import record
 
 VERSIONS = ("numpy", "scipy")
@@ -20,6 +19,14 @@ def head(
 ) -> dict[str, Any]:
     """As :func:`experiments.record.head`."""
     return record.head("calibration", name, quick, seed, parameters, versions)
+
+
+def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact (Clopper-Pearson) interval of a rate, as fractions 0..1."""
+    from scipy import stats
+
+    bounds = stats.binomtest(count, total).proportion_ci(confidence, method="exact")
+    return float(bounds.low), float(bounds.high)
 
 
 def rate(count: int, total: int) -> str:

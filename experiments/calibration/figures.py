@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.records.plot import BLUE, GREEN, GREY, ORANGE, new_figure, save
-from bench.stats.accuracy import clopper_pearson
+from experiments.calibration.common import clopper_pearson
 from experiments.record import Record
 
 COLOURS = (ORANGE, BLUE, GREEN)

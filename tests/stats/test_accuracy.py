@@ -12,13 +12,13 @@ from scipy import stats
 
 from bench.stats.accuracy import (
     TrainedDifference,
-    clopper_pearson,
     compare_trained,
     difference_of_shares,
     wilson,
 )
 from bench.stats.classes import macro_f1_jackknife
 from bench.stats.multireader import effective_number, table_of
+from experiments.calibration.common import clopper_pearson
 
 
 def hits(images: int, wrong: range = range(0), prefix: str = "") -> dict[str, bool]:

@@ -12,17 +12,19 @@ import attrs
 from bench.config.options import INEXACT_MODES, MODES
 from bench.report.analysis.selection import distinct
 from bench.report.analysis.speeds import TimingSession, no_floor
-from bench.report.analysis.timings import EAGER, mode_of, rounds_of, too_few_rounds
+from bench.report.analysis.timings import EAGER, TimingKey, mode_of, rounds_of, too_few_rounds
+from bench.report.analysis.validity import lookup
 from bench.report.render.markdown import one_line
 from bench.stats import timing
-from bench.stats.multiple import shared_ranks
+from bench.stats.multiple import Family
 from bench.stats.timing import FEWEST_ROUNDS, Ratio
 
 Entry = Mapping[str, Any]
+VariantMode = tuple[str, str]
 
 
 @attrs.frozen
-class Setting:
+class Setting(TimingKey):
     """What the modes of a table share; their memory formats differ."""
 
     device: str
@@ -30,15 +32,9 @@ class Setting:
     threads: int
     dtype: str
 
-    @classmethod
-    def of(cls, entry: Entry) -> Setting:
-        """The setting of a record's timing entry."""
-        values: dict[str, Any] = {field.name: entry.get(field.name) for field in attrs.fields(cls)}
-        return cls(**values)
-
 
 def settings_of(session: TimingSession) -> list[Setting]:
-    """The settings in which the session timed another mode than eager."""
+    """Return the settings in which the session timed another mode than eager."""
     return distinct(
         Setting.of(entry)
         for record in session.records.values()
@@ -58,13 +54,13 @@ class ModeTimings:
     """
 
     session: TimingSession
-    entries: Mapping[tuple[str, str], Entry]
+    entries: Mapping[VariantMode, Entry]
     reference: Mapping[str, Entry]
     control: Mapping[str, Entry]
 
     @classmethod
     def of(cls, session: TimingSession, setting: Setting, regime: str) -> ModeTimings:
-        """Those of a session.
+        """Return those of a session.
 
         Args:
             regime: "latency" or "throughput".
@@ -79,122 +75,107 @@ class ModeTimings:
                 and Setting.of(entry) == setting
             }
 
-        found = {
+        records, about = session.records, session.about
+        entries = {
             (variant, mode): entry
-            for variant, record in session.records.items()
+            for variant, record in records.items()
             for mode, entry in by_mode(record["timing"]).items()
         }
-        about, baseline = session.about, session.records.get(session.baseline or "")
-        reference = about.get("reference") or (baseline or {}).get("timing") or []
-        control = (about.get("control") or {}).get("timing") or []
-        return cls(session, found, by_mode(reference), by_mode(control))
+        reference = about.get("reference") or lookup(records, session.baseline or "", "timing")
+        control = lookup(about, "control", "timing")
+        return cls(session, entries, by_mode(reference or []), by_mode(control or []))
 
     def modes(self, variant: str) -> list[str]:
-        """The modes that a variant has an entry of, in the order of the option."""
-        known = [mode for name, mode in self.entries if name == variant]
-        return sorted(known, key=lambda mode: MODES.index(mode) if mode in MODES else len(MODES))
+        """Return the modes that a variant has an entry of, in the order of the option."""
+        modes = [mode for name, mode in self.entries if name == variant]
+        return sorted(modes, key=lambda mode: MODES.index(mode) if mode in MODES else len(MODES))
 
     def rounds(self, variant: str, mode: str) -> dict[int, float]:
-        """Seconds of a step by round; empty where there are none that can be believed."""
+        """Return seconds of a step by round; empty where there are none that can be believed."""
         entry = self.entries.get((variant, mode))
         if entry is None or entry.get("mode_error") or variant in self.session.invalid:
             return {}
         return rounds_of(entry)
 
     def ratio(self, variant: str, mode: str, other: str = EAGER) -> Ratio | None:
-        """Speed of a mode ÷ that of another mode of the same variant.
+        """Return speed of a mode ÷ that of another mode of the same variant.
 
         Where the pair has a verdict, with the interval that belongs to it.
         """
-        judged = self._judged[1].get((variant, mode, other))
-        if judged is None and (turned := self._judged[1].get((variant, other, mode))) is not None:
-            judged = turned.turned()
-        return judged or self._measured(variant, mode, other)
+        pair = (variant, mode), (variant, other)
+        return self.family.pair(*pair) or self._measured(*pair)
 
-    def _measured(self, variant: str, mode: str, other: str) -> Ratio | None:
-        return timing.compare_speeds(self.rounds(variant, mode), self.rounds(variant, other))
+    def _measured(self, one: VariantMode, two: VariantMode) -> Ratio | None:
+        return timing.compare_speeds(self.rounds(*one), self.rounds(*two))
 
     def control_ratio(self, mode: str) -> Ratio | None:
-        """The baseline under its second name ÷ itself, both in one mode."""
+        """Return the baseline under its second name ÷ itself, both in one mode."""
         if self.session.baseline in self.session.invalid:
             return None
-        known = [self.control.get(mode), self.reference.get(mode)]
-        if any(entry is None or entry.get("mode_error") for entry in known):
+        entries = [self.control.get(mode), self.reference.get(mode)]
+        if any(entry is None or entry.get("mode_error") for entry in entries):
             return None
-        return timing.compare_speeds(*map(rounds_of, known))
+        return timing.compare_speeds(*map(rounds_of, entries))
 
     def floor(self, *modes: str) -> float | None:
-        """The noise floor of a comparison: the largest gap of the baseline to itself.
+        """Return the noise floor of a comparison: the largest gap of the baseline to itself.
 
         Eager's always counts, so that there is none without it.
         """
-        if timing.noise_floor(self.control_ratio(EAGER)) is None:
-            return None
         gaps = [timing.noise_floor(self.control_ratio(mode)) for mode in (EAGER, *modes)]
-        return max(gap for gap in gaps if gap is not None)
+        return None if gaps[0] is None else max(gap for gap in gaps if gap is not None)
 
     # --- verdicts ----------------------------------------------------------------------------
 
     @cached_property
-    def _judged(
-        self,
-    ) -> tuple[dict[tuple[str, str, str], str], dict[tuple[str, str, str], Ratio | None]]:
-        """By variant, mode and other mode: all pairs of all variants, corrected after Holm."""
+    def family(self) -> Family[VariantMode, Ratio]:
+        """All pairs of modes of all variants, corrected after Holm."""
         pairs = [
-            (variant, one, two)
+            ((variant, one), (variant, two))
             for variant in distinct(name for name, _ in self.entries)
             for one, two in combinations(self._ranked(variant), 2)
         ]
-        measured = {pair: self._measured(*pair) for pair in pairs}
-        return timing.judge_ratios(measured, lambda pair: self.floor(*pair[1:]))
-
-    @cached_property
-    def verdicts(self) -> dict[tuple[str, str, str], str]:
-        """By variant, mode and other mode, in both orders."""
-        words = {"faster": "slower", "slower": "faster"}
-        found = self._judged[0]
-        turned = {(name, b, a): words.get(word, word) for (name, a, b), word in found.items()}
-        return {**found, **turned}
+        ratios = {pair: self._measured(*pair) for pair in pairs}
+        return timing.judge_ratios(ratios, lambda pair: self.floor(*(mode for _, mode in pair)))
 
     @property
     def comparisons(self) -> int:
         """Size of the family that Holm's correction is for."""
-        return len(self.verdicts) // 2
+        return len(self.family.pairs)
 
     def _ranked(self, variant: str) -> list[str]:
-        enough = [
+        if self.floor() is None:
+            return []
+        return [
             mode for mode in self.modes(variant) if len(self.rounds(variant, mode)) >= FEWEST_ROUNDS
         ]
-        return [] if self.floor() is None else enough
 
     def best(self, variant: str) -> list[str]:
-        """The modes that no other mode of the variant is declared faster than.
+        """Return the modes that no other mode of the variant is declared faster than.
 
         Of those that compute what the variant computes.
         """
-        ranked = [mode for mode in self._ranked(variant) if mode not in INEXACT_MODES]
+        ranked = [(variant, mode) for mode in self._ranked(variant) if mode not in INEXACT_MODES]
         if len(ranked) < 2:
             return []
-        ranks = shared_ranks(
-            ranked, lambda one, two: self.verdicts.get((variant, one, two)) == "faster"
-        )
-        return [mode for mode, rank in ranks.items() if rank == 1]
+        return [
+            mode for (_, mode), rank in self.family.ranks(ranked, "faster").items() if rank == 1
+        ]
 
     def verdict(self, variant: str, mode: str) -> str:
-        """``faster``, ``slower``, ``~ tie`` against eager, or why there is no verdict."""
-        entry = self.entries.get((variant, mode)) or {}
+        """Return ``faster``, ``slower``, ``~ tie`` against eager, or why there is no verdict."""
         if variant in self.session.invalid:
             return f"n/a (invalid: {self.session.invalid[variant]})"
+        entry = self.entries.get((variant, mode)) or {}
         if entry.get("mode_error"):
             return f"n/a ({one_line(entry['mode_error'])})"
-        rounds = self.rounds(variant, mode)
-        if not rounds:
+        if not self.rounds(variant, mode):
             return "n/a (not timed in this case)"
         if mode == EAGER:
             return "reference"
-        found = self.verdicts.get((variant, mode, EAGER), "undecided")
-        if found != "undecided":
-            return "~ tie" if found == "tie" else found
+        verdict = self.family.verdict((variant, mode), (variant, EAGER))
+        if verdict != "undecided":
+            return "~ tie" if verdict == "tie" else verdict
         shared = self.ratio(variant, mode)
         if shared is None:
             return "n/a (eager was not timed)"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from bench.report.analysis.validity import Record
+from bench.report.analysis.validity import Record, lookup
 from bench.report.analysis.values import counted
 from bench.report.render.markdown import one_line
 
@@ -15,7 +15,7 @@ MUCH_LOAD = 0.10
 
 
 def machine_of(record: Record) -> str | None:
-    """What tells a record's machine from others: hash of its name, CPU and device."""
+    """Return what tells a record's machine from others: hash of its name, CPU and device."""
     environment = record.get("environment") or {}
     keys = ("machine", "cpu_model", "device_name")
     known = [one_line(environment[key]) for key in keys if environment.get(key)]
@@ -31,56 +31,61 @@ class Labels:
         legend: what the short names stand for; empty where all runs are alike.
     """
 
-    columns: tuple[tuple[str, dict[str, str]], ...]
+    columns: Mapping[str, Mapping[str, str]]
     legend: str
 
     def headings(self) -> list[str]:
-        """Headings of the columns."""
-        return [heading for heading, _ in self.columns]
+        """Return headings of the columns."""
+        return list(self.columns)
 
     def cells(self, record: Record) -> list[str]:
-        """A run's cells in these columns."""
-        keys = dict(KINDS)
-        return [texts.get(keys[heading](record) or "", "n/a") for heading, texts in self.columns]
+        """Return a run's cells in these columns."""
+        return [
+            texts.get(KINDS[heading](record) or "", "n/a")
+            for heading, texts in self.columns.items()
+        ]
 
     def of(self, heading: str, record: Record) -> str | None:
-        """A run's text in one column, None where there is no such column."""
-        return dict(zip(self.headings(), self.cells(record), strict=True)).get(heading)
+        """Return a run's text in one column, None where there is no such column."""
+        return dict(zip(self.columns, self.cells(record), strict=True)).get(heading)
 
 
 def _data_of(record: Record) -> str | None:
-    data = record.get("data") or {}
-    return one_line(data["fingerprint"]) if data.get("fingerprint") else None
+    fingerprint = lookup(record, "data", "fingerprint")
+    return one_line(fingerprint) if fingerprint else None
 
 
 def _size_of(record: Record) -> str | None:
-    size = (record.get("config") or {}).get("image_size")
+    size = lookup(record, "config", "image_size")
     return None if size is None else str(size)
 
 
-KINDS: tuple[tuple[str, Callable[[Record], str | None]], ...] = (
-    ("Machine", machine_of),
-    ("Data", _data_of),
-    ("Image size", _size_of),
-)
+KINDS: dict[str, Callable[[Record], str | None]] = {
+    "Machine": machine_of,
+    "Data": _data_of,
+    "Image size": _size_of,
+}
 
 
 def labels(records: Sequence[Record]) -> Labels:
-    """The columns that these runs need so that none of them is mistaken for another's like."""
-    columns, legend = [], []
-    for heading, key_of in KINDS:
-        keys = [key for key in dict.fromkeys(map(key_of, records)) if key is not None]
-        if len(keys) < 2:
+    """Return the columns that these runs need so that none is mistaken for another's like."""
+    columns, legend = {}, []
+    for heading, key_of in KINDS.items():
+        first: dict[str, Record] = {}
+        for record in records:
+            if (key := key_of(record)) is not None:
+                first.setdefault(key, record)
+        if len(first) < 2:
             continue
         if heading == "Image size":
-            columns.append((heading, {key: key for key in keys}))
+            columns[heading] = {key: key for key in first}
             continue
-        names = {key: f"{heading[0]}{number}" for number, key in enumerate(keys, start=1)}
-        columns.append((heading, names))
-        told = {key: record for record in reversed(records) if (key := key_of(record))}
-        legend += [f"{names[key]}: {_described(heading, told[key])}" for key in keys]
-    text = f"{'; '.join(legend)}." if legend else ""
-    return Labels(tuple(columns), text)
+        columns[heading] = {key: f"{heading[0]}{n}" for n, key in enumerate(first, start=1)}
+        legend += [
+            f"{columns[heading][key]}: {_described(heading, record)}"
+            for key, record in first.items()
+        ]
+    return Labels(columns, f"{'; '.join(legend)}." if legend else "")
 
 
 def _described(heading: str, record: Record) -> str:
@@ -101,37 +106,40 @@ def _described(heading: str, record: Record) -> str:
 
 
 def machine_lines(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Name and description of every machine in the records, for the list that opens a report."""
-    found: dict[str, list[Record]] = {}
+    """Return name and description of every machine, for the list that opens a report."""
+    machines: dict[str, list[Record]] = {}
     for record in records:
         if key := machine_of(record):
-            found.setdefault(key, []).append(record)
+            machines.setdefault(key, []).append(record["environment"])
     lines = []
-    for number, of_machine in enumerate(found.values(), start=1):
-        name = f"Machine M{number}" if len(found) > 1 else "Machine"
-        lines.append((name, _machine_text([r["environment"] for r in of_machine])))
-        gpus = dict.fromkeys(filter(None, (_gpu_text(r["environment"]) for r in of_machine)))
-        lines += [(name.replace("Machine", "GPU"), text) for text in gpus]
+    for number, environments in enumerate(machines.values(), start=1):
+        suffix = f" M{number}" if len(machines) > 1 else ""
+        lines.append((f"Machine{suffix}", _machine_text(environments)))
+        gpus = dict.fromkeys(filter(None, map(_gpu_text, environments)))
+        lines += [(f"GPU{suffix}", text) for text in gpus]
     return lines
 
 
 def _machine_text(environments: Sequence[Record]) -> str:
-    def told(key: str, text: Callable[[Any], str] = str) -> str:
+    def recorded(key: str, text: Callable[[Any], str] = str) -> str:
         values = [entry[key] for entry in environments if entry.get(key) is not None]
-        return " / ".join(map(one_line, dict.fromkeys(text(value) for value in values)))
+        return " / ".join(map(one_line, dict.fromkeys(map(text, values))))
 
-    settings = told("thread_settings", _settings_text)
+    loads = [
+        f"{_span(environments, f'load_{when}', _percent, ' %') or 'not measured'} {when}"
+        for when in ("before", "after")
+    ]
     parts = [
-        told("machine"),
-        told("cpu_model", lambda name: f"CPU {name}"),
-        told("cores", lambda count: counted(count, "core")),
-        told("affinity", lambda cores: f"affinity {_numbers(cores)}"),
-        told("threads", lambda count: counted(count, "thread")),
-        settings,
-        f"governor {told('governor') or 'unreadable'}",
-        told("memory_gb", lambda size: f"{size:.1f} GB memory"),
-        _span(environments, "memory_available_gb", "{:.1f}", " GB available at the start"),
-        _load_text(environments),
+        recorded("machine"),
+        recorded("cpu_model", "CPU {}".format),
+        recorded("cores", lambda count: counted(count, "core")),
+        recorded("affinity", lambda cores: f"affinity {_numbers(cores)}"),
+        recorded("threads", lambda count: counted(count, "thread")),
+        recorded("thread_settings", _settings_text),
+        f"governor {recorded('governor') or 'unreadable'}",
+        recorded("memory_gb", "{:.1f} GB memory".format),
+        _span(environments, "memory_available_gb", "{:.1f}".format, " GB available at the start"),
+        f"load by other programs {' and '.join(loads)} the runs",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -143,37 +151,30 @@ def _settings_text(settings: Any) -> str:
 
 
 def _numbers(cores: Sequence[int]) -> str:
-    """``0–3`` for a whole range, else all numbers."""
+    """Return ``0–3`` for a whole range, else all numbers."""
     if len(cores) > 2 and list(cores) == list(range(cores[0], cores[-1] + 1)):
         return f"{cores[0]}–{cores[-1]}"
     return ", ".join(map(str, cores))
 
 
-def _span(environments: Sequence[Record], key: str, form: str, unit: str) -> str:
+def _span(
+    environments: Sequence[Record], key: str, number: Callable[[float], str], unit: str
+) -> str:
     values = [entry[key] for entry in environments if entry.get(key) is not None]
     if not values:
         return ""
-    low, high = form.format(min(values)), form.format(max(values))
-    return (low if low == high else f"{low}–{high}") + unit
+    return "–".join(dict.fromkeys(map(number, (min(values), max(values))))) + unit
 
 
-def _load_text(environments: Sequence[Record]) -> str:
-    texts = []
-    for when in ("before", "after"):
-        loads = [
-            {"percent": 100 * entry[f"load_{when}"]}
-            for entry in environments
-            if entry.get(f"load_{when}") is not None
-        ]
-        texts.append(f"{_span(loads, 'percent', '{:.0f}', ' %') or 'not measured'} {when}")
-    return f"load by other programs {' and '.join(texts)} the runs"
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
 
 
 def load_marks(record: Record) -> list[str]:
-    """Why a run's speeds may have suffered from others: their load before and after it."""
+    """Return why a run's speeds may have suffered from others: their load before and after it."""
     environment = record.get("environment") or {}
     return [
-        f"other programs used {100 * environment[f'load_{when}']:.0f} % of the machine {when} it"
+        f"other programs used {_percent(environment[f'load_{when}'])} % of the machine {when} it"
         for when in ("before", "after")
         if (environment.get(f"load_{when}") or 0) > MUCH_LOAD
     ]

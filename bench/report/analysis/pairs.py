@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import attrs
@@ -18,7 +19,7 @@ from bench.report.analysis.speeds import (
     training_cases,
 )
 from bench.report.analysis.timings import CaseKey
-from bench.report.analysis.validity import Record
+from bench.report.analysis.validity import lookup
 from bench.report.analysis.values import counted, fixed
 from bench.report.chapters.speed import verdict_text
 from bench.report.claims.conditions import classes_of
@@ -53,13 +54,10 @@ class SpeedPair:
     @property
     def minimum_detectable_difference(self) -> float | None:
         """The relative difference that would have been seen; never below the noise floor."""
-        if (
-            self.ratio is None
-            or self.ratio.minimum_detectable_difference is None
-            or self.floor is None
-        ):
+        detectable = self.ratio.minimum_detectable_difference if self.ratio else None
+        if detectable is None or self.floor is None:
             return None
-        return max(self.ratio.minimum_detectable_difference, self.floor)
+        return max(detectable, self.floor)
 
 
 @attrs.frozen
@@ -70,7 +68,7 @@ class Change:
     share: float
 
     def text(self, places: int) -> str:
-        """``+156,280 (+0.77 %)``, the difference with so many decimal places."""
+        """Return ``+156,280 (+0.77 %)``, the difference with so many decimal places."""
         number = fixed(self.difference, places, sign="+") if places else f"{self.difference:+,.0f}"
         return f"{number} ({fixed(100 * self.share, 2, sign='+')} %)"
 
@@ -95,34 +93,30 @@ class Pair:
 
 
 def matched(selection: Selection) -> list[tuple[str, str]]:
-    """The variants with a declared baseline that is in the report too, each with it."""
-    found = []
-    for name in selection.variants():
-        record = selection.chosen(name) or {}
-        baseline = (record.get("variant") or {}).get("baseline")
-        if baseline and baseline != name and baseline in selection.variants():
-            found.append((name, one_line(baseline)))
-    return found
+    """Return the variants with a declared baseline that is in the report too, each with it."""
+    names = selection.variants()
+    pairs = [(name, lookup(selection.chosen(name) or {}, "variant", "baseline")) for name in names]
+    return [(name, one_line(other)) for name, other in pairs if other != name and other in names]
 
 
 def compare_pairs(selection: Selection, names: Sequence[tuple[str, str]]) -> list[Pair]:
-    """What is known of (variant, other) pairs; the verdicts are those of the whole selection."""
-    known = sessions_of(selection)
-    return [_pair(selection, accuracy_pair(selection, *pair), known) for pair in names]
+    """Compare (variant, other) pairs; the verdicts are those of the whole selection."""
+    return [_pair(selection, *pair) for pair in names]
 
 
-def _pair(selection: Selection, accuracy: AccuracyPair, sessions: Sequence[TimingSession]) -> Pair:
-    names = (accuracy.variant, accuracy.other)
-    pair = Pair(*names, accuracy)
-    reason = next((text for text in (broken(selection, name) for name in names) if text), None)
+def _pair(selection: Selection, variant: str, other: str) -> Pair:
+    accuracy = accuracy_pair(selection, variant, other)
+    reason = broken(selection, variant) or broken(selection, other)
     if reason:
-        return attrs.evolve(pair, reason=reason)
-    one, two = (usable(selection, name) or {} for name in names)
-    same_head = classes_of(one) == classes_of(two)
-    return attrs.evolve(
-        pair,
-        speeds=speed_pairs(sessions, *names),
-        parameters=_change(*(_parameters(record) for record in (one, two))) if same_head else None,
+        return Pair(variant, other, accuracy, reason=reason)
+    one, two = usable(selection, variant) or {}, usable(selection, other) or {}
+    parameters = [lookup(record, "counts", "parameters") for record in (one, two)]
+    return Pair(
+        variant,
+        other,
+        accuracy,
+        speeds=speed_pairs(sessions_of(selection), variant, other),
+        parameters=_change(*parameters) if classes_of(one) == classes_of(two) else None,
         gmacs=_change(*(gmacs(record, GUIDE_PIXELS).number for record in (one, two))),
     )
 
@@ -130,27 +124,21 @@ def _pair(selection: Selection, accuracy: AccuracyPair, sessions: Sequence[Timin
 def speed_pairs(
     sessions: Sequence[TimingSession], variant: str, other: str
 ) -> tuple[SpeedPair, ...]:
-    """Main cases and training steps of the last session that timed both."""
+    """Return main cases and training steps of the last session that timed both."""
     session = newest_with(sessions, variant, other)
     if session is None:
         return ()
-    cases = (*main_cases(session), *training_cases(session))
-    return tuple(_speed_pair(session, variant, other, case) for case in cases)
-
-
-def _speed_pair(session: TimingSession, variant: str, other: str, case: CaseKey) -> SpeedPair:
-    return SpeedPair(
-        session=session.id,
-        case=case,
-        ratio=session.ratio(variant, other, case),
-        verdict=verdict_text(session, case, variant, other),
-        floor=session.noise_floor(case),
-        comparisons=session.standing(case).comparisons,
+    return tuple(
+        SpeedPair(
+            session=session.id,
+            case=case,
+            ratio=session.ratio(variant, other, case),
+            verdict=verdict_text(session, case, variant, other),
+            floor=session.noise_floor(case),
+            comparisons=session.standing(case).comparisons,
+        )
+        for case in (*main_cases(session), *training_cases(session))
     )
-
-
-def _parameters(record: Record) -> float | None:
-    return (record.get("counts") or {}).get("parameters")
 
 
 def _change(one: float | None, two: float | None) -> Change | None:
@@ -160,75 +148,73 @@ def _change(one: float | None, two: float | None) -> Change | None:
 
 
 def sentence(pair: Pair) -> str:
-    """What a variant costs and gains against another, and what could not be seen.
+    """Return what a variant costs and gains against another, and what could not be seen.
 
     ``CA against V2-S: costs 4 % speed (CPU, batch 16) and gains nothing measurable on this data
     (23 test images: a difference below 25 points would likely not have been seen).``
     """
     if pair.reason:
         return f"{pair.variant} is not compared with {pair.other}: {pair.reason}."
-    clauses = [*_speed_clauses(pair.speeds)]
-    accuracy = _accuracy_clause(pair)
-    if accuracy:
-        clauses.append(accuracy)
-    parts = []
-    if clauses:
-        parts.append(f"{pair.variant} against {pair.other}: {_listed(clauses)}.")
-    undecided = [_undecided(speed) for speed in pair.speeds if not speed.declared]
-    if undecided:
-        parts.append(f"Speed undecided: {'; '.join(undecided)}.")
-    if not pair.speeds:
-        parts.append("Speed not compared: the two were not timed in one session.")
-    if not accuracy:
-        parts.append(f"Accuracy not compared: {_refusal(pair)}.")
-    text = " ".join(parts)
-    return text if clauses else f"{pair.variant} against {pair.other}: {text[0].lower()}{text[1:]}"
+    accuracy = _accuracy_clause(pair.accuracy)
+    clauses = _speed_clauses(pair.speeds) + ([accuracy] if accuracy else [])
+    undecided = "; ".join(_undecided(speed) for speed in pair.speeds if not speed.declared)
+    refused = pair.accuracy.refused
+    missing = [
+        f"Speed undecided: {undecided}." if undecided else "",
+        "" if pair.speeds else "Speed not compared: the two were not timed in one session.",
+        ""
+        if accuracy
+        else f"Accuracy not compared: {refused.reason if refused else 'no verdict'}.",
+    ]
+    names, rest = f"{pair.variant} against {pair.other}", " ".join(filter(None, missing))
+    if not clauses:
+        return f"{names}: {rest[0].lower()}{rest[1:]}"
+    return f"{names}: {_listed(clauses)}. {rest}".rstrip()
 
 
 def _speed_clauses(speeds: Sequence[SpeedPair]) -> list[str]:
-    """Equal verdicts in one clause each: costs, gains, no difference."""
-    found: dict[str, list[SpeedPair]] = {}
-    for speed in speeds:
-        found.setdefault(speed.verdict, []).append(speed)
+    """Join equal verdicts in one clause each: costs, gains, no difference."""
     clauses = []
     for verdict, verb in (("slower", "costs"), ("faster", "gains")):
+        declared = [speed for speed in speeds if speed.verdict == verdict]
         listed = [
-            f"{percent(speed)}{' speed' if place == 0 else ''} ({where(speed.case)})"
-            for place, speed in enumerate(found.get(verdict, []))
+            f"{percent(speed)}{'' if number else ' speed'} ({where(speed.case)})"
+            for number, speed in enumerate(declared)
         ]
         if listed:
             clauses.append(f"{verb} {_listed(listed)}")
-    ties: dict[str, list[str]] = {}
-    for speed in found.get("~ tie", []):
-        ties.setdefault(_unseen(speed), []).append(where(speed.case))
+    ties: defaultdict[str, list[str]] = defaultdict(list)
+    for speed in speeds:
+        if speed.verdict == "~ tie":
+            ties[_unseen(speed)].append(where(speed.case))
     if ties:
-        listed = [f"{'; '.join(cases)}{unseen}" for unseen, cases in ties.items()]
-        clauses.append(f"shows no measurable difference in speed ({'; '.join(listed)})")
+        cases = "; ".join(f"{'; '.join(cases)}{unseen}" for unseen, cases in ties.items())
+        clauses.append(f"shows no measurable difference in speed ({cases})")
     return clauses
 
 
 def percent(speed: SpeedPair) -> str:
-    """How much slower or faster, as the change of the speed: a ratio of 0.96 is ``4 %``."""
+    """Return how much slower or faster, as the change of the speed: a ratio of 0.96 is ``4 %``."""
     change = 0.0 if speed.ratio is None else 100 * abs(speed.ratio.ratio - 1)
     return f"{two_digits(change)} %"
 
 
 def two_digits(number: float) -> str:
-    """``4.2``, ``25``, ``130``."""
+    """Return ``4.2``, ``25``, ``130``."""
     return f"{number:.0f}" if number >= 10 else f"{float(f'{number:.2g}'):g}"
 
 
 def where(case: CaseKey) -> str:
-    """``CPU, 2 threads, batch 16, 224 pixels``, with what is not the plain model in float32."""
-    parts = [case.where()]
-    if case.device == "cpu":
-        parts.append(counted(case.threads, "thread"))
-    parts += [f"batch {case.batch_size}", f"{case.image_size} pixels"]
-    if case.clock == "train":
-        parts.append("training step")
-    if case.dtype != "float32":
-        parts.append(case.dtype)
-    return ", ".join(parts)
+    """Return ``CPU, 2 threads, batch 16, 224 pixels``, and what is not plain or float32."""
+    parts = (
+        case.where(),
+        counted(case.threads, "thread") if case.device == "cpu" else "",
+        f"batch {case.batch_size}",
+        f"{case.image_size} pixels",
+        "training step" if case.clock == "train" else "",
+        "" if case.dtype == "float32" else case.dtype,
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def _unseen(speed: SpeedPair) -> str:
@@ -245,13 +231,11 @@ def _undecided(speed: SpeedPair) -> str:
 # --- accuracy --------------------------------------------------------------------------------
 
 
-def _accuracy_clause(pair: Pair) -> str:
-    accuracy, found = pair.accuracy, pair.accuracy.found
+def _accuracy_clause(pair: AccuracyPair) -> str:
+    found = pair.found
     if found is None:
         return ""
-    basis = accuracy.images()
-    if found.scope == TRAINED:
-        basis += ", of these trained models"
+    basis = pair.images() + (", of these trained models" if found.scope == TRAINED else "")
     if found.verdict == "tie":
         visible = 100 * found.minimum_detectable
         unseen = (
@@ -264,11 +248,6 @@ def _accuracy_clause(pair: Pair) -> str:
     interval = f"interval {points(100 * found.low)} to {points(100 * found.high)}"
     verb = "gains" if found.verdict == "better" else "loses"
     return f"{verb} {size} ({interval}, {basis})"
-
-
-def _refusal(pair: Pair) -> str:
-    refused = pair.accuracy.refused
-    return refused.reason if refused else "no verdict"
 
 
 def _listed(parts: Sequence[str]) -> str:

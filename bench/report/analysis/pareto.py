@@ -12,6 +12,13 @@ MOST_DETECTABLE = 0.1
 Verdict = Callable[[str, str], str]
 """``better``, ``worse`` or ``tie``: the first variant against the second."""
 
+# By the verdicts on accuracy and speed: in what a variant beats another.
+GAINS = {
+    ("better", "better"): "faster and more accurate",
+    ("tie", "better"): "faster and not declared less accurate",
+    ("better", "tie"): "more accurate and not declared slower",
+}
+
 
 @attrs.frozen
 class Front:
@@ -27,7 +34,7 @@ class Front:
 
 
 def too_few_images(detectable: float | None) -> str | None:
-    """Why there is no front, or None.
+    """Return why there is no front, or None.
 
     Args:
         detectable: minimum detectable difference of the median pair, a fraction.
@@ -41,7 +48,7 @@ def too_few_images(detectable: float | None) -> str | None:
 
 
 def front(names: Sequence[str], accuracy: Verdict, speed: Verdict) -> Front:
-    """Which variants no member of the front beats.
+    """Return which variants no member of the front beats.
 
     A variant beats another where it is declared better in accuracy or speed and not declared worse
     in the other of the two. Ties are not transitive, so being beaten by any variant is not enough:
@@ -52,41 +59,30 @@ def front(names: Sequence[str], accuracy: Verdict, speed: Verdict) -> Front:
 
     def gain(other: str, name: str) -> str | None:
         verdicts = (accuracy(other, name), speed(other, name))
-        known = all(verdict in ("better", "worse", "tie") for verdict in verdicts)
-        wins = known and "better" in verdicts and "worse" not in verdicts
-        return _what(verdicts) if wins and other != name else None
+        return GAINS.get(verdicts) if other != name else None
 
     beaten_by = {name: {other for other in names if gain(other, name)} for name in names}
-    kept: list[str] = []
+    on_front: set[str] = set()
     off: dict[str, tuple[str, str]] = {}
     left = list(names)
     while left:
         above = {name: _above(name, beaten_by, left) for name in left}
         top = [name for name in left if all(name in above[other] for other in above[name])]
-        kept += top
+        on_front.update(top)
         left = [name for name in left if name not in top]
         for name in left:
             winner = next((member for member in top if member in beaten_by[name]), None)
             if winner is not None:
                 off[name] = (winner, str(gain(winner, name)))
         left = [name for name in left if name not in off]
-    return Front(tuple(name for name in names if name in kept), off)
+    return Front(tuple(name for name in names if name in on_front), off)
 
 
 def _above(name: str, beaten_by: Mapping[str, set[str]], left: Sequence[str]) -> set[str]:
-    """Whoever beats a variant, or beats one that does, among those left."""
-    found: set[str] = set()
+    """Return what beats a variant, or beats one that does, among those left."""
+    above: set[str] = set()
     new = beaten_by[name] & set(left)
     while new:
-        found |= new
-        new = {other for each in new for other in beaten_by[each]} & set(left) - found
-    return found
-
-
-def _what(verdicts: tuple[str, str]) -> str:
-    more_accurate, faster = (verdict == "better" for verdict in verdicts)
-    if more_accurate and faster:
-        return "faster and more accurate"
-    if faster:
-        return "faster and not declared less accurate"
-    return "more accurate and not declared slower"
+        above |= new
+        new = {other for each in new for other in beaten_by[each]} & set(left) - above
+    return above

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -20,9 +22,13 @@ from bench.report.analysis.validity import (
     hits,
     judged_accuracy,
     judged_part,
+    lookup,
+    once,
     pooled_accuracy,
-    units_of,
+    predictions_of,
+    units_of_all,
 )
+from bench.report.analysis.values import with_interval
 from bench.stats.classes import macro_f1_jackknife
 from bench.stats.multireader import (
     interval_of_mean,
@@ -33,17 +39,13 @@ from bench.stats.multireader import (
 )
 
 
+@once
 def runs_of(selection: Selection, variant: str) -> list[Record]:
-    """The complete trained runs behind a variant's figures, valid or not, by seed and fold.
+    """Return the complete trained runs behind a variant's figures, valid or not, by seed and fold.
 
     Those of the chosen run's sweep with its data and its settings, the seed apart; of two runs
     with the same seed and fold the later one.
     """
-    found: list[Record] = selection.once("runs", variant, lambda: _runs_of(selection, variant))
-    return list(found)
-
-
-def _runs_of(selection: Selection, variant: str) -> list[Record]:
     chosen = selection.chosen(variant)
     if chosen is None or chosen.get("status") != "complete":
         return []
@@ -63,19 +65,19 @@ def _settings(record: Record) -> tuple[Any, ...]:
     # A sweep that went on elsewhere has other folders and devices, and is the same sweep.
     changing = ("seed", *(field.name for field in options() if field.metadata["movable"]))
     known = {field.name: field.default for field in options()} | (record.get("config") or {})
-    config = {k: v for k, v in known.items() if k not in changing}
-    data = (record.get("data") or {}).get("fingerprint")
-    return (record.get("sweep") or {}).get("id"), config, data
+    config = {name: value for name, value in known.items() if name not in changing}
+    return lookup(record, "sweep", "id"), config, lookup(record, "data", "fingerprint")
 
 
 def seed_of(record: Record) -> int | None:
-    """The seed of a run."""
-    return (record.get("config") or {}).get("seed")
+    """Return the seed of a run."""
+    seed: int | None = lookup(record, "config", "seed")
+    return seed
 
 
 def fold_of(record: Record) -> tuple[int, int] | None:
-    """Number of a run's fold and of how many; None outside cross-validation."""
-    fold = (record.get("data") or {}).get("fold")
+    """Return number of a run's fold and of how many; None outside cross-validation."""
+    fold = lookup(record, "data", "fold")
     return (fold["number"], fold["of"]) if fold else None
 
 
@@ -89,24 +91,29 @@ def _place(record: Record) -> tuple[int, int]:
 
 @attrs.frozen
 class Summary:
-    """A figure over several runs.
+    """A figure over several runs; ``values`` has one for each run that has the figure."""
 
-    Attributes:
-        mean, least, most: over ``values``.
-        values: one for each run that has the figure.
-    """
-
-    mean: float
-    least: float
-    most: float
     values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the runs."""
+        return statistics.fmean(self.values)
+
+    @property
+    def least(self) -> float:
+        """Smallest value."""
+        return min(self.values)
+
+    @property
+    def most(self) -> float:
+        """Largest value."""
+        return max(self.values)
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
-    """Mean and range; None of nothing."""
-    if not values:
-        return None
-    return Summary(statistics.fmean(values), min(values), max(values), tuple(values))
+    """Return mean and range; None of nothing."""
+    return Summary(tuple(values)) if values else None
 
 
 @attrs.frozen
@@ -138,7 +145,7 @@ class SeedAccuracy:
     invalid: int
 
     def count(self) -> str:
-        """``n 576``, with the groups where there are some."""
+        """Return ``n 576``, with the groups where there are some."""
         return count_text(self.images, self.units, self.effective)
 
     @property
@@ -149,15 +156,9 @@ class SeedAccuracy:
         return self.low, self.high
 
 
+@once
 def accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
-    """Accuracy of a variant over the seeds and folds of its sweep; None without a valid run."""
-    found: SeedAccuracy | None = selection.once(
-        "accuracy", variant, lambda: _accuracy_of(selection, variant)
-    )
-    return found
-
-
-def _accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
+    """Return a variant's accuracy over seeds and folds of its sweep; None without valid runs."""
     runs = runs_of(selection, variant)
     valid = [run for run in runs if selection.invalid(run) is None]
     found = of_runs(valid)
@@ -165,14 +166,13 @@ def _accuracy_of(selection: Selection, variant: str) -> SeedAccuracy | None:
 
 
 def of_runs(runs: Sequence[Record]) -> SeedAccuracy | None:
-    """Accuracy over runs that differ in seed and fold only."""
-    groups = by_seed(runs)
-    found = [one for group in groups.values() if (one := _of_seed(group)) is not None]
-    shares = summarise([one.share for one in found])
+    """Return accuracy over runs that differ in seed and fold only."""
+    seeds = [seed for group in by_seed(runs).values() if (seed := _of_seed(group)) is not None]
+    shares = summarise([seed.share for seed in seeds])
     if shares is None:
         return None
-    low, high = _bounds(found, list(groups.values()))
-    most = max(found, key=lambda one: one.total or 0)
+    low, high = (seeds[0].low, seeds[0].high) if len(seeds) == 1 else _bounds(runs)
+    most = max(seeds, key=lambda seed: seed.total or 0)
     return SeedAccuracy(
         shares=shares,
         low=low,
@@ -182,69 +182,63 @@ def of_runs(runs: Sequence[Record]) -> SeedAccuracy | None:
         effective=most.effective,
         part=" or ".join(distinct(judged_part(run) for run in runs)),
         folds=_folds(runs),
-        undertrained=_undertrained(found),
+        undertrained=_undertrained(seeds),
         invalid=0,
     )
 
 
 @attrs.frozen
-class MacroF1:
-    """Macro-F1 on the judged part, 0..1: mean over the seeds, and its 95 % interval.
+class MacroF1(Summary):
+    """Macro-F1 on the judged part, 0..1, over the seeds, and the 95 % interval of its mean.
 
     ``values`` has one for each seed, the folds of a seed pooled; no interval where single
     predictions are not recorded.
     """
 
-    values: tuple[float, ...]
-    low: float | None
-    high: float | None
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds."""
-        return statistics.fmean(self.values)
+    low: float | None = None
+    high: float | None = None
 
     def text(self) -> str:
-        """``0.912 [0.880–0.941]``."""
-        bounds = "" if self.low is None else f" [{self.low:.3f}–{self.high:.3f}]"
-        return f"{self.mean:.3f}{bounds}"
+        """Return ``0.912 [0.880–0.941]``."""
+        return with_interval(f"{self.mean:.3f}", self.low, self.high, "{:.3f}".format)
 
 
 def macro_f1_of(runs: Sequence[Record]) -> MacroF1 | None:
-    """Macro-F1 over runs that differ in seed and fold only, with its jackknife interval."""
-    parts = [[run.get(judged_part(run)) or {} for run in group] for group in by_seed(runs).values()]
-    columns = [
-        [[item for part in group for item in part.get(key) or []] for group in parts]
-        for key in ("labels", "predictions", "ids")
+    """Return macro-F1 over runs that differ in seed and fold only, with its jackknife interval."""
+    groups = by_seed(runs).values()
+    seeds = [_predictions(group) for group in groups]
+    if not seeds or not all(
+        labels and len(labels) == len(guesses) == len(names) for names, labels, guesses in seeds
+    ):
+        recorded = [lookup(run, judged_part(run), "macro_f1") for group in groups for run in group]
+        finite = tuple(score for score in recorded if score is not None and math.isfinite(score))
+        return MacroF1(finite) if finite else None
+    images = list(dict.fromkeys(name for names, _, _ in seeds for name in names))
+    numbers = unit_numbers(images, units_of_all(runs))
+    unit = dict(zip(images, range(len(images)) if numbers is None else numbers, strict=True))
+    jackknives = [
+        macro_f1_jackknife(labels, guesses, np.array([unit[name] for name in names]), len(images))
+        for names, labels, guesses in seeds
     ]
-    whole = all(
-        labels and len(labels) == len(guesses) == len(ids)
-        for labels, guesses, ids in zip(*columns, strict=True)
+    scores, deltas, counts = (np.array(column) for column in zip(*jackknives, strict=True))
+    bounds = interval_of_score(scores, deltas, counts) if counts.min() >= 2 else ()
+    return MacroF1(tuple(scores.tolist()), *bounds)
+
+
+def _predictions(runs: Sequence[Record]) -> tuple[list[str], list[int], list[int]]:
+    """Return names, labels and predictions of the judged images of several runs together."""
+    names, labels, guesses = (
+        list(chain.from_iterable(columns))
+        for columns in zip(*(predictions_of(run, judged_part(run)) for run in runs), strict=True)
     )
-    if not whole or not parts:
-        every = [one.get("macro_f1") for group in parts for one in group]
-        known = [one for one in every if one is not None and math.isfinite(one)]
-        return MacroF1(tuple(known), None, None) if known else None
-    images = list(dict.fromkeys(name for ids in columns[2] for name in ids))
-    units = {name: unit for run in runs for name, unit in units_of(run).items()}
-    numbers = unit_numbers(images, units)
-    place = {name: n if numbers is None else int(numbers[n]) for n, name in enumerate(images)}
-    found = [
-        macro_f1_jackknife(labels, guesses, np.array([place[name] for name in ids]), len(images))
-        for labels, guesses, ids in zip(*columns, strict=True)
-    ]
-    scores, deltas, counts = (np.array(column) for column in zip(*found, strict=True))
-    if counts.min() < 2:
-        return MacroF1(tuple(scores.tolist()), None, None)
-    low, high = interval_of_score(scores, deltas, counts)
-    return MacroF1(tuple(scores.tolist()), low, high)
+    return names, labels, guesses
 
 
 def by_seed(runs: Sequence[Record]) -> dict[int | None, list[Record]]:
-    """Runs by seed: the folds of each."""
-    groups: dict[int | None, list[Record]] = {}
+    """Return runs by seed: the folds of each."""
+    groups: defaultdict[int | None, list[Record]] = defaultdict(list)
     for run in runs:
-        groups.setdefault(seed_of(run), []).append(run)
+        groups[seed_of(run)].append(run)
     return groups
 
 
@@ -253,28 +247,23 @@ def _of_seed(runs: Sequence[Record]) -> Accuracy | None:
         return judged_accuracy(runs[0])
     pooled = pooled_accuracy([(run, judged_part(run)) for run in runs])
     # Folds that each predict another class alone do not look collapsed together.
-    alone = [judged_accuracy(run) for run in runs]
-    collapsed = sum(one is not None and one.undertrained == COLLAPSED for one in alone)
+    folds = [judged_accuracy(run) for run in runs]
+    collapsed = sum(fold is not None and fold.undertrained == COLLAPSED for fold in folds)
     if pooled is None or pooled.undertrained or not collapsed:
         return pooled
     return attrs.evolve(pooled, undertrained=f"{collapsed} of {len(runs)} folds: {COLLAPSED}")
 
 
-def _bounds(
-    found: Sequence[Accuracy], groups: Sequence[Sequence[Record]]
-) -> tuple[float | None, float | None]:
-    """95 % interval of the mean over seeds."""
-    if len(found) == 1:
-        return found[0].low, found[0].high
+def _bounds(runs: Sequence[Record]) -> tuple[float, float] | tuple[None, None]:
+    """Return 95 % interval of the mean over several seeds."""
     pooled: dict[Hashable, dict[str, bool]] = {
-        number: {k: v for run in runs for k, v in hits(run, judged_part(run)).items()}
-        for number, runs in enumerate(groups)
+        seed: dict(chain.from_iterable(hits(run, judged_part(run)).items() for run in group))
+        for seed, group in by_seed(runs).items()
     }
     if not all(pooled.values()):
         return None, None
     correct, images = table_of({"": pooled})
-    units = {k: v for runs in groups for run in runs for k, v in units_of(run).items()}
-    scores, deltas, counts = jackknife(correct, unit_numbers(images, units))
+    scores, deltas, counts = jackknife(correct, unit_numbers(images, units_of_all(runs)))
     evaluated = int(np.isfinite(correct).sum())
     return interval_of_mean(scores[0], deltas[0], counts, evaluated)
 
@@ -287,8 +276,8 @@ def _folds(runs: Sequence[Record]) -> str:
     return f"{len(folds)}{'' if len(folds) == whole else f' of {whole}'} folds pooled"
 
 
-def _undertrained(found: Sequence[Accuracy]) -> str | None:
-    reasons = [one.undertrained for one in found if one.undertrained]
-    if not reasons or len(found) == 1:
+def _undertrained(seeds: Sequence[Accuracy]) -> str | None:
+    reasons = [seed.undertrained for seed in seeds if seed.undertrained]
+    if not reasons or len(seeds) == 1:
         return reasons[0] if reasons else None
-    return f"{len(reasons)} of {len(found)} seeds: {'; '.join(distinct(reasons))}"
+    return f"{len(reasons)} of {len(seeds)} seeds: {'; '.join(distinct(reasons))}"

@@ -5,10 +5,10 @@ Only variants of one session are ever compared: sessions differ in machine, load
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -18,18 +18,16 @@ from bench.report.analysis.timings import (
     blocks_of,
     cases,
     counted,
-    rounds_of,
+    medians,
     too_few_rounds,
 )
-from bench.report.analysis.validity import Record, invalid_reason
+from bench.report.analysis.validity import Record, invalid_reason, lookup, once
 from bench.report.render.markdown import one_line
 from bench.stats import timing
-from bench.stats.multiple import shared_ranks
+from bench.stats.multiple import Family
 from bench.stats.timing import FEWEST_ROUNDS, Ratio
 
 # --- verdicts --------------------------------------------------------------------------------
-
-_FLIPPED = {"faster": "slower", "slower": "faster"}
 
 
 @attrs.frozen
@@ -37,32 +35,24 @@ class CaseRanking:
     """Who is declared faster than whom in one case of a session.
 
     Attributes:
+        family: the ratio of every pair, each with its verdict and the interval of the level at
+            which Holm tested it.
         ranks: of the variants with enough rounds; ties share a rank.
         left_out: why a variant takes no rank.
-        comparisons: size of the family that Holm's correction is for.
-        verdicts: by (variant, compared with), in one of the two orders.
-        ratios: the same, each with the interval of the level at which Holm tested it.
     """
 
+    family: Family[str, Ratio]
     ranks: Mapping[str, int]
     left_out: Mapping[str, str]
-    comparisons: int
-    verdicts: Mapping[tuple[str, str], str]
-    ratios: Mapping[tuple[str, str], Ratio | None] = attrs.field(factory=dict)
+
+    @property
+    def comparisons(self) -> int:
+        """Size of the family that Holm's correction is for."""
+        return len(self.family.pairs)
 
     def verdict(self, variant: str, other: str) -> str:
-        """``faster``, ``slower``, ``tie`` or ``undecided``: the variant against the other."""
-        if (variant, other) in self.verdicts:
-            return self.verdicts[variant, other]
-        found = self.verdicts.get((other, variant), "undecided")
-        return _FLIPPED.get(found, found)
-
-    def ratio(self, variant: str, other: str) -> Ratio | None:
-        """Speed of the variant ÷ the other's, as it was judged; None where the two were not."""
-        if (variant, other) in self.ratios:
-            return self.ratios[variant, other]
-        found = self.ratios.get((other, variant))
-        return None if found is None else found.turned()
+        """Return ``faster``, ``slower``, ``tie`` or ``undecided``: variant against other."""
+        return self.family.verdict(variant, other)
 
 
 @attrs.frozen(eq=False)
@@ -76,6 +66,7 @@ class TimingSession:
         control: its entries under its second name, by case.
         records: a record of each variant, valid where there is a valid one.
         invalid: why the numbers of a variant cannot be believed.
+        results: what :func:`once` computed.
     """
 
     id: str
@@ -86,7 +77,7 @@ class TimingSession:
     baseline: str | None
     records: Mapping[str, Record]
     invalid: Mapping[str, str]
-    _standings: dict[CaseKey, CaseRanking] = attrs.field(factory=dict, init=False, repr=False)
+    results: dict[Any, Any] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -94,79 +85,77 @@ class TimingSession:
         records: Sequence[Record],
         invalid: Callable[[Record], str | None] = invalid_reason,
     ) -> list[TimingSession]:
-        """One for each session among the records, in their order.
+        """Return one for each session among the records, in their order.
 
         Args:
             invalid: why a record's numbers cannot be believed, or None.
         """
-        groups: dict[str, list[Record]] = {}
+        groups: defaultdict[str, list[Record]] = defaultdict(list)
         for record in records:
-            about = record.get("session")
-            if about and record.get("timing"):
-                groups.setdefault(str(about.get("id")), []).append(record)
+            if record.get("session") and record.get("timing"):
+                groups[str(record["session"].get("id"))].append(record)
         return [_session(name, group, invalid) for name, group in groups.items()]
 
     def cases(self) -> list[CaseKey]:
-        """The cases that any of the variants was timed in, in their order."""
+        """Return the cases that any of the variants was timed in, in their order."""
         return list(dict.fromkeys(case for entries in self.timings.values() for case in entries))
 
     def rounds(self, variant: str, case: CaseKey) -> dict[int, float]:
-        """Seconds of a step by round; empty where there are none that can be believed."""
-        if variant in self.invalid:
-            return {}
-        return rounds_of(self.timings.get(variant, {}).get(case))
+        """Return seconds of a step by round; empty where there are none that can be believed."""
+        return medians(self.blocks(variant, case))
 
     def blocks(self, variant: str, case: CaseKey) -> dict[int, list[float]]:
-        """Seconds of a step by round and block; empty where there are none that can be believed."""
+        """Return seconds of a step by round and block; empty where none can be believed."""
         if variant in self.invalid:
             return {}
         return blocks_of(self.timings.get(variant, {}).get(case))
 
     def ratio(self, variant: str, baseline: str, case: CaseKey) -> Ratio | None:
-        """Speed of a variant ÷ that of another, or None where they share no round.
+        """Return speed of a variant ÷ that of another, or None where they share no round.
 
         Where the pair has a verdict, with the interval that belongs to it.
         """
-        judged = self.standing(case).ratio(variant, baseline)
+        judged = self.standing(case).family.pair(variant, baseline)
         return judged or self.measured_ratio(variant, baseline, case)
 
     def measured_ratio(self, variant: str, baseline: str, case: CaseKey) -> Ratio | None:
-        """The same with an interval of 95 % for this pair alone."""
+        """Return the same with an interval of 95 % for this pair alone."""
         return timing.compare_speeds(self.blocks(variant, case), self.blocks(baseline, case))
 
     def control_ratio(self, case: CaseKey) -> Ratio | None:
-        """The baseline under its second name ÷ the baseline: 1, but for the noise."""
+        """Return the baseline under its second name ÷ the baseline: 1, but for the noise."""
         control = self.control.get(case)
         if control is None or self.baseline in self.invalid:
             return None
         return timing.compare_speeds(blocks_of(control), blocks_of(self.reference.get(case)))
 
     def noise_floor(self, case: CaseKey) -> float | None:
-        """Gap between the baseline and itself, relative (0.02 is 2 %); None without a control."""
+        """Return the baseline's relative gap to itself (0.02 is 2 %); None without a control."""
         return timing.noise_floor(self.control_ratio(case))
 
+    @once
     def standing(self, case: CaseKey) -> CaseRanking:
-        """Verdicts over all pairs of variants, corrected after Holm, and the ranks they give."""
-        if case not in self._standings:
-            self._standings[case] = _standing(self, case)
-        return self._standings[case]
+        """Judge all pairs of variants, corrected after Holm, and rank the variants."""
+        floor = self.noise_floor(case)
+        reasons = {name: _no_rank(self, name, case, floor) for name in self.timings}
+        left_out = {name: reason for name, reason in reasons.items() if reason}
+        names = [name for name in self.timings if name not in left_out]
+        ratios = {pair: self.measured_ratio(*pair, case) for pair in combinations(names, 2)}
+        family = timing.judge_ratios(ratios, lambda _: floor)
+        return CaseRanking(family, family.ranks(names, "faster"), left_out)
 
 
 def _session(
     name: str, records: Sequence[Record], invalid: Callable[[Record], str | None]
 ) -> TimingSession:
     chosen: dict[str, Record] = {}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, str | None] = {}
     for record in records:
         variant, reason = variant_of(record), invalid(record)
         # All seeds of a variant carry the same timing: one valid record is enough.
-        if variant not in chosen or (variant in reasons and reason is None):
-            chosen[variant] = record
-            reasons.pop(variant, None)
-            if reason is not None:
-                reasons[variant] = reason
+        if variant not in chosen or (reasons[variant] and not reason):
+            chosen[variant], reasons[variant] = record, reason
     about = records[0]["session"]
-    control = (about.get("control") or {}).get("timing") or []
     timings = {variant: cases(record["timing"]) for variant, record in chosen.items()}
     return TimingSession(
         id=name,
@@ -174,27 +163,11 @@ def _session(
         timings=timings,
         reference=cases(about.get("reference") or [])
         or timings.get(about.get("baseline") or "", {}),
-        control=cases(control),
+        control=cases(lookup(about, "control", "timing") or []),
         baseline=about.get("baseline"),
         records=chosen,
-        invalid=reasons,
+        invalid={variant: reason for variant, reason in reasons.items() if reason is not None},
     )
-
-
-def _standing(session: TimingSession, case: CaseKey) -> CaseRanking:
-    floor = session.noise_floor(case)
-    left_out: dict[str, str] = {}
-    for name in session.timings:
-        reason = _no_rank(session, name, case, floor)
-        if reason:
-            left_out[name] = reason
-    names = [name for name in session.timings if name not in left_out]
-    pairs = list(combinations(names, 2))
-    measured = [session.measured_ratio(one, two, case) for one, two in pairs]
-    verdicts, ratios = timing.judge_ratios(dict(zip(pairs, measured, strict=True)), lambda _: floor)
-    standing = CaseRanking({}, left_out, len(pairs), verdicts, ratios)
-    ranks = shared_ranks(names, lambda one, two: standing.verdict(one, two) == "faster")
-    return attrs.evolve(standing, ranks=ranks)
 
 
 def _no_rank(session: TimingSession, name: str, case: CaseKey, floor: float | None) -> str | None:
@@ -210,7 +183,7 @@ def _no_rank(session: TimingSession, name: str, case: CaseKey, floor: float | No
 
 
 def no_floor(control: Ratio | None) -> str:
-    """Why a case has no noise floor."""
+    """Return why a case has no noise floor."""
     if control is None:
         return "undecided: no A/A control in this case"
     return f"undecided: the A/A control has {counted(control.rounds, 'round')} of {FEWEST_ROUNDS}"
@@ -218,35 +191,29 @@ def no_floor(control: Ratio | None) -> str:
 
 # --- what a report holds ---------------------------------------------------------------------
 
-_KNOWN: WeakKeyDictionary[Selection, list[TimingSession]] = WeakKeyDictionary()
 
-
+@once
 def sessions_of(selection: Selection) -> list[TimingSession]:
-    """The sessions of a report's complete runs; the tables of a report share them."""
-    if selection not in _KNOWN:
-        _KNOWN[selection] = TimingSession.of(selection.complete(), selection.invalid)
-    return _KNOWN[selection]
+    """Return the sessions of a report's complete runs; the tables of a report share them."""
+    return TimingSession.of(selection.complete(), selection.invalid)
 
 
 def newest_with(sessions: Sequence[TimingSession], *names: str) -> TimingSession | None:
-    """The last session that timed all of these variants."""
-    with_all = [session for session in sessions if all(name in session.timings for name in names)]
-    return with_all[-1] if with_all else None
+    """Return the last session that timed all of these variants."""
+    with_all = (one for one in reversed(sessions) if all(name in one.timings for name in names))
+    return next(with_all, None)
 
 
 def main_cases(session: TimingSession) -> list[CaseKey]:
-    """Latency and throughput of the model alone: all threads, at 224 pixels if timed there.
+    """Return latency and throughput of the model alone: all threads, at 224 pixels if timed.
 
     One of each for every device, precision and memory format.
     """
-    found: dict[tuple[Any, ...], CaseKey] = {}
+    alike: defaultdict[tuple[str, ...], list[CaseKey]] = defaultdict(list)
     for case in session.cases():
-        if case.clock != "model":
-            continue
-        key = (case.device, case.regime, case.dtype, case.memory_format)
-        if key not in found or _preferred(case) > _preferred(found[key]):
-            found[key] = case
-    return list(found.values())
+        if case.clock == "model":
+            alike[case.device, case.regime, case.dtype, case.memory_format].append(case)
+    return [max(group, key=_preferred) for group in alike.values()]
 
 
 def _preferred(case: CaseKey) -> tuple[bool, int, int]:
@@ -254,5 +221,5 @@ def _preferred(case: CaseKey) -> tuple[bool, int, int]:
 
 
 def training_cases(session: TimingSession) -> list[CaseKey]:
-    """The cases with a whole training step inside the clock."""
+    """Return the cases with a whole training step inside the clock."""
     return [case for case in session.cases() if case.clock == "train"]

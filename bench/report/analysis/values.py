@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -38,14 +38,14 @@ class Value:
     interval: tuple[float, float] | None = None
 
     def cell(self, *, with_device: bool = True) -> str:
-        """The text of a table's cell."""
+        """Return the text of a table's cell."""
         if self.mark:
             return f"{self.mark} ({self.reason})"
         place = self.place() if with_device else self._threads()
         return f"{self.text} ({place})" if place else self.text
 
     def place(self) -> str:
-        """``AMD EPYC, 2 threads``: what it was measured on, empty where that does not matter."""
+        """Return ``AMD EPYC, 2 threads``: what it was measured on, where that matters."""
         return ", ".join(part for part in (self.device, self._threads()) if part)
 
     def _threads(self) -> str:
@@ -53,12 +53,32 @@ class Value:
 
 
 def missing(reason: str, mark: str = "n/a") -> Value:
-    """A figure that is not there, with its reason."""
+    """Return a figure that is not there, with its reason."""
     return Value(mark=mark, reason=one_line(reason))
 
 
+def with_interval(
+    text: str, low: float | None, high: float | None, number: Callable[[float], str]
+) -> str:
+    """Return ``345 [340–350]``: a figure with its interval, where there is one.
+
+    Args:
+        number: how a bound is written.
+    """
+    return text if low is None or high is None else f"{text} [{number(low)}–{number(high)}]"
+
+
+def percent_with_interval(share: float, low: float | None, high: float | None) -> str:
+    """Return ``90.0 [82.1–94.6]``: a share with its interval, in percent."""
+    return with_interval(_percent(share), low, high, _percent)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
 def failure(record: Record, limit: int = 120) -> str:
-    """Why a run has no figures, in one line of at most ``limit`` characters."""
+    """Return why a run has no figures, in one line of at most ``limit`` characters."""
     if record.get("status") == "running":
         return "broken off, or still training: run --resume goes on"
     error = record.get("error") or {}

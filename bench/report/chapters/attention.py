@@ -192,7 +192,7 @@ def speed_row(pair: Pair, speed: SpeedPair) -> list[str]:
 
 
 def _raw_speed(pair: Pair, speed: SpeedPair) -> dict[str, Any]:
-    internal = ("error", "freedom")
+    internal = ("error", "freedom", "verdict")
     keys = [field.name for field in attrs.fields(Ratio) if field.name not in internal]
     return {
         "session": speed.session,

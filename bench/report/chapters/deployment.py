@@ -20,7 +20,7 @@ from bench.report.chapters.speed import machine
 from bench.report.render.markdown import Table, one_line
 from bench.stats import timing
 from bench.stats.accuracy import TrainedDifference, compare_trained
-from bench.stats.multiple import ALPHA, holm_levels, shared_ranks
+from bench.stats.multiple import ALPHA, holm_levels
 from bench.stats.multireader import table_of, unit_numbers
 from bench.stats.timing import FEWEST_ROUNDS, locate
 from bench.system.digits import points
@@ -194,10 +194,7 @@ def _ranks(timings: ModeTimings | None) -> dict[str, int]:
     enough = [name for name, found in rounds.items() if len(found) >= FEWEST_ROUNDS]
     pairs = list(combinations(enough, 2))
     measured = {(a, b): timing.compare_speeds(rounds[a], rounds[b]) for a, b in pairs}
-    verdicts, _ = timing.judge_ratios(measured, lambda _: floor)
-    faster = {pair for pair, word in verdicts.items() if word == "faster"}
-    faster |= {(b, a) for (a, b), word in verdicts.items() if word == "slower"}
-    return shared_ranks(enough, lambda one, two: (one, two) in faster)
+    return timing.judge_ratios(measured, lambda _: floor).ranks(enough, "faster")
 
 
 def _row(
@@ -240,7 +237,7 @@ def _ratio(timings: ModeTimings | None, name: str) -> list[str]:
     ratio = timings.ratio(name, INT8, FLOAT)
     if ratio is None:
         return ["n/a", "n/a"]
-    verdict = timings.verdicts.get((name, INT8, FLOAT), "undecided")
+    verdict = timings.family.verdict((name, INT8), (name, FLOAT))
     return [ratio_text(ratio), "~ tie" if verdict == "tie" else verdict]
 
 

@@ -127,10 +127,10 @@ def test_interval_p_and_word_of_every_pair_agree(make_record):
             assert mirrored.ratio == pytest.approx(1 / ratio.ratio)
     # Several steps of Holm's procedure, and a pair that its own 95 % interval would have declared.
     assert len({level for _, level in seen}) > 3
-    narrow = [session.measured_ratio(*pair, case) for pair in standing.ratios]
+    narrow = [session.measured_ratio(*pair, case) for pair in standing.family.pairs]
     assert any(
-        (one.low > 1 or one.high < 1) and standing.verdicts[pair] == "tie"
-        for pair, one in zip(standing.ratios, narrow, strict=True)
+        (one.low > 1 or one.high < 1) and standing.verdict(*pair) == "tie"
+        for pair, one in zip(standing.family.pairs, narrow, strict=True)
     )
 
 
