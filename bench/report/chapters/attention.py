@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,7 +12,7 @@ from bench.report.analysis.pairs import Pair, SpeedPair, compare_pairs, matched,
 from bench.report.analysis.ranking import verdict_note
 from bench.report.analysis.selection import Selection, caption, distinct
 from bench.report.analysis.speeds import sessions_of
-from bench.report.analysis.timings import RATIO_NOTE, CaseKey, percent_text, ratio_text
+from bench.report.analysis.timings import RATIO_NOTE, percent_text, ratio_text
 from bench.report.chapters.speed import machine
 from bench.report.render.markdown import Table
 from bench.stats.multiple import ALPHA
@@ -63,14 +63,25 @@ def tables_of(
 # --- accuracy and size -----------------------------------------------------------------------
 
 
+def _table(
+    table_id: str,
+    title: str,
+    text: str,
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    raw: Sequence[Mapping[str, Any]],
+) -> Table:
+    columns = (list(raw[0]), [list(row.values()) for row in raw]) if raw else None
+    return Table(table_id, title, text, headers, rows, columns, csv=bool(rows))
+
+
 def _accuracy_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Table:
-    note = selection.data_note()
     judged = distinct(
         ranking_of(selection, pair.variant, pair.other) for pair in pairs if pair.accuracy.found
     )
     notes = distinct(text for pair in pairs for text in pair.accuracy.notes)
     text = caption(
-        note,
+        selection.data_note(),
         f"{verdict_note(judged)} Below {ALPHA:g} the difference is declared, else "
         "~ tie. Minimum detectable: the difference that would be declared with a probability of "
         "80 %. Right only in one of the two: counted over all seeds, an image once for each "
@@ -81,43 +92,50 @@ def _accuracy_table(pairs: Sequence[Pair], selection: Selection, title: str) -> 
         "one.",
         f"Runs: {'; '.join(notes)}." if notes else "",
     )
-    rows, raw = [accuracy_row(pair) for pair in pairs], [_raw_accuracy(pair) for pair in pairs]
-    table = Table(
-        "pairs-accuracy", f"{title}: accuracy, size, work", text, ACCURACY, rows, csv=bool(rows)
-    )
-    return attrs.evolve(table, raw=(list(raw[0]), [list(r.values()) for r in raw]) if raw else None)
+    rows, raw = map(accuracy_row, pairs), list(map(_raw_accuracy, pairs))
+    title = f"{title}: accuracy, size, work"
+    return _table("pairs-accuracy", title, text, ACCURACY, list(rows), raw)
+
+
+def _reason(pair: Pair) -> str:
+    refused = pair.accuracy.refused
+    return pair.reason or (refused.reason if refused else "")
 
 
 def accuracy_row(pair: Pair) -> list[str]:
     """Cells for :data:`ACCURACY`."""
-    accuracy, found = pair.accuracy, pair.accuracy.found
-    cells = [pair.variant, pair.other]
-    reason = pair.reason or (accuracy.refused.reason if accuracy.refused else "")
-    if pair.reason or found is None:
-        cells += [f"n/a ({reason})", "n/a", "not compared", *["n/a"] * 5]
+    accuracy, tested = pair.accuracy, pair.accuracy.found
+    if pair.reason or tested is None:
+        cells = [f"n/a ({_reason(pair)})", "n/a", "not compared", *["n/a"] * 5]
     else:
-        cells += [
-            difference_text(found),
-            p_text(found.p_value),
-            word(found.verdict),
-            found.scope,
+        cells = [
+            difference_text(tested),
+            p_text(tested.p_value),
+            word(tested.verdict),
+            tested.scope,
             accuracy.images(),
-            str(found.only_variant),
-            str(found.only_other),
-            apart(100 * found.minimum_detectable, 1, 0.0),
+            str(tested.only_variant),
+            str(tested.only_other),
+            apart(100 * tested.minimum_detectable, 1, 0.0),
         ]
-    parameters, gmacs = pair.parameters, pair.gmacs
     return [
+        pair.variant,
+        pair.other,
         *cells,
-        parameters.text(0) if parameters else "n/a",
-        gmacs.text(4) if gmacs else "n/a",
+        pair.parameters.text(0) if pair.parameters else "n/a",
+        pair.gmacs.text(4) if pair.gmacs else "n/a",
     ]
 
 
 def difference_text(found: PairVerdict) -> str:
     """``+3.0 [+0.4 to +5.6]``, in points."""
-    bounds = f"{points(100 * found.low)} to {points(100 * found.high)}"
-    return f"{points(100 * found.difference)} [{bounds}]"
+    return points_text(found.difference, (found.low, found.high))
+
+
+def points_text(difference: float, bounds: tuple[float, float]) -> str:
+    """``+3.0 [+0.4 to +5.6]``, in points."""
+    low, high = (points(100 * bound) for bound in bounds)
+    return f"{points(100 * difference)} [{low} to {high}]"
 
 
 def word(verdict: str) -> str:
@@ -132,17 +150,16 @@ def p_text(p_value: float) -> str:
 
 def _raw_accuracy(pair: Pair) -> dict[str, Any]:
     accuracy = pair.accuracy
-    found = None if pair.reason else accuracy.found
-    reason = pair.reason or (accuracy.refused.reason if accuracy.refused else None)
+    tested = None if pair.reason else accuracy.found
     keys = [field.name for field in attrs.fields(PairVerdict) if field.name != "seeds"]
     return {
         "variant": pair.variant,
         "other": pair.other,
         "part": accuracy.part or None,
-        "reason": reason,
-        **{key: getattr(found, key, None) for key in keys},
-        "verdict": found.verdict if found else "not compared",
-        "seeds": len(accuracy.seeds) if found else None,
+        "reason": _reason(pair) or None,
+        **{key: getattr(tested, key, None) for key in keys},
+        "verdict": tested.verdict if tested else "not compared",
+        "seeds": len(accuracy.seeds) if tested else None,
         "parameters_difference": pair.parameters and pair.parameters.difference,
         "gmacs_224_difference": pair.gmacs and pair.gmacs.difference,
         "sentence": sentence(pair),
@@ -171,13 +188,12 @@ def _speed_table(pairs: Sequence[Pair], selection: Selection, title: str) -> Tab
         if families
         else "No two of these were timed in one session.",
     )
-    rows = [speed_row(pair, speed) for pair, speed in listed]
+    rows = [_speed_row(pair, speed) for pair, speed in listed]
     raw = [_raw_speed(pair, speed) for pair, speed in listed]
-    table = Table("pairs-speed", f"{title}: speed", text, SPEED, rows, csv=bool(rows))
-    return attrs.evolve(table, raw=(list(raw[0]), [list(r.values()) for r in raw]) if raw else None)
+    return _table("pairs-speed", f"{title}: speed", text, SPEED, rows, raw)
 
 
-def speed_row(pair: Pair, speed: SpeedPair) -> list[str]:
+def _speed_row(pair: Pair, speed: SpeedPair) -> list[str]:
     """Cells for :data:`SPEED`."""
     visible = speed.minimum_detectable_difference
     return [
@@ -198,7 +214,7 @@ def _raw_speed(pair: Pair, speed: SpeedPair) -> dict[str, Any]:
         "session": speed.session,
         "variant": pair.variant,
         "other": pair.other,
-        **{field.name: getattr(speed.case, field.name) for field in attrs.fields(CaseKey)},
+        **attrs.asdict(speed.case),
         **{key: getattr(speed.ratio, key, None) for key in keys},
         "noise_floor": speed.floor,
         "verdict": speed.verdict,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -24,8 +23,8 @@ from bench.report.analysis.timings import (
     rounds_of,
 )
 from bench.report.analysis.values import significant
-from bench.report.chapters.speed import RATIO, machine, marks
-from bench.report.render.markdown import Table, one_line
+from bench.report.chapters.speed import RATIO, machine, marks, numbered, slug
+from bench.report.render.markdown import Table, attributes, one_line
 from bench.stats.timing import LEAST_DIFFERENCE, Location, locate
 
 REGIMES = ("throughput", "latency")
@@ -52,17 +51,13 @@ def mode_tables(selection: Selection) -> list[Table]:
 
 
 def _table(session: TimingSession, setting: Setting, number: int | None) -> Table:
-    found = {regime: ModeTimings.of(session, setting, regime) for regime in REGIMES}
+    modes = {regime: ModeTimings.of(session, setting, regime) for regime in REGIMES}
     parts = ["CPU" if setting.device == "cpu" else "GPU", f"{setting.image_size} pixels"]
     if setting.device == "cpu":
         parts.append(counted(setting.threads, "thread"))
     title = f"How a model is run: {', '.join([*parts, one_line(setting.dtype)])}"
-    slug = re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, attrs.astuple(setting))).lower())
-    prefix = "modes"
-    if number is not None:
-        title += f" (session {one_line(session.id)})"
-        prefix += f"-{number}"
-    batches = distinct(entry.get("batch_size") for entry in found["throughput"].entries.values())
+    table_id, title = numbered("modes", title, session, number)
+    batches = distinct(entry.get("batch_size") for entry in modes["throughput"].entries.values())
     batch = " or ".join(map(str, batches)) or "unrecorded"
     headers = [
         "Variant", "Mode",
@@ -73,95 +68,103 @@ def _table(session: TimingSession, setting: Setting, number: int | None) -> Tabl
     pairs = distinct(
         (name, mode)
         for name in session.records
-        for regime in REGIMES
-        for mode in found[regime].modes(name)
+        for timings in modes.values()
+        for mode in timings.modes(name)
     )
-    rows = [_row(found, name, mode) for name, mode in pairs]
+    rows = [_row(modes, *pair) for pair in pairs]
     raw = [
-        list(_raw(found[regime], setting, regime, *pair).values())
+        _raw(timings, setting, regime, *pair)
         for pair in pairs
-        for regime in REGIMES
-        if pair in found[regime].entries
+        for regime, timings in modes.items()
+        if pair in timings.entries
     ]
-    text = _caption(session, found)
-    return Table(f"{prefix}-{slug.strip('-')}", title, text, headers, rows, (RAW, raw))
+    table_id += f"-{slug(attrs.astuple(setting))}"
+    return Table(table_id, title, _caption(session, modes), headers, rows, (RAW, raw))
 
 
 # --- rows ------------------------------------------------------------------------------------
 
 
-def _row(found: Mapping[str, ModeTimings], name: str, mode: str) -> list[str]:
-    cells = [name, mode]
-    entries = [found[regime].entries.get((name, mode)) or {} for regime in REGIMES]
-    for regime, entry in zip(REGIMES, entries, strict=True):
-        cells += _figures(found[regime], name, mode, entry, latency=regime == "latency")
+def mode_location(timings: ModeTimings | None, name: str, mode: str) -> Location | None:
+    """Return the median of a mode's rounds with its interval, None without a valid round."""
+    rounds = timings.rounds(name, mode) if timings else {}
+    return locate(list(rounds.values())) if rounds else None
+
+
+def _row(modes: Mapping[str, ModeTimings], name: str, mode: str) -> list[str]:
+    entries = [timings.entries.get((name, mode)) or {} for timings in modes.values()]
     facts = [entry.get("mode_facts") or {} for entry in entries]
-    key = "max_relative_difference"
-    seen = [fact[key] for fact in facts if fact.get(key) is not None]
-    cells.append("reference" if mode == EAGER else f"{max(seen):.1e}" if seen else "n/a")
-    cells.append("0" if mode == EAGER else _preparation(facts))
-    cells.append("; ".join(distinct(mark for entry in entries if (mark := marks(entry)))))
-    return cells
+    differences = _recorded(facts, "max_relative_difference")
+    difference = f"{max(differences):.1e}" if differences else "n/a"
+    return [
+        name,
+        mode,
+        *_figures(modes["throughput"], name, mode, latency=False),
+        *_figures(modes["latency"], name, mode, latency=True),
+        "reference" if mode == EAGER else difference,
+        "0" if mode == EAGER else _preparation(facts),
+        "; ".join(distinct(filter(None, map(marks, entries)))),
+    ]
 
 
-def _figures(
-    timings: ModeTimings, name: str, mode: str, entry: Entry, *, latency: bool
-) -> list[str]:
-    rounds, verdict = timings.rounds(name, mode), timings.verdict(name, mode)
-    if not rounds:
+def _figures(timings: ModeTimings, name: str, mode: str, *, latency: bool) -> list[str]:
+    place, verdict = mode_location(timings, name, mode), timings.verdict(name, mode)
+    if place is None:
         return ["n/a", "n/a", verdict]
-    location = locate(list(rounds.values()))
-    text = latency_text(location) if latency else images_text(location, entry["batch_size"])
+    batch_size = timings.entries[name, mode]["batch_size"]
     best = timings.best(name)
     if mode in best:
         verdict += "; best" if len(best) == 1 else "; ~ best"
-    ratio = "1 (reference)" if mode == EAGER else ratio_text(timings.ratio(name, mode))
-    return [text, ratio, verdict]
+    return [
+        latency_text(place) if latency else images_text(place, batch_size),
+        "1 (reference)" if mode == EAGER else ratio_text(timings.ratio(name, mode)),
+        verdict,
+    ]
 
 
-def _preparation(facts: list[Mapping[str, Any]]) -> str:
+def _recorded(facts: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    return [fact[key] for fact in facts if fact.get(key) is not None]
+
+
+def _preparation(facts: Sequence[Mapping[str, Any]]) -> str:
     """``exported 5.12, loaded 0.3``: the longest of all processes."""
-    parts = []
-    for key, word in SECONDS.items():
-        known = [fact[key] for fact in facts if fact.get(key) is not None]
-        if known:
-            parts.append(f"{word} {significant(max(known))}")
+    parts = [
+        f"{word} {significant(max(seconds))}"
+        for key, word in SECONDS.items()
+        if (seconds := _recorded(facts, key))
+    ]
     return ", ".join(parts) or ("none" if any(facts) else "n/a")
 
 
-def _raw(
-    timings: ModeTimings, setting: Setting, regime: str, name: str, mode: str
-) -> dict[str, Any]:
-    entry, rounds = timings.entries[name, mode], timings.rounds(name, mode)
+def _raw(timings: ModeTimings, setting: Setting, regime: str, name: str, mode: str) -> list[Any]:
+    entry, place = timings.entries[name, mode], mode_location(timings, name, mode)
     facts = entry.get("mode_facts") or {}
-    found = locate(list(rounds.values())) if rounds else Location(float("nan"), None, None, 0)
-    ratio = timings.ratio(name, mode)
-    values = (
+    return [
         timings.session.id, machine(timings.session), name, mode, regime,
         *attrs.astuple(setting), entry.get("batch_size"), entry.get("memory_format"),
-        found.rounds, found.median if rounds else None, found.low, found.high,
-        *(getattr(ratio, key, None) for key in RATIO),
+        place.rounds if place else 0, *attributes(place, ["median", "low", "high"]),
+        *attributes(timings.ratio(name, mode), RATIO),
         timings.verdict(name, mode), mode in timings.best(name), timings.floor(mode),
-        timings.comparisons, *(facts.get(key) for key in SECONDS), facts.get("max_difference"),
-        facts.get("max_relative_difference"), facts.get("size_mb"), entry.get("mode_error"),
-    )  # fmt: skip
-    return dict(zip(RAW, values, strict=True))
+        timings.comparisons,
+        *map(facts.get, (*SECONDS, "max_difference", "max_relative_difference", "size_mb")),
+        entry.get("mode_error"),
+    ]  # fmt: skip
 
 
 # --- caption ---------------------------------------------------------------------------------
 
 
-def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
-    entries = [entry for timings in found.values() for entry in timings.entries.values()]
+def _caption(session: TimingSession, modes: Mapping[str, ModeTimings]) -> str:
+    entries = [entry for timings in modes.values() for entry in timings.entries.values()]
     devices = distinct(one_line(entry.get("device_name")) for entry in entries)
-    rounds = sorted({len(rounds_of(entry)) for entry in entries if not entry.get("mode_error")})
-    span = "–".join(map(str, distinct([rounds[0], rounds[-1]]))) if rounds else "0"
+    rounds = [len(rounds_of(entry)) for entry in entries if not entry.get("mode_error")] or [0]
+    span = "–".join(map(str, distinct([min(rounds), max(rounds)])))
     floors = [
         f"{percent_text(floor)} % ({regime})"
-        for regime, timings in found.items()
+        for regime, timings in modes.items()
         if (floor := timings.floor()) is not None
     ]
-    families = " and ".join(f"{found[r].comparisons} ({r})" for r in REGIMES)
+    families = " and ".join(f"{modes[regime].comparisons} ({regime})" for regime in REGIMES)
     return caption(
         f"Measured on {', '.join(devices)}. Machine: {machine(session)}.",
         f"The model alone, {span} round{'' if span == '1' else 's'}, every mode in the same "
@@ -187,18 +190,18 @@ def _caption(session: TimingSession, found: Mapping[str, ModeTimings]) -> str:
     )
 
 
-def _packages(entries: list[Entry]) -> Iterator[str]:
+def _packages(entries: Sequence[Entry]) -> Iterator[str]:
     """Versions of what ran the modes, and the layout of their images."""
-    kept = [(mode_of(entry), entry) for entry in entries if mode_of(entry) != EAGER]
-    known = distinct(
+    facts = [entry.get("mode_facts") or {} for entry in entries if mode_of(entry) != EAGER]
+    versions = distinct(
         one_line(f"{package} {number}")
-        for _, entry in kept
-        for package, number in ((entry.get("mode_facts") or {}).get("versions") or {}).items()
+        for fact in facts
+        for package, number in (fact.get("versions") or {}).items()
     )
-    opsets = distinct((entry.get("mode_facts") or {}).get("opset") for _, entry in kept)
-    if known:
+    opsets = distinct(fact.get("opset") for fact in facts)
+    if versions:
         opset = f", ONNX opset {', '.join(map(str, opsets))}" if opsets else ""
-        yield f"Versions: {', '.join(known)}{opset}."
+        yield f"Versions: {', '.join(versions)}{opset}."
     last = distinct(
         one_line(mode_of(entry)) for entry in entries if entry.get("memory_format") != "contiguous"
     )

@@ -6,10 +6,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report.analysis.seeds import runs_of, seed_of
-from bench.report.analysis.selection import Selection, caption, data_note, seed_note
+from bench.report.analysis.seeds import by_seed, runs_of
+from bench.report.analysis.selection import Selection, caption, data_note, distinct, seed_note
 from bench.report.analysis.validity import Accuracy, Record, part_accuracy, pooled_accuracy
-from bench.report.render.markdown import Table
+from bench.report.analysis.values import percent_with_interval
+from bench.report.render.markdown import Table, attributes
 from bench.stats.accuracy import difference_of_shares
 from bench.system.digits import points
 
@@ -37,70 +38,64 @@ Seed = tuple[Accuracy, Accuracy | None]
 
 def bias_table(selection: Selection) -> Table:
     """Validation accuracy, test accuracy and their difference for each trained variant."""
-    groups = {name: runs_of(selection, name) for name in selection.variants()}
-    groups = {name: [r for r in runs if r.get("validation")] for name, runs in groups.items()}
-    groups = {name: runs for name, runs in groups.items() if runs}
-    found = selection.labels
-    rows, raw = [], []
-    for name, runs in groups.items():
-        valid = [run for run in runs if selection.invalid(run) is None]
-        start = [name, *found.cells(runs[0])]
-        if not valid:
-            rows.append([*start, *[f"invalid ({selection.invalid(runs[-1])})"] * 5])
+    labels = selection.labels
+    rows, raw, every = [], [], []
+    for variant in selection.variants():
+        runs = [run for run in runs_of(selection, variant) if run.get("validation")]
+        if not runs:
             continue
-        seeds = _by_seed(valid)
-        rows.append([*start, *_row(list(seeds.values()))])
-        raw += [[name, seed, *_raw_row(pair)] for seed, pair in seeds.items()]
-    every = [run for runs in groups.values() for run in runs]
-    text = caption(
-        MEANING, data_note(every), f"{seed_note(every).capitalize()}." * bool(every), found.legend
-    )
-    headers = ["Variant", *found.headings(), *HEADERS]
+        every += runs
+        seeds = _by_seed([run for run in runs if selection.invalid(run) is None])
+        if all(map(selection.invalid, runs)):
+            cells = [f"invalid ({selection.invalid(runs[-1])})"] * 5
+        else:
+            cells = _row(list(seeds.values()))
+        rows.append([variant, *labels.cells(runs[0]), *cells])
+        raw += [[variant, seed, *_raw_row(*pair)] for seed, pair in seeds.items()]
+    note = f"{seed_note(every).capitalize()}." if every else ""
+    text = caption(MEANING, data_note(every), note, labels.legend)
+    headers = ["Variant", *labels.headings(), *HEADERS]
     return Table("selection-bias", "Validation and test accuracy", text, headers, rows, (RAW, raw))
 
 
 def _by_seed(runs: Sequence[Record]) -> dict[int | None, Seed]:
     """Accuracy on both parts for each seed, its folds pooled."""
-    groups: dict[int | None, list[Record]] = {}
-    for run in runs:
-        groups.setdefault(seed_of(run), []).append(run)
-    found: dict[int | None, Seed] = {}
-    for seed, group in groups.items():
+    seeds: dict[int | None, Seed] = {}
+    for seed, group in by_seed(runs).items():
         valid = pooled_accuracy([(run, "validation") for run in group])
         tested = all(part_accuracy(run, "test") is not None for run in group)
         test = pooled_accuracy([(run, "test") for run in group]) if tested else None
         if valid is not None:
-            found[seed] = (valid, test)
-    return found
+            seeds[seed] = (valid, test)
+    return seeds
 
 
 def _row(seeds: Sequence[Seed]) -> list[str]:
     if not seeds:
         return ["n/a (no predictions recorded)", "n/a", "n/a", "n/a", "n/a"]
-    valid = [pair[0] for pair in seeds]
-    test = [pair[1] for pair in seeds if pair[1] is not None]
-    start = [_accuracies(valid), _images(valid)]
+    valid = [accuracy for accuracy, _ in seeds]
+    test = [accuracy for _, accuracy in seeds if accuracy is not None]
+    cells = [_accuracies(valid), _images(valid)]
     if len(test) < len(valid):
-        return [*start, "n/a (no test part)", "n/a", "n/a (no test part)"]
-    return [*start, _accuracies(test), _images(test), _difference(valid, test)]
+        return [*cells, "n/a (no test part)", "n/a", "n/a (no test part)"]
+    return [*cells, _accuracies(test), _images(test), _difference(valid, test)]
 
 
-def _accuracies(found: Sequence[Accuracy]) -> str:
+def _accuracies(accuracies: Sequence[Accuracy]) -> str:
     """``95.7 [79.0–99.2]`` of one seed, ``95.7 (94.0–97.1)`` of several: mean and range."""
-    shares = [100 * one.share for one in found]
-    text = f"{statistics.fmean(shares):.1f}"
-    one = found[0]
-    if len(found) > 1:
-        text += f" ({min(shares):.1f}–{max(shares):.1f})"
-    elif one.low is not None and one.high is not None:
-        text += f" [{100 * one.low:.1f}–{100 * one.high:.1f}]"
-    reasons = [accuracy.undertrained for accuracy in found if accuracy.undertrained]
+    shares = [accuracy.share for accuracy in accuracies]
+    if len(shares) > 1:
+        text = f"{100 * statistics.fmean(shares):.1f}"
+        text += f" ({100 * min(shares):.1f}–{100 * max(shares):.1f})"
+    else:
+        text = percent_with_interval(shares[0], accuracies[0].low, accuracies[0].high)
+    reasons = [accuracy.undertrained for accuracy in accuracies if accuracy.undertrained]
     return f"undertrained ({text}: {reasons[0]})" if reasons else text
 
 
-def _images(found: Sequence[Accuracy]) -> str:
-    totals = sorted({one.total or 0 for one in found})
-    return "–".join(map(str, dict.fromkeys((totals[0], totals[-1]))))
+def _images(accuracies: Sequence[Accuracy]) -> str:
+    totals = [accuracy.total or 0 for accuracy in accuracies]
+    return "–".join(map(str, distinct([min(totals), max(totals)])))
 
 
 def _difference(valid: Sequence[Accuracy], test: Sequence[Accuracy]) -> str:
@@ -122,8 +117,6 @@ def newcombe(one: Accuracy, two: Accuracy) -> tuple[float, float]:
     return difference_of_shares(*counts)
 
 
-def _raw_row(pair: Seed) -> list[Any]:
-    valid, test = pair
-    if test is None:
-        return [valid.share, valid.total, None, None, None]
-    return [valid.share, valid.total, test.share, test.total, valid.share - test.share]
+def _raw_row(valid: Accuracy, test: Accuracy | None) -> list[Any]:
+    difference = test and valid.share - test.share
+    return [valid.share, valid.total, *attributes(test, ["share", "total"]), difference]

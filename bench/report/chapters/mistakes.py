@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import attrs
 
 from bench.report.analysis.selection import Selection, caption, data_note, distinct, variant_of
-from bench.report.analysis.validity import Record, judged_part
+from bench.report.analysis.validity import Record, judged_part, lookup
 from bench.report.chapters.attention import p_text
-from bench.report.render.markdown import Table, one_line
+from bench.report.render.markdown import Table, attributes, one_line
 from bench.stats.calibration import BINS, DRAWS, Calibration, calibration
 from bench.stats.classes import of_classes
 from bench.stats.multiple import ALPHA, holm
+from bench.system.digits import counted
 
 RAW_CLASSES = ("variant", "part", "class", "images", "predicted", "precision", "recall", "f1")
 CALIBRATION = (
@@ -43,17 +45,18 @@ class Predictions:
 
 def predictions_of(record: Record) -> Predictions | None:
     """The predictions of a run's judged part, or None where they are not whole."""
-    part = record.get(judged_part(record)) or {}
-    found = [part.get(key) or [] for key in ("labels", "predictions", "confidences")]
-    size = len((record.get("data") or {}).get("classes") or [])
-    labels, predictions, confidences = found
-    if not labels or len({len(one) for one in found}) > 1:
-        return None
-    if not all(isinstance(n, int) and 0 <= n < size for n in (*labels, *predictions)):
-        return None
-    if not all(isinstance(share, float) and 0 <= share <= 1.0001 for share in confidences):
-        return None
-    return Predictions(tuple(labels), tuple(predictions), tuple(confidences))
+    labels, guesses, confidences = (
+        lookup(record, judged_part(record), key) or []
+        for key in ("labels", "predictions", "confidences")
+    )
+    size = len(lookup(record, "data", "classes") or [])
+    whole = (
+        labels
+        and len(labels) == len(guesses) == len(confidences)
+        and all(isinstance(index, int) and 0 <= index < size for index in (*labels, *guesses))
+        and all(isinstance(share, float) and 0 <= share <= 1.0001 for share in confidences)
+    )
+    return Predictions(tuple(labels), tuple(guesses), tuple(confidences)) if whole else None
 
 
 # --- classes ---------------------------------------------------------------------------------
@@ -61,32 +64,40 @@ def predictions_of(record: Record) -> Predictions | None:
 
 def _classes_table(runs: Sequence[Record]) -> Table:
     by_run = {variant_of(run): _by_class(run) for run in runs}
-    names = distinct(name for found in by_run.values() for name in found)
+    classes = distinct(name for figures in by_run.values() for name in figures)
+
+    def figures_of(name: str, key: str) -> list[Any]:
+        return [figures[name][key] for figures in by_run.values() if name in figures]
+
+    def mean_f1(name: str) -> float:
+        scores = figures_of(name, "f1")
+        return float(sum(scores) / len(scores))
+
     # The classes that are worst on average stand first: they are what a reader looks for.
-    worst = sorted(names, key=lambda name: (_mean([f[name]["f1"] for f in by_run.values()
-                                                   if name in f]), name))  # fmt: skip
+    worst = sorted(classes, key=lambda name: (mean_f1(name), name))
     rows = [
         [
             one_line(name),
-            _images(by_run, name),
-            *(_percent(found[name]["f1"]) if name in found else "n/a" for found in by_run.values()),
+            " or ".join(map(str, sorted(set(figures_of(name, "images"))))),
+            *(_percent(figures[name]["f1"]) if name in figures else "n/a"
+              for figures in by_run.values()),
         ]
         for name in worst[:MOST_CLASSES]
-    ]
+    ]  # fmt: skip
     raw = [
-        [variant_of(run), judged_part(run), *by_run[variant_of(run)][name].values()]
+        [variant_of(run), judged_part(run), *figures.values()]
         for run in runs
-        for name in by_run[variant_of(run)]
+        for figures in by_run[variant_of(run)].values()
     ]
-    parts = " or ".join(distinct(map(judged_part, runs)))
-    left = len(worst) - MOST_CLASSES
+    more = len(worst) - MOST_CLASSES
     text = caption(
         data_note(runs),
-        f"F1 (%) on the {parts} part of each variant's latest run; the classes that are worst on "
-        "average first. Images: of that class in the part. Precision and recall are in the CSV."
+        f"F1 (%) on the {parts_of(runs)} part of each variant's latest run; the classes that are "
+        "worst on average first. Images: of that class in the part. Precision and recall are in "
+        "the CSV."
         if runs
         else "No valid complete run has predictions.",
-        f"{left} more classes are in the CSV." if left > 0 else "",
+        f"{more} more classes are in the CSV." if more > 0 else "",
     )
     return Table(
         "classes", "F1 of each class", text, ["Class", "Images", *by_run], rows,
@@ -94,20 +105,16 @@ def _classes_table(runs: Sequence[Record]) -> Table:
     )  # fmt: skip
 
 
+def parts_of(runs: Sequence[Record]) -> str:
+    """``test``, or ``test or validation``: the parts that runs are judged on."""
+    return " or ".join(distinct(map(judged_part, runs)))
+
+
 def _by_class(run: Record) -> dict[str, dict[str, Any]]:
-    found = predictions_of(run)
-    assert found is not None
-    rows = of_classes(found.labels, found.predictions, run["data"]["classes"])
+    predictions = predictions_of(run)
+    assert predictions is not None
+    rows = of_classes(predictions.labels, predictions.predictions, run["data"]["classes"])
     return {row["class"]: row for row in rows}
-
-
-def _images(by_run: dict[str, dict[str, dict[str, Any]]], name: str) -> str:
-    counts = distinct(found[name]["images"] for found in by_run.values() if name in found)
-    return " or ".join(map(str, sorted(counts)))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _percent(share: float) -> str:
@@ -123,9 +130,9 @@ def calibration_of(run: Record, variants: int = 1) -> Calibration:
     Args:
         variants: how many are tested together: the smallest p value must survive the correction.
     """
-    found = predictions_of(run)
-    assert found is not None
-    return _calibration(found, draws_for(variants))
+    predictions = predictions_of(run)
+    assert predictions is not None
+    return _calibration(predictions, draws_for(variants))
 
 
 def draws_for(variants: int) -> int:
@@ -133,41 +140,38 @@ def draws_for(variants: int) -> int:
     return max(DRAWS, DRAWS_PER_VARIANT * variants)
 
 
+# Both the table and the figure show it.
 @lru_cache(maxsize=256)
 def _calibration(found: Predictions, draws: int) -> Calibration:
-    """Asked for by the table and by the figure."""
-    pairs = zip(found.labels, found.predictions, strict=True)
-    return calibration(found.confidences, [label == guess for label, guess in pairs], draws=draws)
+    correct = list(map(operator.eq, found.labels, found.predictions))
+    return calibration(found.confidences, correct, draws=draws)
 
 
 def _calibration_table(runs: Sequence[Record]) -> Table:
-    found = [calibration_of(run, len(runs)) for run in runs]
-    adjusted = holm([one.p_value for one in found])
-    rows, raw = [], []
-    for run, one, p_value in zip(runs, found, adjusted, strict=True):
-        assert p_value is not None
-        verdict = verdict_of(one, p_value)
-        rows.append(
-            [
-                variant_of(run),
-                f"{one.images}, {judged_part(run)}",
-                _percent(one.accuracy),
-                _percent(one.confidence),
-                _percent(one.ece),
-                f"{_percent(one.by_chance)}, {_percent(one.by_chance_high)}",
-                p_text(p_value),
-                verdict,
-            ]
-        )
-        values = attrs.asdict(one, filter=lambda field, _: field.name != "bins")
-        raw.append([variant_of(run), judged_part(run), *values.values(), p_value, verdict])
+    figures = [calibration_of(run, len(runs)) for run in runs]
+    adjusted = holm([each.p_value for each in figures])
     names = [field.name for field in attrs.fields(Calibration) if field.name != "bins"]
+    rows, raw = [], []
+    for run, each, p_value in zip(runs, figures, adjusted, strict=True):
+        assert p_value is not None
+        variant, part, verdict = variant_of(run), judged_part(run), verdict_of(each, p_value)
+        rows.append([
+            variant,
+            f"{each.images}, {part}",
+            _percent(each.accuracy),
+            _percent(each.confidence),
+            _percent(each.ece),
+            f"{_percent(each.by_chance)}, {_percent(each.by_chance_high)}",
+            p_text(p_value),
+            verdict,
+        ])  # fmt: skip
+        raw.append([variant, part, *attributes(each, names), p_value, verdict])
     text = caption(
         data_note(runs),
         f"Calibration error: the mean distance of confidence and accuracy over {BINS} bins of "
         "confidence (ECE). By chance: that of a perfectly calibrated model on so few images with "
         f"these confidences ({draws_for(len(runs)):,} draws). Declared where p, corrected for "
-        f"{len(runs)} variant{'' if len(runs) == 1 else 's'}, is below {ALPHA:g}."
+        f"{counted(len(runs), 'variant')}, is below {ALPHA:g}."
         if runs
         else "No valid complete run has confidences.",
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -20,7 +21,7 @@ from bench.report.analysis.selection import (
     variant_of,
 )
 from bench.report.analysis.timings import counted, ratio_bound
-from bench.report.analysis.validity import Record, invalid_reason, judged_accuracy
+from bench.report.analysis.validity import Record, invalid_reason, judged_accuracy, lookup
 from bench.report.analysis.values import fixed, significant
 from bench.report.render.markdown import Table, one_line
 from bench.stats.multiple import ALPHA, holm_levels
@@ -72,23 +73,18 @@ def progressive_tables(selection: Selection, others: Sequence[Record] = ()) -> l
     own = [record for record in selection.complete() if usable(record)]
     if not any(map(is_progressive, [*own, *others])):
         return []
-    mine = {_key(record) for record in own}
-    more = [record for record in others if _safe_key(record) in mine and usable(record)]
+    keys = set(map(_key, own))
+    more = [record for record in others if _safe_key(record) in keys and usable(record)]
     if not any(map(is_progressive, [*own, *more])):
         return []
-    fit = [record for record in (*own, *more) if _unfit(record) is None]
-    left_out = len(own) + len(more) - len(fit)
-    ours = {id(record) for record in own}
-    pairs = find_pairs(
-        [record for record in fit if id(record) in ours],
-        [record for record in fit if id(record) not in ours],
-    )
-    return [_table(pairs, [*own, *more], left_out)]
+    fit, fit_more = ([record for record in runs if _unfit(record) is None] for runs in (own, more))
+    left_out = len(own) + len(more) - len(fit) - len(fit_more)
+    return [_table(find_pairs(fit, fit_more), [*own, *more], left_out)]
 
 
 def is_progressive(record: Record) -> bool:
     """Whether a run's images grew."""
-    return bool((record.get("config") or {}).get("progressive"))
+    return bool(lookup(record, "config", "progressive"))
 
 
 def find_pairs(own: Sequence[Record], others: Sequence[Record] = ()) -> list[Pair]:
@@ -122,23 +118,17 @@ def usable(record: Record) -> bool:
 def _whole(row: Any) -> bool:
     if not isinstance(row, dict):
         return False
-    accuracy, train_s, valid_s = (
-        row.get(key) for key in ("valid_acc", "train_seconds", "valid_seconds")
-    )
-    known = all(
-        isinstance(value, (int, float)) and math.isfinite(value)
-        for value in (accuracy, train_s, valid_s)
-    )
-    return known and row["train_seconds"] > 0 and row["valid_seconds"] >= 0
+    values = [row.get(key) for key in ("valid_acc", "train_seconds", "valid_seconds")]
+    finite = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    return finite and row["train_seconds"] > 0 and row["valid_seconds"] >= 0
 
 
 def _unfit(record: Record) -> str | None:
     """Why a run's accuracy takes part in no comparison, or None."""
-    broken = invalid_reason(record)
-    if broken:
-        return broken
-    found = judged_accuracy(record)
-    return found.undertrained if found else None
+    if reason := invalid_reason(record):
+        return reason
+    accuracy = judged_accuracy(record)
+    return accuracy.undertrained if accuracy else None
 
 
 def _safe_key(record: Record) -> Any:
@@ -155,17 +145,16 @@ def _key(record: Record) -> Any:
     """Equal for runs that may be a pair."""
     training, data = record.get("training") or {}, record.get("data") or {}
     alike = tuple(pair for pair in settings(record) if pair[0] != "--progressive")
-    threads = (record.get("environment") or {}).get("threads")
+    threads = lookup(record, "environment", "threads")
     return (
-        variant_of(record), (record.get("variant") or {}).get("version"), seed_of(record),
-        fold_of(record), data.get("fingerprint"), (record.get("config") or {}).get("image_size"),
+        variant_of(record), lookup(record, "variant", "version"), seed_of(record),
+        fold_of(record), data.get("fingerprint"), lookup(record, "config", "image_size"),
         alike, machine_of(record), training.get("device_name"), threads,
     )  # fmt: skip
 
 
 def _forward(record: Record) -> str:
-    setup = record["training"].get("setup") or {}
-    return one_line((setup.get("forward") or {}).get("chosen") or "unrecorded")
+    return one_line(lookup(record, "training", "setup", "forward", "chosen") or "unrecorded")
 
 
 def best_accuracy(record: Record) -> float:
@@ -173,19 +162,20 @@ def best_accuracy(record: Record) -> float:
     return max(float(row["valid_acc"]) for row in record["training"]["epochs"])
 
 
+def _seconds(record: Record) -> list[float]:
+    """Seconds of training and validation of each epoch."""
+    return [row["train_seconds"] + row["valid_seconds"] for row in record["training"]["epochs"]]
+
+
 def seconds_until(record: Record, accuracy: float) -> float | None:
     """Seconds of training and validation until an epoch had that accuracy; None: never."""
-    seconds = 0.0
-    for row in record["training"]["epochs"]:
-        seconds += row["train_seconds"] + row["valid_seconds"]
-        if row["valid_acc"] >= accuracy:
-            return seconds
-    return None
+    rows = zip(record["training"]["epochs"], accumulate(map(float, _seconds(record))), strict=True)
+    return next((seconds for row, seconds in rows if row["valid_acc"] >= accuracy), None)
 
 
 def seconds_in_all(record: Record) -> float:
     """Seconds of training and validation of all epochs."""
-    return sum(row["train_seconds"] + row["valid_seconds"] for row in record["training"]["epochs"])
+    return sum(_seconds(record))
 
 
 # --- table -----------------------------------------------------------------------------------
@@ -195,15 +185,14 @@ def _table(pairs: Sequence[Pair], runs: Sequence[Record], left_out: int) -> Tabl
     by_variant: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_variant.setdefault(variant_of(pair.plain), []).append(pair)
-    alone = distinct(variant_of(run) for run in runs if is_progressive(run))
-    means = {name: _to_target(found) for name, found in by_variant.items()}
-    levels = holm_levels([mean.p_value if mean else None for mean in means.values()])
-    verdicts = {}
-    for (name, mean), (p_value, level) in zip(list(means.items()), levels, strict=True):
-        verdicts[name] = "not reached" if mean is None else verdict_of(mean, p_value)
-        means[name] = _to_target(by_variant[name], level)
-    rows = [_row(name, by_variant[name], means[name], verdicts[name]) for name in by_variant]
-    rows += [_lonely(name) for name in alone if name not in by_variant]
+    means = [_to_target(variant_pairs) for variant_pairs in by_variant.values()]
+    levels = holm_levels([mean.p_value if mean else None for mean in means])
+    rows = [
+        _row(name, variant_pairs, p_value, level)
+        for (name, variant_pairs), (p_value, level) in zip(by_variant.items(), levels, strict=True)
+    ]
+    progressive = distinct(variant_of(run) for run in runs if is_progressive(run))
+    rows += [_lonely(name) for name in progressive if name not in by_variant]
     records = [half for pair in pairs for half in (pair.plain, pair.progressive)]
     compiled = any(_forward(pair.plain) != _forward(pair.progressive) for pair in pairs)
     text = caption(
@@ -235,26 +224,24 @@ def _to_target(pairs: Sequence[Pair], level: float = ALPHA) -> MeanRatio | None:
 
 
 def _stages(runs: Sequence[Record]) -> str:
-    texts = []
-    for run in runs:
-        growth = run["training"].get("growth")
-        if isinstance(growth, list) and growth and all(isinstance(one, dict) for one in growth):
-            texts.append(
-                ", ".join(
-                    f"{one.get('image_size')} from epoch {one.get('first')}" for one in growth
-                )
-            )
-    return f"Pixels: {'; '.join(map(one_line, distinct(texts)))}." if texts else ""
+    growths = [run["training"].get("growth") for run in runs]
+    texts = distinct(
+        ", ".join(f"{stage.get('image_size')} from epoch {stage.get('first')}" for stage in growth)
+        for growth in growths
+        if isinstance(growth, list) and growth and all(isinstance(stage, dict) for stage in growth)
+    )
+    return f"Pixels: {'; '.join(map(one_line, texts))}." if texts else ""
 
 
-def _row(name: str, pairs: Sequence[Pair], mean: MeanRatio | None, verdict: str) -> list[str]:
+def _row(name: str, pairs: Sequence[Pair], p_value: float | None, level: float) -> list[str]:
+    mean = _to_target(pairs, level)
     plain = [100 * pair.target for pair in pairs]
     grown = [100 * best_accuracy(pair.progressive) for pair in pairs]
     differences = [two - one for one, two in zip(plain, grown, strict=True)]
     reached = sum(pair.to_target[1] is not None for pair in pairs)
-    whole = mean_ratio(
-        [seconds_in_all(pair.progressive) / seconds_in_all(pair.plain) for pair in pairs]
-    )
+    seconds = [seconds_in_all(pair.plain) for pair in pairs]
+    grown_seconds = [seconds_in_all(pair.progressive) for pair in pairs]
+    whole = mean_ratio([two / one for one, two in zip(seconds, grown_seconds, strict=True)])
     return [
         name,
         str(len(pairs)),
@@ -263,9 +250,9 @@ def _row(name: str, pairs: Sequence[Pair], mean: MeanRatio | None, verdict: str)
         f"{_mean(differences):+.1f} ({min(differences):+.1f} to {max(differences):+.1f})",
         f"{reached} of {len(pairs)}",
         "n/a (not all reached it)" if mean is None else ratio_cell(mean),
-        verdict,
+        "not reached" if mean is None else verdict_of(mean, p_value),
         "n/a" if whole is None else ratio_cell(whole),
-        significant(_mean([seconds_in_all(pair.plain) for pair in pairs])),
+        significant(_mean(seconds)),
     ]
 
 
@@ -303,21 +290,9 @@ def _mean(values: Sequence[float]) -> float:
 def _raw(pair: Pair) -> list[Any]:
     plain, grown = pair.plain, pair.progressive
     fold = fold_of(plain)
-    to_plain, to_grown = pair.to_target
-    values: Mapping[str, Any] = {
-        "variant": variant_of(plain),
-        "seed": seed_of(plain),
-        "fold": fold and fold[0],
-        "plain_run": plain.get("folder"),
-        "progressive_run": grown.get("folder"),
-        "target_accuracy": pair.target,
-        "plain_best": best_accuracy(plain),
-        "progressive_best": best_accuracy(grown),
-        "plain_seconds_to_target": to_plain,
-        "progressive_seconds_to_target": to_grown,
-        "plain_seconds": seconds_in_all(plain),
-        "progressive_seconds": seconds_in_all(grown),
-        "plain_forward": _forward(plain),
-        "progressive_forward": _forward(grown),
-    }
-    return [values[key] for key in RAW]
+    return [
+        variant_of(plain), seed_of(plain), fold and fold[0],
+        plain.get("folder"), grown.get("folder"), pair.target,
+        best_accuracy(plain), best_accuracy(grown), *pair.to_target,
+        seconds_in_all(plain), seconds_in_all(grown), _forward(plain), _forward(grown),
+    ]  # fmt: skip

@@ -13,8 +13,9 @@ from bench.report.analysis.selection import (
     seed_note,
     variant_of,
 )
-from bench.report.analysis.validity import Record
+from bench.report.analysis.validity import Record, lookup
 from bench.report.analysis.values import counted, failure
+from bench.report.chapters.speed import period
 from bench.report.render.markdown import Table, escape, fence, one_line
 
 VERSIONS = (
@@ -27,78 +28,70 @@ PARTS = ("train", "valid", "test")
 def header(selection: Selection, translate: Callable[[str], str] = str) -> str:
     """The list that opens a report: sweep, date, machine, versions, data, seeds, commands."""
     records = selection.records
-    commands = commands_of(records)
     lines = [
         f"- **{translate(name)}:** {escape(translate(text))}"
         for name, text in header_items(selection)
     ]
-    if any((record.get("data") or {}).get("synthetic") for record in records):
+    if any(lookup(record, "data", "synthetic") for record in records):
         warning = "SYNTHETIC data: drawn by a program, not photographs of plants."
         lines = [f"**{translate(warning)}**", "", *lines]
-    if commands:
-        listed = "\n".join(one_line(command) for command in commands)
+    if commands := commands_of(records):
         name = translate("Commands" if len(commands) > 1 else "Command")
-        lines += [f"- **{name}:**", "", fence(listed)]
+        lines += [f"- **{name}:**", "", fence("\n".join(map(one_line, commands)))]
     return "\n".join(lines)
 
 
 def header_items(selection: Selection) -> list[tuple[str, str]]:
     """Sweep, date, runs, machine, versions, data, training and seeds, each as name and text."""
     records = selection.records
-    sweeps = distinct((record.get("sweep") or {}).get("id") for record in records)
-    presets = distinct((record.get("sweep") or {}).get("preset") for record in records)
+    sweeps, presets = (
+        ", ".join(map(str, distinct(lookup(record, "sweep", key) for record in records)))
+        for key in ("id", "preset")
+    )
+    times = (record.get(key) for record in records for key in ("started", "finished"))
+    legend = selection.labels.legend
     return [
-        ("Sweep", ", ".join(map(str, sweeps)) or "not recorded"),
-        ("Date", _dates(records)),
+        ("Sweep", sweeps or "not recorded"),
+        ("Date", period(times) or "not recorded"),
         ("Runs", f"{len(selection.complete())} complete, {len(selection.failed())} failed"),
-        ("Preset", ", ".join(map(str, presets)) or "none"),
-        ("Device", _devices(records)),
+        ("Preset", presets or "none"),
+        ("Device", _listed(_device, records) or "not recorded"),
         *machine_lines(records),
         ("Versions", _versions(records)),
-        ("Source", _commits(records)),
-        ("Data", "; ".join(distinct(map(_data, records))) or "not recorded"),
+        ("Source", _listed(_commit, records) or "commit not recorded"),
+        ("Data", _listed(_data, records) or "not recorded"),
         ("Training", training_note(records)),
         ("Seeds", seed_note(records)),
-        *([("Several", selection.labels.legend)] if selection.labels.legend else []),
+        *([("Several", legend)] if legend else []),
     ]
+
+
+def _listed(describe: Callable[[Record], str | None], records: Sequence[Record]) -> str:
+    return "; ".join(distinct(map(describe, records)))
 
 
 def commands_of(records: Sequence[Record]) -> list[str]:
     """The command lines, one for each sweep; the environment's where the sweep has none."""
     return distinct(
-        (record.get("sweep") or {}).get("command")
-        or (record.get("environment") or {}).get("command")
-        or None
+        lookup(record, "sweep", "command") or lookup(record, "environment", "command") or None
         for record in records
     )
 
 
-def _dates(records: Sequence[Record]) -> str:
-    times = sorted(
-        str(record[key]) for record in records for key in ("started", "finished") if record.get(key)
+def _device(record: Record) -> str | None:
+    environment = record.get("environment") or {}
+    name = lookup(record, "training", "device_name") or environment.get("device_name")
+    if not name:
+        return None
+    cpu = environment.get("cpu_model")
+    host = f", host CPU {cpu}" if cpu and cpu != name else ""
+    cores, threads = (
+        counted(environment[f"{noun}s"], noun)
+        if environment.get(f"{noun}s")
+        else f"{noun}s not recorded"
+        for noun in ("core", "thread")
     )
-    if not times:
-        return "not recorded"
-    return times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"
-
-
-def _devices(records: Sequence[Record]) -> str:
-    texts = []
-    for record in records:
-        environment = record.get("environment") or {}
-        name = (record.get("training") or {}).get("device_name") or environment.get("device_name")
-        if not name:
-            continue
-        cpu = environment.get("cpu_model")
-        host = f", host CPU {cpu}" if cpu and cpu != name else ""
-        cores, threads = (
-            counted(environment[f"{noun}s"], noun)
-            if environment.get(f"{noun}s")
-            else f"{noun}s not recorded"
-            for noun in ("core", "thread")
-        )
-        texts.append(f"{name}{host}, {cores}, {threads}")
-    return "; ".join(distinct(texts)) or "not recorded"
+    return f"{name}{host}, {cores}, {threads}"
 
 
 def _versions(records: Sequence[Record]) -> str:
@@ -116,25 +109,23 @@ def _versions(records: Sequence[Record]) -> str:
     return ", ".join([*found, *map(str, columns[-1])]) or "not recorded"
 
 
-def _commits(records: Sequence[Record]) -> str:
-    texts = []
-    for record in records:
-        environment = record.get("environment") or {}
-        if environment.get("git_commit"):
-            changed = " with uncommitted changes" if environment.get("git_dirty") else ""
-            texts.append(f"commit {environment['git_commit']}{changed}")
-    return "; ".join(distinct(texts)) or "commit not recorded"
+def _commit(record: Record) -> str | None:
+    environment = record.get("environment") or {}
+    if not environment.get("git_commit"):
+        return None
+    changed = " with uncommitted changes" if environment.get("git_dirty") else ""
+    return f"commit {environment['git_commit']}{changed}"
 
 
 def training_note(records: Sequence[Record]) -> str:
     """Memory format, compilation and parts of a batch: what changes results beside the options."""
-    found: dict[str, list[str]] = {}
+    variants: dict[str, list[str]] = {}
     for record in records:
         if record.get("training"):
-            found.setdefault(_trained(record), []).append(variant_of(record))
-    if len(found) < 2:
-        return next(iter(found), "not recorded")
-    return "; ".join(f"{', '.join(distinct(names))}: {text}" for text, names in found.items())
+            variants.setdefault(_trained(record), []).append(variant_of(record))
+    if len(variants) < 2:
+        return next(iter(variants), "not recorded")
+    return "; ".join(f"{', '.join(distinct(names))}: {text}" for text, names in variants.items())
 
 
 def _trained(record: Record) -> str:
@@ -142,7 +133,7 @@ def _trained(record: Record) -> str:
     setup = training.get("setup") or {}
     memory_format = one_line(setup.get("memory_format") or "not recorded").replace("_", "-")
     parts = [f"memory format {memory_format}"]
-    forward = (setup.get("forward") or {}).get("chosen") or "eager"
+    forward = lookup(setup, "forward", "chosen") or "eager"
     if forward != "eager":
         parts.append(one_line(forward))
     if config.get("tune") == "auto":
@@ -177,18 +168,16 @@ def class_tables(selection: Selection) -> list[Table]:
         key = f"{data.get('fingerprint')} {data.get('counts')}"
         if not data.get("classes") or key in tables:
             continue
-        counts = data.get("counts") or {}
+        counts = [lookup(data, "counts", part) or {} for part in PARTS]
         rows = [
-            [one_line(name), *(str((counts.get(part) or {}).get(name, 0)) for part in PARTS)]
+            [one_line(name), *(str(images.get(name, 0)) for images in counts)]
             for name in data["classes"]
         ]
-        sums = (sum((counts.get(part) or {}).values()) for part in PARTS)
-        rows.append(["all classes", *map(str, sums)])
-        used = data.get("used") or {}
+        rows.append(["all classes", *(str(sum(images.values())) for images in counts)])
+        used = ", ".join(f"{lookup(data, 'used', part)} {part}" for part in PARTS)
         text = caption(
             data_note([record]),
-            f"Images in each part; used after limits: {used.get('train')} train, "
-            f"{used.get('valid')} valid, {used.get('test')} test. "
+            f"Images in each part; used after limits: {used}. "
             f"Unreadable and left out: {len(data.get('unreadable') or [])}.",
         )
         number = f"-{len(tables) + 1}" if tables else ""
@@ -199,28 +188,28 @@ def class_tables(selection: Selection) -> list[Table]:
 
 def failures_table(selection: Selection) -> Table:
     """A row for each run that did not complete, with its error."""
+    failed = selection.failed()
     rows = [
         [
             variant_of(record),
             str((record.get("config") or {}).get("seed", "n/a")),
             failure(record, limit=600),
         ]
-        for record in selection.failed()
+        for record in failed
     ]
-    text = data_note(selection.failed())
-    return Table(
-        "failures", "Failed runs", text, ["Variant", "Seed", "Error"], rows, csv=bool(rows)
-    )
+    headers = ["Variant", "Seed", "Error"]
+    return Table("failures", "Failed runs", data_note(failed), headers, rows, csv=bool(rows))
 
 
 def warnings_table(selection: Selection) -> Table:
     """The warnings of the runs, equal ones in one row."""
-    found: dict[str, list[str]] = {}
+    variants: dict[str, list[str]] = {}
     for record in selection.records:
         for warning in record.get("warnings") or []:
-            found.setdefault(one_line(warning), []).append(variant_of(record))
+            variants.setdefault(one_line(warning), []).append(variant_of(record))
     rows = [
-        [text, str(len(names)), ", ".join(distinct(names))] for text, names in sorted(found.items())
+        [warning, str(len(names)), ", ".join(distinct(names))]
+        for warning, names in sorted(variants.items())
     ]
     headers = ["Warning", "Runs", "Variants"]
     text = selection.data_note() if rows else ""

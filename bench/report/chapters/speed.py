@@ -22,8 +22,9 @@ from bench.report.analysis.timings import (
     step_seconds,
     too_few_rounds,
 )
+from bench.report.analysis.validity import lookup
 from bench.report.analysis.values import significant
-from bench.report.render.markdown import Table, one_line
+from bench.report.render.markdown import Table, attributes, one_line
 from bench.stats.timing import (
     FEWEST_FOR_P95,
     FEWEST_ROUNDS,
@@ -47,89 +48,95 @@ RAW = (
 def speed_tables(selection: Selection) -> list[Table]:
     """A table for each case of each session, latency and throughput alike."""
     sessions = sessions_of(selection)
-    tables = []
-    for number, session in enumerate(sessions, start=1):
-        prefix = f"speed-{number}" if len(sessions) > 1 else "speed"
-        for case in session.cases():
-            tables.append(_table(session, case, prefix, several=len(sessions) > 1))
-    return tables
+    return [
+        _table(session, case, number if len(sessions) > 1 else None)
+        for number, session in enumerate(sessions, start=1)
+        for case in session.cases()
+    ]
 
 
-def _table(session: TimingSession, case: CaseKey, prefix: str, *, several: bool) -> Table:
-    values = attrs.astuple(case)
-    slug = re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, values)).lower()).strip("-")
-    title = f"{'Latency' if case.latency else 'Throughput'}: {case.label()}"
-    if several:
-        title += f" (session {one_line(session.id)})"
-    headers = ["Rank", "Variant"]
+def _table(session: TimingSession, case: CaseKey, number: int | None) -> Table:
+    kind, figures = "Throughput", ["Images/s, 95 % interval"]
     if case.latency:
-        headers += ["Latency (ms), 95 % interval", "95th percentile (ms)"]
-    else:
-        headers += ["Images/s, 95 % interval"]
-    headers += ["Rounds", f"Speed ÷ {session.baseline}, interval", "Verdict", "Marks"]
-    order = _order(session, case)
+        kind, figures = "Latency", ["Latency (ms), 95 % interval", "95th percentile (ms)"]
+    ratio = f"Speed ÷ {session.baseline}, interval"
+    headers = ["Rank", "Variant", *figures, "Rounds", ratio, "Verdict", "Marks"]
+
+    def position(name: str) -> tuple[bool, float]:
+        """Fastest first; what cannot be ranked keeps its place behind."""
+        place = location(session, case, name)
+        return place is None, place.median if place else 0.0
+
+    order = sorted(session.timings, key=position)
     rows = [_row(session, case, name) for name in order]
     if case in session.control:
         rows.append(_control_row(session, case))
-    raw = [list(_raw(session, case, name).values()) for name in order]
-    return Table(f"{prefix}-{slug}", title, _caption(session, case), headers, rows, (RAW, raw))
+    raw = [_raw(session, case, name) for name in order]
+    table_id, title = numbered("speed", f"{kind}: {case.label()}", session, number)
+    table_id += f"-{slug(attrs.astuple(case))}"
+    return Table(table_id, title, _caption(session, case), headers, rows, (RAW, raw))
 
 
-def _order(session: TimingSession, case: CaseKey) -> list[str]:
-    """Fastest first; what cannot be ranked keeps its place behind."""
+def numbered(
+    prefix: str, title: str, session: TimingSession, number: int | None
+) -> tuple[str, str]:
+    """Return id and title of a table, which name the session where there are several."""
+    if number is None:
+        return prefix, title
+    return f"{prefix}-{number}", f"{title} (session {one_line(session.id)})"
 
-    def key(name: str) -> tuple[bool, float]:
-        rounds = session.rounds(name, case)
-        return (not rounds, locate(list(rounds.values())).median if rounds else 0.0)
 
-    return sorted(session.timings, key=key)
+def slug(values: Iterable[Any]) -> str:
+    """Return values as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, values)).lower()).strip("-")
 
 
 # --- rows ------------------------------------------------------------------------------------
 
 
-def _row(session: TimingSession, case: CaseKey, name: str) -> list[str]:
-    standing = session.standing(case)
+def location(session: TimingSession, case: CaseKey, name: str) -> Location | None:
+    """Return the median of a variant's rounds with its interval, None without a valid round."""
     rounds = session.rounds(name, case)
-    reason = standing.left_out.get(name, "")
+    return locate(list(rounds.values())) if rounds else None
+
+
+def _row(session: TimingSession, case: CaseKey, name: str) -> list[str]:
+    standing, rounds = session.standing(case), session.rounds(name, case)
     if not rounds:
-        empty = ["n/a"] * (2 if case.latency else 1)
-        return ["n/a", name, *empty, "0", "n/a", f"n/a ({reason})", ""]
-    entry = session.timings[name][case]
-    cells = [str(standing.ranks.get(name, "n/a")), name, *_figures(case, entry)]
-    cells.append(str(len(rounds)))
-    if name == session.baseline:
-        return [*cells, "1 (reference)", "reference", marks(entry)]
-    ratio = session.ratio(name, session.baseline or "", case)
-    return [*cells, ratio_text(ratio), verdict_text(session, case, name), marks(entry)]
+        reason = standing.left_out.get(name, "")
+        return ["n/a", name, *_figures(case, {}), "0", "n/a", f"n/a ({reason})", ""]
+    entry, baseline = session.timings[name][case], session.baseline or ""
+    ratio, verdict = "1 (reference)", "reference"
+    if name != session.baseline:
+        ratio = ratio_text(session.ratio(name, baseline, case))
+        verdict = verdict_text(session, case, name)
+    rank = str(standing.ranks.get(name, "n/a"))
+    return [rank, name, *_figures(case, entry), str(len(rounds)), ratio, verdict, marks(entry)]
 
 
 def _control_row(session: TimingSession, case: CaseKey) -> list[str]:
-    entry, ratio = session.control[case], session.control_ratio(case)
-    name = one_line((session.about.get("control") or {}).get("name") or "control (A/A)")
-    figures = _figures(case, entry)
-    cells = ["control", name, *figures, str(len(rounds_of(entry)))]
-    return [*cells, ratio_text(ratio), "noise floor", marks(entry)]
+    entry, ratio = session.control[case], ratio_text(session.control_ratio(case))
+    name = one_line(lookup(session.about, "control", "name") or "control (A/A)")
+    rounds = str(len(rounds_of(entry)))
+    return ["control", name, *_figures(case, entry), rounds, ratio, "noise floor", marks(entry)]
 
 
 def _figures(case: CaseKey, entry: Mapping[str, Any]) -> list[str]:
-    found = locate(list(rounds_of(entry).values())) if rounds_of(entry) else None
-    if found is None:
+    rounds = rounds_of(entry)
+    if not rounds:
         return ["n/a"] * (2 if case.latency else 1)
+    place = locate(list(rounds.values()))
     if case.latency:
-        return [latency_text(found), _tail(entry)]
-    return [images_text(found, case.batch_size)]
+        return [latency_text(place), _tail(entry)]
+    return [images_text(place, case.batch_size)]
 
 
 def _tail(entry: Mapping[str, Any]) -> str:
     """``3.32 (498 steps)``; of too few steps their maximum, which is called so."""
-    steps = step_seconds(entry)
-    if not steps:
-        return "n/a"
-    if len(steps) < FEWEST_FOR_P95:
+    steps, p95 = step_seconds(entry), entry.get("latency_p95_ms")
+    if steps and len(steps) < FEWEST_FOR_P95:
         return f"n/a (maximum of {counted(len(steps), 'step')}: {significant(1000 * max(steps))})"
-    p95 = entry.get("latency_p95_ms")
-    return "n/a" if p95 is None else f"{significant(p95)} ({len(steps):,} steps)"
+    return f"{significant(p95)} ({len(steps):,} steps)" if steps and p95 is not None else "n/a"
 
 
 def verdict_text(
@@ -142,13 +149,13 @@ def verdict_text(
     """
     other = other or session.baseline or ""
     standing = session.standing(case)
-    found = standing.verdict(variant, other)
-    if found != "undecided":
-        return "~ tie" if found == "tie" else found
-    for name in (variant, other):
-        reason = standing.left_out.get(name)
-        if reason:
-            return reason if name == variant else f"n/a ({name}: {reason})"
+    verdict = standing.verdict(variant, other)
+    if verdict != "undecided":
+        return "~ tie" if verdict == "tie" else verdict
+    if reason := standing.left_out.get(variant):
+        return reason
+    if reason := standing.left_out.get(other):
+        return f"n/a ({other}: {reason})"
     shared = session.ratio(variant, other, case)
     if shared is None:
         return f"n/a ({other} not timed in this session)"
@@ -157,34 +164,30 @@ def verdict_text(
 
 def marks(entry: Mapping[str, Any]) -> str:
     """What makes an entry's figures doubtful."""
-    found = [one_line(mark) for mark in entry.get("marks") or []]
+    texts = [one_line(mark) for mark in entry.get("marks") or []]
     faults = entry.get("minor_faults_per_step") or 0
-    if faults > MOST_FAULTS and not any("fault" in mark for mark in found):
-        found.append(f"{faults:,.0f} page faults a step")
-    return "; ".join(found)
+    if faults > MOST_FAULTS and not any("fault" in text for text in texts):
+        texts.append(f"{faults:,.0f} page faults a step")
+    return "; ".join(texts)
 
 
-def _raw(session: TimingSession, case: CaseKey, name: str) -> dict[str, Any]:
-    standing, rounds = session.standing(case), session.rounds(name, case)
-    entry = session.timings[name].get(case) or {}
+def _raw(session: TimingSession, case: CaseKey, name: str) -> list[Any]:
+    standing, baseline = session.standing(case), session.baseline or ""
+    entry, place = session.timings[name].get(case) or {}, location(session, case, name)
     steps = step_seconds(entry)
-    found = locate(list(rounds.values())) if rounds else Location(float("nan"), None, None, 0)
-    ratio = session.ratio(name, session.baseline or "", case)
-    batch, low, high = case.batch_size, found.low, found.high
-    values = (
+    return [
         session.id, machine(session), name, standing.left_out.get(name, "ranked"),
         *attrs.astuple(case),
-        found.rounds, found.median if rounds else None, low, high,
-        batch / found.median if rounds else None,
-        batch / high if high else None, batch / low if low else None,
-        entry.get("latency_p95_ms") if rounds and len(steps) >= FEWEST_FOR_P95 else None,
-        len(steps) if rounds else None, session.baseline,
-        *(getattr(ratio, key, None) for key in RATIO),
-        standing.verdict(name, session.baseline or ""), standing.ranks.get(name),
+        place.rounds if place else 0, *attributes(place, ["median", "low", "high"]),
+        *(case.batch_size / seconds if seconds else None
+          for seconds in attributes(place, ["median", "high", "low"])),
+        entry.get("latency_p95_ms") if place and len(steps) >= FEWEST_FOR_P95 else None,
+        len(steps) if place else None, session.baseline,
+        *attributes(session.ratio(name, baseline, case), RATIO),
+        standing.verdict(name, baseline), standing.ranks.get(name),
         session.noise_floor(case), standing.comparisons, entry.get("minor_faults_per_step"),
         entry.get("measured_at"),
-    )  # fmt: skip
-    return dict(zip(RAW, values, strict=True))
+    ]  # fmt: skip
 
 
 # --- caption ---------------------------------------------------------------------------------
@@ -265,12 +268,14 @@ def _tf32(entry: Mapping[str, Any]) -> str:
 
 
 def _when(entries: Sequence[Mapping[str, Any]]) -> str:
-    times = sorted(str(entry["measured_at"]) for entry in entries if entry.get("measured_at"))
-    if not times:
-        return "Time of measuring not recorded."
-    return (
-        f"Measured {times[0]}." if times[0] == times[-1] else f"Measured {times[0]} to {times[-1]}."
-    )
+    measured = period(entry.get("measured_at") for entry in entries)
+    return f"Measured {measured}." if measured else "Time of measuring not recorded."
+
+
+def period(times: Iterable[Any]) -> str:
+    """Return the first and the last of ISO times, empty where none is recorded."""
+    recorded = sorted(str(time) for time in times if time)
+    return " to ".join(distinct([recorded[0], recorded[-1]])) if recorded else ""
 
 
 def span(values: Iterable[Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,13 @@ def render(
             max_size_mb=max_size_mb,
             others=others,
         )
-        return _write(selection, chapters, out_dir, title, problems, pictures, translate)
+        try:
+            return _write(selection, chapters, out_dir, title, problems, pictures, translate)
+        except OSError as error:
+            raise BenchError(
+                f"cannot write the report to {out_dir}: {error.strerror}: choose another "
+                "--reports-dir"
+            ) from error
 
 
 def _write(
@@ -113,33 +120,28 @@ def _write(
     pictures: Pictures | None,
     translate: Language,
 ) -> Path:
-    try:
-        for folder in (out_dir, out_dir / "tables", out_dir / "figures"):
-            folder.mkdir(parents=True, exist_ok=True)
-        for table in (table for chapter in chapters for table in chapter.tables if table.csv):
+    for folder in ("tables", "figures"):
+        (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    for table in chain.from_iterable(chapter.tables for chapter in chapters):
+        if table.csv:
             write_csv(table, out_dir / "tables")
-        chapters = [
-            Chapter(chapter.title, tuple(map(shortened, chapter.tables))) for chapter in chapters
-        ]
-        drawn = draw_figures(selection, out_dir / "figures", translate)
-        path = out_dir / "report.md"
-        path.write_text(
-            _document(selection, chapters, drawn, title, problems, translate), encoding="utf8"
-        )
-        write_page(
-            selection,
-            chapters,
-            out_dir,
-            title=title,
-            reading=READING,
-            problems=problems,
-            pictures=pictures,
-            translate=translate,
-        )
-    except OSError as error:
-        raise BenchError(
-            f"cannot write the report to {out_dir}: {error.strerror}: choose another --reports-dir"
-        ) from error
+    chapters = [
+        Chapter(chapter.title, tuple(map(shortened, chapter.tables))) for chapter in chapters
+    ]
+    figures = draw_figures(selection, out_dir / "figures", translate)
+    path = out_dir / "report.md"
+    text = _document(selection, chapters, figures, title, problems, translate)
+    path.write_text(text, encoding="utf8")
+    write_page(
+        selection,
+        chapters,
+        out_dir,
+        title=title,
+        reading=READING,
+        problems=problems,
+        pictures=pictures,
+        translate=translate,
+    )
     return path
 
 
@@ -153,33 +155,26 @@ def all_tables(
 ) -> list[Chapter]:
     """Every table of the report, in its order."""
     claims = load_claims()
-    guide = tuple(guide_table(table, selection, claims) for table in claims.tables)
-    budget = {"max_latency_ms": max_latency_ms, "max_size_mb": max_size_mb}
-    chapters = [
-        Chapter("Runs", tuple(overview_tables(selection))),
-        Chapter("What to choose", (recommendations(selection, **budget), ranking_table(selection))),
-        Chapter("What attention costs and gains", tuple(pair_tables(selection))),
-        Chapter("Progressive learning", tuple(progressive_tables(selection, others))),
-        Chapter("Where they are wrong", tuple(mistakes_tables(selection))),
-        Chapter("Speed", (*speed_tables(selection), *mode_tables(selection))),
-        Chapter("Deployment", tuple(deployment_tables(selection))),
-        Chapter("Claims", (verdict_table(selection, own_claims),)),
-        Chapter("The guide's tables", (*guide, presets_table(selection))),
-        Chapter("Published elsewhere, not measured here", (published_table(claims),)),
-        Chapter(
-            "How far to trust the accuracies",
-            (
-                bias_table(selection),
-                spread_table(selection),
-                leak_table(selection),
-                copies_table(selection),
-            ),
-        ),
-        Chapter("Parameters", tuple(parameter_tables(selection, claims))),
-        Chapter("Data", tuple(class_tables(selection))),
-        Chapter("Failures and warnings", (failures_table(selection), warnings_table(selection))),
-    ]
-    return [chapter for chapter in chapters if chapter.tables]
+    guide = [guide_table(table, selection, claims) for table in claims.tables]
+    accuracies = (bias_table, spread_table, leak_table, copies_table)
+    choice = recommendations(selection, max_latency_ms, max_size_mb)
+    chapters: dict[str, Sequence[Table]] = {
+        "Runs": overview_tables(selection),
+        "What to choose": [choice, ranking_table(selection)],
+        "What attention costs and gains": pair_tables(selection),
+        "Progressive learning": progressive_tables(selection, others),
+        "Where they are wrong": mistakes_tables(selection),
+        "Speed": [*speed_tables(selection), *mode_tables(selection)],
+        "Deployment": deployment_tables(selection),
+        "Claims": [verdict_table(selection, own_claims)],
+        "The guide's tables": [*guide, presets_table(selection)],
+        "Published elsewhere, not measured here": [published_table(claims)],
+        "How far to trust the accuracies": [table(selection) for table in accuracies],
+        "Parameters": parameter_tables(selection, claims),
+        "Data": class_tables(selection),
+        "Failures and warnings": [failures_table(selection), warnings_table(selection)],
+    }
+    return [Chapter(title, tuple(tables)) for title, tables in chapters.items() if tables]
 
 
 def in_language(table: Table, translate: Language) -> Table:
@@ -199,7 +194,7 @@ def in_language(table: Table, translate: Language) -> Table:
 def _document(
     selection: Selection,
     chapters: Sequence[Chapter],
-    pictures: Mapping[str, str],
+    figures: Sequence[str],
     title: str,
     problems: Sequence[str],
     translate: Language,
@@ -212,6 +207,6 @@ def _document(
             for table in chapter.tables
         ]
         if chapter.title == "Runs":
-            blocks += pictures.values()
+            blocks += figures
     blocks.append(problem_list(problems, translate))
     return "\n\n".join(blocks) + "\n"

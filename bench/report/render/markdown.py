@@ -103,11 +103,11 @@ def pipe_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def section(table: Table, level: int = 3, none: str = "None.") -> str:
     """Heading, caption, table (``none`` where it has no rows) and the address of its CSV."""
-    parts = [f"{'#' * level} {escape(table.title)}", escape(table.caption)]
-    if table.rows:
-        parts.append(pipe_table(table.headers, table.rows))
-    else:
-        parts.append(none)
+    parts = [
+        f"{'#' * level} {escape(table.title)}",
+        escape(table.caption),
+        pipe_table(table.headers, table.rows) if table.rows else none,
+    ]
     if table.csv:
         parts.append(f"[{table.id}.csv](tables/{table.id}.csv)")
     return "\n\n".join(part for part in parts if part)
@@ -122,6 +122,11 @@ def csv_cell(value: Any) -> Any:
     line = one_line(value)
     risky = value.startswith(_FORMULA) or line.startswith(_FORMULA)
     return f"'{line}" if risky and not _NUMBER.fullmatch(line) else line
+
+
+def attributes(item: object, names: Sequence[str]) -> list[Any]:
+    """Return attributes for the columns of a CSV; None for each where there is no object."""
+    return [getattr(item, name, None) for name in names]
 
 
 def write_csv(table: Table, folder: Path) -> Path:

@@ -15,10 +15,10 @@ from bench.report.analysis.seeds import SeedAccuracy, accuracy_of, macro_f1_of, 
 from bench.report.analysis.selection import Selection, variant_of
 from bench.report.analysis.speeds import TimingSession, main_cases
 from bench.report.analysis.timings import CaseKey
-from bench.report.analysis.validity import Record, judged_part
+from bench.report.analysis.validity import Record, judged_part, lookup
 from bench.report.analysis.values import significant
 from bench.report.chapters.recommend import largest_session, ranking_basis
-from bench.report.render.confusion import confusion
+from bench.report.render.figures import confusion
 from bench.report.render.markdown import one_line
 from bench.stats.timing import locate
 
@@ -165,7 +165,7 @@ def _counted_axis(selection: Selection, get: Callable[[Record], float | None]) -
 def _minutes_axis(selection: Selection) -> Axis:
     def of(name: str) -> Cost | None:
         training = (usable(selection, name) or {}).get("training") or {}
-        features = (training.get("setup") or {}).get("features") or {}
+        features = lookup(training, "setup", "features") or {}
         if training.get("seconds") is None or features.get("train_batches_read"):
             return None
         return _cost(training["seconds"] / 60)
@@ -179,7 +179,7 @@ def _gmacs(record: Record) -> float | None:
 
 
 def _count(record: Record, key: str) -> float | None:
-    value = (record.get("counts") or {}).get(key)
+    value = lookup(record, "counts", key)
     return None if value is None else float(value)
 
 
@@ -238,12 +238,12 @@ def _accuracy(found: SeedAccuracy | None) -> dict[str, Any] | None:
 
 
 def _curves(run: Record) -> dict[str, Any] | None:
-    epochs = (run.get("training") or {}).get("epochs")
+    epochs = lookup(run, "training", "epochs")
     if not epochs:
         return None
     return {
         "name": variant_of(run),
-        "best": (run.get("training") or {}).get("best_epoch"),
+        "best": lookup(run, "training", "best_epoch"),
         "epoch": [epoch.get("epoch", place) for place, epoch in enumerate(epochs, 1)],
         **{key: [epoch.get(key) for epoch in epochs] for key in CURVES},
     }

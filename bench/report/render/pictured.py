@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -16,8 +17,7 @@ from bench.report.analysis.selection import (
     timing_note,
     variant_of,
 )
-from bench.report.analysis.validity import Record
-from bench.report.render import confusion, figures, reliability, scatter
+from bench.report.render import figures, scatter
 from bench.report.render.markdown import escape
 from bench.stats.calibration import BINS
 
@@ -35,66 +35,60 @@ class Figure:
 
 def draw_figures(
     selection: Selection, folder: Path, translate: Callable[[str], str] = str
-) -> dict[str, str]:
-    """Draw the figures; the Markdown of each by name."""
-    done: dict[str, str] = {}
+) -> list[str]:
+    """Draw the figures; the Markdown of each."""
+    blocks = []
     for figure in _figures(selection):
-        path = figure.draw(folder / f"{figure.name}.png")
-        title = translate(figure.title)
-        text = f"### {title}\n\n"
-        if path is None:
-            text += translate(f"n/a ({figure.absent})")
-        else:
+        path, title = figure.draw(folder / f"{figure.name}.png"), translate(figure.title)
+        text = translate(f"n/a ({figure.absent})")
+        if path is not None:
             shown = escape(translate(figure.caption))
-            text += f"![{escape(title)}](figures/{path.name})\n\n{shown}"
-        done[figure.name] = text
-    return done
+            text = f"![{escape(title)}](figures/{path.name})\n\n{shown}"
+        blocks.append(f"### {title}\n\n{text}")
+    return blocks
 
 
 def _figures(selection: Selection) -> list[Figure]:
     shown = selection.shown()
+    runs_of = partial(seeds.runs_of, selection)
     note = caption(data_note(shown), run_note(selection))
-
-    def runs_of(variant: str) -> list[Record]:
-        return seeds.runs_of(selection, variant)
-
     left_out = len(shown) - figures.MOST_PANELS
-    others = any(len(runs_of(variant_of(record))) > 1 for record in shown)
-    best = "The dotted line marks the best epoch by validation macro-F1."
-    pale = "Pale lines: the other seeds and folds." if others else ""
     more = f"The first {figures.MOST_PANELS} of {len(shown)} variants are drawn." * (left_out > 0)
+    several = any(len(runs_of(variant_of(record))) > 1 for record in shown)
+    curves = caption(
+        note,
+        "The dotted line marks the best epoch by validation macro-F1.",
+        "Pale lines: the other seeds and folds." if several else "",
+        more,
+    )
     return [
         Figure(
             "accuracy-throughput",
             "Accuracy over throughput",
-            caption(
-                note,
-                scatter.bars_note(selection),
-                timing_note(selection.speeds()),
-            ),
+            caption(note, scatter.bars_note(selection), timing_note(selection.speeds())),
             "no valid complete run has both an accuracy and a timing at 224 pixels",
-            lambda path: scatter.accuracy_vs_throughput(selection, path),
+            partial(scatter.accuracy_vs_throughput, selection),
         ),
         Figure(
             "training-accuracy",
             "Training curves: accuracy and macro-F1",
-            caption(note, best, pale, more),
+            curves,
             "no valid complete run has training epochs",
-            lambda path: figures.training_curves(shown, path, "accuracy", runs_of),
+            partial(figures.training_curves, shown, what="accuracy", runs_of=runs_of),
         ),
         Figure(
             "training-loss",
             "Training curves: loss",
-            caption(note, best, pale, more),
+            curves,
             "no valid complete run has training epochs",
-            lambda path: figures.training_curves(shown, path, "loss", runs_of),
+            partial(figures.training_curves, shown, what="loss", runs_of=runs_of),
         ),
         Figure(
             "confusion-matrices",
             "Confusion matrices",
             caption(note, "Numbers: images; colour: share of the true class (row).", more),
             "no valid complete run has predictions",
-            lambda path: confusion.confusion_matrices(shown, path),
+            partial(figures.confusion_matrices, shown),
         ),
         Figure(
             "reliability",
@@ -107,6 +101,6 @@ def _figures(selection: Selection) -> list[Figure]:
                 more,
             ),
             "no valid complete run has confidences",
-            lambda path: reliability.reliability_diagrams(shown, path),
+            partial(figures.reliability_diagrams, shown),
         ),
     ]

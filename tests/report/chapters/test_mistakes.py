@@ -6,8 +6,8 @@ import pytest
 
 from bench.report.analysis.selection import Selection
 from bench.report.chapters.mistakes import MOST_CLASSES, mistakes_tables, predictions_of, verdict_of
+from bench.report.render.figures import reliability_diagrams
 from bench.report.render.markdown import section
-from bench.report.render.reliability import reliability_diagrams
 from bench.stats.calibration import Bin, Calibration
 from tests.report.sessions import set_predictions
 

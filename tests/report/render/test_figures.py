@@ -8,9 +8,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bench.report.analysis.seeds import accuracy_of
 from bench.report.analysis.selection import Selection
-from bench.report.render.confusion import confusion, confusion_matrices
-from bench.report.render.figures import MOST_PANELS, training_curves
-from bench.report.render.reliability import reliability_diagrams
+from bench.report.render.figures import (
+    MOST_PANELS,
+    confusion,
+    confusion_matrices,
+    reliability_diagrams,
+    training_curves,
+)
 from bench.report.render.scatter import accuracy_vs_throughput, bars_note
 from tests.report.sessions import set_predictions
 
