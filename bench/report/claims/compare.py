@@ -47,35 +47,35 @@ def measured(selection: Selection, name: str, variant: str) -> Value:
 
 def _over_runs(selection: Selection, variant: str, record: Record) -> Value:
     """Return accuracy over seeds and folds: ``93.1 (mean of 3 seeds, 92.0–94.1), test``."""
-    found = accuracy_of(selection, variant)
-    if found is None:
+    over_seeds = accuracy_of(selection, variant)
+    if over_seeds is None:
         invalid = selection.invalid(record)
         return missing(invalid, "invalid") if invalid else accuracy(record)
-    text = seeds_text(found)
-    if found.undertrained:
-        return missing(f"{text}: {found.undertrained}", "undertrained")
+    text = seeds_text(over_seeds)
+    if over_seeds.undertrained:
+        return missing(f"{text}: {over_seeds.undertrained}", "undertrained")
     setting = {
         "data": lookup(record, "data", "fingerprint"),
         "image size": lookup(record, "config", "image_size"),
-        "part": found.part,
-        "images": found.images,
+        "part": over_seeds.part,
+        "images": over_seeds.images,
     }
     bounds = None
-    if found.low is not None and found.high is not None:
-        bounds = (100 * found.low, 100 * found.high)
-    return Value(100 * found.shares.mean, text, setting=setting, interval=bounds)
+    if over_seeds.low is not None and over_seeds.high is not None:
+        bounds = (100 * over_seeds.low, 100 * over_seeds.high)
+    return Value(100 * over_seeds.shares.mean, text, setting=setting, interval=bounds)
 
 
-def seeds_text(found: SeedAccuracy) -> str:
+def seeds_text(over_seeds: SeedAccuracy) -> str:
     """Return ``93.1 (mean of 3 seeds, 92.0–94.1), test``, or one seed's folds with interval."""
-    shares, count = found.shares, len(found.shares.values)
+    shares, count = over_seeds.shares, len(over_seeds.shares.values)
     text = f"{100 * shares.mean:.1f}"
-    if found.low is not None and found.high is not None:
-        text += f" [{100 * found.low:.1f}–{100 * found.high:.1f}], {found.count()}"
+    if over_seeds.low is not None and over_seeds.high is not None:
+        text += f" [{100 * over_seeds.low:.1f}–{100 * over_seeds.high:.1f}], {over_seeds.count()}"
     if count > 1:
         text += f" (mean of {count} seeds, {100 * shares.least:.1f}–{100 * shares.most:.1f})"
-    left_out = f"{found.invalid} invalid left out" if found.invalid else ""
-    return ", ".join(filter(None, (text, found.part, found.folds, left_out)))
+    left_out = f"{over_seeds.invalid} invalid left out" if over_seeds.invalid else ""
+    return ", ".join(filter(None, (text, over_seeds.part, over_seeds.folds, left_out)))
 
 
 # --- related to another variant --------------------------------------------------------------
@@ -120,12 +120,12 @@ def related(selection: Selection, row: Row, variant: str) -> Value:
 def _accuracy_difference(selection: Selection, other: str, variant: str, value: Value) -> Value:
     """Return points against another variant: the report's one verdict on the pair."""
     pair = accuracy_pair(selection, variant, other)
-    found = pair.found
-    if found is None:
+    verdict = pair.found
+    if verdict is None:
         return missing(pair.refused.reason if pair.refused else "the two are not compared")
-    bounds = 100 * found.low, 100 * found.high
-    text = f"{difference_text(found)} ({word(found.verdict)})"
-    return attrs.evolve(value, number=100 * found.difference, text=text, interval=bounds)
+    bounds = 100 * verdict.low, 100 * verdict.high
+    text = f"{difference_text(verdict)} ({word(verdict.verdict)})"
+    return attrs.evolve(value, number=100 * verdict.difference, text=text, interval=bounds)
 
 
 def _judged_ratio(selection: Selection, row: Row, variant: str) -> tuple[Ratio | None, bool]:

@@ -8,11 +8,10 @@ import attrs
 
 from bench.report.analysis.matching import AccuracyPair, accuracy_pair, rankings
 from bench.report.analysis.run_sets import has_accuracy, run_set, sweep_of
+from bench.report.analysis.seeds import accuracy_of
 from bench.report.analysis.selection import Selection, distinct, seconds_of
-from bench.report.analysis.timings import counted
 from bench.report.analysis.validity import Record
 from bench.report.chapters.attention import word
-from bench.report.chapters.seeds import accuracy_of
 from bench.report.claims.conditions import OF_THE_MACHINE, unstated
 from bench.report.claims.judging import (
     NOT_COMPARABLE,
@@ -27,6 +26,7 @@ from bench.report.claims.judging import (
 )
 from bench.report.claims.quantities import DIFFERENCE
 from bench.report.claims.statements import Claim
+from bench.system.digits import counted
 
 
 @attrs.frozen(eq=False)

@@ -16,7 +16,7 @@ from bench.report.analysis.metrics import (
     value_of,
 )
 from bench.report.analysis.selection import Selection, seconds_of
-from bench.report.analysis.timings import counted, fps_entry
+from bench.report.analysis.timings import fps_entry
 from bench.report.analysis.validity import Record, invalid_reason
 from bench.report.analysis.values import Value
 from bench.report.chapters.guide import written
@@ -51,6 +51,7 @@ from bench.report.claims.model import load_claims
 from bench.report.claims.statements import Claim
 from bench.report.render.markdown import one_line
 from bench.stats.timing import locate
+from bench.system.digits import counted
 
 HEAD_CLASSES = 1000
 UNKNOWN_HEAD = "the run's"

@@ -10,7 +10,7 @@ import attrs
 from bench.records.schema import lookup
 from bench.report.analysis.selection import Selection, distinct
 from bench.report.analysis.speeds import TimingSession, sessions_of
-from bench.report.analysis.timings import GUIDE_PIXELS, CaseKey, counted
+from bench.report.analysis.timings import GUIDE_PIXELS, CaseKey
 from bench.report.claims.conditions import (
     OF_THE_WEIGHTS,
     differing,
@@ -25,6 +25,7 @@ from bench.report.claims.quantities import RATIO
 from bench.report.claims.statements import Claim
 from bench.report.render.markdown import one_line
 from bench.stats.timing import locate
+from bench.system.digits import counted
 
 # Metric: what is inside the clock, and the regime.
 _TIMED = {
