@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.scale import ray, records, shards
-from experiments.scale.table import SUITE
-from experiments.speed import pictures
+from experiments import pictures
+from experiments.scale import SUITE, ray, records, shards
 from tests.experiments.stored import grey_pool, run_quick
 
 MACHINE = {"cpu_model": "planted CPU", "cores": 2}
