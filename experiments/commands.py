@@ -127,6 +127,7 @@ def run_bench(
     ):
         watcher = threading.Thread(target=during, args=(process,), daemon=True)
         killer = threading.Timer(kill_after, process.kill)
+        killer.daemon = True
         watcher.start()
         killer.start()
         lines = [(time.perf_counter() - begin, line.rstrip()) for line in process.stderr]
@@ -154,30 +155,25 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: (record["started"], record["variant"]["name"]))
 
 
-def flags(options: Mapping[str, Any]) -> list[str]:
-    """Options by name as flags: True stands alone, a list has commas between."""
-    arguments = []
-    for name, value in options.items():
-        arguments.append("--" + name.replace("_", "-"))
-        if value is not True:
-            arguments.append(value if isinstance(value, str) else str(value))
-    return arguments
-
-
 def training_flags(chosen: Mapping[str, Any], **more: Any) -> list[str]:
     """Flags of a training to its last epoch on drawn pictures.
 
     Args:
         chosen: ``variants``, ``images``, ``image_size``, ``batch_size`` and ``epochs``; others are
             not for the command.
-        more: other options, and what takes the place of these.
+        more: other options by name (True stands alone), and what takes the place of these.
     """
     options = {name: chosen[name] for name in ("image_size", "batch_size", "epochs")}
-    options |= {"data_dir": pictures(chosen["images"]), "patience": chosen["epochs"]}
-    options |= {"variants": chosen.get("variants")} | more
+    options |= {"variants": chosen.get("variants"), "patience": chosen["epochs"]}
+    options |= {"data_dir": pictures(chosen["images"])} | more
     if not isinstance(options["variants"], str):
         options["variants"] = ",".join(options["variants"])
-    return flags(options)
+    arguments = []
+    for name, value in options.items():
+        arguments.append("--" + name.replace("_", "-"))
+        if value is not True:
+            arguments.append(str(value))
+    return arguments
 
 
 def train(

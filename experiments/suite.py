@@ -6,9 +6,12 @@ An experiment is a module of the suite's package with
 - ``measure(chosen)``: runs it with these parameters, and ``quick``; returns the rest of its record;
 - ``rows(record)``: the bars;
 
-and, where it has them, ``SEED`` of its random numbers, ``PACKAGES`` whose versions matter (else the
-suite's), ``details(record)``: further tables as (caption, header, cells), ``draw(record, folder)``:
-figures as (what is seen, file). With ``RESUMES``, ``measure`` takes ``part``: a :class:`Part`.
+and, where it has them,
+
+- ``SEED`` of its random numbers, ``PACKAGES`` whose versions matter (else the suite's);
+- ``details(record)``: further tables as (caption, header, cells);
+- ``FIGURES``: by file what is seen, and the function that draws it;
+- ``RESUMES``: ``measure`` takes a :class:`Part` too.
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ from bench.system.environment import cpu_model, others_load, usable_cores
 from experiments.rows import Row
 
 Record = Mapping[str, Any]
+Json = dict[str, Any]
 Tables = list[tuple[str, Sequence[str], list[list[str]]]]
-Figures = list[tuple[str, Path]]
 
 # In the terminal and on the page.
 VERDICTS = {True: ("met", "yes"), False: ("NOT MET", "**NO**"), None: ("informs", "–")}
@@ -108,7 +111,7 @@ class Suite:
             raise BenchError(f"no experiment {name!r}: choose from {', '.join(self.experiments)}")
         return importlib.import_module(f"experiments.{self.name}.{name}")
 
-    def head(self, name: str, quick: bool) -> dict[str, Any]:
+    def head(self, name: str, quick: bool) -> Json:
         """The part of a record that says where, when and how its figures came about."""
         module = self.module_of(name)
         arguments = _without_folder(sys.argv[1:]) if self.name in sys.argv[0] else [name]
@@ -134,10 +137,10 @@ class Suite:
         start, module = time.perf_counter(), self.module_of(name)
         record = self.head(name, options.quick)
         part = Part(options.out / f"{name}.part.json", record)
-        resumes = {"part": part} if hasattr(module, "RESUMES") else {}
+        resumes = [part] if hasattr(module, "RESUMES") else []
         try:
             chosen = record["parameters"] | {"quick": options.quick}
-            record |= module.measure(chosen, **resumes)
+            record |= module.measure(chosen, *resumes)
         except BenchError as error:
             trace(f"{name}: {error}")
             return False
@@ -184,7 +187,7 @@ class Part:
         keys = ("experiment", "quick", "parameters", "versions")
         # As it will be read.
         self._head = json.loads(json.dumps({key: record[key] for key in keys}))
-        self.done: dict[str, Any] = {}
+        self.done: Json = {}
         if path.exists():
             content = json.loads(path.read_text("utf8"))
             if content.get("head") == self._head:
@@ -239,8 +242,9 @@ def _summary(outcomes: list[Row], absent: list[str]) -> str:
 def _section(module: Any, record: Record, rows: list[Row], folder: Path) -> list[str]:
     parts = [f"## {escape(record['experiment'])}", escape(module.__doc__ or ""), _made(record)]
     parts.append(_outcome_table(rows))
-    if hasattr(module, "draw"):
-        parts += [f"![{escape(seen)}]({path.name})" for seen, path in module.draw(record, folder)]
+    for file, (seen, draw) in getattr(module, "FIGURES", {}).items():
+        draw(record, folder / file)
+        parts.append(f"![{escape(seen)}]({file})")
     if hasattr(module, "details"):
         for caption, header, cells in module.details(record):
             parts += [escape(caption), pipe_table(header, cells)]

@@ -2,6 +2,6 @@
 
 import sys
 
-from experiments.calibration import SUITE
+from experiments.suites import CALIBRATION
 
-sys.exit(SUITE.main())
+sys.exit(CALIBRATION.main())

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +14,14 @@ from bench.stats.accuracy import compare_trained, wilson
 from bench.stats.multiple import ALPHA
 from experiments import figures
 from experiments.rows import Row, percent
-from experiments.suite import Figures, Record, Tables
+from experiments.suite import Json, Record, Tables
 
+FIGURES = {
+    "accuracy_coverage.png": (
+        "Exact coverage of the Wilson interval over true accuracies",
+        figures.accuracy_coverage,
+    )
+}
 ACCURACIES = [round(0.5 + 0.005 * step, 3) for step in range(100)]
 PAIRED_ACCURACIES = [round(0.5 + 0.055 * step, 3) for step in range(10)]
 AGREEMENTS = [0.3, 0.7]
@@ -35,7 +39,7 @@ PARAMETERS = {
 QUICK = {"images": [23, 47]}
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Sum over all outcomes, at each number of images."""
     sizes = chosen["images"]
     paired = [case for images in sizes for case in _paired(images)]
@@ -45,7 +49,7 @@ def measure(chosen: Record) -> dict[str, Any]:
 # --- one accuracy ----------------------------------------------------------------------------
 
 
-def _wilson_coverage(images: int) -> dict[str, Any]:
+def _wilson_coverage(images: int) -> Json:
     """Probability that the interval holds each accuracy, summed over all numbers of hits."""
     from scipy import stats
 
@@ -76,7 +80,7 @@ def discordant_shares(accuracy: float, gap: float, agreement: float) -> tuple[fl
     return float(better - both), float(accuracy - both)
 
 
-def _paired(images: int) -> list[dict[str, Any]]:
+def _paired(images: int) -> list[Json]:
     """Exact coverage, and rate of p < 0.05, over all likely numbers of discordant images."""
     cases = []
     for accuracy, gap, agreement in product(PAIRED_ACCURACIES, GAPS, AGREEMENTS):
@@ -189,9 +193,3 @@ def details(record: Record) -> Tables:
             cells,
         ),
     ]
-
-
-def draw(record: Record, folder: Path) -> Figures:
-    """Coverage over accuracies."""
-    path = figures.accuracy_coverage(record, folder / "accuracy_coverage.png")
-    return [("Exact coverage of the Wilson interval over true accuracies", path)]

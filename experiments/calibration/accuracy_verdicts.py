@@ -19,7 +19,7 @@ from bench.stats.multireader import Analysis, analyse
 from experiments.calibration import simulated_sweeps
 from experiments.calibration.simulated_sweeps import Array, Design, simulate
 from experiments.rows import Row, percent, rate, rate_row
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 SEED = 20243
 MANY_SWEEPS, TOGETHER = 10_000, 500
@@ -110,7 +110,7 @@ POWERS = (
 DETECTABLE = (*((v, s, SMALL) for v, s in SIZES), (10, 3, LARGE), (2, 3, SMALL))
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Simulate every case."""
     sweeps = chosen["sweeps"]
     many = sweeps if chosen["quick"] else MANY_SWEEPS
@@ -163,7 +163,7 @@ def _signs(analysis: Analysis) -> Array:
     return _declared(analysis) * np.sign(analysis.difference)
 
 
-def _alarms(case: Case, sweeps: int, place: int) -> dict[str, Any]:
+def _alarms(case: Case, sweeps: int, place: int) -> Json:
     declared = _gather(case, sweeps, [0, place], _declared)
     return {
         "setting": case.setting,
@@ -173,7 +173,7 @@ def _alarms(case: Case, sweeps: int, place: int) -> dict[str, Any]:
     }
 
 
-def _trained(case: Case, sweeps: int, place: int) -> dict[str, Any]:
+def _trained(case: Case, sweeps: int, place: int) -> Json:
     """Sweeps of one training each in which any pair is declared.
 
     Trained models of equal accuracy are drawn without the luck of training; twins are with it.
@@ -189,7 +189,7 @@ def _trained(case: Case, sweeps: int, place: int) -> dict[str, Any]:
     return {"setting": case.setting, "sweeps": sweeps, "false_alarms": declared}
 
 
-def _coverage(case: Case, sweeps: int, place: int) -> dict[str, Any]:
+def _coverage(case: Case, sweeps: int, place: int) -> Json:
     """Sweeps in which all intervals together hold the true differences."""
     gaps = _gaps(case.design)
 
@@ -207,7 +207,7 @@ def _coverage(case: Case, sweeps: int, place: int) -> dict[str, Any]:
     }
 
 
-def _power(design: Design, setting: str, sweeps: int, seed: list[int]) -> dict[str, Any]:
+def _power(design: Design, setting: str, sweeps: int, seed: list[int]) -> Json:
     """Pairs with a true difference that are declared, and in the right direction."""
     gaps = _gaps(design)
     differ = gaps != 0
@@ -224,7 +224,7 @@ def _power(design: Design, setting: str, sweeps: int, seed: list[int]) -> dict[s
     }
 
 
-def _detectable(size: tuple[int, int, int], sweeps: int, place: int) -> dict[str, Any]:
+def _detectable(size: tuple[int, int, int], sweeps: int, place: int) -> Json:
     """Power at the mean of the minimum detectable differences that equal variants' sweeps print."""
     variants, seeds, images = size
     setting = f"{variants} variants × {seeds} seeds, {images:,} images"

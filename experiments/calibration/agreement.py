@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 
@@ -17,7 +16,7 @@ from bench.system.memory import ALLOCATOR_ENVIRONMENT
 from bench.timing.process import TimingProcess, measure_together
 from experiments.calibration.timed import judge, model_case
 from experiments.rows import Row, percent
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 PACKAGES = ("torch", "timm", "numpy", "scipy")
 MODELS = ("ResNet18", "MobileNetV3_Small")
@@ -26,7 +25,7 @@ OURS, AGAIN, THEIRS = "this harness", "this harness (A/A)", "timm's procedure"
 ENTRIES = (OURS, AGAIN, THEIRS)
 
 
-def _case(image_size: int) -> dict[str, Any]:
+def _case(image_size: int) -> Json:
     return attrs.asdict(model_case("throughput", image_size, 8, usable_cores()))
 
 
@@ -34,7 +33,7 @@ PARAMETERS = {"rounds": 10, "case": _case(224), "allocator": ALLOCATOR_ENVIRONME
 QUICK = {"rounds": 1, "case": _case(32)}
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Time each model by both; a quick run MobileNetV3-Small alone."""
     seconds: dict[str, dict[str, dict[int, list[float]]]] = {}
     for model in MODELS[1:] if chosen["quick"] else MODELS:

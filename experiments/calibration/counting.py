@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
@@ -12,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import variants
 from bench.models import complexity
 from experiments.rows import Row, percent
-from experiments.suite import Record, Tables
+from experiments.suite import Json, Record, Tables
 from variants.blocks.bot_linear import BoTLinearBlock
 from variants.model import build_model
 
@@ -24,10 +22,10 @@ PARAMETERS = {
     "tolerance": TOLERANCE,
     "gate_gmacs": list(complexity.RESNET18_GMACS),
 }
-QUICK: dict[str, Any] = {}
+QUICK: Json = {}
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Count every registered variant; a quick run ResNet18 and its hybrid only.
 
     BoTLinear's block is counted alone as well, on the feature map that its backbone hands it.
@@ -48,7 +46,7 @@ def closed_form(channels: int, positions: int, heads: int) -> int:
     return projections + attention + positions * width * channels
 
 
-def _bot_linear(model: nn.Module) -> dict[str, Any] | None:
+def _bot_linear(model: nn.Module) -> Json | None:
     """MACs of the model's BoTLinear block by both counters and by the formula, if it has one."""
     blocks = [module for module in model.modules() if isinstance(module, BoTLinearBlock)]
     if not blocks:

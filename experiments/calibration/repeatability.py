@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-from typing import Any
 
 import attrs
 
@@ -14,13 +13,13 @@ from bench.timing.cases import Case
 from bench.timing.session import CONTROL
 from experiments.calibration.timed import blocks_of, judge, model_case, run_session
 from experiments.rows import Row, rate
-from experiments.suite import Record
+from experiments.suite import Json, Record
 
 SEED = 0
 PACKAGES = ("torch", "timm", "numpy", "scipy")
 
 
-def _cases(image_size: int) -> list[dict[str, Any]]:
+def _cases(image_size: int) -> list[Json]:
     return [
         attrs.asdict(model_case(regime, image_size, batch_size, usable_cores()))
         for regime, batch_size in (("latency", 1), ("throughput", 8))
@@ -41,7 +40,7 @@ QUICK = {
 }
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Run two sessions."""
     names, baseline = chosen["variants"], chosen["baseline"]
     cases = [Case(**case) for case in chosen["cases"]]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 from bench.models.build import load_plugins
 from bench.stats.multiple import ALPHA
@@ -24,7 +23,7 @@ from experiments.calibration.timed import (
     run_session,
 )
 from experiments.rows import Row, rate, rate_row
-from experiments.suite import Part, Record, trace
+from experiments.suite import Json, Part, Record, trace
 
 RESUMES = True
 SEED = 0
@@ -50,7 +49,7 @@ QUICK = {"sessions": 1, "rounds": 1}
 CASE = model_case("throughput", image_size=32, batch_size=1, threads=1)
 
 
-def measure(chosen: Record, part: Part) -> dict[str, Any]:
+def measure(chosen: Record, part: Part) -> Json:
     """Run the sessions that are not done yet."""
     load_plugins([PLUGIN])
     sessions = part.done.get("sessions", [])
@@ -63,7 +62,7 @@ def measure(chosen: Record, part: Part) -> dict[str, Any]:
     return {"sessions": sessions}
 
 
-def _run_one(seed: int, rounds: int) -> dict[str, Any]:
+def _run_one(seed: int, rounds: int) -> Json:
     values = {"image_size": CASE.image_size, "rounds": rounds, "threads": 1, "seed": seed}
     timed, entries = run_session(
         NAMES, NAMES[0], [CASE], values, plugins=[PLUGIN], stream=io.StringIO()

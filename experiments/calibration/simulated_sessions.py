@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -19,9 +17,13 @@ from bench.stats.timing import compare_speeds, declare, locate, noise_floor
 from experiments import figures
 from experiments.calibration import machine
 from experiments.rows import Row, percent, rate, rate_row
-from experiments.suite import Figures, Record, Tables
+from experiments.suite import Json, Record, Tables
 
 SEED = 20240
+FIGURES = {
+    "power.png": ("Power of the whole rule", figures.power),
+    "coverage.png": ("Coverage of the timing intervals", figures.coverage),
+}
 ROUNDS = [6, 10, 20]
 PUBLISHED_ROUNDS = 10
 SLOWDOWNS = [0.0, 0.02, 0.03, 0.05, 0.10, 0.20]
@@ -39,7 +41,7 @@ PARAMETERS = {
 QUICK = {"sessions": 40}
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Simulate all scenarios and numbers of rounds."""
     cases = product(enumerate(machine.SCENARIOS), ROUNDS)
     return {
@@ -50,9 +52,7 @@ def measure(chosen: Record) -> dict[str, Any]:
     }
 
 
-def _simulate(
-    scenario: machine.Scenario, shape: tuple[int, int, int], number: int
-) -> dict[str, Any]:
+def _simulate(scenario: machine.Scenario, shape: tuple[int, int, int], number: int) -> Json:
     """Counts of one scenario and number of rounds; the slowdowns are planted in equal noise."""
     sessions, rounds, _ = shape
     rng = np.random.default_rng([SEED, number, rounds])
@@ -168,11 +168,3 @@ def _model(parameters: Record) -> str:
         "round. Truth of the ratio: the planted one. Truth of the median: that of the processes "
         "which might have been started at any moment of the session, under its own drift."
     )
-
-
-def draw(record: Record, folder: Path) -> Figures:
-    """Power curves and coverage."""
-    return [
-        ("Power of the whole rule", figures.power(record, folder / "power.png")),
-        ("Coverage of the timing intervals", figures.coverage(record, folder / "coverage.png")),
-    ]

@@ -6,15 +6,13 @@ compare_speeds and holm of bench.stats, without the noise floor that a verdict m
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bench.stats.multiple import ALPHA, holm
 from bench.stats.timing import compare_speeds
 from experiments.calibration import machine
 from experiments.rows import Row, rate_row
-from experiments.suite import Record
+from experiments.suite import Json, Record
 
 SEED = 20241
 FAMILY, ROUNDS = 9, 10
@@ -23,7 +21,7 @@ PARAMETERS = {"sessions": 2000, "family": FAMILY, "rounds": ROUNDS, "scenario": 
 QUICK = {"sessions": 40}
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Simulate sessions of one scenario."""
     (scenario,) = (each for each in machine.SCENARIOS if each.name == SCENARIO)
     shape = (chosen["sessions"], ROUNDS, FAMILY + 1)

@@ -7,7 +7,6 @@ interval_of_mean for several, macro_f1_jackknife with interval_of_score for macr
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from bench.stats.multireader import (
 from experiments.calibration import simulated_sweeps
 from experiments.calibration.simulated_sweeps import Array, Design, simulate
 from experiments.rows import Row, percent, rate_row
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 SEED = 20244
 IMAGES, CLASSES, IMBALANCE, NEIGHBOUR = 576, 10, 5.0, 0.5
@@ -47,13 +46,13 @@ MODEL = (
 ).replace("%", " %")
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Simulate every setting."""
     settings = product(ACCURACIES, SEEDS, GROUPED)
     return {"outcome": [_coverage(*setting, chosen["variants"]) for setting in settings]}
 
 
-def _coverage(accuracy: float, seeds: int, grouped: bool, variants: int) -> dict[str, Any]:
+def _coverage(accuracy: float, seeds: int, grouped: bool, variants: int) -> Json:
     """How often the two intervals hold the truth."""
     trace(f"variant_intervals: {accuracy}, {seeds} seeds, grouped {grouped}")
     rng = np.random.default_rng([SEED, round(100 * accuracy), seeds, grouped])

@@ -41,6 +41,7 @@ MANY = 100_000
 
 # ``variant``, ``data_dir``, ``image_size``, ``batch_size``, and ``options`` by name.
 Job = Mapping[str, Any]
+Batch = tuple[torch.Tensor, torch.Tensor]
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -210,7 +211,7 @@ def train_fixed(job: Job, channel: Channel) -> None:
     """The same loop and step on one batch that lies in memory.
 
     Args:
-        job: as of :func:`train`; ``images`` of an epoch, ``valid_images``, ``memory_format``.
+        job: as of :func:`train`; ``images`` of an epoch, ``memory_format``.
         channel: to whoever asks for epochs.
     """
     options, model, _ = begin_job(job)
@@ -219,25 +220,17 @@ def train_fixed(job: Job, channel: Channel) -> None:
     model.to(memory_format=form)
     images = torch.randn(batch_size, 3, size, size).contiguous(memory_format=form)
     batch = (images, torch.arange(batch_size) % CLASSES)
-    counts = {"train": job["images"], "valid": job.get("valid_images", batch_size)}
-    loaders = {part: FixedBatches(batch, count // batch_size) for part, count in counts.items()}
+    loaders = {
+        "train": fixed_batches(batch, job["images"] // batch_size),
+        "valid": fixed_batches(batch, 1),
+    }
     channel.ready()
     Gate(channel).fit(model, loaders, options, prepare=as_it_is)
 
 
-@attrs.frozen
-class FixedBatches:
+def fixed_batches(batch: Batch, count: int) -> list[Batch]:
     """A loader that gives one batch again and again."""
-
-    batch: tuple[torch.Tensor, torch.Tensor]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for _ in range(self.count):
-            yield self.batch
+    return [batch] * count
 
 
 def train_in_turn(job: Job, channel: Channel) -> None:
@@ -252,7 +245,7 @@ def train_in_turn(job: Job, channel: Channel) -> None:
     options, model, normalisation = begin_job(job)
     setup = prepared(job, model, normalisation)
     loader = setup.loaders["train"]
-    fixed = FixedBatches(setup.prepare(next(iter(loader))), len(loader))
+    fixed = fixed_batches(setup.prepare(next(iter(loader))), len(loader))
     gate = Gate(channel)
     turns = Turns(loader, fixed, job["seed"], gate.about)
     channel.ready()
@@ -264,7 +257,7 @@ def train_in_turn(job: Job, channel: Channel) -> None:
     )
 
 
-class Fixed(tuple[torch.Tensor, torch.Tensor]):
+class Fixed(Batch):
     """A batch that is prepared already."""
 
 
@@ -278,7 +271,7 @@ class Turns:
         about: gets the kind of the epoch that has begun as ``turns``.
     """
 
-    def __init__(self, loader: Any, fixed: FixedBatches, seed: int, about: dict[str, Any]) -> None:
+    def __init__(self, loader: Any, fixed: list[Batch], seed: int, about: dict[str, Any]) -> None:
         self.dataset = loader.dataset
         self._loader, self._fixed, self._about = loader, fixed, about
         self._random, self._order = random.Random(seed), list[str]()

@@ -18,7 +18,7 @@ from typing import Any
 from bench.errors import BenchError
 from experiments.commands import environment
 from experiments.pictures import pictures
-from experiments.suite import Part, trace
+from experiments.suite import Json, Part, trace
 
 OURS, FIXED, TIMM, BEST = "ours", "fixed batch", "timm", "timm, best settings"
 # Ours in the environment that timm's best settings need, and the fixed batch once more (A/A).
@@ -28,7 +28,7 @@ WITH_ALLOCATOR = (OURS_TOO, BEST)
 VALID_IMAGES = 10
 
 
-def entry(variant: str, batch_size: int, images: int) -> dict[str, Any]:
+def entry(variant: str, batch_size: int, images: int) -> Json:
     """A model in a race: its variant, batch, and images of an epoch (a multiple of the batch)."""
     return {"variant": variant, "batch_size": batch_size, "images": images}
 
@@ -67,11 +67,14 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
         self._say(json.dumps({**job, "kind": kind, "channels_last": kind == BEST}))
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
-            self._process.communicate(timeout=20)
+            self._process.wait(20)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+        self._process.stdout.close()
         self._folder.cleanup()
 
     def ready(self) -> None:
@@ -82,7 +85,7 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
         """
         self._answer()
 
-    def epoch(self) -> dict[str, Any]:
+    def epoch(self) -> Json:
         """Let it train one epoch; ``seconds``, ``images`` and whatever else it says.
 
         Raises:
@@ -97,7 +100,7 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self) -> Json:
         line = self._process.stdout.readline()
         if line:
             return json.loads(line)
@@ -107,7 +110,7 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
         raise BenchError(f"the process “{self.kind}” ended with {code}: {last}")
 
 
-def job_of(model: Mapping[str, Any], image_size: int, trial: bool = False) -> dict[str, Any]:
+def job_of(model: Mapping[str, Any], image_size: int, trial: bool = False) -> Json:
     """The job of an entry; in a trial it has one thread, which suffers less from others."""
     data_dir = pictures({"train": model["images"], "valid": VALID_IMAGES})
     options = {"threads": 1 if trial else None}
@@ -116,7 +119,7 @@ def job_of(model: Mapping[str, Any], image_size: int, trial: bool = False) -> di
 
 def race(
     model: Mapping[str, Any], contenders: Sequence[str], chosen: Mapping[str, Any], part: Part
-) -> dict[str, Any]:
+) -> Json:
     """Train by each contender, in fresh processes at each repetition: one sample is one process.
 
     A process trains a cold epoch, which warms it up, then steady ones. Contenders take turns epoch
@@ -136,7 +139,7 @@ def race(
     """
     repetitions = chosen["repetitions"]
     job = job_of(model, chosen["image_size"], trial=chosen["quick"])
-    outcome: dict[str, Any] = part.done.get(model["variant"]) or {
+    outcome: Json = part.done.get(model["variant"]) or {
         **model,
         "memory_format": "channels_last",
         "seconds": {name: [] for name in contenders},
@@ -154,10 +157,15 @@ def race(
     return outcome
 
 
+def race_all(contenders: Sequence[str], chosen: Mapping[str, Any], part: Part) -> Json:
+    """Race all the entries that are chosen."""
+    return {"outcome": [race(model, contenders, chosen, part) for model in chosen["entries"]]}
+
+
 def _repeat(
     job: Mapping[str, Any],
     contenders: Sequence[str],
-    outcome: dict[str, Any],
+    outcome: Json,
     steady_epochs: int,
     chance: random.Random,
 ) -> None:

@@ -2,6 +2,6 @@
 
 import sys
 
-from experiments.faults import SUITE
+from experiments.suites import FAULTS
 
-sys.exit(SUITE.main())
+sys.exit(FAULTS.main())

@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from experiments.commands import every, run_bench
 from experiments.faults.common import complete_records, outcome, run_or_resume, undisturbed
 from experiments.rows import Row, all_row
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 SEED = 21
 COMMAND = (
@@ -39,7 +39,7 @@ ENOUGH = 2_000_000_000
 WATCH_S = 0.02
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Fill the disk and go on."""
     command = chosen["command"].split()
     chance = random.Random(SEED)
@@ -80,7 +80,7 @@ def _mount(options: str, results: Path, *arguments: str) -> None:
         raise BenchError(f"needs the right to mount a tmpfs (root): {done.stderr.strip()}")
 
 
-def _round(command: list[str], folder: Path, size: int, expected: dict[str, Any]) -> dict[str, Any]:
+def _round(command: list[str], folder: Path, size: int, expected: Json) -> Json:
     cache, complete = folder / "cache", {}
     with _disk(folder) as results:
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from experiments.commands import read_records, run_bench
 from experiments.rows import Row
-from experiments.suite import Record, Tables
+from experiments.suite import Json, Record, Tables
 
 PLUGIN = """\
 import torch
@@ -71,7 +70,7 @@ QUICK = {
 }
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Run and report."""
     options = ["--variants", chosen["variants"], *chosen["options"].split()]
     with tempfile.TemporaryDirectory(prefix="paddy-bench-failures-") as name:

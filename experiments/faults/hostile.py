@@ -36,12 +36,12 @@ from PIL import Image
 
 from bench.config.presets import ENVIRONMENT_PREFIX
 from experiments.rows import Row
-from experiments.suite import Record, Tables
+from experiments.suite import Json, Record, Tables
 
 SEED = 23
 MOST_S = 5.0
 PARAMETERS = {"files": 200, "names": 200, "limit_s": MOST_S}
-QUICK: dict[str, Any] = {}
+QUICK: Json = {}
 PLUGIN = """\
 from torch import nn
 
@@ -69,14 +69,14 @@ register(Variant(name="Hostile_Small", backbone="small", build=build))
 """
 RUN = (
     "run --variants Hostile_Small --no-timing --tune off --epochs 1 --batch-size 2 --image-size 32 "
-    "--num-workers 0 --threads 1 --test-fraction 0 --data-dir data --plugin {plugin}"
+    "--num-workers 0 --threads 1 --test-fraction 0 --data-dir data --plugin ../small.py"
 )
 GOOD = 4
 # What the harness may write to; Python itself keeps the plugin's bytecode beside it.
 WRITTEN = ("results", "reports", "cache", "__pycache__")
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """All of both; a quick run one of each kind of file, 20 names."""
     files, names = (len(KINDS), 20) if chosen["quick"] else (chosen["files"], chosen["names"])
     threads = torch.get_num_threads()
@@ -228,7 +228,7 @@ def _good_pictures(data: Path, chance: random.Random | None = None) -> list[str]
     return names
 
 
-def _files(folder: Path, count: int) -> Iterator[dict[str, Any]]:
+def _files(folder: Path, count: int) -> Iterator[Json]:
     chance = random.Random(SEED)
     for number, kind in zip(range(count), itertools.cycle(KINDS), strict=False):
         name, make = KINDS[kind]
@@ -238,7 +238,7 @@ def _files(folder: Path, count: int) -> Iterator[dict[str, Any]]:
         yield {"kind": kind, "made": True, **_through(place)}
 
 
-def _names(folder: Path, count: int) -> Iterator[dict[str, Any]]:
+def _names(folder: Path, count: int) -> Iterator[Json]:
     chance = random.Random(SEED + 1)
     number = 0
     while count:
@@ -282,15 +282,15 @@ class _Hangs(BaseException):
     """It took too long; nobody may take it for an error of a run."""
 
 
-def _through(place: Path) -> dict[str, Any]:
+def _through(place: Path) -> Json:
     """Audit, train and report in that folder."""
     listed = _tree(place.parent)
-    steps: dict[str, Any] = {}
+    steps: Json = {}
     with contextlib.chdir(place):
         for arguments in ("data --data-dir data", RUN, "report"):
-            arguments = arguments.format(plugin=place.with_name("small.py")).split()
-            step = steps[arguments[0]] = _command(arguments)
-            if arguments[0] == "run" and step["code"] == 2:
+            name = arguments.partition(" ")[0]
+            steps[name] = _command(arguments.split())
+            if name == "run" and steps[name]["code"] == 2:
                 break
     outcome = {
         "steps": steps,
@@ -302,7 +302,7 @@ def _through(place: Path) -> dict[str, Any]:
     return outcome
 
 
-def _command(arguments: list[str]) -> dict[str, Any]:
+def _command(arguments: list[str]) -> Json:
     """``python -m bench ARGUMENTS``, in this process: a new one would take seconds to import."""
     out, err = io.StringIO(), io.StringIO()
     code: object = None
@@ -348,13 +348,13 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 def _tree(folder: Path) -> set[str]:
     """Every path below, without those folders that the harness may write to."""
-    found = set()
+    paths = set()
     for root, folders, names in os.walk(folder):
         relative = os.path.relpath(root, folder)
-        if relative.count(os.sep) == 0:
-            folders[:] = [name for name in folders if name not in WRITTEN]
-        found.update(os.path.join(relative, name) for name in [*folders, *names])
-    return found
+        if os.sep not in relative:
+            folders[:] = set(folders).difference(WRITTEN)
+        paths.update(os.path.join(relative, name) for name in folders + names)
+    return paths
 
 
 _BAD = re.compile(
@@ -366,40 +366,35 @@ _FORMULA = re.compile(r"\s*[=+\-@](?!\d[\d.]*(e[+-]?\d+)?%?$)")
 
 def _broken(place: Path) -> list[str]:
     """What in the report is no table, no text or a formula any more."""
-    found = []
-    for path in sorted(place.rglob("reports/**/*")):
-        if path.suffix == ".md":
-            text = path.read_text("utf8")
-            if _BAD.search(text):
-                found.append(f"{path.name}: {_BAD.search(text)}"[:200])
-            found += _uneven(text)
-        elif path.suffix == ".csv":
-            with path.open(newline="", encoding="utf8") as file:
-                lines = list(csv.reader(file))
-            if len({len(line) for line in lines}) > 1:
-                found.append(f"{path.name}: lines of different length")
-            cells = [cell for line in lines for cell in line if _FORMULA.match(cell)]
-            found += [f"{path.name}: formula {cell[:40]!r}" for cell in cells[:1]]
-    return found[:5]
+    problems = []
+    for path in sorted(place.rglob("reports/**/*.md")):
+        text = path.read_text("utf8")
+        if match := _BAD.search(text):
+            problems.append(f"{path.name}: {match}"[:200])
+        problems += _uneven(text)
+    for path in sorted(place.rglob("reports/**/*.csv")):
+        with path.open(newline="", encoding="utf8") as file:
+            lines = list(csv.reader(file))
+        if len(set(map(len, lines))) > 1:
+            problems.append(f"{path.name}: lines of different length")
+        formulas = [cell for line in lines for cell in line if _FORMULA.match(cell)]
+        problems += [f"{path.name}: formula {cell[:40]!r}" for cell in formulas[:1]]
+    return problems[:5]
 
 
 def _uneven(text: str) -> list[str]:
     """Tables with rows of another number of cells than their head has."""
-    found, columns, fence = [], 0, ""
+    # Code blocks end with a fence of as many ticks as they begin with.
+    text = re.sub(r"^(`{3,}).*?^\1 *$", "", text, flags=re.DOTALL | re.MULTILINE)
+    problems, columns = [], 0
     for line in text.split("\n"):
-        ticks = re.match("`{3,}", line)
-        if fence and line.strip() == fence:
-            fence = ""
-        elif ticks and not fence:
-            fence = ticks[0]
-        if fence or not line.startswith("|"):
-            columns = 0
-            continue
-        cells = len(re.findall(r"(?<!\\)\|", line.replace("\\\\", "")))
-        if columns and cells != columns:
-            found.append(f"table row of {cells - 1} cells instead of {columns - 1}: {line[:80]}")
-        columns = columns or cells
-    return found
+        cells = 0
+        if line.startswith("|"):
+            cells = len(re.findall(r"(?<!\\)\|", line.replace("\\\\", "")))
+        if columns and cells and cells != columns:
+            problems.append(f"table row of {cells - 1} cells instead of {columns - 1}: {line[:80]}")
+        columns = cells and (columns or cells)
+    return problems
 
 
 def rows(record: Record) -> list[Row]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import random
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from experiments.commands import run_bench
 from experiments.faults.common import left_over, outcome, run_or_resume, undisturbed, unfinished
 from experiments.rows import Row, all_row
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 SEED = 20
 MOST_KILLS = 3
@@ -34,7 +33,7 @@ QUICK = {
 MOST_RESUMES = 3
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Kill and go on."""
     command = chosen["command"].split()
     chance = random.Random(SEED)
@@ -70,8 +69,8 @@ def _round(
     folder: Path,
     cache: Path,
     moments: list[float],
-    expected: dict[str, Any],
-) -> dict[str, Any]:
+    expected: Json,
+) -> Json:
     kills, codes = [], []
     for moment in moments:
         if outcome(folder).keys() == expected.keys():

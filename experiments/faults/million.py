@@ -12,11 +12,10 @@ import os
 import random
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from experiments.commands import run_python
 from experiments.rows import Row
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 SEED = 22
 CLASSES = 10
@@ -86,7 +85,7 @@ print(json.dumps({
 """
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Make, read and split them."""
     images = chosen["images"]
     inside = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
@@ -104,7 +103,7 @@ def measure(chosen: Record) -> dict[str, Any]:
     return {"outcome": outcomes, "compared": compared}
 
 
-def _python(code: str, *arguments: object) -> dict[str, Any]:
+def _python(code: str, *arguments: object) -> Json:
     return json.loads(run_python("-W", "ignore", "-c", _PEAK + code, *map(str, arguments)))
 
 

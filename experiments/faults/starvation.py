@@ -22,19 +22,19 @@ from experiments.commands import Ended, children_of, every, run_bench
 from experiments.faults.common import complete_records, left_over, outcome
 from experiments.pictures import pictures
 from experiments.rows import Row
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 OPTIONS = (
     "--no-timing --tune off --epochs 3 --batch-size 8 --image-size 64 --no-cache "
     "--variants MobileNetV3_Small,ResNet18_Hybrid"
 )
 PARAMETERS = {"options": OPTIONS}
-QUICK: dict[str, Any] = {}
+QUICK: Json = {}
 # The temporary folder's own name says nothing.
 _PLACE = re.compile(r"/\S*paddy-bench-starvation-[^/]*/")
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Do each of them; a quick run with fewer pictures."""
     images = 120 if chosen["quick"] else 300
     outcomes = {}
@@ -72,7 +72,7 @@ def _when_training(folder: Path, act: Callable[[Any], object]) -> Callable[[Any]
     return wait
 
 
-def _killed_worker(folder: Path, data: Path) -> dict[str, Any]:
+def _killed_worker(folder: Path, data: Path) -> Json:
     """A loader process is killed."""
     killed: list[int] = []
 
@@ -89,7 +89,7 @@ def _killed_worker(folder: Path, data: Path) -> dict[str, Any]:
     return result | {"happened": bool(killed), "went_on": _resumes(folder, data)}
 
 
-def _vanished_images(folder: Path, data: Path) -> dict[str, Any]:
+def _vanished_images(folder: Path, data: Path) -> Json:
     """The data folder is gone in the middle of an epoch."""
     away = data.with_name("away")
     vanish = _when_training(folder, lambda process: data.rename(away))
@@ -100,7 +100,7 @@ def _vanished_images(folder: Path, data: Path) -> dict[str, Any]:
     return result | {"happened": happened, "went_on": _resumes(folder, data)}
 
 
-def _read_only(folder: Path, data: Path) -> dict[str, Any]:
+def _read_only(folder: Path, data: Path) -> Json:
     """The results folder cannot be written to."""
     # A file in its place: the owner of everything may write to a read-only folder.
     (folder / "results").write_text("not a folder", "utf8")
@@ -109,7 +109,7 @@ def _read_only(folder: Path, data: Path) -> dict[str, Any]:
     return result | {"happened": True, "went_on": True}
 
 
-def _two_at_once(folder: Path, data: Path) -> dict[str, Any]:
+def _two_at_once(folder: Path, data: Path) -> Json:
     """Two sweeps at once in one results folder."""
     with ThreadPoolExecutor(2) as pool:
         sweeps = list(pool.map(lambda number: _run(folder, data), range(2)))
@@ -126,7 +126,7 @@ def _two_at_once(folder: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def _told(ended: Ended, words: str) -> dict[str, Any]:
+def _told(ended: Ended, words: str) -> Json:
     lines = [line for line in ended.text.splitlines() if words in line]
     return {
         "code": ended.code,

@@ -2,6 +2,6 @@
 
 import sys
 
-from experiments.scale import SUITE
+from experiments.suites import SCALE
 
-sys.exit(SUITE.main())
+sys.exit(SCALE.main())

@@ -15,7 +15,7 @@ import psutil
 from bench.errors import BenchError
 from experiments.commands import every, read_records, run_bench, training_flags
 from experiments.rows import Row
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 SEED = 0
 WORKERS = 2
@@ -33,11 +33,11 @@ AFTER = 2
 PATIENCE_S = 1200.0
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Kill a worker; in a quick run one of the first trainings."""
     arguments = training_flags(chosen, tune="off", executor="ray", devices=WORKERS)
     after = 0 if chosen["quick"] else AFTER
-    killed: dict[str, Any] = {}
+    killed: Json = {}
     with tempfile.TemporaryDirectory(prefix="paddy-bench-lost-") as name:
         folder = Path(name)
 
@@ -77,7 +77,7 @@ def _workers(pid: int) -> list[psutil.Process]:
     return workers
 
 
-def _about(record: Record) -> dict[str, Any]:
+def _about(record: Record) -> Json:
     training = record["training"] or {}
     return {
         "variant": record["variant"]["name"],

@@ -6,11 +6,10 @@ In turn, the plain one first and last.
 from __future__ import annotations
 
 import statistics
-from typing import Any
 
 from experiments.commands import train, training_flags
 from experiments.rows import Row
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 SEED = 0
 PARAMETERS = {
@@ -31,7 +30,7 @@ QUICK = {
 MOST_SHARE, MOST_S = 0.10, 20.0
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Run both."""
     outcome = []
     for what in chosen["order"]:

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.records import write_record
 from experiments.commands import every, run_bench, train, training_flags
 from experiments.rows import Row
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 SEED = 0
 PACKAGES = ("pandas", "matplotlib")
@@ -30,7 +30,7 @@ HIT = 0.6
 MOST_S, MOST_MB = 10.0, 1000.0
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Train once, multiply, report."""
     sizes = {"image_size": 32, "batch_size": 8 if chosen["quick"] else 32}
     trained = train(training_flags(chosen | sizes, tune="off")).records
@@ -55,7 +55,7 @@ def measure(chosen: Record) -> dict[str, Any]:
     return {"outcome": outcome}
 
 
-def _multiply(trained: list[dict[str, Any]], results: Path, runs: int) -> int:
+def _multiply(trained: list[Json], results: Path, runs: int) -> int:
     """Write them under other seeds; the bytes that they take."""
     chance, size = random.Random(0), 0
     for number in range(runs):

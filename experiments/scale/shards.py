@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -20,7 +19,7 @@ from experiments.commands import train, training_flags
 from experiments.pictures import pictures
 from experiments.rows import Row, speed_row
 from experiments.speed.memory import by_epoch
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 SEED = 0
 PACKAGES = ("torch", "timm", "pillow", "opencv-python-headless")
@@ -39,7 +38,7 @@ LEAST = 0.9
 MOST_GROWTH_MB = 50.0
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Train on both in turn."""
     outcome = []
     cache = cache_folder() / "scale"

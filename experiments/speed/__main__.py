@@ -2,6 +2,6 @@
 
 import sys
 
-from experiments.speed import SUITE
+from experiments.suites import SPEED
 
-sys.exit(SUITE.main())
+sys.exit(SPEED.main())

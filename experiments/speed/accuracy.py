@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,9 +24,10 @@ from experiments import figures
 from experiments.contenders import ours, plain_pipeline
 from experiments.pictures import pictures
 from experiments.rows import Row
-from experiments.suite import Figures, Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 SEED = 0
+FIGURES = {"accuracy.png": ("Difference of macro-F1 by seed", figures.differences)}
 OPTIONS = {
     "epochs": 8, "patience": 8, "base_lr": 5e-4, "head_lr": 5e-4, "num_workers": 0, "tune": "off",
 }  # fmt: skip
@@ -54,7 +54,7 @@ REAL = ENVIRONMENT_PREFIX + "RICE3"
 WAYS = ("ours", "plain")
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Train pairs; a quick run on drawn pictures only."""
     folders = {"synthetic": str(pictures(chosen["images"]))}
     if not chosen["quick"]:
@@ -65,7 +65,7 @@ def measure(chosen: Record) -> dict[str, Any]:
     return {"outcome": {name: _pairs(chosen, name, folder) for name, folder in folders.items()}}
 
 
-def _pairs(chosen: Record, name: str, folder: str) -> dict[str, Any]:
+def _pairs(chosen: Record, name: str, folder: str) -> Json:
     job = {key: chosen[key] for key in ("variant", "image_size", "batch_size")}
     job |= {"data_dir": folder}
     options = {key: chosen[key] for key in OPTIONS}
@@ -165,10 +165,3 @@ def details(record: Record) -> Tables:
         for seed, pair in enumerate(_by_seed(scores))
     ]
     return [("Macro-F1 on the test part, every pair.", ["images", "seed", *WAYS], cells)]
-
-
-def draw(record: Record, folder: Path) -> Figures:
-    """Differences by seed."""
-    by_set = {name: points(scores) for name, scores in record["outcome"].items()}
-    path = figures.differences(record, by_set, folder / "accuracy.png")
-    return [("Difference of macro-F1 by seed", path)]

@@ -13,7 +13,7 @@ from typing import Any
 from experiments.contenders.race import OURS, TIMM, Worker
 from experiments.pictures import pictures
 from experiments.rows import Row, speed_row
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 CONTENDERS = (OURS, TIMM)
 PARAMETERS = {
@@ -30,7 +30,7 @@ QUICK = {"images": 64, "image_size": 32, "repetitions": 1}
 LEAST = 1.4
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Train by both in turn."""
     data_dir = pictures({"train": chosen["images"], "valid": chosen["valid_images"]})
     job = {name: chosen[name] for name in ("variant", "batch_size", "image_size")}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import functools
 
 import numpy as np
 
 from experiments import figures
 from experiments.commands import Ended, epoch_seconds, train, training_flags
 from experiments.rows import Row
-from experiments.suite import Figures, Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 NAMES = (
     "MobileNetV3_Small", "EfficientNet_Lite0", "ResNet18", "EfficientNet_Lite0_CA",
@@ -26,6 +25,10 @@ GROWING = {
     "epochs": [(1000, epochs, 1) for epochs in (1, 2, 4, 8)],
     "variants": [(300, 1, variants) for variants in (1, 2, 4, 7, 10)],
 }
+FIGURES = {
+    f"cost_{what}.png": (f"Wall time over {what}", functools.partial(figures.cost, what=what))
+    for what in GROWING
+}
 QUICK_GROWING = {
     "images": [(60, 1, 1), (120, 1, 1)],
     "epochs": [(60, 1, 1), (60, 2, 1)],
@@ -33,9 +36,9 @@ QUICK_GROWING = {
 }
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Run all commands, each with an empty cache; a quick run the smallest."""
-    outcome: dict[str, list[dict[str, Any]]] = {}
+    outcome: dict[str, list[Json]] = {}
     # The first command of all reads the libraries' files from the disk; it is not counted.
     _command(chosen, (60, 1, 1))
     for what, cases in (QUICK_GROWING if chosen["quick"] else GROWING).items():
@@ -55,7 +58,7 @@ def _command(chosen: Record, case: tuple[int, int, int]) -> Ended:
     return train(training_flags(grown))
 
 
-def line(cases: list[dict[str, Any]], what: str) -> tuple[float, float]:
+def line(cases: list[Json], what: str) -> tuple[float, float]:
     """Least-squares line of wall time over what grows: seconds for nothing, seconds for one."""
     slope, start = np.polyfit([case[what] for case in cases], [case["wall_s"] for case in cases], 1)
     return float(start), float(slope)
@@ -93,11 +96,3 @@ def details(record: Record) -> Tables:
     ]  # fmt: skip
     header = ["grows", *KEYS, "wall time, s", "training, s", "all else, s"]
     return [(f"Every command; variants are the first of {', '.join(NAMES)}.", header, cells)]
-
-
-def draw(record: Record, folder: Path) -> Figures:
-    """Wall time over images, epochs and variants."""
-    return [
-        (f"Wall time over {what}", figures.cost(record, what, folder / f"cost_{what}.png"))
-        for what in record["outcome"]
-    ]

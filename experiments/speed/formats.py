@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -17,13 +16,13 @@ from bench.train.loop import train_step
 from bench.train.optim import make_optimizer
 from experiments.contenders import ours
 from experiments.rows import Row, speed_row
-from experiments.suite import Record
+from experiments.suite import Json, Record
 
 PARAMETERS = {"threads": 1, "rounds": 6, "image_size": 64, "batch_size": 16}
 QUICK = {"rounds": 1, "image_size": 32}
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Time the ten variants; a quick run MobileNetV3-Small alone."""
     names = ["MobileNetV3_Small"] if chosen["quick"] else variants.names()
     ours.settle(threads=1)

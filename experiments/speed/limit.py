@@ -4,8 +4,7 @@ variants that the training race does not have: it makes the same comparison.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import functools
 
 from experiments import figures
 from experiments.contenders.race import (
@@ -13,13 +12,14 @@ from experiments.contenders.race import (
     OURS,
     QUICK_RACE,
     entry,
-    race,
+    race_all,
 )
 from experiments.rows import Row
 from experiments.speed.training import race_row
-from experiments.suite import Figures, Part, Record
+from experiments.suite import Record
 
 RESUMES = True
+FIGURES = {"limit.png": ("Speed of training relative to the fixed batch", figures.relative)}
 CONTENDERS = (OURS, FIXED)
 PARAMETERS = {
     "repetitions": 6,
@@ -35,19 +35,9 @@ PARAMETERS = {
     ],
 }
 QUICK = QUICK_RACE
-
-
-def measure(chosen: Record, part: Part) -> dict[str, Any]:
-    """Race them."""
-    return {"outcome": [race(model, CONTENDERS, chosen, part) for model in chosen["entries"]]}
+measure = functools.partial(race_all, CONTENDERS)
 
 
 def rows(record: Record) -> list[Row]:
     """One row for each variant."""
     return [race_row(record, model, CONTENDERS) for model in record["outcome"]]
-
-
-def draw(record: Record, folder: Path) -> Figures:
-    """Speeds relative to the limit."""
-    path = figures.relative(record, CONTENDERS, folder / "limit.png")
-    return [("Speed of training relative to the fixed batch", path)]

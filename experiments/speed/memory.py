@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from experiments import figures
 from experiments.commands import Ended, train, training_flags
 from experiments.rows import Row
-from experiments.suite import Figures, Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 PARAMETERS = {
     "variants": ["MobileNetV3_Small", "EfficientNet_Lite0"],
@@ -30,13 +28,14 @@ QUICK = {
     "image_size": 32,
     "batch_size": 8,
 }
+FIGURES = {"memory.png": ("Anonymous memory over the epochs of a sweep", figures.memory)}
 MOST_GROWTH = 0.05
 # Lists of paths and labels grow with the images; pixels must not come into it.
 MOST_LOADED = 0.25
 _EPOCH = re.compile(r"^(?P<variant>\S+)\s+epoch (?P<epoch>\d+)/\d+")
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Sweep over many and over few images."""
     outcome = []
     for images in chosen["images"]:
@@ -47,7 +46,7 @@ def measure(chosen: Record) -> dict[str, Any]:
     return {"outcome": outcome}
 
 
-def by_epoch(ended: Ended) -> list[dict[str, Any]]:
+def by_epoch(ended: Ended) -> list[Json]:
     """The highest anonymous memory of each epoch, from the lines that say when it ended."""
     epochs, begin = [], 0.0
     for end, line in ended.lines:
@@ -141,9 +140,3 @@ def details(record: Record) -> Tables:
     ]
     header = ["images", "variant", "epoch", "process, MB", "with children, MB"]
     return [("Highest anonymous memory of each epoch, in order.", header, cells)]
-
-
-def draw(record: Record, folder: Path) -> Figures:
-    """Memory over the sweep."""
-    path = figures.memory(record, folder / "memory.png")
-    return [("Anonymous memory over the epochs of a sweep", path)]

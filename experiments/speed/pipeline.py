@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from bench.stats.timing import locate
 from experiments.contenders.race import Worker
 from experiments.pictures import pictures
 from experiments.rows import Row
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 CACHE, JPEG = "from the cache", "from JPEG"
 LEAST = {CACHE: 1000.0, JPEG: 200.0}
@@ -17,7 +16,7 @@ PARAMETERS = {"rounds": 7, "image_size": 224, "batch_size": 32, "images": 1024, 
 QUICK = {"rounds": 1, "image_size": 32, "images": 64}
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Read in turn from cache and JPEG."""
     job = {
         "variant": "MobileNetV3_Small",

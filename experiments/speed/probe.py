@@ -8,11 +8,10 @@ from __future__ import annotations
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from experiments.commands import train, training_flags
 from experiments.rows import Row
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 WAYS = ("together", "apart")
 PARAMETERS = {
@@ -39,7 +38,7 @@ QUICK = {
 LEAST = 3.0
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Probe both ways, in alternating order."""
     outcome = []
     for number in range(chosen["repetitions"]):
@@ -52,7 +51,7 @@ def measure(chosen: Record) -> dict[str, Any]:
     return {"outcome": outcome}
 
 
-def _probe(chosen: Record, way: str) -> dict[str, Any]:
+def _probe(chosen: Record, way: str) -> Json:
     names = chosen["variants"]
     with tempfile.TemporaryDirectory() as cache:
         commands = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -18,7 +17,7 @@ from bench.stats.ratios import MeanRatio, mean_ratio
 from bench.system.digits import apart, counted
 from experiments.commands import train, training_flags
 from experiments.rows import Row
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 SEED = 0
 KINDS = ("plain", "progressive")
@@ -43,14 +42,14 @@ MOST = 0.75
 COLUMNS = ("train_seconds", "valid_seconds", "valid_acc")
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Train pairs."""
-    outcome: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen["variants"]}
+    outcome: dict[str, list[Json]] = {name: [] for name in chosen["variants"]}
     rates = {name: chosen[name] for name in ("base_lr", "head_lr")}
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(chosen["seeds"]):
             for name, pairs in outcome.items():
-                pair: dict[str, Any] = {"seed": seed}
+                pair: Json = {"seed": seed}
                 for kind in KINDS[:: -1 if seed % 2 else 1]:
                     more = {"variants": name, "seed": seed, **rates}
                     more |= {"progressive": True} if kind == "progressive" else {}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from bench.system.stage_timer import STEADY
 from experiments.commands import (
@@ -22,7 +21,7 @@ from experiments.commands import (
     training_flags,
 )
 from experiments.rows import Row
-from experiments.suite import Record, Tables
+from experiments.suite import Json, Record, Tables
 
 PARAMETERS = {
     "variant": "MobileNetV3_Small",
@@ -31,12 +30,12 @@ PARAMETERS = {
     "batch_size": 16,
     "epochs": 1,
 }
-QUICK: dict[str, Any] = {}
+QUICK: Json = {}
 MOST_HELP_S = 0.3
 MOST_OVERHEAD_S = 2.0
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Time both; a quick run two calls of each."""
     times, repetitions = (2, 2) if chosen["quick"] else (10, 4)
     arguments = training_flags(chosen, variants=chosen["variant"])

@@ -11,13 +11,12 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from experiments.commands import epoch_seconds, import_seconds, train, training_flags
 from experiments.contenders.race import Worker
 from experiments.pictures import pictures
 from experiments.rows import Row, ratio_of, ratio_text
-from experiments.suite import Record, Tables, trace
+from experiments.suite import Json, Record, Tables, trace
 
 PARAMETERS = {
     "variants": "all,baselines",
@@ -31,12 +30,12 @@ MOST = 1.08
 REPETITIONS = 2
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Run and measure; a quick run once."""
     return {"outcome": [_measure(chosen) for _ in range(1 if chosen["quick"] else REPETITIONS)]}
 
 
-def _measure(chosen: Record) -> dict[str, Any]:
+def _measure(chosen: Record) -> Json:
     """One sweep; the decode and the imports right after it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "paired.json")

@@ -9,10 +9,9 @@ apart from the steady ones.
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from experiments import figures
 from experiments.contenders.race import (
@@ -24,14 +23,21 @@ from experiments.contenders.race import (
     QUICK_RACE,
     TIMM,
     entry,
-    race,
+    race_all,
     steady,
 )
 from experiments.rows import Row, speed_row
 from experiments.speed.turns import FINER
-from experiments.suite import Figures, Part, Record, Tables
+from experiments.suite import Record, Tables
 
 RESUMES = True
+FIGURES = {
+    "training.png": ("Speed of training relative to the fixed batch", figures.relative),
+    "training_epochs.png": (
+        "Images/s of training by epoch; the first one is cold",
+        figures.epochs,
+    ),
+}
 CONTENDERS = (OURS, OURS_TOO, FIXED, FIXED_TOO, TIMM, BEST)
 PARAMETERS = {
     "repetitions": 6,
@@ -48,6 +54,7 @@ PARAMETERS = {
     "timm_workers": 4,
 }
 QUICK = QUICK_RACE
+measure = functools.partial(race_all, CONTENDERS)
 LEAST_OF_FIXED = 0.95
 LEAST = {
     "MobileNetV3_Small": {(OURS, TIMM): 1.8, (OURS_TOO, BEST): 1.4},
@@ -65,11 +72,6 @@ AGAINST = {
     (FIXED, BEST): "the fixed batch ÷ timm's procedure, its best settings",
     (FIXED, FIXED_TOO): "the fixed batch ÷ itself (A/A)",
 }
-
-
-def measure(chosen: Record, part: Part) -> dict[str, Any]:
-    """Race all models."""
-    return {"outcome": [race(model, CONTENDERS, chosen, part) for model in chosen["entries"]]}
 
 
 def rows(record: Record) -> list[Row]:
@@ -120,17 +122,3 @@ def details(record: Record) -> Tables:
     epochs = [f"epoch {number}" for number in range(2, record["parameters"]["steady_epochs"] + 2)]
     header = ["model", "contender", "epoch 1 (cold)", *epochs, "page faults a step"]
     return [("Images/s of training by epoch: median (range) over processes.", header, cells)]
-
-
-def draw(record: Record, folder: Path) -> Figures:
-    """Speeds relative to the limit, and by epoch."""
-    return [
-        (
-            "Speed of training relative to the fixed batch",
-            figures.relative(record, CONTENDERS, folder / "training.png"),
-        ),
-        (
-            "Images/s of training by epoch; the first one is cold",
-            figures.epochs(record, CONTENDERS, folder / "training_epochs.png"),
-        ),
-    ]

@@ -8,12 +8,11 @@ its order and draws, its first batch, its last one.
 from __future__ import annotations
 
 import statistics
-from typing import Any
 
 from experiments.contenders.race import Worker, entry, job_of
 from experiments.contenders.worker import TURNS
 from experiments.rows import Row, speed_row
-from experiments.suite import Record, trace
+from experiments.suite import Json, Record, trace
 
 PARAMETERS = {
     "processes": 6,
@@ -36,7 +35,7 @@ LEAST = 0.95
 FINER = [model["variant"] for model in PARAMETERS["entries"]]
 
 
-def measure(chosen: Record) -> dict[str, Any]:
+def measure(chosen: Record) -> Json:
     """Train each model in so many processes."""
     outcome = []
     for model in chosen["entries"]:

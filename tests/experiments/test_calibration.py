@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from experiments.calibration import (
-    SUITE,
     accuracy_intervals,
     counting,
     machine,
@@ -20,6 +19,7 @@ from experiments.calibration import (
 )
 from experiments.rows import rate
 from experiments.suite import Part
+from experiments.suites import CALIBRATION as SUITE
 from tests.experiments.stored import RECORDS, run_quick
 
 # --- the simulated machine -------------------------------------------------------------------

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from experiments.faults import SUITE, common, disk, failures, hostile, kills, million, starvation
+from experiments.faults import common, disk, failures, hostile, kills, million, starvation
+from experiments.suites import FAULTS as SUITE
 from tests.experiments.stored import run_quick
 
 

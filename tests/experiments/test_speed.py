@@ -41,7 +41,6 @@ from experiments.contenders.race import (
     race,
 )
 from experiments.speed import (
-    SUITE,
     accuracy,
     cold,
     cost,
@@ -57,6 +56,7 @@ from experiments.speed import (
     turns,
 )
 from experiments.suite import Part
+from experiments.suites import SPEED as SUITE
 from tests.experiments.stored import RECORDS, grey_pool, run_quick
 
 MACHINE = {"cpu_model": "planted CPU", "cores": 2}
@@ -281,7 +281,7 @@ def test_the_gate_times_steps_and_not_the_wait(clock: Clock) -> None:
 
 def test_fixed_batches() -> None:
     batch = (torch.zeros(2, 3, 4, 4), torch.zeros(2))
-    found = ours.FixedBatches(batch, 3)
+    found = ours.fixed_batches(batch, 3)
     assert len(found) == 3
     assert [one is batch for one in found] == [True] * 3
 
