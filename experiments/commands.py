@@ -164,8 +164,9 @@ def training_flags(chosen: Mapping[str, Any], **more: Any) -> list[str]:
         more: other options by name (True stands alone), and what takes the place of these.
     """
     options = {name: chosen[name] for name in ("image_size", "batch_size", "epochs")}
-    options |= {"variants": chosen.get("variants"), "patience": chosen["epochs"]}
-    options |= {"data_dir": pictures(chosen["images"])} | more
+    options |= {"variants": chosen.get("variants"), "patience": chosen["epochs"]} | more
+    if "data_dir" not in options:
+        options["data_dir"] = pictures(chosen["images"])
     if not isinstance(options["variants"], str):
         options["variants"] = ",".join(options["variants"])
     arguments = []

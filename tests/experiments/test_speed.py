@@ -719,3 +719,16 @@ def test_formats_are_compared_by_their_seconds() -> None:
     outcome = [{"variant": "V", "seconds": {"channels_last": [1.0], "contiguous": [2.0]}}]
     (row,) = SUITE.module_of("formats").rows(record_of(outcome, image_size=32, batch_size=8))
     assert row.found.startswith("2.000")
+
+
+def test_flags_of_a_training(drawn: list[int]) -> None:
+    chosen = {"variants": ["A", "B"], "images": 60, "image_size": 32, "batch_size": 8, "epochs": 2}
+    flags = commands.training_flags(chosen, variants="A", freeze_backbone=True)
+    text = " ".join(flags)
+    assert "--image-size 32 --batch-size 8 --epochs 2 --variants A --patience 2" in text
+    assert "--freeze-backbone --data-dir" in text
+    # Nothing is drawn for a folder that is there.
+    given = commands.training_flags({**chosen, "images": 20_000}, data_dir=Path("there"))
+    assert given[given.index("--data-dir") + 1] == "there"
+    assert given[given.index("--variants") + 1] == "A,B"
+    assert drawn == [120]
