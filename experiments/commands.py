@@ -199,10 +199,10 @@ def train(
     begin = time.perf_counter()
 
     def sample(process: Any) -> None:
-        own = anonymous_mb(process.pid)
-        if own is not None:
-            whole = own + sum(anonymous_mb(pid) or 0.0 for pid in children_of(process.pid))
-            memory.append((time.perf_counter() - begin, own, whole))
+        parent = anonymous_mb(process.pid)
+        if parent is not None:
+            whole = parent + sum(anonymous_mb(pid) or 0.0 for pid in children_of(process.pid))
+            memory.append((time.perf_counter() - begin, parent, whole))
 
     with tempfile.TemporaryDirectory(prefix="paddy-bench-speed-") as name:
         folder = Path(name)

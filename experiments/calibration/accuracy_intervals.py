@@ -136,12 +136,12 @@ def rows(record: Record) -> list[Row]:
     result = []
     for case in outcome["wilson"]:
         mean, least = float(np.mean(case["coverage"])), min(case["coverage"])
-        at = case["accuracies"][case["coverage"].index(least)]
+        worst = case["accuracies"][case["coverage"].index(least)]
         result.append(
             Row(
                 f"Coverage of the accuracy interval (Wilson), {case['images']:,} images",
                 "93 %–97 % on average",
-                f"{percent(mean)} (exact); least {percent(least)} at accuracy {at:g}",
+                f"{percent(mean)} (exact); least {percent(least)} at accuracy {worst:g}",
                 0.93 <= mean <= 0.97,
                 f"average over {len(case['accuracies'])} accuracies 0.5–0.995, all outcomes summed",
             )

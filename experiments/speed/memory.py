@@ -58,9 +58,9 @@ def by_epoch(ended: Ended) -> list[Json]:
         # An epoch between two samples has the one before it.
         inside = [sample for sample in before if begin <= sample[0]] or before[-1:]
         if inside:
-            _, own, whole = map(max, zip(*inside, strict=True))
+            _, parent, whole = map(max, zip(*inside, strict=True))
             epoch = {"variant": match["variant"], "epoch": int(match["epoch"])}
-            epochs.append(epoch | {"own_mb": own, "with_children_mb": whole})
+            epochs.append(epoch | {"own_mb": parent, "with_children_mb": whole})
         begin = end
     return epochs
 

@@ -72,15 +72,18 @@ def _probe(chosen: Record, way: str) -> Json:
 def rows(record: Record) -> list[Row]:
     """How many times faster, and whether every prediction is the same."""
     chosen, outcome = record["parameters"], record["outcome"]
-    ratios = [sum(one["apart"]["seconds"]) / sum(one["together"]["seconds"]) for one in outcome]
+    ratios = [
+        sum(repetition["apart"]["seconds"]) / sum(repetition["together"]["seconds"])
+        for repetition in outcome
+    ]
     mean = statistics.geometric_mean(ratios)
     made = (
         f"{chosen['images']} images at {chosen['image_size']} pixels, "
         f"{chosen['epochs']} epochs, batch {chosen['batch_size']}, --freeze-backbone"
     )
     same = [
-        one["apart"]["predictions"][name] == one["together"]["predictions"][name]
-        for one in outcome
+        repetition["apart"]["predictions"][name] == repetition["together"]["predictions"][name]
+        for repetition in outcome
         for name in chosen["variants"]
     ]
     return [
