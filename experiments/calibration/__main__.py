@@ -4,4 +4,5 @@ import sys
 
 from experiments.suites import CALIBRATION
 
-sys.exit(CALIBRATION.main())
+if __name__ == "__main__":
+    sys.exit(CALIBRATION.main())

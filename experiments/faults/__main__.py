@@ -4,4 +4,5 @@ import sys
 
 from experiments.suites import FAULTS
 
-sys.exit(FAULTS.main())
+if __name__ == "__main__":
+    sys.exit(FAULTS.main())

@@ -4,4 +4,5 @@ import sys
 
 from experiments.suites import SCALE
 
-sys.exit(SCALE.main())
+if __name__ == "__main__":
+    sys.exit(SCALE.main())

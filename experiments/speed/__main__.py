@@ -4,4 +4,5 @@ import sys
 
 from experiments.suites import SPEED
 
-sys.exit(SPEED.main())
+if __name__ == "__main__":
+    sys.exit(SPEED.main())
