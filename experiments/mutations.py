@@ -21,7 +21,6 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import attrs
@@ -37,6 +36,7 @@ PRELOAD = (
     "sklearn.model_selection", "statsmodels.stats.multitest",
     "cv2", "torch", "torchvision.transforms.v2", "timm", "fvcore.nn", "matplotlib.figure",
 )  # fmt: skip
+CONTEXT = multiprocessing.get_context("forkserver")
 # A break may make a test wait for ever.
 TIMEOUT_S = 600
 CAUGHT, SURVIVED, STALE, FAILING = "caught", "survived", "stale", "fails without the break"
@@ -76,8 +76,8 @@ def select(breaks: Sequence[Break], patterns: Sequence[str]) -> list[Break]:
     return [
         one
         for one in breaks
-        if not patterns
-        or any(fnmatch.fnmatch(text, pat) for text in (one.name, one.file) for pat in patterns)
+        if any(fnmatch.fnmatch(text, pat) for text in (one.name, one.file) for pat in patterns)
+        or not patterns
     ]
 
 
@@ -101,8 +101,7 @@ def run(
     Returns:
         The outcome of each break, in order.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    CONTEXT.set_forkserver_preload(list(preload))
     sound: dict[tuple[str, ...], bool] = {}
     copies: queue.Queue[Path] = queue.Queue()
 
@@ -112,8 +111,8 @@ def run(
             outcome = STALE
             if not one.is_stale(copy):
                 if one.tests not in sound:
-                    sound[one.tests] = _passes(context, copy, one.tests)
-                outcome = _judge(context, one, copy) if sound[one.tests] else FAILING
+                    sound[one.tests] = _passes(copy, one.tests)
+                outcome = _judge(one, copy) if sound[one.tests] else FAILING
         finally:
             copies.put(copy)
         on_result(one, outcome, time.monotonic() - begin)
@@ -137,22 +136,21 @@ def copy_tree(tree: Path, target: Path) -> Path:
     return target
 
 
-def _judge(context: ForkServerContext, one: Break, copy: Path) -> str:
+def _judge(one: Break, copy: Path) -> str:
     path = copy / one.file
     whole = path.read_text("utf8")
     path.write_text(whole.replace(one.old, one.new), "utf8")
     try:
-        return SURVIVED if _passes(context, copy, one.tests) else CAUGHT
+        return SURVIVED if _passes(copy, one.tests) else CAUGHT
     finally:
         path.write_text(whole, "utf8")
 
 
-def _passes(context: ForkServerContext, copy: Path, tests: Sequence[str]) -> bool:
-    process = context.Process(target=_test, args=(copy, tests))
+def _passes(copy: Path, tests: Sequence[str]) -> bool:
+    process = CONTEXT.Process(target=_test, args=(copy, tests))
     process.start()
     process.join(TIMEOUT_S)
     if process.is_alive():
-        assert process.pid is not None
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
     return process.exitcode == 0

@@ -1,10 +1,8 @@
 """``python -m experiments.calibration``: run experiments, keep their records, render the page."""
 
-from __future__ import annotations
-
 import sys
 
-from experiments.calibration.table import SUITE
+from experiments.suites import CALIBRATION
 
 if __name__ == "__main__":
-    sys.exit(SUITE.main())
+    sys.exit(CALIBRATION.main())

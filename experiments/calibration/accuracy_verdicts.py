@@ -17,16 +17,27 @@ from bench.stats.accuracy import compare_trained
 from bench.stats.multiple import ALPHA, holm
 from bench.stats.multireader import Analysis, analyse
 from experiments.calibration import simulated_sweeps
-from experiments.calibration.common import head, percent, rate
 from experiments.calibration.simulated_sweeps import Array, Design, simulate
-from experiments.record import Record, Row, trace
+from experiments.rows import Row, percent, rate, rate_row
+from experiments.suite import Json, Record, Tables, trace
 
-NAME = "accuracy_verdicts"
 SEED = 20243
-SWEEPS, MANY_SWEEPS, TOGETHER = 2000, 10_000, 500
+MANY_SWEEPS, TOGETHER = 10_000, 500
 ACCURACY = 0.85
 SMALL, LARGE, FEWEST = 576, 1041, 60
-VERSIONS = ("numpy", "scipy")
+PARAMETERS = {
+    "sweeps": 2000,
+    "accuracy": ACCURACY,
+    "reference_accuracy": simulated_sweeps.REFERENCE_ACCURACY,
+    "reference_images": simulated_sweeps.REFERENCE_IMAGES,
+    "run_sd": simulated_sweeps.RUN_SD,
+    "disagreement": list(simulated_sweeps.DISAGREEMENT),
+    "disagreement_of_twins": simulated_sweeps.DISAGREEMENT_OF_TWINS,
+    "groups": simulated_sweeps.GROUPS,
+    "group_share": simulated_sweeps.GROUP_SHARE,
+    "pool_of_images_per_test_image": simulated_sweeps.POOL,
+}
+QUICK = {"sweeps": 8}
 
 
 def equal(variants: int, seeds: int, images: int = SMALL, **options: Any) -> Design:
@@ -99,37 +110,26 @@ POWERS = (
 DETECTABLE = (*((v, s, SMALL) for v, s in SIZES), (10, 3, LARGE), (2, 3, SMALL))
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Simulate every case; ``quick``: 8 sweeps of each."""
-    sweeps, many = (8, 8) if quick else (SWEEPS, MANY_SWEEPS)
-    parameters = {
-        "sweeps": sweeps,
-        "accuracy": ACCURACY,
-        "reference_accuracy": simulated_sweeps.REFERENCE_ACCURACY,
-        "reference_images": simulated_sweeps.REFERENCE_IMAGES,
-        "run_sd": simulated_sweeps.RUN_SD,
-        "disagreement": list(simulated_sweeps.DISAGREEMENT),
-        "disagreement_of_twins": simulated_sweeps.DISAGREEMENT_OF_TWINS,
-        "groups": simulated_sweeps.GROUPS,
-        "group_share": simulated_sweeps.GROUP_SHARE,
-        "pool_of_images_per_test_image": simulated_sweeps.POOL,
-    }
-    # The sizes that come nearest to the limit are simulated more often.
-    alarms = [
-        _alarms(case, many if place < len(SIZES) else sweeps, place)
-        for place, case in enumerate(ALARMS)
-    ]
+def measure(chosen: Record) -> Json:
+    """Simulate every case."""
+    sweeps = chosen["sweeps"]
+    many = sweeps if chosen["quick"] else MANY_SWEEPS
     outcome = {
-        "alarms": alarms,
+        # The sizes that come nearest to the limit are simulated more often.
+        "alarms": [
+            _alarms(case, many if place < len(SIZES) else sweeps, place)
+            for place, case in enumerate(ALARMS)
+        ],
         "trained": [_trained(case, sweeps, place) for place, case in enumerate(TRAINED)],
         "luck_as_design": _trained(LUCK_AS_DESIGN, sweeps, len(TRAINED)),
         "coverage": [_coverage(case, sweeps, place) for place, case in enumerate(LADDERS)],
         "power": [
-            _power(case.design, case.setting, sweeps, [3, n]) for n, case in enumerate(POWERS)
+            _power(case.design, case.setting, sweeps, [3, place])
+            for place, case in enumerate(POWERS)
         ],
         "detectable": [_detectable(size, sweeps, place) for place, size in enumerate(DETECTABLE)],
     }
-    return {**head(NAME, quick, SEED, parameters, VERSIONS), "outcome": outcome}
+    return {"outcome": outcome}
 
 
 # --- simulation ------------------------------------------------------------------------------
@@ -137,18 +137,16 @@ def run(quick: bool) -> dict[str, Any]:
 
 def _gather(case: Case, sweeps: int, seed: list[int], take: Callable[[Analysis], Array]) -> Array:
     """What ``take`` makes of analyses whose arrays are (sweeps, pairs), all sweeps together."""
-    trace(f"{NAME}: {case.setting}")
+    trace(f"accuracy_verdicts: {case.setting}")
     rng = np.random.default_rng([SEED, *seed])
     units = None if case.by_image else case.design.units
     pairs = np.triu_indices(len(case.design.accuracies), 1)
-    taken = []
-    for start in range(0, sweeps, TOGETHER):
-        count = min(TOGETHER, sweeps - start)
-        found = [analyse(simulate(case.design, rng), units) for _ in range(count)]
-        names = ("seeds", "units", "difference", "se", "df")
-        arrays = [np.array([getattr(each, name)[pairs] for each in found]) for name in names]
-        taken.append(take(Analysis(found[0].variants, *arrays)))
-    return np.concatenate(taken)
+    analyses = [analyse(simulate(case.design, rng), units) for _ in range(sweeps)]
+    names = ("seeds", "units", "difference", "se", "df")
+    arrays = [np.array([getattr(each, name)[pairs] for each in analyses]) for name in names]
+    # The studentized range of all of them at once would take gigabytes.
+    splits = zip(*(np.array_split(array, -(-sweeps // TOGETHER)) for array in arrays), strict=True)
+    return np.concatenate([take(Analysis(analyses[0].variants, *split)) for split in splits])
 
 
 def _gaps(design: Design) -> Array:
@@ -162,10 +160,10 @@ def _declared(analysis: Analysis) -> Array:
 
 def _signs(analysis: Analysis) -> Array:
     """1 where the first of a pair is declared better, −1 where it is declared worse."""
-    return np.asarray(_declared(analysis) * np.sign(analysis.difference))
+    return _declared(analysis) * np.sign(analysis.difference)
 
 
-def _alarms(case: Case, sweeps: int, place: int) -> dict[str, Any]:
+def _alarms(case: Case, sweeps: int, place: int) -> Json:
     declared = _gather(case, sweeps, [0, place], _declared)
     return {
         "setting": case.setting,
@@ -175,12 +173,12 @@ def _alarms(case: Case, sweeps: int, place: int) -> dict[str, Any]:
     }
 
 
-def _trained(case: Case, sweeps: int, place: int) -> dict[str, Any]:
+def _trained(case: Case, sweeps: int, place: int) -> Json:
     """Sweeps of one training each in which any pair is declared.
 
     Trained models of equal accuracy are drawn without the luck of training; twins are with it.
     """
-    trace(f"{NAME}: {case.setting}")
+    trace(f"accuracy_verdicts: {case.setting}")
     rng = np.random.default_rng([SEED, 1, place])
     design = case.design if case.design.twins else attrs.evolve(case.design, luck=0.0)
     declared = 0
@@ -191,7 +189,7 @@ def _trained(case: Case, sweeps: int, place: int) -> dict[str, Any]:
     return {"setting": case.setting, "sweeps": sweeps, "false_alarms": declared}
 
 
-def _coverage(case: Case, sweeps: int, place: int) -> dict[str, Any]:
+def _coverage(case: Case, sweeps: int, place: int) -> Json:
     """Sweeps in which all intervals together hold the true differences."""
     gaps = _gaps(case.design)
 
@@ -209,7 +207,7 @@ def _coverage(case: Case, sweeps: int, place: int) -> dict[str, Any]:
     }
 
 
-def _power(design: Design, setting: str, sweeps: int, seed: list[int]) -> dict[str, Any]:
+def _power(design: Design, setting: str, sweeps: int, seed: list[int]) -> Json:
     """Pairs with a true difference that are declared, and in the right direction."""
     gaps = _gaps(design)
     differ = gaps != 0
@@ -226,7 +224,7 @@ def _power(design: Design, setting: str, sweeps: int, seed: list[int]) -> dict[s
     }
 
 
-def _detectable(size: tuple[int, int, int], sweeps: int, place: int) -> dict[str, Any]:
+def _detectable(size: tuple[int, int, int], sweeps: int, place: int) -> Json:
     """Power at the mean of the minimum detectable differences that equal variants' sweeps print."""
     variants, seeds, images = size
     setting = f"{variants} variants × {seeds} seeds, {images:,} images"
@@ -247,26 +245,26 @@ def rows(record: Record) -> list[Row]:
 
 
 def _rows(outcome: Record) -> Iterator[Row]:
-    for case in outcome["alarms"]:
-        yield _alarm_row("False alarms", case, case["limit"])
-    for case in outcome["trained"]:
-        yield _alarm_row("False alarms, one training each", case, 0.05)
-    yield _alarm_row("One training each", outcome["luck_as_design"], None)
+    trained = [(case, 0.05) for case in outcome["trained"]]
+    for what, cases in (
+        ("False alarms", [(case, case["limit"]) for case in outcome["alarms"]]),
+        ("False alarms, one training each", trained),
+        ("One training each", [(outcome["luck_as_design"], None)]),
+    ):
+        for case, limit in cases:
+            made = f"{case['sweeps']:,} simulated sweeps; any of the pairs declared different"
+            bar = f"{what}: {case['setting']}"
+            yield rate_row(bar, case["false_alarms"], case["sweeps"], made, most=limit)
     for case in outcome["coverage"]:
-        yield Row(
-            f"All intervals of a sweep hold the truth: {case['setting']}",
-            "at least 93 %",
-            rate(case["all_held"], case["sweeps"]),
-            case["all_held"] / case["sweeps"] >= 0.93,
-            f"{case['sweeps']:,} simulated sweeps, true accuracies 80 to 95 %",
-        )
-    for case, asked in zip(outcome["power"], POWERS, strict=True):
-        assert asked.limit is not None
+        bar = f"All intervals of a sweep hold the truth: {case['setting']}"
+        made = f"{case['sweeps']:,} simulated sweeps, true accuracies 80 to 95 %"
+        yield rate_row(bar, case["all_held"], case["sweeps"], made, least=0.93)
+    for case, design in zip(outcome["power"], POWERS, strict=True):
         yield Row(
             f"Power: {case['setting']}, 10 × 3",
-            f"at least {asked.limit:.0%}".replace("%", " %"),
+            f"at least {percent(design.limit, 0)}",
             _power_text(case),
-            case["power"] >= asked.limit,
+            case["power"] >= design.limit,
             _power_made(case),
         )
     for case in outcome["detectable"]:
@@ -277,18 +275,6 @@ def _rows(outcome: Record) -> Iterator[Row]:
             0.75 <= case["power"] <= 0.85,
             _power_made(case),
         )
-
-
-def _alarm_row(what: str, case: Record, limit: float | None) -> Row:
-    count, total = case["false_alarms"], case["sweeps"]
-    required = "informs" if limit is None else f"at most {limit:.0%}".replace("%", " %")
-    return Row(
-        f"{what}: {case['setting']}",
-        required,
-        rate(count, total),
-        None if limit is None else count / total <= limit,
-        f"{total:,} simulated sweeps; any of the pairs declared different",
-    )
 
 
 def _power_text(case: Record) -> str:
@@ -303,8 +289,8 @@ def _power_made(case: Record) -> str:
     return f"{case['sweeps']:,} simulated sweeps, {case['pairs']} pairs that differ"
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): the model, and how often the wrong variant is declared better."""
+def details(record: Record) -> Tables:
+    """The model, and how often the wrong variant is declared better."""
     ladders = [
         [case["setting"], rate(case["declared_the_wrong_way"], case["sweeps"])]
         for case in record["outcome"]["coverage"]

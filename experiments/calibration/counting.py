@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.calibration.common import head
-from experiments.record import Record, Row
+import variants
+from bench.models import complexity
+from experiments.rows import Row, percent
+from experiments.suite import Json, Record, Tables
+from variants.blocks.bot_linear import BoTLinearBlock
+from variants.model import build_model
 
-if TYPE_CHECKING:
-    from torch import nn
+PACKAGES = ("torch", "timm", "fvcore")
+IMAGE_SIZE, CLASSES, TOLERANCE = 224, 10, 1e-3
+PARAMETERS = {
+    "image_size": IMAGE_SIZE,
+    "classes": CLASSES,
+    "tolerance": TOLERANCE,
+    "gate_gmacs": list(complexity.RESNET18_GMACS),
+}
+QUICK: Json = {}
 
-NAME = "counting"
-IMAGE_SIZE = 224
-CLASSES = 10
-TOLERANCE = 1e-3
 
-
-def run(quick: bool) -> dict[str, Any]:
-    """Count every registered variant at 224 pixels; ``quick``: ResNet18 and its hybrid only.
+def measure(chosen: Record) -> Json:
+    """Count every registered variant; a quick run ResNet18 and its hybrid only.
 
     BoTLinear's block is counted alone as well, on the feature map that its backbone hands it.
     """
-    import variants
-    from bench.models import complexity
-    from variants.model import build_model
-
-    names = ["ResNet18", "ResNet18_Hybrid"] if quick else variants.names()
     outcome = []
-    for name in names:
+    for name in ["ResNet18", "ResNet18_Hybrid"] if chosen["quick"] else variants.names():
         model = build_model(variants.get(name), num_classes=CLASSES)
         macs = complexity.count_macs(model, IMAGE_SIZE)
         outcome.append({"variant": name, "macs": macs, "bot_linear": _bot_linear(model)})
-    parameters = {
-        "image_size": IMAGE_SIZE,
-        "classes": CLASSES,
-        "tolerance": TOLERANCE,
-        "gate_gmacs": list(complexity.RESNET18_GMACS),
-    }
-    return {
-        **head(NAME, quick, None, parameters, ("torch", "timm", "fvcore")),
-        "outcome": outcome,
-    }
+    return {"outcome": outcome}
 
 
 def closed_form(channels: int, positions: int, heads: int) -> int:
@@ -51,15 +46,8 @@ def closed_form(channels: int, positions: int, heads: int) -> int:
     return projections + attention + positions * width * channels
 
 
-def _bot_linear(model: nn.Module) -> dict[str, Any] | None:
+def _bot_linear(model: nn.Module) -> Json | None:
     """MACs of the model's BoTLinear block by both counters and by the formula, if it has one."""
-    import torch
-    from fvcore.nn import FlopCountAnalysis
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from bench.models.complexity import MATRIX_OPERATORS
-    from variants.blocks.bot_linear import BoTLinearBlock
-
     blocks = [module for module in model.modules() if isinstance(module, BoTLinearBlock)]
     if not blocks:
         return None
@@ -79,7 +67,9 @@ def _bot_linear(model: nn.Module) -> dict[str, Any] | None:
     return {
         "feature_map": [channels, height, width],
         "heads": block.attention.heads,
-        "fvcore": int(sum(n for key, n in by_operator.items() if key in MATRIX_OPERATORS)),
+        "fvcore": int(
+            sum(n for key, n in by_operator.items() if key in complexity.MATRIX_OPERATORS)
+        ),
         "flop_counter": counter.get_total_flops() // 2,
         "closed_form": closed_form(channels, height * width, block.attention.heads),
     }
@@ -95,15 +85,15 @@ def _gap(macs: Record) -> float:
 
 def rows(record: Record) -> list[Row]:
     """Both counters over all variants, the gate, and each block with its closed form."""
-    outcome, gate = record["outcome"], record["parameters"]["gate_gmacs"]
+    outcome, (least, most) = record["outcome"], record["parameters"]["gate_gmacs"]
     worst = max(outcome, key=lambda case: _gap(case["macs"]))
     gap = _gap(worst["macs"])
     made = f"counted once at {IMAGE_SIZE} pixels, {CLASSES} classes; no randomness"
-    found = [
+    result = [
         Row(
             f"Two counters agree in convolution and matrix work, {len(outcome)} variants",
             "within 0.1 %",
-            f"largest gap {100 * gap:.4f} % ({worst['variant']})",
+            f"largest gap {percent(gap, 4)} ({worst['variant']})",
             gap <= TOLERANCE,
             made,
         )
@@ -111,18 +101,18 @@ def rows(record: Record) -> list[Row]:
     for case in outcome:
         if case["variant"] == "ResNet18":
             gmacs = case["macs"]["gmacs"]
-            found.append(
+            result.append(
                 Row(
                     "Known answer: plain ResNet18",
-                    f"{gate[0]}–{gate[1]} GMACs",
+                    f"{least}–{most} GMACs",
                     f"{gmacs:.4f} GMACs",
-                    gate[0] <= gmacs <= gate[1],
+                    least <= gmacs <= most,
                     made,
                 )
             )
         if (block := case["bot_linear"]) is not None:
             counts = (block["fvcore"], block["flop_counter"], block["closed_form"])
-            found.append(
+            result.append(
                 Row(
                     f"BoTLinear of {case['variant']}: MACs equal the closed form",
                     "exactly",
@@ -131,29 +121,27 @@ def rows(record: Record) -> list[Row]:
                     made,
                 )
             )
-    return found
+    return result
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): each variant, with what only one counter counts."""
-    table = []
+def details(record: Record) -> Tables:
+    """Each variant, with what only one counter counts."""
+    cells = []
     for case in record["outcome"]:
         macs = case["macs"]
-        remainder = ", ".join(
+        remainder = [
             f"{name} {1e3 * n:.4g}" for name, n in macs["uncounted_flop_counter"].items() if n
-        )
-        skipped = ", ".join(
-            f"{name} ×{calls}" for name, calls in sorted(macs["uncounted_fvcore"].items())
-        )
-        table.append(
+        ]
+        skipped = [f"{name} ×{calls}" for name, calls in sorted(macs["uncounted_fvcore"].items())]
+        cells.append(
             [
                 case["variant"],
                 f"{macs['gmacs']:.4f}",
                 f"{macs['gmacs_matrix']:.6f}",
                 f"{macs['gmacs_flop_counter']:.6f}",
-                f"{100 * _gap(macs):.4f} %",
-                remainder or "none",
-                skipped or "none",
+                percent(_gap(macs), 4),
+                ", ".join(remainder) or "none",
+                ", ".join(skipped) or "none",
             ]
         )
     header = [
@@ -170,4 +158,4 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
         f"{CLASSES} classes, float32, eval mode. The gap is that of the two middle columns, the "
         "next column the remainder of fvcore's total, operator by operator."
     )
-    return [(caption, header, table)]
+    return [(caption, header, cells)]

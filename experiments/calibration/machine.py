@@ -35,24 +35,19 @@ class Scenario:
     limit: bool = False
 
 
+BURSTS = {"slow_processes": 0.04, "slow_blocks": 0.05}
+DRIFT = {"walk": 0.005, "wave": 0.03}
 SCENARIOS = (
     Scenario("quiet", "process and block effects only"),
     Scenario("neighbours alike", "AR(1), 0.5 between neighbouring processes", neighbours=0.5),
-    Scenario("drift", "random walk 0.5 % a process, sinusoid of 3 %", walk=0.005, wave=0.03),
-    Scenario(
-        "bursts",
-        "4 % of processes and 5 % of blocks slowed by 10–60 %",
-        slow_processes=0.04,
-        slow_blocks=0.05,
-    ),
+    Scenario("drift", "random walk 0.5 % a process, sinusoid of 3 %", **DRIFT),
+    Scenario("bursts", "4 % of processes and 5 % of blocks slowed by 10–60 %", **BURSTS),
     Scenario(
         "everything",
         "AR(1) 0.5, drift and bursts as above, together",
         neighbours=0.5,
-        walk=0.005,
-        wave=0.03,
-        slow_processes=0.04,
-        slow_blocks=0.05,
+        **DRIFT,
+        **BURSTS,
     ),
     Scenario(
         "far beyond",
@@ -117,8 +112,8 @@ def _noise(scenario: Scenario, shape: tuple[int, int, int], rng: np.random.Gener
     fresh = rng.normal(0, PROCESS_SD, (sessions, slots))
     effect = fresh.copy()
     for slot in range(1, slots):
-        kept = scenario.neighbours * effect[:, slot - 1]
-        effect[:, slot] = kept + np.sqrt(1 - scenario.neighbours**2) * fresh[:, slot]
+        before = scenario.neighbours * effect[:, slot - 1]
+        effect[:, slot] = before + np.sqrt(1 - scenario.neighbours**2) * fresh[:, slot]
     effect += _bursts(scenario.slow_processes, effect.shape, rng)
     blocks = rng.normal(0, BLOCK_SD, (sessions, slots, BLOCKS))
     blocks += _bursts(scenario.slow_blocks, blocks.shape, rng)
@@ -140,7 +135,5 @@ def true_medians(scenario: Scenario, drift: np.ndarray, rng: np.random.Generator
     still = attrs.evolve(scenario, neighbours=0.0)
     noise = np.median(_noise(still, (2000, 1, 10), rng), axis=3).ravel()
     noise = np.quantile(noise, (np.arange(200) + 0.5) / 200)
-    found = []
-    for part in np.array_split(drift, max(1, len(drift) // 100)):
-        found.append(np.median((part[:, :, None] + noise).reshape(len(part), -1), axis=1))
-    return np.concatenate(found)
+    parts = np.array_split(drift, max(1, len(drift) // 100))
+    return np.concatenate([np.median(part[:, :, None] + noise, axis=(1, 2)) for part in parts])

@@ -45,10 +45,10 @@ def correlation_of(disagreement: float) -> float:
     """Correlation at which two models of the reference accuracy disagree on so many images."""
     from scipy import optimize
 
-    at = REFERENCE_ACCURACY
+    accuracy = REFERENCE_ACCURACY
 
     def gap(correlation: float) -> float:
-        return 2 * (at - both_correct(at, at, correlation)) - disagreement
+        return 2 * (accuracy - both_correct(accuracy, accuracy, correlation)) - disagreement
 
     return float(optimize.brentq(gap, 1e-6, 1 - 1e-9))
 

@@ -6,60 +6,46 @@ compare_speeds and holm of bench.stats, without the noise floor that a verdict m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
 from bench.stats.multiple import ALPHA, holm
 from bench.stats.timing import compare_speeds
 from experiments.calibration import machine
-from experiments.calibration.common import head, rate
-from experiments.record import Record, Row
+from experiments.rows import Row, rate_row
+from experiments.suite import Json, Record
 
-NAME = "speed_families"
 SEED = 20241
-SESSIONS = 2000
 FAMILY, ROUNDS = 9, 10
 SCENARIO = "everything"
+PARAMETERS = {"sessions": 2000, "family": FAMILY, "rounds": ROUNDS, "scenario": SCENARIO}
+QUICK = {"sessions": 40}
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Sessions of one scenario; ``quick``: 40 of them."""
-    sessions = 40 if quick else SESSIONS
-    parameters = {"sessions": sessions, "family": FAMILY, "rounds": ROUNDS, "scenario": SCENARIO}
-    families = list(_families(np.random.default_rng(SEED), sessions))
-    counts = {
-        "holm": sum(min(p or 0.0 for p in holm(family)) < ALPHA for family in families),
-        "uncorrected": sum(min(family) < ALPHA for family in families),
-    }
-    return {**head(NAME, quick, SEED, parameters, ("numpy", "scipy")), "outcome": counts}
-
-
-def _families(rng: np.random.Generator, sessions: int) -> Iterator[list[float]]:
-    """The p values of each session."""
-    (scenario,) = (s for s in machine.SCENARIOS if s.name == SCENARIO)
-    logs, _ = machine.draw(scenario, (sessions, ROUNDS, FAMILY + 1), rng)
+def measure(chosen: Record) -> Json:
+    """Simulate sessions of one scenario."""
+    (scenario,) = (each for each in machine.SCENARIOS if each.name == SCENARIO)
+    shape = (chosen["sessions"], ROUNDS, FAMILY + 1)
+    logs, _ = machine.draw(scenario, shape, np.random.default_rng(SEED))
+    counts = {"holm": 0, "uncorrected": 0}
     for session in np.exp(logs):
-        entries = [dict(enumerate(rounds)) for rounds in session.swapaxes(0, 1)]
-        ratios = [compare_speeds(variant, entries[0]) for variant in entries[1:]]
-        yield [float(r.p_value) for r in ratios if r is not None and r.p_value is not None]
+        baseline, *entries = (dict(enumerate(rounds)) for rounds in session.swapaxes(0, 1))
+        p_values = [compare_speeds(entry, baseline).p_value for entry in entries]
+        counts["holm"] += min(holm(p_values)) < ALPHA
+        counts["uncorrected"] += min(p_values) < ALPHA
+    return {"outcome": counts}
 
 
 def rows(record: Record) -> list[Row]:
     """With the correction, and without for comparison."""
     total = record["parameters"]["sessions"]
     made = f"{total:,} simulated sessions of {ROUNDS} rounds, scenario “{SCENARIO}”"
-    found = []
-    for test, judged in (("holm", True), ("uncorrected", False)):
-        count = record["outcome"][test]
-        found.append(
-            Row(
-                f"False alarms: {FAMILY} speeds against one baseline, {test.capitalize()}",
-                "at most 5 %" if judged else "informs",
-                rate(count, total),
-                count / total <= ALPHA if judged else None,
-                made,
-            )
+    return [
+        rate_row(
+            f"False alarms: {FAMILY} speeds against one baseline, {test.capitalize()}",
+            record["outcome"][test],
+            total,
+            made,
+            most=most,
         )
-    return found
+        for test, most in (("holm", ALPHA), ("uncorrected", None))
+    ]

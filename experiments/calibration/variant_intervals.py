@@ -7,9 +7,7 @@ interval_of_mean for several, macro_f1_jackknife with interval_of_score for macr
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
-import attrs
 import numpy as np
 
 from bench.stats.accuracy import wilson
@@ -21,16 +19,24 @@ from bench.stats.multireader import (
     jackknife,
 )
 from experiments.calibration import simulated_sweeps
-from experiments.calibration.common import head, rate
 from experiments.calibration.simulated_sweeps import Array, Design, simulate
-from experiments.record import Record, Row, trace
+from experiments.rows import Row, percent, rate_row
+from experiments.suite import Json, Record, Tables, trace
 
-NAME = "variant_intervals"
 SEED = 20244
-VARIANTS = 1000
 IMAGES, CLASSES, IMBALANCE, NEIGHBOUR = 576, 10, 5.0, 0.5
 ACCURACIES, SEEDS, GROUPED = (0.85, 0.97), (1, 3), (False, True)
 LEAST = 0.93
+PARAMETERS = {
+    "variants": 1000,
+    "images": IMAGES,
+    "classes": CLASSES,
+    "imbalance": IMBALANCE,
+    "neighbour": NEIGHBOUR,
+    "run_sd": simulated_sweeps.RUN_SD,
+    "groups": simulated_sweeps.GROUPS,
+}
+QUICK = {"variants": 8}
 MODEL = (
     f"{IMAGES} images of {CLASSES} classes whose shares fall in equal steps, {IMBALANCE:g} to 1; "
     f"a wrong prediction is the next class in {NEIGHBOUR:.0%} of the cases, else any other. All "
@@ -40,48 +46,35 @@ MODEL = (
 ).replace("%", " %")
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Every setting; ``quick``: 8 variants of each."""
-    variants = 8 if quick else VARIANTS
-    parameters = {
-        "variants": variants,
-        "images": IMAGES,
-        "classes": CLASSES,
-        "imbalance": IMBALANCE,
-        "neighbour": NEIGHBOUR,
-        "run_sd": simulated_sweeps.RUN_SD,
-        "groups": simulated_sweeps.GROUPS,
-    }
-    outcome = [
-        _coverage(accuracy, seeds, grouped, variants)
-        for accuracy, seeds, grouped in product(ACCURACIES, SEEDS, GROUPED)
-    ]
-    return {**head(NAME, quick, SEED, parameters, ("numpy", "scipy")), "outcome": outcome}
+def measure(chosen: Record) -> Json:
+    """Simulate every setting."""
+    settings = product(ACCURACIES, SEEDS, GROUPED)
+    return {"outcome": [_coverage(*setting, chosen["variants"]) for setting in settings]}
 
 
-def _coverage(accuracy: float, seeds: int, grouped: bool, variants: int) -> dict[str, Any]:
+def _coverage(accuracy: float, seeds: int, grouped: bool, variants: int) -> Json:
     """How often the two intervals hold the truth."""
-    trace(f"{NAME}: {accuracy}, {seeds} seeds, grouped {grouped}")
+    trace(f"variant_intervals: {accuracy}, {seeds} seeds, grouped {grouped}")
     rng = np.random.default_rng([SEED, round(100 * accuracy), seeds, grouped])
-    design = Design(seeds, IMAGES, (accuracy,), grouped=grouped)
-    if seeds == 1:
-        design = attrs.evolve(design, luck=0.0)
-    truths, found = (accuracy, true_macro_f1(accuracy)), []
+    luck = 0.0 if seeds == 1 else 1.0
+    design = Design(seeds, IMAGES, (accuracy,), grouped=grouped, luck=luck)
+    intervals = []
     for _ in range(variants):
         correct = simulate(design, rng)[0]
-        intervals = (accuracy_interval(correct, design.units), _f1_interval(correct, design, rng))
-        found.append(intervals)
-    bounds = np.array(found)
-    held = (bounds[..., 0] <= truths) & (truths <= bounds[..., 1])
-    widths = (bounds[..., 1] - bounds[..., 0]).mean(axis=0)
+        f1 = _f1_interval(correct, design, rng)
+        intervals.append((accuracy_interval(correct, design.units), f1))
+    truths = (accuracy, true_macro_f1(accuracy))
+    low, high = np.moveaxis(np.array(intervals), -1, 0)
+    held = ((low <= truths) & (truths <= high)).sum(axis=0)
+    widths = (high - low).mean(axis=0)
     return {
         "accuracy": accuracy,
         "macro_f1": truths[1],
         "seeds": seeds,
         "grouped": grouped,
         "variants": variants,
-        "accuracy_held": int(held[:, 0].sum()),
-        "macro_f1_held": int(held[:, 1].sum()),
+        "accuracy_held": int(held[0]),
+        "macro_f1_held": int(held[1]),
         "accuracy_width": float(widths[0]),
         "macro_f1_width": float(widths[1]),
     }
@@ -110,10 +103,10 @@ def shares() -> Array:
 
 def true_macro_f1(accuracy: float) -> float:
     """Of endlessly many images, each classified correctly with this probability."""
-    of = shares()
+    each = shares()
     spread = (1 - NEIGHBOUR) / (CLASSES - 1)
-    astray = (1 - accuracy) * (NEIGHBOUR * np.roll(of, 1) + spread * (1 - of))
-    return float(np.mean(2 * accuracy * of / (of + accuracy * of + astray)))
+    astray = (1 - accuracy) * (NEIGHBOUR * np.roll(each, 1) + spread * (1 - each))
+    return float(np.mean(2 * accuracy * each / (each + accuracy * each + astray)))
 
 
 def _f1_interval(correct: Array, design: Design, rng: np.random.Generator) -> tuple[float, float]:
@@ -123,9 +116,8 @@ def _f1_interval(correct: Array, design: Design, rng: np.random.Generator) -> tu
     far = 1 + rng.integers(0, CLASSES - 1, correct.shape)
     step = np.where(rng.random(correct.shape) < NEIGHBOUR, 1, far)
     guesses = np.where(correct > 0, labels, (labels + step) % CLASSES)
-    found = [macro_f1_jackknife(labels.tolist(), row.tolist(), units, number) for row in guesses]
-    scores, deltas, counts = (np.array(column) for column in zip(*found, strict=True))
-    return interval_of_score(scores, deltas, counts)
+    jackknifes = [macro_f1_jackknife(labels.tolist(), g.tolist(), units, number) for g in guesses]
+    return interval_of_score(*map(np.array, zip(*jackknifes, strict=True)))
 
 
 # --- the table -------------------------------------------------------------------------------
@@ -137,28 +129,23 @@ def rows(record: Record) -> list[Row]:
 
 
 def _row(case: Record, score: str) -> Row:
-    held, total = case[f"{score}_held"], case["variants"]
     seeds = "one training" if case["seeds"] == 1 else f"mean of {case['seeds']} seeds"
     units = f"{simulated_sweeps.GROUPS} groups as units" if case["grouped"] else "images as units"
     name = {"accuracy": "accuracy", "macro_f1": "macro-F1"}[score]
     # A class of some three groups tells too little of its spread for a jackknife.
     judged = score == "accuracy" or not case["grouped"]
-    return Row(
+    width = f"mean width {100 * case[f'{score}_width']:.1f} points"
+    return rate_row(
         f"Interval of {name} holds the truth, {case[score]:.3f}: {seeds}, {units}",
-        "at least 93 %" if judged else "informs",
-        rate(held, total),
-        held / total >= LEAST if judged else None,
-        f"{total:,} simulated variants; mean width {100 * case[f'{score}_width']:.1f} points",
+        case[f"{score}_held"],
+        case["variants"],
+        f"{case['variants']:,} simulated variants; {width}",
+        least=LEAST if judged else None,
     )
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): the classes of the model."""
-    of = [f"{share:.1%}".replace("%", " %") for share in shares()]
-    return [
-        (
-            f"Correct or not as in the simulated sweeps of accuracy_verdicts. {MODEL}",
-            ["class", "share of the images"],
-            [[str(number), share] for number, share in enumerate(of)],
-        )
-    ]
+def details(record: Record) -> Tables:
+    """The classes of the model."""
+    caption = f"Correct or not as in the simulated sweeps of accuracy_verdicts. {MODEL}"
+    cells = [[str(number), percent(share, 1)] for number, share in enumerate(shares())]
+    return [(caption, ["class", "share of the images"], cells)]

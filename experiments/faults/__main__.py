@@ -1,10 +1,8 @@
 """``python -m experiments.faults``: run experiments, keep their records, render the page."""
 
-from __future__ import annotations
-
 import sys
 
-from experiments.faults.table import SUITE
+from experiments.suites import FAULTS
 
 if __name__ == "__main__":
-    sys.exit(SUITE.main())
+    sys.exit(FAULTS.main())

@@ -7,15 +7,13 @@ the report.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from experiments.faults.common import bench, head, without_traceback
-from experiments.record import Record, Row
+from experiments.commands import read_records, run_bench
+from experiments.rows import Row
+from experiments.suite import Json, Record, Tables
 
-NAME = "failures"
 PLUGIN = """\
 import torch
 from torch import nn
@@ -61,42 +59,42 @@ FAULTS = {
     "Planted_Diverges": "the training loss is",
 }
 OPTIONS = (
-    "--no-timing", "--epochs", "1", "--batch-size", "16", "--image-size", "64",
-    "--synthetic-images", "120", "--num-workers", "0",
-)  # fmt: skip
+    "--no-timing --epochs 1 --batch-size 16 --image-size 64 --synthetic-images 120 --num-workers 0"
+)
+# The faulty ones first: what they leave behind meets all others.
+FAULTY = ",".join(FAULTS)
+PARAMETERS = {"variants": f"{FAULTY},all", "options": OPTIONS}
+QUICK = {
+    "variants": f"{FAULTY},MobileNetV3_Small",
+    "options": f"{OPTIONS} --synthetic-images 60 --image-size 32",
+}
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Run and report; ``quick``: one good variant beside the three, 60 images at 32 pixels."""
-    good = "MobileNetV3_Small" if quick else "all"
-    # The faulty ones first: what they leave behind meets all others.
-    asked = ",".join([*FAULTS, good])
-    options = [*OPTIONS, *(["--synthetic-images", "60", "--image-size", "32"] if quick else [])]
-    record = head(NAME, quick, None, {"variants": asked, "options": " ".join(options)})
+def measure(chosen: Record) -> Json:
+    """Run and report."""
+    options = ["--variants", chosen["variants"], *chosen["options"].split()]
     with tempfile.TemporaryDirectory(prefix="paddy-bench-failures-") as name:
         folder = Path(name)
         (folder / "planted.py").write_text(PLUGIN, "utf8")
         cache = folder / "cache"
-        command = ["run", "--variants", asked, "--plugin", "planted.py", *options]
-        ended = bench(command, folder, cache=cache)
-        reported = bench(["report"], folder, cache=cache)
-        report = Path(folder / reported.out.strip().splitlines()[-1]).read_text("utf8")
-        runs = [json.loads(p.read_text("utf8")) for p in folder.glob("results/*/run.json")]
+        ended = run_bench(["run", *options, "--plugin", "planted.py"], folder, cache=cache)
+        reported = run_bench(["report"], folder, cache=cache)
+        report = Path(folder, reported.out.strip().splitlines()[-1]).read_text("utf8")
+        runs = {record["variant"]["name"]: record for record in read_records(folder)}
     return {
-        **record,
         "code": ended.code,
         "last_line": (ended.out.strip().splitlines() or [""])[-1],
-        "traceback": not without_traceback(ended),
+        "traceback": ended.traceback,
         "report_code": reported.code,
         "runs": {
-            one["variant"]["name"]: {
-                "status": one["status"],
-                "message": (one["error"] or {}).get("message"),
-                "accuracy": (one["validation"] or {}).get("accuracy"),
-                "parts": (one["training"] or {}).get("accumulation_parts"),
-                "in_report": one["variant"]["name"] in report,
+            name: {
+                "status": run["status"],
+                "message": (run["error"] or {}).get("message"),
+                "accuracy": (run["validation"] or {}).get("accuracy"),
+                "parts": (run["training"] or {}).get("accumulation_parts"),
+                "in_report": name in report,
             }
-            for one in runs
+            for name, run in runs.items()
         },
         "explained_in_report": [name for name, text in FAULTS.items() if text in report],
     }
@@ -105,30 +103,29 @@ def run(quick: bool) -> dict[str, Any]:
 def rows(record: Record) -> list[Row]:
     """Good rows, explained rows, exit code and last line."""
     runs = record["runs"]
-    good = [name for name, one in runs.items() if name not in FAULTS]
-    rows_good = [
-        name for name in good if runs[name]["status"] == "complete" and runs[name]["in_report"]
-    ]
+    good = [run for name, run in runs.items() if name not in FAULTS]
+    reported = [run for run in good if run["status"] == "complete" and run["in_report"]]
     explained = [
         name
         for name, text in FAULTS.items()
         if name in runs and runs[name]["status"] == "failed" and text in runs[name]["message"]
     ]
+    in_report = record["explained_in_report"]
     named = all(name in record["last_line"] for name in FAULTS)
     made = f"run --variants {record['parameters']['variants']} {record['parameters']['options']}"
     return [
         Row(
             "Good rows beside three faulty variants",
             f"{len(good)}",
-            f"{len(rows_good)}",
-            len(rows_good) == len(good) and bool(good),
+            f"{len(reported)}",
+            len(reported) == len(good) > 0,
             made,
         ),
         Row(
             "Faulty variants that their record and the report explain",
             f"{len(FAULTS)}",
-            f"{len(explained)} in records, {len(record['explained_in_report'])} in the report",
-            len(explained) == len(record["explained_in_report"]) == len(FAULTS),
+            f"{len(explained)} in records, {len(in_report)} in the report",
+            len(explained) == len(in_report) == len(FAULTS),
             made,
         ),
         Row(
@@ -141,17 +138,17 @@ def rows(record: Record) -> list[Row]:
     ]
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): every run."""
+def details(record: Record) -> Tables:
+    """Every run."""
     cells = [
         [
             name,
-            one["status"],
-            "–" if one["accuracy"] is None else f"{one['accuracy']:.3f}",
-            "–" if one["parts"] is None else str(one["parts"]),
-            one["message"] or "–",
+            run["status"],
+            "–" if run["accuracy"] is None else f"{run['accuracy']:.3f}",
+            "–" if run["parts"] is None else str(run["parts"]),
+            run["message"] or "–",
         ]
-        for name, one in sorted(record["runs"].items())
+        for name, run in sorted(record["runs"].items())
     ]
     header = ["variant", "status", "validation accuracy", "parts of a batch", "error"]
     return [("Every run of the sweep.", header, cells)]

@@ -11,32 +11,37 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import io
 import itertools
 import os
 import random
 import re
+import runpy
 import shutil
 import signal
 import struct
+import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image
 
-from experiments.faults.common import head
-from experiments.record import Record, Row, trace
+from bench.config.presets import ENVIRONMENT_PREFIX
+from experiments.rows import Row
+from experiments.suite import Json, Record, Tables
 
-NAME = "hostile"
 SEED = 23
-FILES = NAMES = 200
 MOST_S = 5.0
+PARAMETERS = {"files": 200, "names": 200, "limit_s": MOST_S}
+QUICK: Json = {}
 PLUGIN = """\
 from torch import nn
 
@@ -63,44 +68,39 @@ def build(num_classes, dropout=0.0, reduction=None):
 register(Variant(name="Hostile_Small", backbone="small", build=build))
 """
 RUN = (
-    "run", "--variants", "Hostile_Small", "--no-timing", "--tune", "off", "--epochs", "1",
-    "--batch-size", "2", "--image-size", "32", "--num-workers", "0", "--threads", "1",
-    "--test-fraction", "0", "--data-dir",
-)  # fmt: skip
+    "run --variants Hostile_Small --no-timing --tune off --epochs 1 --batch-size 2 --image-size 32 "
+    "--num-workers 0 --threads 1 --test-fraction 0 --data-dir data --plugin ../small.py"
+)
 GOOD = 4
 # What the harness may write to; Python itself keeps the plugin's bytecode beside it.
 WRITTEN = ("results", "reports", "cache", "__pycache__")
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """All of both; ``quick``: one of each kind of file, 20 names."""
-    record = head(NAME, quick, SEED, {"files": FILES, "names": NAMES, "limit_s": MOST_S})
-    before = Path.cwd()
-    kept = {name: os.environ.get(name) for name in ("PADDY_BENCH_CACHE_DIR",)}
+def measure(chosen: Record) -> Json:
+    """All of both; a quick run one of each kind of file, 20 names."""
+    files, names = (len(KINDS), 20) if chosen["quick"] else (chosen["files"], chosen["names"])
+    threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="paddy-bench-hostile-") as name:
         folder = Path(name)
-        os.environ["PADDY_BENCH_CACHE_DIR"] = str(folder / "cache")
         (folder / "small.py").write_text(PLUGIN, "utf8")
-        threads = torch.get_num_threads()
+        variables = {ENVIRONMENT_PREFIX + "CACHE_DIR": str(folder / "cache")}
         try:
-            # The first one waits for the imports.
-            _clean(folder / "clean")
-            _through(folder / "clean", folder / "small.py")
-            files = list(_files(folder, len(KINDS) if quick else FILES))
-            trace(f"{len(files)} files")
-            names = list(_names(folder, 20 if quick else NAMES))
-            trace(f"{len(names)} names")
+            with mock.patch.dict(os.environ, variables):
+                # The first one waits for the imports.
+                _good_pictures(folder / "clean" / "data")
+                _through(folder / "clean")
+                outcome = {
+                    "files": list(_files(folder, files)),
+                    "names": list(_names(folder, names)),
+                }
         finally:
-            os.chdir(before)
             torch.set_num_threads(threads)
-            for variable, value in kept.items():
-                os.environ.pop(variable, None)
-                if value is not None:
-                    os.environ[variable] = value
-    return {**record, "outcome": {"files": files, "names": names}}
+    return {"outcome": outcome}
 
 
 # --- what is hostile -------------------------------------------------------------------------
+
+Maker = Callable[[Path, random.Random], Any]
 
 
 def _picture(chance: random.Random, size: tuple[int, int] = (40, 40)) -> Image.Image:
@@ -108,45 +108,58 @@ def _picture(chance: random.Random, size: tuple[int, int] = (40, 40)) -> Image.I
     return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
 
 
-def _bytes(image: Image.Image, kind: str, **options: Any) -> bytes:
+def _bytes(chance: random.Random, kind: str) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
+    _picture(chance).save(stream, kind)
     return stream.getvalue()
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+def _saved(kind: str, mode: str = "RGB", size: tuple[int, int] = (40, 40)) -> Maker:
+    """A picture in that format, mode and size."""
+    return lambda path, chance: _picture(chance, size).convert(mode).save(path, kind)
 
 
-def _bomb(side: int) -> bytes:
+def _link(target: str) -> Maker:
+    return lambda path, chance: path.symlink_to(target)
+
+
+def _bomb(side: int) -> Maker:
     """A PNG that says it is side × side pixels, in a few bytes."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    data = zlib.compress(b"\0" * 100_000, 9)
-    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" * 100_000, 9)),
+        (b"IEND", b""),
+    )
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        content += struct.pack(">I", len(data)) + name + data
+        content += struct.pack(">I", zlib.crc32(name + data))
+    return lambda path, chance: path.write_bytes(content)
 
 
 def _cut(path: Path, chance: random.Random) -> None:
-    whole = _bytes(_picture(chance), "JPEG")
+    whole = _bytes(chance, "JPEG")
     path.write_bytes(whole[: chance.randrange(1, len(whole))])
 
 
 def _turned(path: Path, chance: random.Random) -> None:
-    whole = bytearray(_bytes(_picture(chance), chance.choice(["JPEG", "PNG", "BMP", "WEBP"])))
+    picture = _picture(chance)
+    stream = io.BytesIO()
+    picture.save(stream, chance.choice(["JPEG", "PNG", "BMP", "WEBP"]))
+    whole = bytearray(stream.getvalue())
     for _ in range(chance.randrange(1, 60)):
         whole[chance.randrange(len(whole))] = chance.randrange(256)
-    path.write_bytes(bytes(whole))
+    path.write_bytes(whole)
 
 
 def _animated(path: Path, chance: random.Random) -> None:
-    frames = [_picture(chance) for _ in range(5)]
-    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
+    first, *others = (_picture(chance) for _ in range(5))
+    first.save(path, "GIF", save_all=True, append_images=others)
 
 
 def _loop(path: Path, chance: random.Random) -> None:
-    other = path.with_name("other.jpg")
-    other.symlink_to(path.name)
-    path.symlink_to(other.name)
+    path.with_name("other.jpg").symlink_to(path.name)
+    path.symlink_to("other.jpg")
 
 
 def _folder_loop(path: Path, chance: random.Random) -> None:
@@ -159,35 +172,32 @@ def _sixteen_bit(path: Path, chance: random.Random) -> None:
     Image.fromarray(pixels).save(path, "PNG")
 
 
-def _mode(path: Path, chance: random.Random, mode: str, kind: str) -> None:
-    _picture(chance).convert(mode).save(path, kind)
-
-
 def _odd_metadata(path: Path, chance: random.Random) -> None:
     _picture(chance).save(path, "JPEG", exif=b"Exif\0\0" + chance.randbytes(300))
 
 
-KINDS: dict[str, tuple[str, Callable[[Path, random.Random], Any]]] = {
+# By kind the name of the file, and what makes it.
+KINDS: dict[str, tuple[str, Maker]] = {
     "empty": ("x.jpg", lambda path, chance: path.write_bytes(b"")),
     "cut short": ("x.jpg", _cut),
     "bytes turned": ("x.png", _turned),
-    "random bytes": ("x.jpg", lambda p, chance: p.write_bytes(chance.randbytes(5000))),
-    "wrong suffix": ("x.jpg", lambda path, chance: _picture(chance).save(path, "PNG")),
+    "random bytes": ("x.jpg", lambda path, chance: path.write_bytes(chance.randbytes(5000))),
+    "wrong suffix": ("x.jpg", _saved("PNG")),
     "text": ("x.png", lambda path, chance: path.write_text("<script>alert(1)</script>")),
     "animated": ("x.gif", _animated),
     "animated, wrong suffix": ("x.jpg", _animated),
     "16 bits": ("x.png", _sixteen_bit),
-    "CMYK": ("x.jpg", lambda p, chance: _mode(p, chance, "CMYK", "JPEG")),
-    "palette": ("x.png", lambda p, chance: _mode(p, chance, "P", "PNG")),
-    "transparent": ("x.png", lambda p, chance: _mode(p, chance, "LA", "PNG")),
-    "one bit": ("x.png", lambda p, chance: _mode(p, chance, "1", "PNG")),
-    "bomb of 100,000 × 100,000": ("x.png", lambda p, chance: p.write_bytes(_bomb(100_000))),
-    "bomb of 20,000 × 20,000": ("x.png", lambda p, chance: p.write_bytes(_bomb(20_000))),
-    "1 × 1": ("x.png", lambda p, chance: _picture(chance, (1, 1)).save(p, "PNG")),
-    "1 × 3,000": ("x.png", lambda p, chance: _picture(chance, (1, 3000)).save(p, "PNG")),
+    "CMYK": ("x.jpg", _saved("JPEG", "CMYK")),
+    "palette": ("x.png", _saved("PNG", "P")),
+    "transparent": ("x.png", _saved("PNG", "LA")),
+    "one bit": ("x.png", _saved("PNG", "1")),
+    "bomb of 100,000 × 100,000": ("x.png", _bomb(100_000)),
+    "bomb of 20,000 × 20,000": ("x.png", _bomb(20_000)),
+    "1 × 1": ("x.png", _saved("PNG", size=(1, 1))),
+    "1 × 3,000": ("x.png", _saved("PNG", size=(1, 3000))),
     "link to itself": ("x.jpg", _loop),
-    "link to nothing": ("x.jpg", lambda path, chance: path.symlink_to("nowhere.jpg")),
-    "link to a device": ("x.jpg", lambda path, chance: path.symlink_to("/dev/zero")),
+    "link to nothing": ("x.jpg", _link("nowhere.jpg")),
+    "link to a device": ("x.jpg", _link("/dev/zero")),
     "folder in a circle": ("x.jpg", _folder_loop),
     "folder with an image's name": ("x.jpg", lambda path, chance: path.mkdir()),
     "pipe": ("x.jpg", lambda path, chance: os.mkfifo(path)),
@@ -208,74 +218,61 @@ TEXTS = (
 ROLES = ("class", "file", "cell", "group")
 
 
-def _names(folder: Path, count: int) -> Iterator[dict[str, Any]]:
+def _good_pictures(data: Path, chance: random.Random | None = None) -> list[str]:
+    """Two classes of good pictures; their names."""
+    chance = chance or random.Random(0)
+    names = [f"{label}/{number}.png" for label in "ab" for number in range(GOOD)]
+    for name in names:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        _picture(chance).save(data / name)
+    return names
+
+
+def _files(folder: Path, count: int) -> Iterator[Json]:
+    chance = random.Random(SEED)
+    for number, kind in zip(range(count), itertools.cycle(KINDS), strict=False):
+        name, make = KINDS[kind]
+        place = folder / f"file-{number}"
+        _good_pictures(place / "data")
+        make(place / "data" / "b" / name, chance)
+        yield {"kind": kind, "made": True, **_through(place)}
+
+
+def _names(folder: Path, count: int) -> Iterator[Json]:
     chance = random.Random(SEED + 1)
-    made_so_far = 0
-    for number in itertools.count():
-        if made_so_far == count:
-            return
-        role = ROLES[number % len(ROLES)]
-        text = TEXTS[number // len(ROLES) % len(TEXTS)]
-        if number // len(ROLES) >= len(TEXTS):
+    number = 0
+    while count:
+        cycle, role = number // len(ROLES), ROLES[number % len(ROLES)]
+        text = TEXTS[cycle % len(TEXTS)]
+        if cycle >= len(TEXTS):
             text = "".join(chance.sample(text, len(text))) + chance.choice(TEXTS)[:20]
         place = folder / f"name-{number}"
         made = _named(place / "data", role, text, chance)
-        made_so_far += made
-        if made:
-            yield {"text": text, "role": role, "made": True, **_through(place, folder / "small.py")}
-        else:
-            yield {"text": text, "role": role, "made": False}
-
-
-def _clean(place: Path) -> None:
-    """Two classes of good pictures."""
-    chance = random.Random(0)
-    for label in ("a", "b"):
-        (place / "data" / label).mkdir(parents=True)
-        for number in range(GOOD):
-            _picture(chance).save(place / "data" / label / f"{number}.png")
+        count -= made
+        number += 1
+        yield {"text": text, "role": role, "made": made, **(_through(place) if made else {})}
 
 
 def _named(data: Path, role: str, text: str, chance: random.Random) -> bool:
     """A data set with that text in that role; false where the system has no such name."""
-    for label in ("a", "b"):
-        (data / "pictures" / label).mkdir(parents=True)
-        for number in range(GOOD):
-            _picture(chance).save(data / "pictures" / label / f"{number}.png")
     if role in ("class", "file"):
+        _good_pictures(data, chance)
+        old, new = ("b", text) if role == "class" else ("b/0.png", f"b/{text}.png")
+        if "/" in text or text in (".", ".."):
+            return False
         try:
-            if "/" in text or text in (".", ".."):
-                raise ValueError
-            if role == "class":
-                (data / "pictures/b").rename(data / "pictures" / text)
-            else:
-                (data / "pictures/b/0.png").rename(data / "pictures/b" / f"{text}.png")
+            (data / old).rename(data / new)
         except (OSError, ValueError):
             return False
-        for child in (data / "pictures").iterdir():
-            child.rename(data / child.name)
-        (data / "pictures").rmdir()
         return True
-    lines = [["path", "label", "split", "group"]]
-    for label in ("a", "b"):
-        for number in range(GOOD):
-            shown = text if role == "cell" and label == "b" else label
-            group = f"{text}{number % 3}" if role == "group" else ""
-            lines.append([f"pictures/{label}/{number}.png", shown, "", group])
+    lines = [("path", "label", "split", "group")]
+    for number, name in enumerate(_good_pictures(data / "pictures", chance)):
+        label = text if role == "cell" and name[0] == "b" else name[0]
+        group = f"{text}{number % GOOD % 3}" if role == "group" else ""
+        lines.append((f"pictures/{name}", label, "", group))
     with (data / "metadata.csv").open("w", newline="", encoding="utf8") as file:
         csv.writer(file).writerows(lines)
     return True
-
-
-def _files(folder: Path, count: int) -> Iterator[dict[str, Any]]:
-    chance = random.Random(SEED)
-    for number in range(count):
-        kind = list(KINDS)[number % len(KINDS)]
-        name, make = KINDS[kind]
-        place = folder / f"file-{number}"
-        _clean(place)
-        make(place / "data" / "b" / name, chance)
-        yield {"kind": kind, "made": True, **_through(place, folder / "small.py")}
 
 
 # --- what became of it -----------------------------------------------------------------------
@@ -285,43 +282,54 @@ class _Hangs(BaseException):
     """It took too long; nobody may take it for an error of a run."""
 
 
-def _through(place: Path, plugin: Path) -> dict[str, Any]:
+def _through(place: Path) -> Json:
     """Audit, train and report in that folder."""
-    from bench.cli.main import main
-
-    os.chdir(place)
     listed = _tree(place.parent)
-    steps: dict[str, Any] = {}
-    for step, arguments in (
-        ("data", ["data", "--data-dir", "data"]),
-        ("run", [*RUN, "data", "--plugin", str(plugin)]),
-        ("report", ["report"]),
-    ):
-        out, err = io.StringIO(), io.StringIO()
-        begin = time.perf_counter()
-        with _at_most(4 * MOST_S), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                code: int | str = main(arguments)
-            except SystemExit as error:
-                code = f"exit {error.code}"
-            except _Hangs:
-                code = "hangs"
-            except BaseException as error:  # it is what is looked for
-                code = f"{type(error).__name__}: {error}"[:200]
-        steps[step] = {
-            "code": code,
-            "seconds": time.perf_counter() - begin,
-            "traceback": "Traceback (most recent" in err.getvalue() + out.getvalue(),
-            "last_line": (err.getvalue().strip().splitlines() or [""])[-1][:160],
-        }
-        if step == "run" and code == 2:
-            break
-    new = sorted(_tree(place.parent) - listed)
-    reports = len(list(place.glob("reports/*/report.md")))
-    broken = _broken(place)
-    os.chdir(place.parent)
+    steps: Json = {}
+    with contextlib.chdir(place):
+        for arguments in ("data --data-dir data", RUN, "report"):
+            name = arguments.partition(" ")[0]
+            steps[name] = _command(arguments.split())
+            if name == "run" and steps[name]["code"] == 2:
+                break
+    outcome = {
+        "steps": steps,
+        "outside": sorted(_tree(place.parent) - listed)[:5],
+        "broken": _broken(place),
+        "reports": len(list(place.glob("reports/*/report.md"))),
+    }
     shutil.rmtree(place)
-    return {"steps": steps, "outside": new[:5], "broken": broken, "reports": reports}
+    return outcome
+
+
+def _command(arguments: list[str]) -> Json:
+    """``python -m bench ARGUMENTS``, in this process: a new one would take seconds to import."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = None
+    begin = time.perf_counter()
+    with (
+        mock.patch.object(sys, "argv", ["bench", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        _at_most(4 * MOST_S),
+    ):
+        try:
+            runpy.run_module("bench", run_name="__main__", alter_sys=True)
+        except SystemExit as error:
+            code = error.code
+        except _Hangs:
+            code = "hangs"
+        except BaseException as error:  # it is what is looked for
+            code = f"{type(error).__name__}: {error}"[:200]
+    seconds = time.perf_counter() - begin
+    # At its end the command takes all objects out of the collector's sight.
+    gc.unfreeze()
+    return {
+        "code": code,
+        "seconds": seconds,
+        "traceback": "Traceback (most recent" in err.getvalue() + out.getvalue(),
+        "last_line": (err.getvalue().strip().splitlines() or [""])[-1][:160],
+    }
 
 
 @contextlib.contextmanager
@@ -340,13 +348,13 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 def _tree(folder: Path) -> set[str]:
     """Every path below, without those folders that the harness may write to."""
-    found = set()
+    paths = set()
     for root, folders, names in os.walk(folder):
         relative = os.path.relpath(root, folder)
-        if relative.count(os.sep) == 0:
-            folders[:] = [name for name in folders if name not in WRITTEN]
-        found.update(os.path.join(relative, name) for name in [*folders, *names])
-    return found
+        if os.sep not in relative:
+            folders[:] = set(folders).difference(WRITTEN)
+        paths.update(os.path.join(relative, name) for name in folders + names)
+    return paths
 
 
 _BAD = re.compile(
@@ -358,69 +366,63 @@ _FORMULA = re.compile(r"\s*[=+\-@](?!\d[\d.]*(e[+-]?\d+)?%?$)")
 
 def _broken(place: Path) -> list[str]:
     """What in the report is no table, no text or a formula any more."""
-    found = []
-    for path in sorted(place.rglob("reports/**/*")):
-        if path.suffix == ".md":
-            text = path.read_text("utf8")
-            if _BAD.search(text):
-                found.append(f"{path.name}: {_BAD.search(text)}"[:200])
-            found += _uneven(text)
-        elif path.suffix == ".csv":
-            with path.open(newline="", encoding="utf8") as file:
-                lines = list(csv.reader(file))
-            if len({len(line) for line in lines}) > 1:
-                found.append(f"{path.name}: lines of different length")
-            cells = [cell for line in lines for cell in line if _FORMULA.match(cell)]
-            found += [f"{path.name}: formula {cell[:40]!r}" for cell in cells[:1]]
-    return found[:5]
+    problems = []
+    for path in sorted(place.rglob("reports/**/*.md")):
+        text = path.read_text("utf8")
+        if match := _BAD.search(text):
+            problems.append(f"{path.name}: {match}"[:200])
+        problems += _uneven(text)
+    for path in sorted(place.rglob("reports/**/*.csv")):
+        with path.open(newline="", encoding="utf8") as file:
+            lines = list(csv.reader(file))
+        if len(set(map(len, lines))) > 1:
+            problems.append(f"{path.name}: lines of different length")
+        formulas = [cell for line in lines for cell in line if _FORMULA.match(cell)]
+        problems += [f"{path.name}: formula {cell[:40]!r}" for cell in formulas[:1]]
+    return problems[:5]
 
 
 def _uneven(text: str) -> list[str]:
     """Tables with rows of another number of cells than their head has."""
-    found, columns, fence = [], 0, ""
+    # Code blocks end with a fence of as many ticks as they begin with.
+    text = re.sub(r"^(`{3,}).*?^\1 *$", "", text, flags=re.DOTALL | re.MULTILINE)
+    problems, columns = [], 0
     for line in text.split("\n"):
-        ticks = re.match("`{3,}", line)
-        if fence and line.strip() == fence:
-            fence = ""
-        elif ticks and not fence:
-            fence = ticks[0]
-        if fence or not line.startswith("|"):
-            columns = 0
-            continue
-        cells = len(re.findall(r"(?<!\\)\|", line.replace("\\\\", "")))
-        if columns and cells != columns:
-            found.append(f"table row of {cells - 1} cells instead of {columns - 1}: {line[:80]}")
-        columns = columns or cells
-    return found
+        cells = 0
+        if line.startswith("|"):
+            cells = len(re.findall(r"(?<!\\)\|", line.replace("\\\\", "")))
+        if columns and cells and cells != columns:
+            problems.append(f"table row of {cells - 1} cells instead of {columns - 1}: {line[:80]}")
+        columns = cells and (columns or cells)
+    return problems
 
 
 def rows(record: Record) -> list[Row]:
     """Files and names: tracebacks, hangs, files outside, broken tables."""
-    found = []
+    result = []
     limit = record["parameters"]["limit_s"]
-    for what, each in record["outcome"].items():
-        made = [one for one in each if one["made"]]
-        steps = [step for one in made for step in one["steps"].values()]
-        wrong = [s for s in steps if s["traceback"] or s["code"] not in (0, 1, 2)]
-        slow = [step for step in steps if step["seconds"] > limit]
-        outside = [one for one in made if one["outside"]]
-        broken = [one for one in made if one["broken"]]
-        reports = sum(one["reports"] for one in made)
-        longest = max(step["seconds"] for step in steps)
-        found.append(
+    for what, cases in record["outcome"].items():
+        made = [case for case in cases if case["made"]]
+        steps = [step for case in made for step in case["steps"].values()]
+        wrong = sum(step["traceback"] or step["code"] not in (0, 1, 2) for step in steps)
+        seconds = [step["seconds"] for step in steps]
+        slow = sum(each > limit for each in seconds)
+        outside, broken = (sum(bool(case[key]) for case in made) for key in ("outside", "broken"))
+        reports = sum(case["reports"] for case in made)
+        result.append(
             Row(
                 f"{len(made)} hostile {what}",
                 f"no traceback, nothing over {limit:g} s, no file outside, tables stay tables",
-                f"{len(wrong)} tracebacks, {len(slow)} over {limit:g} s (longest {longest:.1f} s), "
-                f"{len(outside)} with files outside, {len(broken)} broken of {reports} reports",
+                f"{wrong} tracebacks, {slow} over {limit:g} s (longest {max(seconds):.1f} s), "
+                f"{outside} with files outside, {broken} broken of {reports} reports",
                 not (wrong or slow or outside or broken) and reports > len(made) / 2,
                 f"{len(steps)} commands (data, run, report) in one process, with "
                 f"{2 * GOOD} good pictures each",
             )
         )
-        absent = len(each) - len(made)
+        absent = len(cases) - len(made)
         if absent:
-            found.append(
+            result.append(
                 Row(
                     f"Hostile {what} that the file system refuses",
                     "informs",
@@ -429,15 +431,15 @@ def rows(record: Record) -> list[Row]:
                     "a path, or more bytes than a name may have; the same text stands in tables",
                 )
             )
-    return found
+    return result
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): what became of each kind of file, and of refused names."""
+def details(record: Record) -> Tables:
+    """What became of each kind of file."""
     kinds: dict[str, list[str]] = {}
-    for one in record["outcome"]["files"]:
-        step = one["steps"].get("run", one["steps"]["data"])
-        kinds.setdefault(one["kind"], []).append(f"{step['code']}: {step['last_line'][:100]}")
-    cells = [[kind, str(len(each)), each[0]] for kind, each in kinds.items()]
+    for case in record["outcome"]["files"]:
+        step = case["steps"].get("run", case["steps"]["data"])
+        kinds.setdefault(case["kind"], []).append(f"{step['code']}: {step['last_line'][:100]}")
+    cells = [[kind, str(len(lines)), lines[0]] for kind, lines in kinds.items()]
     header = ["kind", "files", "exit code of run, last line (the first one's)"]
     return [("Hostile files.", header, cells)]

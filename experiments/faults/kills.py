@@ -11,77 +11,71 @@ from __future__ import annotations
 import random
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from bench.errors import BenchError
-from experiments.faults.common import bench, head, left_over, outcome, unfinished
-from experiments.record import Record, Row, trace
+from experiments.commands import run_bench
+from experiments.faults.common import left_over, outcome, run_or_resume, undisturbed, unfinished
+from experiments.rows import Row, all_row
+from experiments.suite import Json, Record, Tables, trace
 
-NAME = "kills"
 SEED = 20
-ROUNDS = 20
 MOST_KILLS = 3
-COMMAND = ("run", "--preset", "smoke", "--no-timing", "--tune", "off", "--variants")
-VARIANTS = "MobileNetV3_Small,EfficientNetV2_S_BoTLinear,ResNet18_Hybrid"
-QUICK_VARIANTS = "MobileNetV3_Small,ResNet18_Hybrid"
-QUICK = ("--epochs", "2", "--synthetic-images", "60", "--image-size", "32")
+COMMAND = "run --preset smoke --no-timing --tune off --variants "
+PARAMETERS = {
+    "command": COMMAND + "MobileNetV3_Small,EfficientNetV2_S_BoTLinear,ResNet18_Hybrid",
+    "rounds": 20,
+}
+QUICK = {
+    "command": COMMAND + "MobileNetV3_Small,ResNet18_Hybrid --epochs 2 --synthetic-images 60 "
+    "--image-size 32",
+    "rounds": 2,
+}
 # Whatever does not end after so many goings-on never will.
 MOST_RESUMES = 3
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Kill and go on; ``quick``: two variants, two epochs, two rounds."""
-    rounds = 2 if quick else ROUNDS
-    command = [*COMMAND, QUICK_VARIANTS if quick else VARIANTS]
-    command += QUICK if quick else ()
-    record = head(NAME, quick, SEED, {"command": " ".join(command), "rounds": rounds})
+def measure(chosen: Record) -> Json:
+    """Kill and go on."""
+    command = chosen["command"].split()
     chance = random.Random(SEED)
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="paddy-bench-kills-") as name:
-        folder = Path(name)
-        cache = folder / "cache"
-        whole = _new(folder, "whole")
+        cache = Path(name, "cache")
+
+        def new_folder(what: str) -> Path:
+            folder = Path(name, what)
+            folder.mkdir()
+            return folder
+
         # The second one finds what the first has left in the cache, as the killed ones do.
-        bench(command, _new(folder, "first"), cache=cache)
-        undisturbed = bench(command, whole, cache=cache)
-        expected = outcome(whole)
-        if undisturbed.code or not expected:
-            raise BenchError(f"the undisturbed sweep failed: {undisturbed.last_line}")
-        trace(f"undisturbed: {undisturbed.seconds:.0f} s, {len(expected)} complete runs")
-        for number in range(rounds):
-            one = _new(folder, f"round-{number}")
-            outcomes.append(_round(command, one, cache, undisturbed.seconds, chance, expected))
-            trace(f"round {number + 1} of {rounds}: {outcomes[-1]}")
+        run_bench(command, new_folder("first"), cache=cache)
+        whole, expected = undisturbed(command, new_folder("whole"), cache=cache)
+        trace(f"undisturbed: {whole.seconds:.0f} s, {len(expected)} complete runs")
+        for number in range(chosen["rounds"]):
+            folder = new_folder(f"round-{number}")
+            moments = [
+                chance.uniform(0.0, whole.seconds) for _ in range(chance.randint(1, MOST_KILLS))
+            ]
+            outcomes.append(_round(command, folder, cache, moments, expected))
+            trace(f"round {number + 1} of {chosen['rounds']}: {outcomes[-1]}")
     return {
-        **record,
-        "undisturbed_s": undisturbed.seconds,
+        "undisturbed_s": whole.seconds,
         "undisturbed_runs": len(expected),
         "outcome": outcomes,
     }
-
-
-def _new(folder: Path, name: str) -> Path:
-    (folder / name).mkdir()
-    return folder / name
 
 
 def _round(
     command: list[str],
     folder: Path,
     cache: Path,
-    seconds: float,
-    chance: random.Random,
-    expected: dict[str, Any],
-) -> dict[str, Any]:
-    kills = []
-    for _ in range(chance.randint(1, MOST_KILLS)):
-        moment = chance.uniform(0.0, seconds)
-        again = unfinished(folder)
+    moments: list[float],
+    expected: Json,
+) -> Json:
+    kills, codes = [], []
+    for moment in moments:
         if outcome(folder).keys() == expected.keys():
             break
-        ended = bench(
-            [*command, "--resume"] if again else command, folder, cache=cache, kill_after=moment
-        )
+        ended, again = run_or_resume(command, folder, cache=cache, kill_after=moment)
         kills.append(
             {
                 "after_s": moment,
@@ -90,52 +84,41 @@ def _round(
                 "last_line": ended.last_line[:120],
             }
         )
-    codes = []
-    while len(codes) < MOST_RESUMES and (not codes or unfinished(folder)):
-        if codes == [] and not unfinished(folder) and outcome(folder):
-            break  # the last one had ended before its kill
-        again = unfinished(folder)
-        ended = bench([*command, "--resume"] if again else command, folder, cache=cache)
+    # Where there are runs and no sweep to go on with, the last one had ended before its kill.
+    while len(codes) < MOST_RESUMES and (unfinished(folder) or not (codes or outcome(folder))):
+        ended, _ = run_or_resume(command, folder, cache=cache)
         codes.append(ended.code)
-    found = outcome(folder)
+    runs = outcome(folder)
     return {
         "kills": kills,
         "codes": codes,
-        "runs": len(found),
+        "runs": len(runs),
         "records": len(list(folder.glob("results/*/run.json"))),
-        "same": found == expected,
+        "same": runs == expected,
         "left_over": left_over(folder),
     }
 
 
 def rows(record: Record) -> list[Row]:
     """Rounds that ended as the undisturbed sweep; records too many or too few; left-overs."""
-    rounds = record["outcome"]
-    same = sum(one["same"] for one in rounds)
-    runs = record["undisturbed_runs"]
-    right = sum(one["runs"] == one["records"] == runs for one in rounds)
-    clean = sum(not one["left_over"] for one in rounds)
-    kills = [kill for one in rounds for kill in one["kills"] if kill["killed"]]
+    rounds, runs = record["outcome"], record["undisturbed_runs"]
+    same = sum(each["same"] for each in rounds)
+    right = sum(each["runs"] == each["records"] == runs for each in rounds)
+    clean = sum(not each["left_over"] for each in rounds)
+    kills = [kill for each in rounds for kill in each["kills"] if kill["killed"]]
     made = (
         f"{record['parameters']['command']}; {len(kills)} kills, "
         f"{sum(kill['resumed'] for kill in kills)} of them of a sweep that was gone on with"
     )
     total = len(rounds)
     return [
-        Row(
+        all_row(
             "Killed sweeps with the history, metrics and predictions of the undisturbed one",
-            f"{total} of {total}",
-            f"{same} of {total}",
-            same == total,
+            same,
+            total,
             made,
         ),
-        Row(
-            f"Killed sweeps with exactly {runs} records",
-            f"{total} of {total}",
-            f"{right} of {total}",
-            right == total,
-            made,
-        ),
+        all_row(f"Killed sweeps with exactly {runs} records", right, total, made),
         Row(
             "Killed sweeps that left no other file in the results folder",
             "informs",
@@ -146,8 +129,8 @@ def rows(record: Record) -> list[Row]:
     ]
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): every kill."""
+def details(record: Record) -> Tables:
+    """Every kill."""
     cells = [
         [
             str(number),
@@ -156,8 +139,8 @@ def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
             "yes" if kill["resumed"] else "no",
             kill["last_line"],
         ]
-        for number, one in enumerate(record["outcome"], 1)
-        for kill in one["kills"]
+        for number, each in enumerate(record["outcome"], 1)
+        for kill in each["kills"]
     ]
     header = ["round", "after, s", "killed", "a sweep that was gone on with", "had said last"]
     caption = f"Every kill; undisturbed the sweep takes {record['undisturbed_s']:.0f} s."

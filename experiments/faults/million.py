@@ -7,27 +7,25 @@ hashes with planted near pairs.
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from experiments.faults.common import head
-from experiments.record import Record, Row, trace
-from experiments.speed.pipes import ROOT, environment
+from experiments.commands import run_python
+from experiments.rows import Row
+from experiments.suite import Json, Record, trace
 
-NAME = "million"
 SEED = 22
-IMAGES = 1_000_000
 CLASSES = 10
+PLANTED = 1000
+PARAMETERS = {"images": 1_000_000, "classes": CLASSES, "planted": PLANTED}
+QUICK = {"images": 20_000}
 MOST_S, MOST_GB = 30.0, 1.5
 # Kaggle's table and metadata.csv.
 LAYOUTS = ("kaggle", "metadata-csv")
 MEMORY = Path("/dev/shm")
-PLANTED = 1000
 
 # In a process of its own, so that its peak is its own. Not the one that resource.getrusage gives:
 # that has the parent's at the time of the fork in it.
@@ -87,38 +85,26 @@ print(json.dumps({
 """
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Make, read and split them; ``quick``: 20,000."""
-    import json
-
-    images = 20_000 if quick else IMAGES
-    record = head(NAME, quick, SEED, {"images": images, "classes": CLASSES, "planted": PLANTED})
-    inside = str(MEMORY) if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+def measure(chosen: Record) -> Json:
+    """Make, read and split them."""
+    images = chosen["images"]
+    inside = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
     outcomes = []
     for layout in LAYOUTS:
         with tempfile.TemporaryDirectory(prefix="paddy-bench-million-", dir=inside) as name:
             _make(Path(name), layout, images)
             trace(f"{layout}: made")
-            outcomes.append(json.loads(_python(_PEAK + _INDEX, name)))
+            outcomes.append(_python(_INDEX, name))
             trace(f"{layout}: {outcomes[-1]}")
     compared = []
     for count in (images // 4, images):
-        found = json.loads(_python(_PEAK + _NEAR, str(count), str(PLANTED), str(SEED)))
-        compared.append({"hashes": count, **found})
+        compared.append({"hashes": count, **_python(_NEAR, count, PLANTED, SEED)})
         trace(f"comparing: {compared[-1]}")
-    return {**record, "outcome": outcomes, "compared": compared}
+    return {"outcome": outcomes, "compared": compared}
 
 
-def _python(code: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+def _python(code: str, *arguments: object) -> Json:
+    return json.loads(run_python("-W", "ignore", "-c", _PEAK + code, *map(str, arguments)))
 
 
 def _make(root: Path, layout: str, images: int) -> None:
@@ -140,24 +126,24 @@ def _make(root: Path, layout: str, images: int) -> None:
 
 def rows(record: Record) -> list[Row]:
     """Seconds and memory of each layout, and how comparing grows."""
-    found = []
-    for one in record["outcome"]:
-        gigabytes = one["peak_bytes"] / 1e9
-        found.append(
+    result = []
+    for case in record["outcome"]:
+        gigabytes = case["peak_bytes"] / 1e9
+        result.append(
             Row(
-                f"Index of {one['images']:,} images, {one['layout']}",
+                f"Index of {case['images']:,} images, {case['layout']}",
                 f"under {MOST_S:g} s and {MOST_GB:g} GB",
-                f"{one['index_s']:.1f} s, {gigabytes:.2f} GB; split {one['split_s']:.1f} s, of "
-                f"pairs that stay together {one['grouped_s']:.1f} s, five folds "
-                f"{one['folds_s']:.1f} s",
-                one["index_s"] < MOST_S and gigabytes < MOST_GB,
+                f"{case['index_s']:.1f} s, {gigabytes:.2f} GB; split {case['split_s']:.1f} s, of "
+                f"pairs that stay together {case['grouped_s']:.1f} s, five folds "
+                f"{case['folds_s']:.1f} s",
+                case["index_s"] < MOST_S and gigabytes < MOST_GB,
                 "one fresh process each; the peak is that of the whole process after indexing",
             )
         )
     few, many = record["compared"]
     grew = many["seconds"] / few["seconds"]
     more = many["hashes"] / few["hashes"]
-    found.append(
+    result.append(
         Row(
             f"Near copies among {many['hashes']:,} hashes: time against {few['hashes']:,}",
             f"less than {more**2:g} × (the square), every planted pair found",
@@ -168,4 +154,4 @@ def rows(record: Record) -> list[Row]:
             "random hashes, a near one planted for some",
         )
     )
-    return found
+    return result

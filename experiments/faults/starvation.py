@@ -13,155 +13,124 @@ import re
 import shutil
 import signal
 import tempfile
-import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from experiments.faults.common import (
-    Ended,
-    bench,
-    complete_records,
-    head,
-    left_over,
-    outcome,
-    without_traceback,
-)
-from experiments.record import Record, Row, trace
-from experiments.speed.commands import children_of
-from experiments.speed.pictures import pictures
+from experiments.commands import Ended, children_of, every, run_bench
+from experiments.faults.common import complete_records, left_over, outcome
+from experiments.pictures import pictures
+from experiments.rows import Row
+from experiments.suite import Json, Record, trace
 
-NAME = "starvation"
-VARIANTS = "MobileNetV3_Small,ResNet18_Hybrid"
-IMAGES = 300
 OPTIONS = (
-    "--no-timing", "--tune", "off", "--epochs", "3", "--batch-size", "8", "--image-size", "64",
-    "--no-cache", "--variants", VARIANTS,
-)  # fmt: skip
-
-
-def run(quick: bool) -> dict[str, Any]:
-    """Do each of them; ``quick``: with fewer pictures."""
-    record = head(NAME, quick, None, {"options": " ".join(OPTIONS)})
-    images = 120 if quick else IMAGES
-    outcomes = {}
-    with tempfile.TemporaryDirectory(prefix="paddy-bench-starvation-") as name:
-        folder = Path(name)
-        data = folder / "data"
-        shutil.copytree(pictures(images), data)
-        for case in (_killed_worker, _vanished_images, _read_only, _two_at_once):
-            what = (case.__doc__ or "").rstrip(".")
-            place = folder / case.__name__
-            place.mkdir()
-            outcomes[what] = case(place, data, folder / "cache")
-            trace(f"{what}: {outcomes[what]}")
-    return {**record, "images": images, "outcome": outcomes}
-
-
+    "--no-timing --tune off --epochs 3 --batch-size 8 --image-size 64 --no-cache "
+    "--variants MobileNetV3_Small,ResNet18_Hybrid"
+)
+PARAMETERS = {"options": OPTIONS}
+QUICK: Json = {}
 # The temporary folder's own name says nothing.
 _PLACE = re.compile(r"/\S*paddy-bench-starvation-[^/]*/")
 
 
-def _command(data: Path, workers: int) -> list[str]:
-    return ["run", *OPTIONS, "--data-dir", str(data), "--num-workers", str(workers)]
+def measure(chosen: Record) -> Json:
+    """Do each of them; a quick run with fewer pictures."""
+    images = 120 if chosen["quick"] else 300
+    outcomes = {}
+    with tempfile.TemporaryDirectory(prefix="paddy-bench-starvation-") as name:
+        data = Path(name, "data")
+        shutil.copytree(pictures(images), data)
+        for case in (_killed_worker, _vanished_images, _read_only, _two_at_once):
+            what = (case.__doc__ or "").rstrip(".")
+            folder = Path(name, case.__name__)
+            folder.mkdir()
+            outcomes[what] = case(folder, data)
+            trace(f"{what}: {outcomes[what]}")
+    return {"images": images, "outcome": outcomes}
 
 
-def _when_training(folder: Path, act: Callable[[], object]) -> Callable[[Any], None]:
+def _run(folder: Path, data: Path, workers: int = 0, **how: Any) -> Ended:
+    command = ["run", *OPTIONS.split(), "--data-dir", str(data), "--num-workers", str(workers)]
+    return run_bench(command, folder, cache=data.with_name("cache"), **how)
+
+
+def _resumes(folder: Path, data: Path) -> bool:
+    """Whether the sweep goes on to its end."""
+    then = run_bench(["run", "--resume"], folder, cache=data.with_name("cache"))
+    return then.code == 0 and len(outcome(folder)) == 2
+
+
+def _when_training(folder: Path, act: Callable[[Any], object]) -> Callable[[Any], None]:
     """Act once the first epoch of the sweep is over: its ``last.pt`` tells."""
 
     def wait(process: Any) -> None:
-        while process.poll() is None:
-            if any(folder.glob("results/*/last.pt")):
-                act()
-                return
-            time.sleep(0.02)
+        every(0.02, lambda process: any(folder.glob("results/*/last.pt")))(process)
+        if process.poll() is None:
+            act(process)
 
     return wait
 
 
-def _killed_worker(folder: Path, data: Path, cache: Path) -> dict[str, Any]:
+def _killed_worker(folder: Path, data: Path) -> Json:
     """A loader process is killed."""
     killed: list[int] = []
 
-    def during(process: Any) -> None:
-        def kill() -> None:
-            while process.poll() is None and not killed:
-                for child in children_of(process.pid)[:1]:
-                    # It may have ended by itself just now: another one comes.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(child, signal.SIGKILL)
-                        killed.append(child)
-                time.sleep(0.01)
+    def kill(process: Any) -> bool:
+        for child in children_of(process.pid)[:1]:
+            # It may have ended by itself just now: another one comes.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+                killed.append(child)
+        return bool(killed)
 
-        _when_training(folder, kill)(process)
-
-    ended = bench(_command(data, 1), folder, cache=cache, during=during)
-    then = bench(["run", "--resume"], folder, cache=cache)
-    return {
-        **_told(ended, "DataLoader worker"),
-        "happened": bool(killed),
-        "went_on": then.code == 0 and len(outcome(folder)) == 2,
-    }
+    ended = _run(folder, data, workers=1, during=_when_training(folder, every(0.01, kill)))
+    result = _told(ended, "DataLoader worker")
+    return result | {"happened": bool(killed), "went_on": _resumes(folder, data)}
 
 
-def _vanished_images(folder: Path, data: Path, cache: Path) -> dict[str, Any]:
+def _vanished_images(folder: Path, data: Path) -> Json:
     """The data folder is gone in the middle of an epoch."""
     away = data.with_name("away")
-    ended = bench(
-        _command(data, 0), folder, cache=cache,
-        during=_when_training(folder, lambda: data.rename(away)),
-    )  # fmt: skip
+    vanish = _when_training(folder, lambda process: data.rename(away))
+    result = _told(_run(folder, data, during=vanish), "bring it back")
     happened = away.exists()
     if happened:
         away.rename(data)
-    then = bench(["run", "--resume"], folder, cache=cache)
-    return {
-        **_told(ended, "bring it back"),
-        "happened": happened,
-        "went_on": then.code == 0 and len(outcome(folder)) == 2,
-    }
+    return result | {"happened": happened, "went_on": _resumes(folder, data)}
 
 
-def _read_only(folder: Path, data: Path, cache: Path) -> dict[str, Any]:
+def _read_only(folder: Path, data: Path) -> Json:
     """The results folder cannot be written to."""
     # A file in its place: the owner of everything may write to a read-only folder.
     (folder / "results").write_text("not a folder", "utf8")
-    ended = bench(_command(data, 0), folder, cache=cache)
+    result = _told(_run(folder, data), "results")
     (folder / "results").unlink()
-    return {**_told(ended, "results"), "happened": True, "went_on": True}
+    return result | {"happened": True, "went_on": True}
 
 
-def _two_at_once(folder: Path, data: Path, cache: Path) -> dict[str, Any]:
+def _two_at_once(folder: Path, data: Path) -> Json:
     """Two sweeps at once in one results folder."""
-    ended: list[Ended] = []
-
-    def sweep() -> None:
-        ended.append(bench(_command(data, 0), folder, cache=cache))
-
-    threads = [threading.Thread(target=sweep) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    records = complete_records(folder)
+    with ThreadPoolExecutor(2) as pool:
+        sweeps = list(pool.map(lambda number: _run(folder, data), range(2)))
+    records, unwanted = complete_records(folder), left_over(folder)
     return {
         "happened": True,
-        "code": max(one.code for one in ended),
-        "traceback": not all(map(without_traceback, ended)),
+        "code": max(ended.code for ended in sweeps),
+        "traceback": any(ended.traceback for ended in sweeps),
         "said": f"{len(records)} complete records of 4, "
         f"{len(list(folder.glob('results/sweep-*.json')))} sweeps, "
-        f"{len(left_over(folder))} files too many",
-        "told": len(records) == 4 and not left_over(folder),
-        "went_on": all(one.code == 0 for one in ended),
+        f"{len(unwanted)} files too many",
+        "told": len(records) == 4 and not unwanted,
+        "went_on": all(ended.code == 0 for ended in sweeps),
     }
 
 
-def _told(ended: Ended, words: str) -> dict[str, Any]:
-    lines = [line for line in (ended.err + ended.out).splitlines() if words in line]
+def _told(ended: Ended, words: str) -> Json:
+    lines = [line for line in ended.text.splitlines() if words in line]
     return {
         "code": ended.code,
-        "traceback": not without_traceback(ended),
+        "traceback": ended.traceback,
         "said": _PLACE.sub("", lines[0] if lines else ended.last_line)[:240],
         "told": bool(lines) and ended.code > 0,
     }
@@ -174,10 +143,10 @@ def rows(record: Record) -> list[Row]:
         Row(
             what,
             "told in a line, nothing lost, it goes on",
-            f"exit code {one['code']}; “{one['said']}”; "
-            f"{'went on to its end' if one['went_on'] else 'DID NOT go on'}",
-            one["happened"] and one["told"] and one["went_on"] and not one["traceback"],
+            f"exit code {case['code']}; “{case['said']}”; "
+            f"{'went on to its end' if case['went_on'] else 'DID NOT go on'}",
+            case["happened"] and case["told"] and case["went_on"] and not case["traceback"],
             made,
         )
-        for what, one in record["outcome"].items()
+        for what, case in record["outcome"].items()
     ]

@@ -1,10 +1,8 @@
 """``python -m experiments.scale``: run experiments, keep their records, render the page."""
 
-from __future__ import annotations
-
 import sys
 
-from experiments.scale.table import SUITE
+from experiments.suites import SCALE
 
 if __name__ == "__main__":
-    sys.exit(SUITE.main())
+    sys.exit(SCALE.main())

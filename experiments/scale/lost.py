@@ -5,109 +5,79 @@ The worker is killed (SIGKILL) when both trainings of that moment have ended an 
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import contextlib
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from bench.errors import BenchError
-from experiments import record as records
-from experiments.record import Record, Row, trace
-from experiments.speed.pictures import pictures
-from experiments.speed.pipes import ROOT, environment
+from experiments.commands import every, read_records, run_bench, training_flags
+from experiments.rows import Row
+from experiments.suite import Json, Record, trace
 
-NAME = "lost"
-VARIANTS = "all,baselines"
-IMAGES = 300
-IMAGE_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 4
+SEED = 0
 WORKERS = 2
+PARAMETERS = {
+    "variants": "all,baselines",
+    "images": 300,
+    "image_size": 64,
+    "batch_size": 32,
+    "epochs": 4,
+    "workers": WORKERS,
+}
+QUICK = {"variants": "MobileNetV3_Small,ResNet18", "images": 60, "batch_size": 8}
 # Runs that have ended before a worker is killed: neither the first nor the last ones are lost.
 AFTER = 2
 PATIENCE_S = 1200.0
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Kill a worker; ``quick``: two variants, 60 images, the first trainings."""
-    variants, images, batch, after = (
-        ("MobileNetV3_Small,ResNet18", 60, 8, 0) if quick else (VARIANTS, IMAGES, BATCH_SIZE, AFTER)
-    )
-    parameters = {
-        "variants": variants, "images": images, "image_size": IMAGE_SIZE, "batch_size": batch,
-        "epochs": EPOCHS, "workers": WORKERS,
-    }  # fmt: skip
-    record = records.head("scale", NAME, quick, 0, parameters, ("torch", "timm", "ray"))
-    data_dir = pictures(images)
+def measure(chosen: Record) -> Json:
+    """Kill a worker; in a quick run one of the first trainings."""
+    arguments = training_flags(chosen, tune="off", executor="ray", devices=WORKERS)
+    after = 0 if chosen["quick"] else AFTER
+    killed: Json = {}
     with tempfile.TemporaryDirectory(prefix="paddy-bench-lost-") as name:
         folder = Path(name)
-        results = folder / "results"
-        command = [
-            sys.executable, "-m", "bench", "run", "--variants", variants,
-            "--data-dir", str(data_dir), "--image-size", str(IMAGE_SIZE),
-            "--batch-size", str(batch), "--epochs", str(EPOCHS), "--patience", str(EPOCHS),
-            "--tune", "off", "--no-timing", "--executor", "ray", "--devices", str(WORKERS),
-            "--results-dir", str(results), "--reports-dir", str(folder / "reports"),
-        ]  # fmt: skip
-        log = folder / "log.txt"
-        begin = time.perf_counter()
-        with log.open("w") as said:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment(cache=folder / "cache"), stdout=said, stderr=said
-            )
-            try:
-                killed = _kill_one(process, results, after)
-                trace(f"killed a worker that trained one of {', '.join(killed['training'])}")
-                code = process.wait(PATIENCE_S)
-            finally:
-                process.kill()
-        if code not in (0, 1):
-            raise BenchError(f"the sweep ended with {code}: {log.read_text('utf8')[-500:]}")
-        record["outcome"] = {
-            "wall_s": time.perf_counter() - begin,
-            "exit_code": code,
-            **killed,
-            "runs": [_about(path) for path in sorted(results.glob("*/run.json"))],
-        }
-    return record
 
+        def kill_one(process: Any) -> bool:
+            runs = list(map(_about, read_records(folder)))
+            complete = sum(run["status"] == "complete" for run in runs)
+            training = sorted(run["variant"] for run in runs if run["status"] == "running")
+            states = list(folder.glob("results/*/last.pt"))
+            if complete >= after and len(states) == len(training) == WORKERS:
+                worker = _workers(process.pid)[0]
+                worker.kill()
+                killed.update(killed_pid=worker.pid, training=training, before=complete)
+                trace(f"killed a worker that trained one of {', '.join(training)}")
+            return bool(killed)
 
-def _kill_one(process: subprocess.Popen[bytes], results: Path, after: int) -> dict[str, Any]:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise BenchError(f"the sweep ended with {process.returncode} before a worker was lost")
-        found = [_about(path) for path in results.glob("*/run.json")]
-        ended = [one for one in found if one["status"] == "complete"]
-        training = [path.parent for path in results.glob("*/last.pt")]
-        names = [one["variant"] for one in found if one["status"] == "running"]
-        if len(ended) >= after and len(training) == len(names) == WORKERS:
-            worker = _workers(process.pid)[0]
-            worker.kill()
-            return {"killed_pid": worker.pid, "training": sorted(names), "before": len(ended)}
-        time.sleep(0.02)
-    raise BenchError(f"no {WORKERS} trainings were under way within {PATIENCE_S:g} s")
+        ended = run_bench(
+            ["run", "--no-timing", *arguments],
+            folder,
+            cache=folder / "cache",
+            kill_after=PATIENCE_S,
+            during=every(0.02, kill_one),
+        )
+        if not killed or ended.code not in (0, 1):
+            what = "" if killed else " before a worker was lost"
+            raise BenchError(f"the sweep ended with {ended.code}{what}: {ended.text[-500:]}")
+        runs = list(map(_about, read_records(folder)))
+    outcome = {"wall_s": ended.seconds, "exit_code": ended.code, **killed, "runs": runs}
+    return {"outcome": outcome}
 
 
 def _workers(pid: int) -> list[psutil.Process]:
-    found = []
+    workers = []
     for child in psutil.Process(pid).children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.Error):
             if "ray::_carry_out" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
+                workers.append(child)
+    return workers
 
 
-def _about(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text("utf8"))
-    except (OSError, ValueError):
-        return {"variant": None, "status": None}
+def _about(record: Record) -> Json:
     training = record["training"] or {}
     return {
         "variant": record["variant"]["name"],
@@ -121,15 +91,12 @@ def _about(path: Path) -> dict[str, Any]:
 def rows(record: Record) -> list[Row]:
     """What became of the runs."""
     outcome, parameters = record["outcome"], record["parameters"]
-    runs, wanted = outcome["runs"], len(parameters["variants"].split(","))
-    if parameters["variants"] == VARIANTS:
-        wanted = 10
-    whole = [
-        one for one in runs
-        if one["status"] == "complete"
-        and one["epochs"] == list(range(1, parameters["epochs"] + 1))
-    ]  # fmt: skip
-    resumed = [one for one in runs if one["resumed"] and not one["trained_anew"]]
+    runs, names = outcome["runs"], parameters["variants"].split(",")
+    count = 10 if parameters["variants"] == PARAMETERS["variants"] else len(names)
+    epochs = list(range(1, parameters["epochs"] + 1))
+    whole = sum(run["status"] == "complete" and run["epochs"] == epochs for run in runs)
+    anew = any(run["trained_anew"] for run in runs)
+    resumed = [run for run in runs if run["resumed"] and not run["trained_anew"]]
     named = resumed[0]["variant"] if len(resumed) == 1 else "none"
     how = (
         f"{parameters['images']} images at {parameters['image_size']} pixels, "
@@ -139,9 +106,9 @@ def rows(record: Record) -> list[Row]:
     return [
         Row(
             "A sweep of which a worker was killed: complete records, every epoch once",
-            f"{wanted} of {wanted}",
-            f"{len(whole)} of {len(runs)}",
-            len(whole) == len(runs) == wanted == len({one["variant"] for one in runs}),
+            f"{count} of {count}",
+            f"{whole} of {len(runs)}",
+            whole == len(runs) == count == len({run["variant"] for run in runs}),
             how,
         ),
         Row(
@@ -151,7 +118,7 @@ def rows(record: Record) -> list[Row]:
             len(resumed) == 1
             and resumed[0]["resumed"] == 1
             and named in outcome["training"]
-            and not any(one["trained_anew"] for one in runs),
+            and not anew,
             how,
         ),
     ]

@@ -6,65 +6,55 @@ In turn, the plain one first and last.
 from __future__ import annotations
 
 import statistics
-import tempfile
-from pathlib import Path
-from typing import Any
 
-from experiments import record as records
-from experiments.record import Record, Row, trace
-from experiments.speed.commands import run_bench
-from experiments.speed.pictures import pictures
+from experiments.commands import train, training_flags
+from experiments.rows import Row
+from experiments.suite import Json, Record, trace
 
-NAME = "ray"
-VARIANTS = "all,baselines"
-IMAGES = 600
-ORDER = ("plain", "ray", "ray", "plain")
-IMAGE_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 2
+SEED = 0
+PARAMETERS = {
+    "variants": "all,baselines",
+    "images": 600,
+    "image_size": 64,
+    "batch_size": 32,
+    "epochs": 2,
+    "order": ["plain", "ray", "ray", "plain"],
+}
+QUICK = {
+    "variants": "MobileNetV3_Small",
+    "images": 60,
+    "batch_size": 8,
+    "epochs": 1,
+    "order": ["plain", "ray"],
+}
 MOST_SHARE, MOST_S = 0.10, 20.0
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Run both; ``quick``: one variant, 60 images, once each."""
-    variants, images, batch, epochs = (
-        ("MobileNetV3_Small", 60, 8, 1) if quick else (VARIANTS, IMAGES, BATCH_SIZE, EPOCHS)
-    )
-    order = ORDER[:2] if quick else ORDER
-    parameters = {
-        "variants": variants, "images": images, "image_size": IMAGE_SIZE, "batch_size": batch,
-        "epochs": epochs, "order": list(order),
-    }  # fmt: skip
-    record = records.head("scale", NAME, quick, 0, parameters, ("torch", "timm", "ray"))
+def measure(chosen: Record) -> Json:
+    """Run both."""
     outcome = []
-    for what in order:
-        more = ["--executor", "ray", "--devices", "1"] if what == "ray" else []
-        with tempfile.TemporaryDirectory() as cache:
-            done = run_bench(
-                [
-                    "--variants", variants, "--data-dir", str(pictures(images)),
-                    "--image-size", str(IMAGE_SIZE), "--batch-size", str(batch),
-                    "--epochs", str(epochs), "--patience", str(epochs), "--tune", "off", *more,
-                ],
-                cache=Path(cache),
-            )  # fmt: skip
-        complete = sum(one["status"] == "complete" for one in done.records)
+    for what in chosen["order"]:
+        more = {"executor": "ray", "devices": 1} if what == "ray" else {}
+        ended = train(training_flags(chosen, tune="off", **more))
+        complete = sum(record["status"] == "complete" for record in ended.records)
         outcome.append(
-            {"what": what, "wall_s": done.seconds, "complete": complete, "costs": done.costs}
+            {"what": what, "wall_s": ended.seconds, "complete": complete, "costs": ended.costs}
         )
-        trace(f"{what}: {done.seconds:.0f} s, {complete} complete")
-    record["outcome"] = outcome
-    return record
+        trace(f"{what}: {ended.seconds:.0f} s, {complete} complete")
+    return {"outcome": outcome}
 
 
 def rows(record: Record) -> list[Row]:
     """What Ray adds."""
-    walls = {
-        what: [one["wall_s"] for one in record["outcome"] if one["what"] == what] for what in ORDER
-    }
-    plain, ray = (statistics.mean(walls[what]) for what in ("plain", "ray"))
+    walls: dict[str, list[float]] = {"plain": [], "ray": []}
+    for sweep in record["outcome"]:
+        walls[sweep["what"]].append(sweep["wall_s"])
+    plain, ray = map(statistics.mean, walls.values())
     most = max(MOST_SHARE * plain, MOST_S)
     parameters = record["parameters"]
     each = "; ".join(
-        f"{what} {', '.join(f'{wall:.1f} s' for wall in walls[what])}" for what in ("plain", "ray")
+        f"{what} {', '.join(f'{wall:.1f} s' for wall in seconds)}"
+        for what, seconds in walls.items()
     )
     return [
         Row(

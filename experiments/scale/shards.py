@@ -9,119 +9,104 @@ from __future__ import annotations
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from bench.data.index import find_data, load_index
 from bench.data.sources.shard_writer import write_shards
 from bench.system.paths import cache_folder
-from experiments import record as records
-from experiments.record import Record, Row, trace
-from experiments.speed.commands import run_bench
-from experiments.speed.common import speed_row
+from experiments.commands import train, training_flags
+from experiments.pictures import pictures
+from experiments.rows import Row, speed_row
 from experiments.speed.memory import by_epoch
-from experiments.speed.pictures import pictures
+from experiments.suite import Json, Record, Tables, trace
 
-NAME = "shards"
-IMAGES, DRAWN = 20_000, 2600
-SIDE = (160, 120)
-SHARD_BYTES = 8e6
-ORDER = ("folder", "shards", "shards", "folder")
-EPOCHS = 3
-IMAGE_SIZE, BATCH_SIZE = 64, 32
-VARIANT = "MobileNetV3_Small"
+SEED = 0
+PACKAGES = ("torch", "timm", "pillow", "opencv-python-headless")
+PARAMETERS = {
+    "images": 20_000,
+    "pixels": [160, 120],
+    "shard_bytes": 8e6,
+    "order": ["folder", "shards", "shards", "folder"],
+    "epochs": 3,
+    "image_size": 64,
+    "batch_size": 32,
+    "variant": "MobileNetV3_Small",
+}
+QUICK = {"images": 240, "order": ["folder", "shards"], "image_size": 32, "batch_size": 8}
 LEAST = 0.9
 MOST_GROWTH_MB = 50.0
-PACKAGES = ("torch", "timm", "pillow", "opencv-python-headless")
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Train on both in turn; ``quick``: 240 images at 32 pixels, once each."""
-    images, drawn = (240, 60) if quick else (IMAGES, DRAWN)
-    size, batch = (32, 8) if quick else (IMAGE_SIZE, BATCH_SIZE)
-    order = ORDER[:2] if quick else ORDER
-    parameters = {
-        "images": images, "pixels": list(SIDE), "shard_bytes": SHARD_BYTES, "order": list(order),
-        "epochs": EPOCHS, "image_size": size, "batch_size": batch, "variant": VARIANT,
-    }  # fmt: skip
-    record = records.head("scale", NAME, quick, 0, parameters, PACKAGES)
+def measure(chosen: Record) -> Json:
+    """Train on both in turn."""
     outcome = []
-    with tempfile.TemporaryDirectory(dir=_place()) as place:
-        folder, shards = Path(place) / "folder", Path(place) / "shards"
-        _write(folder, images, drawn)
+    cache = cache_folder() / "scale"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.absolute()) as name:
+        places = {what: Path(name, what) for what in ("folder", "shards")}
+        folder = places["folder"]
+        _write(folder, chosen)
+        index = load_index(find_data(folder, cwd=folder))
         written = write_shards(
-            load_index(find_data(folder, cwd=folder)), shards, shard_bytes=SHARD_BYTES, seed=0
+            index, places["shards"], shard_bytes=chosen["shard_bytes"], seed=SEED
         )
-        trace(f"{images:,} images in {len(written)} shards")
-        places = {"folder": folder, "shards": shards}
-        for what in order:
-            with tempfile.TemporaryDirectory() as cache:
-                done = run_bench(
-                    [
-                        "--variants", VARIANT, "--data-dir", str(places[what]), "--no-cache",
-                        "--image-size", str(size), "--batch-size", str(batch),
-                        "--epochs", str(EPOCHS), "--patience", str(EPOCHS), "--tune", "off",
-                    ],
-                    cache=Path(cache),
-                    watch_memory=True,
-                )  # fmt: skip
-            (one,) = done.records
+        trace(f"{chosen['images']:,} images in {len(written)} shards")
+        for what in chosen["order"]:
+            arguments = training_flags(
+                chosen,
+                variants=chosen["variant"],
+                data_dir=places[what],
+                no_cache=True,
+                tune="off",
+            )
+            ended = train(arguments, watch_memory=True)
+            (record,) = ended.records
             outcome.append(
                 {
                     "what": what,
-                    "wall_s": done.seconds,
-                    "images_per_s": [row["images_per_s"] for row in one["training"]["epochs"]],
-                    "memory_mb": [row["own_mb"] for row in by_epoch(done)],
+                    "wall_s": ended.seconds,
+                    "images_per_s": [row["images_per_s"] for row in record["training"]["epochs"]],
+                    "memory_mb": [row["own_mb"] for row in by_epoch(ended)],
                 }
             )
-            trace(f"{what}: {done.seconds:.0f} s")
-    record["outcome"] = outcome
-    record["parameters"]["shards"] = len(written)
-    return record
+            trace(f"{what}: {ended.seconds:.0f} s")
+    parameters = {name: chosen[name] for name in PARAMETERS} | {"shards": len(written)}
+    return {"parameters": parameters, "outcome": outcome}
 
 
-def _place() -> Path:
-    place = cache_folder() / "scale"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
-
-
-def _write(folder: Path, images: int, drawn: int) -> None:
+def _write(folder: Path, chosen: Record) -> None:
     """Small copies of drawn pictures, each under several names: what is read is the same work."""
     small = []
-    for path in sorted(pictures(drawn).glob("*/*.jpg")):
+    for path in sorted(pictures(60 if chosen["quick"] else 2600).glob("*/*.jpg")):
         target = folder / path.parent.name / f"0-{path.name}"
         target.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(path) as image:
-            image.convert("RGB").resize(SIDE).save(target, quality=85)
+            image.convert("RGB").resize(chosen["pixels"]).save(target, quality=85)
         small.append(target)
-    for number in range(len(small), images):
-        source = small[number % len(small)]
-        name = source.name.removeprefix("0-")
-        source.with_name(f"{number // len(small)}-{name}").hardlink_to(source)
+    for number in range(len(small), chosen["images"]):
+        copy, place = divmod(number, len(small))
+        name = small[place].name.removeprefix("0-")
+        small[place].with_name(f"{copy}-{name}").hardlink_to(small[place])
 
 
 def rows(record: Record) -> list[Row]:
     """Speed against the folder's, and growth of memory over the epochs."""
-    parameters, outcome = record["parameters"], record["outcome"]
+    parameters = record["parameters"]
     made = (
         f"{parameters['images']:,} JPEGs of {parameters['pixels'][0]}×{parameters['pixels'][1]} in "
         f"{parameters['shards']} shards, {parameters['variant']} at {parameters['image_size']} "
         f"pixels, batch {parameters['batch_size']}, --no-cache"
     )
-    seconds = {
-        what: [
-            1 / speed for one in outcome if one["what"] == what for speed in one["images_per_s"][1:]
-        ]
-        for what in ORDER
-    }
-    growth = [
-        one["memory_mb"][-1] - one["memory_mb"][0] for one in outcome if one["what"] == "shards"
-    ]
+    seconds: dict[str, list[float]] = {"shards": [], "folder": []}
+    growth = []
+    for run in record["outcome"]:
+        seconds[run["what"]] += [1 / speed for speed in run["images_per_s"][1:]]
+        if run["what"] == "shards":
+            growth.append(run["memory_mb"][-1] - run["memory_mb"][0])
     return [
         speed_row(
-            "Training from shards ÷ from the folder", seconds["shards"], seconds["folder"], LEAST,
+            "Training from shards ÷ from the folder", *seconds.values(), LEAST,
             f"{made}; epochs 2 and {parameters['epochs']} of runs in turn",
         ),
         Row(
@@ -134,17 +119,17 @@ def rows(record: Record) -> list[Row]:
     ]  # fmt: skip
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): every run."""
+def details(record: Record) -> Tables:
+    """Every run."""
     cells = [
         [
-            one["what"],
-            f"{one['wall_s']:.0f}",
-            ", ".join(f"{speed:.0f}" for speed in one["images_per_s"]),
-            f"{statistics.mean(one['images_per_s'][1:]):.0f}",
-            ", ".join(f"{memory:.0f}" for memory in one["memory_mb"]),
+            run["what"],
+            f"{run['wall_s']:.0f}",
+            ", ".join(f"{speed:.0f}" for speed in run["images_per_s"]),
+            f"{statistics.mean(run['images_per_s'][1:]):.0f}",
+            ", ".join(f"{memory:.0f}" for memory in run["memory_mb"]),
         ]
-        for one in record["outcome"]
+        for run in record["outcome"]
     ]
     header = ["data", "wall, s", "images/s by epoch", "of the later ones", "memory by epoch, MB"]
     return [("Every run, in its order", header, cells)]

@@ -8,89 +8,88 @@ the mean difference lies inside the margin, or there are enough of them.
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from bench.config.options import RunConfig
 from bench.config.presets import ENVIRONMENT_PREFIX
 from bench.data.parts import find_parts
 from bench.errors import BenchError
-from bench.train.checkpoint import CheckpointFiles
 from bench.train.evaluate import evaluate
-from bench.train.loop import Feed, TrainContext, train
-from experiments.record import Record, Row, trace
-from experiments.speed import figures, ours, plain_pipeline
-from experiments.speed.common import head
-from experiments.speed.pictures import pictures
+from bench.train.loop import Feed
+from experiments import figures
+from experiments.contenders import ours, plain_pipeline
+from experiments.pictures import pictures
+from experiments.rows import Row
+from experiments.suite import Json, Record, Tables, trace
 
-NAME = "accuracy"
-VARIANT = "ResNet18"
-IMAGES = {"train": 600, "valid": 200, "test": 600}
-IMAGE_SIZE = 64
+SEED = 0
+FIGURES = {"accuracy.png": ("Difference of macro-F1 by seed", figures.differences)}
 OPTIONS = {
     "epochs": 8, "patience": 8, "base_lr": 5e-4, "head_lr": 5e-4, "num_workers": 0, "tune": "off",
 }  # fmt: skip
-BATCH_SIZE = 32
-FEWEST, MOST = 6, 24
 MARGIN = 3.0
+PARAMETERS = {
+    "variant": "ResNet18",
+    "image_size": 64,
+    "batch_size": 32,
+    **OPTIONS,
+    "images": {"train": 600, "valid": 200, "test": 600},
+    "margin_points": MARGIN,
+    "fewest_seeds": 6,
+    "most_seeds": 24,
+}
+QUICK = {
+    "variant": "MobileNetV3_Small",
+    "image_size": 32,
+    "epochs": 1,
+    "images": {"train": 64, "valid": 20, "test": 20},
+    "fewest_seeds": 2,
+    "most_seeds": 2,
+}
 REAL = ENVIRONMENT_PREFIX + "RICE3"
+WAYS = ("ours", "plain")
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Train pairs; ``quick``: MobileNetV3-Small for one epoch at 32 pixels, two seeds."""
-    name, size, fewest = ("MobileNetV3_Small", 32, 2) if quick else (VARIANT, IMAGE_SIZE, FEWEST)
-    images = {"train": 64, "valid": 20, "test": 20} if quick else IMAGES
-    options = {**OPTIONS, "epochs": 1} if quick else OPTIONS
-    parameters: dict[str, Any] = {
-        "variant": name,
-        "image_size": size,
-        "batch_size": BATCH_SIZE,
-        **options,
-        "images": images,
-        "margin_points": MARGIN,
-        "fewest_seeds": fewest,
-        "most_seeds": fewest if quick else MOST,
-    }
-    record = head(NAME, quick, parameters, seed=0)
-    job = {"variant": name, "image_size": size, "batch_size": BATCH_SIZE, "options": options}
-    sets = {"synthetic": str(pictures(images))}
-    real = os.environ.get(REAL)
-    if real and not quick:
-        sets["rice3"] = real
-    elif not quick:
-        raise BenchError(f"{REAL} must name the folder of real photographs (rice3)")
+def measure(chosen: Record) -> Json:
+    """Train pairs; a quick run on drawn pictures only."""
+    folders = {"synthetic": str(pictures(chosen["images"]))}
+    if not chosen["quick"]:
+        folders["rice3"] = os.environ.get(REAL, "")
+        if not folders["rice3"]:
+            raise BenchError(f"{REAL} must name the folder of real photographs (rice3)")
     ours.settle()
-    outcome = {}
-    for set_name, folder in sets.items():
-        # Seeds are added for the judged set only.
-        most = parameters["most_seeds"] if set_name == "synthetic" else fewest
-        outcome[set_name] = _pairs({**job, "data_dir": folder}, fewest, most, set_name)
-    return {**record, "outcome": outcome}
+    return {"outcome": {name: _pairs(chosen, name, folder) for name, folder in folders.items()}}
 
 
-def _pairs(job: Mapping[str, Any], fewest: int, most: int, name: str) -> dict[str, Any]:
-    found: dict[str, list[float]] = {"ours": [], "plain": []}
-    kept: dict[Any, Any] = {}
+def _pairs(chosen: Record, name: str, folder: str) -> Json:
+    job = {key: chosen[key] for key in ("variant", "image_size", "batch_size")}
+    job |= {"data_dir": folder}
+    options = {key: chosen[key] for key in OPTIONS}
+    fewest = chosen["fewest_seeds"]
+    scores: dict[str, list[float]] = {way: [] for way in WAYS}
+    squared: dict[Any, Any] = {}
     # The split stays: what differs between seeds is weights, order and augmentation.
-    parts = find_parts(ours.config_of(job))
-    for seed in range(most):
-        seeded = {**job, "options": {**job["options"], "seed": seed}}
-        for way in ("ours", "plain"):
-            found[way].append(_macro_f1(seeded, parts, way, kept))
-        trace(f"{name}, seed {seed}: ours {found['ours'][-1]:.3f}, plain {found['plain'][-1]:.3f}")
-        if seed + 1 >= fewest and inside(*interval(points(found))):
+    parts = find_parts(ours.config_of(job | {"options": options}))
+    # Seeds are added for the judged set only.
+    for seed in range(chosen["most_seeds"] if name == "synthetic" else fewest):
+        seeded = job | {"options": {**options, "seed": seed}}
+        for way in WAYS:
+            scores[way].append(_macro_f1(seeded, parts, way, squared))
+        trace(
+            f"{name}, seed {seed}: ours {scores['ours'][-1]:.3f}, plain {scores['plain'][-1]:.3f}"
+        )
+        if seed + 1 >= fewest and inside(*interval(points(scores))):
             break
-    return {**found, "images": {part: len(p) for part, p in parts.used.as_dict().items()}}
+    return {**scores, "images": {part: len(p) for part, p in parts.used.as_dict().items()}}
 
 
-def _macro_f1(job: Mapping[str, Any], parts: Any, way: str, kept: dict[Any, Any]) -> float:
+def _macro_f1(job: ours.Job, parts: Any, way: str, squared: dict[Any, Any]) -> float:
+    """Train with the recipe; macro-F1 of the best epoch's weights on the test part."""
     options = ours.config_of(job)
     model, normalisation = ours.model_of(job, parts.num_classes)
     loaders: Mapping[str, Any]
@@ -98,75 +97,36 @@ def _macro_f1(job: Mapping[str, Any], parts: Any, way: str, kept: dict[Any, Any]
         setup = ours.prepared(job, model, normalisation, parts)
         loaders, prepare = setup.loaders, setup.prepare
     else:
-        mean, std = normalisation
-        loaders = plain_pipeline.loaders(
-            parts,
-            size=options.image_size,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            mean=mean,
-            std=std,
-            kept=kept,
-        )
-        prepare = _as_it_is
+        loaders = plain_pipeline.loaders(parts, options, normalisation, squared)
+        prepare = ours.as_it_is
     torch.manual_seed(options.seed)
-    return trained(model, loaders, options, prepare)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def trained(
-    model: torch.nn.Module, loaders: Mapping[str, Any], options: RunConfig, prepare: Any
-) -> float:
-    """Train with the recipe; macro-F1 of the best epoch's weights on the test part.
-
-    Args:
-        model: (B, 3, S, S) → (B, classes) logits.
-        loaders: ``train``, ``valid`` and ``test``.
-        options: the recipe.
-        prepare: a batch of the loaders → images and labels.
-    """
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with tempfile.TemporaryDirectory() as folder:
-        train(
-            model,
-            Feed(loaders, prepare),
-            options,
-            TrainContext(device=ours.DEVICE, progress=Silent()),  # type: ignore[arg-type]
-            CheckpointFiles(best=Path(folder) / "best_model.pt", about={}),
-        )
+    model.to(memory_format=torch.channels_last)
+    # Nobody sees the progress.
+    progress = SimpleNamespace(
+        batches=lambda loader, epoch, seen=0: loader, epoch_done=lambda row, best_epoch: None
+    )
+    ours.fit_model(model, Feed(loaders, prepare), options, progress)
     return evaluate(model, loaders["test"], ours.DEVICE, prepare=prepare).macro_f1
-
-
-class Silent:
-    """Progress that nobody sees."""
-
-    def batches(self, loader: Any, epoch: int, seen: int = 0) -> Any:
-        """The loader's batches."""
-        return loader
-
-    def epoch_done(self, row: Mapping[str, float], best_epoch: int) -> None:
-        """Nothing."""
 
 
 # --- the table -------------------------------------------------------------------------------
 
 
-def points(found: Mapping[str, Sequence[float]]) -> list[float]:
+def points(scores: Mapping[str, Sequence[float]]) -> list[float]:
     """Differences of macro-F1, ours − plain, in points."""
-    pairs = zip(found["ours"], found["plain"], strict=True)
-    return [100 * (one - other) for one, other in pairs]
+    return [100 * (one - other) for one, other in _by_seed(scores)]
+
+
+def _by_seed(scores: Mapping[str, Sequence[float]]) -> Iterator[tuple[float, float]]:
+    return zip(scores["ours"], scores["plain"], strict=True)
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
     """95 % interval (t) of the mean of at least two differences."""
     from scipy import stats
 
-    n, mean = len(differences), statistics.mean(differences)
-    half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
-    return mean - half, mean + half
+    low, high = stats.ttest_1samp(differences, 0).confidence_interval()
+    return float(low), float(high)
 
 
 def inside(low: float, high: float) -> bool:
@@ -176,13 +136,13 @@ def inside(low: float, high: float) -> bool:
 
 def rows(record: Record) -> list[Row]:
     """The synthetic set judged, real photographs for information."""
-    parameters, found = record["parameters"], []
-    for name, outcome in record["outcome"].items():
-        differences = points(outcome)
+    parameters, result = record["parameters"], []
+    for name, scores in record["outcome"].items():
+        differences = points(scores)
         low, high = interval(differences)
         judged = name == "synthetic"
-        levels = [statistics.mean(outcome[way]) for way in ("ours", "plain")]
-        found.append(
+        levels = [statistics.mean(scores[way]) for way in WAYS]
+        result.append(
             Row(
                 f"Macro-F1, ours − plain pipeline, points, {name} images",
                 f"95 % interval inside ±{MARGIN:g}" if judged else "informs",
@@ -190,25 +150,19 @@ def rows(record: Record) -> list[Row]:
                 f"{len(differences)} seeds; macro-F1 {levels[0]:.3f} and {levels[1]:.3f})",
                 inside(low, high) if judged else None,
                 f"{parameters['variant']} from random weights, {parameters['epochs']} epochs at "
-                f"{parameters['image_size']} pixels, {outcome['images']['train']} images to train "
-                f"on, {outcome['images']['test']} to test"
+                f"{parameters['image_size']} pixels, {scores['images']['train']} images to train "
+                f"on, {scores['images']['test']} to test"
                 + ("; seeds were added until the interval lay inside" if judged else ""),
             )
         )
-    return found
+    return result
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): every pair."""
+def details(record: Record) -> Tables:
+    """Every pair."""
     cells = [
-        [name, str(seed), f"{one:.4f}", f"{other:.4f}"]
-        for name, outcome in record["outcome"].items()
-        for seed, (one, other) in enumerate(zip(outcome["ours"], outcome["plain"], strict=True))
+        [name, str(seed), *(f"{score:.4f}" for score in pair)]
+        for name, scores in record["outcome"].items()
+        for seed, pair in enumerate(_by_seed(scores))
     ]
-    return [("Macro-F1 on the test part, every pair.", ["images", "seed", "ours", "plain"], cells)]
-
-
-def draw(record: Record, folder: Path) -> list[tuple[str, Path]]:
-    """Differences by seed, as (what is seen, file)."""
-    path = figures.differences(record, folder / "accuracy.png")
-    return [("Difference of macro-F1 by seed", path)]
+    return [("Macro-F1 on the test part, every pair.", ["images", "seed", *WAYS], cells)]

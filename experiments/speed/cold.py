@@ -8,100 +8,79 @@ process, imports and model included, is shown beside it.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
-from experiments.record import Record, Row, trace
-from experiments.speed.common import head, speed_row
-from experiments.speed.pictures import pictures
-from experiments.speed.pipes import Worker
-from experiments.speed.race import OURS, SETTINGS, TIMM
+from experiments.contenders.race import OURS, TIMM, Worker
+from experiments.pictures import pictures
+from experiments.rows import Row, speed_row
+from experiments.suite import Json, Record, Tables, trace
 
-NAME = "cold"
-VARIANT = "MobileNetV3_Small"
 CONTENDERS = (OURS, TIMM)
-EPOCHS = 3
-REPETITIONS = 6
-# 62 whole batches: timm's loader leaves out what is left over, ours does not.
-IMAGES = 1984
-BATCH_SIZE = 32
-VALID_IMAGES = 16
-IMAGE_SIZE = 224
+PARAMETERS = {
+    "variant": "MobileNetV3_Small",
+    # 62 whole batches: timm's loader leaves out what is left over, ours does not.
+    "images": 1984,
+    "valid_images": 16,
+    "image_size": 224,
+    "batch_size": 32,
+    "epochs": 3,
+    "repetitions": 6,
+}
+QUICK = {"images": 64, "image_size": 32, "repetitions": 1}
 LEAST = 1.4
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Train by both; ``quick``: 64 images of 32 pixels, once."""
-    images, size, repetitions = (64, 32, 1) if quick else (IMAGES, IMAGE_SIZE, REPETITIONS)
-    data_dir = pictures({"train": images, "valid": VALID_IMAGES})
-    parameters = {
-        "variant": VARIANT,
-        "images": images,
-        "valid_images": VALID_IMAGES,
-        "image_size": size,
-        "batch_size": BATCH_SIZE,
-        "epochs": EPOCHS,
-        "repetitions": repetitions,
-    }
-    record = head(NAME, quick, parameters)
+def measure(chosen: Record) -> Json:
+    """Train by both in turn."""
+    data_dir = pictures({"train": chosen["images"], "valid": chosen["valid_images"]})
+    job = {name: chosen[name] for name in ("variant", "batch_size", "image_size")}
     outcome: dict[str, list[Any]] = {name: [] for name in CONTENDERS}
-    for number in range(repetitions):
-        shift = number % len(CONTENDERS)
-        for name in (*CONTENDERS[shift:], *CONTENDERS[:shift]):
-            outcome[name].append(_train(name, data_dir, size))
-        trace(f"repetition {number + 1} of {repetitions}")
-    return {**record, "outcome": outcome}
-
-
-def _train(name: str, data_dir: Path, image_size: int) -> dict[str, Any]:
-    more, allocator = SETTINGS[name]
-    job = {
-        "kind": name,
-        "variant": VARIANT,
-        "batch_size": BATCH_SIZE,
-        "image_size": image_size,
-        "data_dir": str(data_dir),
-        **more,
-    }
-    with Worker(job, allocator=allocator) as worker:
-        worker.ready()
-        seconds = [worker.epoch()["seconds"] for _ in range(EPOCHS)]
-        return {"seconds": seconds, "process_seconds": time.perf_counter() - worker.begun}
+    for number in range(chosen["repetitions"]):
+        for name in CONTENDERS[:: -1 if number % 2 else 1]:
+            with Worker(name, job | {"data_dir": str(data_dir)}) as worker:
+                worker.ready()
+                seconds = [worker.epoch()["seconds"] for _ in range(chosen["epochs"])]
+                whole = time.perf_counter() - worker.begun
+            outcome[name].append({"seconds": seconds, "process_seconds": whole})
+        trace(f"repetition {number + 1} of {chosen['repetitions']}")
+    return {"outcome": outcome}
 
 
 def rows(record: Record) -> list[Row]:
     """The training judged, the whole process for information."""
-    parameters = record["parameters"]
+    chosen = record["parameters"]
     made = (
-        f"{parameters['variant']}, {parameters['images']:,} images of 480×640, "
-        f"{parameters['epochs']} epochs, batch {parameters['batch_size']}, "
-        f"{parameters['image_size']} pixels, empty cache at the start"
+        f"{chosen['variant']}, {chosen['images']:,} images of 480×640, "
+        f"{chosen['epochs']} epochs, batch {chosen['batch_size']}, "
+        f"{chosen['image_size']} pixels, empty cache at the start"
     )
+    trainings, processes = [], []
+    for name in CONTENDERS:
+        repetitions = record["outcome"][name]
+        trainings.append([sum(each["seconds"]) for each in repetitions])
+        processes.append([each["process_seconds"] for each in repetitions])
     return [
         speed_row(
-            f"Cold start, {words}: ours ÷ timm's procedure, its defaults",
-            *([total(one, key) for one in record["outcome"][name]] for name in CONTENDERS),
-            least,
-            made,
+            f"Cold start, {words}: ours ÷ timm's procedure, its defaults", *seconds, least, made
         )
-        for key, words, least in (
-            ("seconds", "training with cache build", LEAST),
-            ("process_seconds", "whole process with imports", None),
+        for words, seconds, least in (
+            ("training with cache build", trainings, LEAST),
+            ("whole process with imports", processes, None),
         )
     ]
 
 
-def total(one: Record, key: str) -> float:
-    """Seconds of a repetition: of its epochs, or of the whole process."""
-    return sum(one[key]) if key == "seconds" else one[key]
-
-
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): seconds of every epoch."""
+def details(record: Record) -> Tables:
+    """Seconds of every epoch."""
     cells = [
-        [name, str(number), *(f"{s:.1f}" for s in one["seconds"]), f"{one['process_seconds']:.1f}"]
+        [
+            name,
+            str(number),
+            *(f"{s:.1f}" for s in each["seconds"]),
+            f"{each['process_seconds']:.1f}",
+        ]
         for name in CONTENDERS
-        for number, one in enumerate(record["outcome"][name], 1)
+        for number, each in enumerate(record["outcome"][name], 1)
     ]
     epochs = [f"epoch {number}, s" for number in range(1, record["parameters"]["epochs"] + 1)]
     return [("Seconds.", ["contender", "repetition", *epochs, "whole process, s"], cells)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -15,47 +14,40 @@ import variants
 from bench.timing.estimate import FORMATS
 from bench.train.loop import train_step
 from bench.train.optim import Optimization
-from experiments.record import Record, Row
-from experiments.speed import ours
-from experiments.speed.common import head, speed_row
+from experiments.contenders import ours
+from experiments.rows import Row, speed_row
+from experiments.suite import Json, Record
 
-NAME = "formats"
-BATCH_SIZE, IMAGE_SIZE = 16, 64
-ROUNDS = 6
+PARAMETERS = {"threads": 1, "rounds": 6, "image_size": 64, "batch_size": 16}
+QUICK = {"rounds": 1, "image_size": 32}
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Time the ten variants; ``quick``: MobileNetV3-Small at 32 pixels, once."""
-    rounds, size = (1, 32) if quick else (ROUNDS, IMAGE_SIZE)
-    names = ["MobileNetV3_Small"] if quick else list(variants.names())
-    parameters = {"threads": 1, "rounds": rounds, "image_size": size, "batch_size": BATCH_SIZE}
-    record = head(NAME, quick, parameters)
+def measure(chosen: Record) -> Json:
+    """Time the ten variants; a quick run MobileNetV3-Small alone."""
+    names = ["MobileNetV3_Small"] if chosen["quick"] else variants.names()
     ours.settle(threads=1)
-    record["outcome"] = [
-        {"variant": name, "seconds": _seconds(name, size, rounds)} for name in names
-    ]
-    return record
+    return {"outcome": [{"variant": name, "seconds": _seconds(name, chosen)} for name in names]}
 
 
-def _seconds(name: str, size: int, rounds: int) -> dict[str, list[float]]:
+def _seconds(name: str, chosen: Record) -> dict[str, list[float]]:
     """By memory format, of each round's step; the first of each is not counted."""
-    steps = {form: _step(name, size, form) for form in FORMATS}
-    taken: dict[str, list[float]] = {form: [] for form in FORMATS}
-    for number in range(1 + rounds):
+    steps = {form: _step({**chosen, "variant": name}, form) for form in FORMATS}
+    seconds: dict[str, list[float]] = {form: [] for form in FORMATS}
+    for number in range(1 + chosen["rounds"]):
         # Each format goes first as often as the other.
         for form in list(FORMATS)[:: 1 if number % 2 else -1]:
             begin = time.process_time()
             steps[form]()
-            taken[form].append(time.process_time() - begin)
-    return {form: seconds[1:] for form, seconds in taken.items()}
+            seconds[form].append(time.process_time() - begin)
+    return {form: each[1:] for form, each in seconds.items()}
 
 
-def _step(name: str, size: int, form: str) -> Callable[[], object]:
-    job = {"variant": name, "image_size": size, "batch_size": BATCH_SIZE}
+def _step(job: Record, form: str) -> Callable[[], object]:
     model, _ = ours.model_of(job)
-    model.to(memory_format=FORMATS[form]).train()  # type: ignore[call-overload]
-    images = torch.randn(BATCH_SIZE, 3, size, size).contiguous(memory_format=FORMATS[form])
-    labels = torch.arange(BATCH_SIZE) % ours.CLASSES
+    model.to(memory_format=FORMATS[form]).train()
+    size, batch_size = job["image_size"], job["batch_size"]
+    images = torch.randn(batch_size, 3, size, size).contiguous(memory_format=FORMATS[form])
+    labels = torch.arange(batch_size) % ours.CLASSES
     optim = Optimization.build(model, ours.config_of(job), ours.DEVICE)
     return lambda: train_step(optim, images, labels)
 
@@ -63,13 +55,10 @@ def _step(name: str, size: int, form: str) -> Callable[[], object]:
 def rows(record: Record) -> list[Row]:
     """One row for each variant."""
     chosen = record["parameters"]
-    return [
-        speed_row(
-            f"{one['variant']}: channels-last ÷ contiguous",
-            one["seconds"]["channels_last"],
-            one["seconds"]["contiguous"],
-            None,
-            f"training steps, batch {chosen['batch_size']}, {chosen['image_size']} pixels",
-        )
-        for one in record["outcome"]
-    ]
+    made = f"training steps, batch {chosen['batch_size']}, {chosen['image_size']} pixels"
+    result = []
+    for case in record["outcome"]:
+        seconds = (case["seconds"][form] for form in ("channels_last", "contiguous"))
+        bar = f"{case['variant']}: channels-last ÷ contiguous"
+        result.append(speed_row(bar, *seconds, None, made))
+    return result

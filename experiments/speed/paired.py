@@ -10,6 +10,7 @@ so: its accuracy is of no use.
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 import time
 import weakref
@@ -30,9 +31,9 @@ class Paired:
             time, and none of the limit is done then.
 
     Attributes:
-        found: of each training in order: ``batch`` (images); seconds of its ``steps`` beside which
-            nothing was written, and of the ``fixed`` ones after them; ``forwards``: seconds of an
-            image in each evaluation of the fixed batch.
+        trainings: of each training in order: ``batch`` (images); seconds of its ``steps`` beside
+            which nothing was written, and of the ``fixed`` ones after them; ``forwards``: seconds
+            of an image in each evaluation of the fixed batch.
         seconds: what all this took.
     """
 
@@ -42,7 +43,7 @@ class Paired:
         evaluate: Callable[..., Any],
         writing: Callable[[], bool],
     ) -> None:
-        self.found: list[dict[str, Any]] = []
+        self.trainings: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._step, self._evaluate, self._writing = step, evaluate, writing
         self._optim: Callable[[], Any] = lambda: None
@@ -54,41 +55,36 @@ class Paired:
             # Not held: the sweep is to have its memory back.
             self._optim = weakref.ref(optim)
             self._batch = images.clone(), labels.clone()
-            self.found.append({"batch": len(labels), "steps": [], "fixed": [], "forwards": []})
+            self.trainings.append({"batch": len(labels), "steps": [], "fixed": [], "forwards": []})
             return self._step(optim, images, labels, **how)
         begin = time.perf_counter()
-        done = self._step(optim, images, labels, **how)
+        result = self._step(optim, images, labels, **how)
         middle = time.perf_counter()
-        own = self.found[-1]
-        if len(labels) == own["batch"] and not self._writing():
+        training = self.trainings[-1]
+        if len(labels) == training["batch"] and not self._writing():
             self._step(optim, *self._batch, **how)
             end = time.perf_counter()
-            own["steps"].append(middle - begin)
-            own["fixed"].append(end - middle)
+            training["steps"].append(middle - begin)
+            training["fixed"].append(end - middle)
             self.seconds += end - middle
-        return done
+        return result
 
     def evaluate(self, model: Any, loader: Any, device: Any, *, prepare: Any, **how: Any) -> Any:
         """An evaluation, and one of as many images or a few more, all of them the fixed batch."""
-        found = self._evaluate(model, loader, device, prepare=prepare, **how)
-        begin, own = time.perf_counter(), self.found[-1]
-        batches = [self._batch] * -(-len(found.labels) // own["batch"])
-        self._evaluate(model, batches, device, prepare=_as_it_is, **how)
+        result = self._evaluate(model, loader, device, prepare=prepare, **how)
+        begin, training = time.perf_counter(), self.trainings[-1]
+        batches = [self._batch] * -(-len(result.labels) // training["batch"])
+        self._evaluate(model, batches, device, prepare=lambda batch: batch, **how)
         seconds = time.perf_counter() - begin
-        own["forwards"].append(seconds / (len(batches) * own["batch"]))
+        training["forwards"].append(seconds / (len(batches) * training["batch"]))
         self.seconds += seconds
-        return found
+        return result
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def main() -> int:
-    """Run the command; its exit code."""
-    told = Path(sys.argv.pop(1))
+def main() -> None:
+    """Run the command, and end with its exit code."""
+    file = Path(sys.argv.pop(1))
     sleep_soon()
-    from bench.cli.main import entry
     from bench.runner import run
     from bench.train import checkpoint, loop
 
@@ -102,15 +98,16 @@ def main() -> int:
     paired = Paired(
         loop.train_step,
         loop.evaluate,
-        lambda: any(one is not None and not one.done() for one in written),
+        lambda: any(pending is not None and not pending.done() for pending in written),
     )
     loop.train_step = paired.step
     loop.evaluate = run.evaluate = paired.evaluate
-    loop.CheckpointManager = CheckpointManager  # type: ignore[misc]
-    code = entry()
-    told.write_text(json.dumps({"seconds": paired.seconds, "trainings": paired.found}))
-    return code
+    loop.CheckpointManager = CheckpointManager
+    try:
+        runpy.run_module("bench", run_name="__main__", alter_sys=True)
+    finally:
+        file.write_text(json.dumps({"seconds": paired.seconds, "trainings": paired.trainings}))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

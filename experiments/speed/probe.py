@@ -5,103 +5,92 @@ Both sides begin with an empty cache; the separate commands share theirs, as a u
 
 from __future__ import annotations
 
-import math
+import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from experiments.record import Record, Row, trace
-from experiments.speed.commands import Done, run_bench
-from experiments.speed.common import head
-from experiments.speed.pictures import pictures
+from experiments.commands import train, training_flags
+from experiments.rows import Row
+from experiments.suite import Json, Record, Tables, trace
 
-NAME = "probe"
-VARIANTS = (
-    "EfficientNetV2_S_CA",
-    "EfficientNetV2_S_ECA",
-    "EfficientNetV2_S_BoTLinear",
-    "EfficientNetV2_S_Hybrid",
-)
-IMAGES = 1000
-IMAGE_SIZE = 224
-BATCH_SIZE = 16
-EPOCHS = 3
-REPETITIONS = 2
+WAYS = ("together", "apart")
+PARAMETERS = {
+    "variants": [
+        "EfficientNetV2_S_CA",
+        "EfficientNetV2_S_ECA",
+        "EfficientNetV2_S_BoTLinear",
+        "EfficientNetV2_S_Hybrid",
+    ],
+    "images": 1000,
+    "image_size": 224,
+    "batch_size": 16,
+    "epochs": 3,
+    "repetitions": 2,
+}
+QUICK = {
+    "variants": ["ResNet18", "ResNet18_Hybrid"],
+    "images": 60,
+    "image_size": 32,
+    "batch_size": 8,
+    "epochs": 1,
+    "repetitions": 1,
+}
 LEAST = 3.0
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Probe both ways; ``quick``: two ResNet18 variants, 60 images of 32 pixels, one epoch."""
-    names = ("ResNet18", "ResNet18_Hybrid") if quick else VARIANTS
-    images, size, batch, epochs, repetitions = (
-        (60, 32, 8, 1, 1) if quick else (IMAGES, IMAGE_SIZE, BATCH_SIZE, EPOCHS, REPETITIONS)
-    )
-    parameters = {
-        "variants": list(names),
-        "images": images,
-        "image_size": size,
-        "batch_size": batch,
-        "epochs": epochs,
-        "repetitions": repetitions,
-    }
-    record = head(NAME, quick, parameters)
-    options = [
-        "--freeze-backbone", "--data-dir", str(pictures(images)), "--image-size", str(size),
-        "--batch-size", str(batch), "--epochs", str(epochs), "--patience", str(epochs),
-    ]  # fmt: skip
+def measure(chosen: Record) -> Json:
+    """Probe both ways, in alternating order."""
     outcome = []
-    for number in range(repetitions):
-        found = {}
-        for way in ("together", "apart") if number % 2 == 0 else ("apart", "together"):
-            groups = [",".join(names)] if way == "together" else list(names)
-            with tempfile.TemporaryDirectory() as cache:
-                done = [
-                    run_bench(["--variants", group, *options], cache=Path(cache))
-                    for group in groups
-                ]
-            found[way] = _kept(done)
-            trace(f"probe {number + 1} of {repetitions}, {way}: {sum(found[way]['seconds']):.0f} s")
-        outcome.append(found)
-    return {**record, "outcome": outcome}
+    for number in range(chosen["repetitions"]):
+        repetition = {}
+        for way in WAYS[:: -1 if number % 2 else 1]:
+            repetition[way] = _probe(chosen, way)
+            seconds = sum(repetition[way]["seconds"])
+            trace(f"probe {number + 1} of {chosen['repetitions']}, {way}: {seconds:.0f} s")
+        outcome.append(repetition)
+    return {"outcome": outcome}
 
 
-def _kept(done: list[Done]) -> dict[str, Any]:
-    return {
-        "seconds": [one.seconds for one in done],
-        "predictions": {
-            record["variant"]["name"]: record["validation"]["predictions"]
-            for one in done
-            for record in one.records
-        },
-        "macro_f1": {
-            record["variant"]["name"]: record["validation"]["macro_f1"]
-            for one in done
-            for record in one.records
-        },
+def _probe(chosen: Record, way: str) -> Json:
+    names = chosen["variants"]
+    with tempfile.TemporaryDirectory() as cache:
+        commands = [
+            train(training_flags(chosen, variants=group, freeze_backbone=True), cache=Path(cache))
+            for group in ([",".join(names)] if way == "together" else names)
+        ]
+    validations = {
+        record["variant"]["name"]: record["validation"]
+        for command in commands
+        for record in command.records
+    }
+    return {"seconds": [command.seconds for command in commands]} | {
+        key: {name: validation[key] for name, validation in validations.items()}
+        for key in ("predictions", "macro_f1")
     }
 
 
 def rows(record: Record) -> list[Row]:
     """How many times faster, and whether every prediction is the same."""
-    parameters = record["parameters"]
-    each = [sum(one["apart"]["seconds"]) / sum(one["together"]["seconds"]) for one in
-            record["outcome"]]  # fmt: skip
-    mean = math.exp(sum(map(math.log, each)) / len(each))
+    chosen, outcome = record["parameters"], record["outcome"]
+    ratios = [
+        sum(repetition["apart"]["seconds"]) / sum(repetition["together"]["seconds"])
+        for repetition in outcome
+    ]
+    mean = statistics.geometric_mean(ratios)
     made = (
-        f"{parameters['images']} images at {parameters['image_size']} pixels, "
-        f"{parameters['epochs']} epochs, batch {parameters['batch_size']}, --freeze-backbone"
+        f"{chosen['images']} images at {chosen['image_size']} pixels, "
+        f"{chosen['epochs']} epochs, batch {chosen['batch_size']}, --freeze-backbone"
     )
     same = [
-        one["apart"]["predictions"][name] == one["together"]["predictions"][name]
-        for one in record["outcome"]
-        for name in parameters["variants"]
+        repetition["apart"]["predictions"][name] == repetition["together"]["predictions"][name]
+        for repetition in outcome
+        for name in chosen["variants"]
     ]
     return [
         Row(
-            f"Linear probes of {len(parameters['variants'])} variants: one sweep ÷ separate "
-            "commands",
+            f"Linear probes of {len(chosen['variants'])} variants: one sweep ÷ separate commands",
             f"at least {LEAST:g}",
-            f"{mean:.2f} (repetitions {', '.join(f'{ratio:.2f}' for ratio in each)})",
+            f"{mean:.2f} (repetitions {', '.join(f'{ratio:.2f}' for ratio in ratios)})",
             mean >= LEAST,
             made,
         ),
@@ -115,11 +104,11 @@ def rows(record: Record) -> list[Row]:
     ]
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): seconds of every command."""
+def details(record: Record) -> Tables:
+    """Seconds of every command."""
     cells = [
-        [str(number), way, ", ".join(f"{s:.1f}" for s in one[way]["seconds"])]
-        for number, one in enumerate(record["outcome"], 1)
-        for way in ("together", "apart")
+        [str(number), way, ", ".join(f"{s:.1f}" for s in repetition[way]["seconds"])]
+        for number, repetition in enumerate(record["outcome"], 1)
+        for way in WAYS
     ]
     return [("Wall time of every command.", ["repetition", "way", "seconds"], cells)]

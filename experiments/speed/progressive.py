@@ -8,147 +8,167 @@ best that the plain training of the same seed ever had.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-from bench.report.chapters.progressive import Pair, best_accuracy, ratio_cell, seconds_in_all
-from bench.stats.ratios import mean_ratio
-from experiments.record import Record, Row, trace
-from experiments.speed.commands import run_bench
-from experiments.speed.common import head
-from experiments.speed.pictures import pictures
+import attrs
 
-NAME = "progressive"
-VARIANTS = ("MobileNetV3_Small", "ResNet18")
-SEEDS = 3
-IMAGES = 1000
-IMAGE_SIZE = 128
-BATCH_SIZE = 32
-EPOCHS = 16
-RATE = "1e-3"
+from bench.stats.ratios import MeanRatio, mean_ratio
+from bench.system.digits import apart, counted
+from experiments.commands import train, training_flags
+from experiments.rows import Row
+from experiments.suite import Json, Record, Tables, trace
+
+SEED = 0
+KINDS = ("plain", "progressive")
+PARAMETERS = {
+    "variants": ["MobileNetV3_Small", "ResNet18"],
+    "seeds": 3,
+    "images": 1000,
+    "image_size": 128,
+    "batch_size": 32,
+    "epochs": 16,
+    "base_lr": 1e-3,
+    "head_lr": 1e-3,
+}
+QUICK = {
+    "variants": ["MobileNetV3_Small"],
+    "seeds": 1,
+    "images": 60,
+    "image_size": 64,
+    "epochs": 2,
+}
 MOST = 0.75
 COLUMNS = ("train_seconds", "valid_seconds", "valid_acc")
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Train pairs; ``quick``: MobileNetV3-Small for two epochs at 64 pixels, one seed."""
-    names, seeds, images = (VARIANTS[:1], 1, 60) if quick else (VARIANTS, SEEDS, IMAGES)
-    size, epochs = (64, 2) if quick else (IMAGE_SIZE, EPOCHS)
-    parameters: dict[str, Any] = {
-        "variants": list(names),
-        "seeds": seeds,
-        "images": images,
-        "image_size": size,
-        "batch_size": BATCH_SIZE,
-        "epochs": epochs,
-        "base_lr": float(RATE),
-        "head_lr": float(RATE),
-    }
-    record = head(NAME, quick, parameters, seed=0)
-    options = [
-        "--data-dir", str(pictures(images)), "--image-size", str(size), "--epochs", str(epochs),
-        "--batch-size", str(BATCH_SIZE), "--patience", str(epochs), "--base-lr", RATE,
-        "--head-lr", RATE,
-    ]  # fmt: skip
-    outcome: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+def measure(chosen: Record) -> Json:
+    """Train pairs."""
+    outcome: dict[str, list[Json]] = {name: [] for name in chosen["variants"]}
+    rates = {name: chosen[name] for name in ("base_lr", "head_lr")}
     with tempfile.TemporaryDirectory() as cache:
-        for seed in range(seeds):
-            for name in names:
-                kinds = (False, True) if seed % 2 == 0 else (True, False)
-                found = {}
-                for progressive in kinds:
-                    more = ["--variants", name, "--seed", str(seed)]
-                    more += ["--progressive"] if progressive else []
-                    (found[progressive],) = run_bench([*options, *more], cache=Path(cache)).records
-                outcome[name].append({"seed": seed, **_kept(found)})
-                pair = _pair(outcome[name][-1])
-                trace(f"{name}, seed {seed}: {_seconds(pair)}")
-    return {**record, "outcome": outcome}
+        for seed in range(chosen["seeds"]):
+            for name, pairs in outcome.items():
+                pair: Json = {"seed": seed}
+                for kind in KINDS[:: -1 if seed % 2 else 1]:
+                    more = {"variants": name, "seed": seed, **rates}
+                    more |= {"progressive": True} if kind == "progressive" else {}
+                    arguments = training_flags(chosen, **more)
+                    (record,) = train(arguments, cache=Path(cache)).records
+                    rows_of = record["training"]["epochs"]
+                    pair[kind] = {
+                        "epochs": [{key: row[key] for key in COLUMNS} for row in rows_of],
+                        "growth": record["training"]["growth"],
+                        "test_accuracy": record["test"]["accuracy"],
+                    }
+                pairs.append(pair)
+                plain, grown = map(_seconds, _trainings(pair))
+                trace(f"{name}, seed {seed}: {plain} s plain, {grown} s progressive")
+    return {"outcome": outcome}
 
 
-def _kept(found: Mapping[bool, Record]) -> dict[str, Any]:
-    return {
-        ("progressive" if progressive else "plain"): {
-            "epochs": [{key: row[key] for key in COLUMNS} for row in one["training"]["epochs"]],
-            "growth": one["training"]["growth"],
-            "test_accuracy": one["test"]["accuracy"],
-        }
-        for progressive, one in found.items()
-    }
+# --- the table -------------------------------------------------------------------------------
 
 
-def _pair(one: Record) -> Pair:
-    return Pair({"training": one["plain"]}, {"training": one["progressive"]})
+@attrs.frozen
+class Training:
+    """One training of a pair.
+
+    Attributes:
+        best: the best validation accuracy of any epoch, 0..1.
+        to_target: seconds of training and validation until an epoch had the best accuracy of the
+            plain training; None: never.
+        seconds: of all epochs.
+    """
+
+    best: float
+    to_target: float | None
+    seconds: float
 
 
-def _seconds(pair: Pair) -> str:
-    plain, grown = pair.to_target
-    return f"{plain:.0f} s plain, {'never' if grown is None else f'{grown:.0f} s'} progressive"
+def _trainings(pair: Record) -> tuple[Training, Training]:
+    """The plain and the progressive training of a pair."""
+    plain, progressive = (pair[kind]["epochs"] for kind in KINDS)
+    target = max(row["valid_acc"] for row in plain)
+
+    def training(epochs: Record) -> Training:
+        ends = list(accumulate(row["train_seconds"] + row["valid_seconds"] for row in epochs))
+        accuracies = [row["valid_acc"] for row in epochs]
+        reached = (end for end, each in zip(ends, accuracies, strict=True) if each >= target)
+        return Training(max(accuracies), next(reached, None), ends[-1])
+
+    return training(plain), training(progressive)
+
+
+def _seconds(training: Training) -> str:
+    return "never" if training.to_target is None else f"{training.to_target:.1f}"
 
 
 def rows(record: Record) -> list[Row]:
     """The bar, and what the whole training takes, of each variant."""
-    parameters = record["parameters"]
+    parameters, result = record["parameters"], []
     made = (
         f"{parameters['images']} synthetic images, {parameters['image_size']} pixels, batch "
         f"{parameters['batch_size']}, {parameters['epochs']} epochs from random weights"
     )
-    out = []
-    for name, found in record["outcome"].items():
-        pairs = [_pair(one) for one in found]
-        out += [_to_target(name, pairs, made), *_whole(name, pairs, made)]
-    return out
+    for name, pairs in record["outcome"].items():
+        trainings = [_trainings(pair) for pair in pairs]
+        ratios = [
+            grown.to_target / plain.to_target
+            for plain, grown in trainings
+            if grown.to_target is not None
+        ]
+        mean, total = mean_ratio(ratios), len(pairs)
+        whole = mean_ratio([grown.seconds / plain.seconds for plain, grown in trainings])
+        gains = [100 * (grown.best - plain.best) for plain, grown in trainings]
+        reached = f"reached in {len(ratios)} of {total}"
+        result += [
+            Row(
+                f"{name}: seconds to the plain training's best accuracy, progressive ÷ plain",
+                f"at most {MOST:g}, reached by all",
+                reached if mean is None else f"{_ratio(mean)}, {reached}",
+                len(ratios) == total and mean.ratio <= MOST,
+                made,
+            ),
+            Row(
+                f"{name}: seconds of all epochs, progressive ÷ plain",
+                "informs",
+                _ratio(whole),
+                None,
+                made,
+            ),
+            Row(
+                f"{name}: best validation accuracy, progressive − plain, points",
+                "informs",
+                f"{sum(gains) / total:+.1f} ({min(gains):+.1f} to {max(gains):+.1f})",
+                None,
+                made,
+            ),
+        ]
+    return result
 
 
-def _to_target(name: str, pairs: Sequence[Pair], made: str) -> Row:
-    times = [pair.to_target for pair in pairs]
-    mean = mean_ratio([grown / plain for plain, grown in times if grown is not None])
-    reached = sum(grown is not None for _, grown in times)
-    found = f"reached in {reached} of {len(pairs)}"
-    if mean is not None:
-        found = f"{ratio_cell(mean)}, {found}"
-    return Row(
-        bar=f"{name}: seconds to the plain training's best accuracy, progressive ÷ plain",
-        required=f"at most {MOST:g}, reached by all",
-        found=found,
-        met=reached == len(pairs) and mean is not None and mean.ratio <= MOST,
-        made=made,
-    )
+def _ratio(mean: MeanRatio) -> str:
+    """``0.61 [0.55–0.68]``; no bound of an interval without 1 is written as 1."""
+    if mean.low is None:
+        return f"{mean.ratio:.2f} (no interval: {counted(mean.pairs, 'pair')})"
+    numbers = (apart(number, 2, 1.0) for number in (mean.ratio, mean.low, mean.high))
+    return "{} [{}–{}]".format(*numbers)
 
 
-def _whole(name: str, pairs: Sequence[Pair], made: str) -> list[Row]:
-    ratio = mean_ratio(
-        [seconds_in_all(pair.progressive) / seconds_in_all(pair.plain) for pair in pairs]
-    )
-    assert ratio is not None
-    differences = [100 * (best_accuracy(pair.progressive) - pair.target) for pair in pairs]
-    mean = sum(differences) / len(differences)
-    return [
-        Row(f"{name}: seconds of all epochs, progressive ÷ plain", "informs", ratio_cell(ratio),
-            None, made),
-        Row(f"{name}: best validation accuracy, progressive − plain, points", "informs",
-            f"{mean:+.1f} ({min(differences):+.1f} to {max(differences):+.1f})", None, made),
-    ]  # fmt: skip
-
-
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
+def details(record: Record) -> Tables:
     """Every pair."""
     cells = []
-    for name, found in record["outcome"].items():
-        for one in found:
-            pair = _pair(one)
-            plain, grown = pair.to_target
+    for name, pairs in record["outcome"].items():
+        for pair in pairs:
+            trainings = _trainings(pair)
             cells.append(
                 [
                     name,
-                    str(one["seed"]),
-                    f"{100 * pair.target:.1f}",
-                    f"{100 * best_accuracy(pair.progressive):.1f}",
-                    f"{plain:.1f}",
-                    "never" if grown is None else f"{grown:.1f}",
-                    f"{seconds_in_all(pair.plain):.1f}",
-                    f"{seconds_in_all(pair.progressive):.1f}",
+                    str(pair["seed"]),
+                    *(f"{100 * each.best:.1f}" for each in trainings),
+                    *map(_seconds, trainings),
+                    *(f"{each.seconds:.1f}" for each in trainings),
                 ]
             )
     header = [

@@ -11,87 +11,76 @@ from __future__ import annotations
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from bench.system.stage_timer import STEADY
-from experiments.record import Record, Row
-from experiments.speed.commands import (
+from experiments.commands import (
     import_seconds,
     missing_imports,
-    run_bench,
-    time_python,
+    python_seconds,
+    train,
+    training_flags,
 )
-from experiments.speed.common import head
-from experiments.speed.pictures import pictures
+from experiments.rows import Row
+from experiments.suite import Json, Record, Tables
 
-NAME = "startup"
-TIMES = 10
-RUNS = 4
-VARIANT = "MobileNetV3_Small"
-IMAGES = {"train": 32, "valid": 32}
-IMAGE_SIZE = 64
-BATCH_SIZE = 16
+PARAMETERS = {
+    "variant": "MobileNetV3_Small",
+    "images": {"train": 32, "valid": 32},
+    "image_size": 64,
+    "batch_size": 16,
+    "epochs": 1,
+}
+QUICK: Json = {}
 MOST_HELP_S = 0.3
 MOST_OVERHEAD_S = 2.0
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Time both; ``quick``: two calls of each."""
-    times, runs = (2, 2) if quick else (TIMES, RUNS)
-    parameters = {
-        "variant": VARIANT,
-        "images": IMAGES,
-        "image_size": IMAGE_SIZE,
-        "batch_size": BATCH_SIZE,
-        "epochs": 1,
-    }
-    record = head(NAME, quick, parameters)
-    help_s = time_python(["-m", "bench", "--help"], times)
-    arguments = [
-        "--variants", VARIANT, "--data-dir", str(pictures(IMAGES)), "--epochs", "1",
-        "--image-size", str(IMAGE_SIZE), "--batch-size", str(BATCH_SIZE),
-    ]  # fmt: skip
-    outcome = []
+def measure(chosen: Record) -> Json:
+    """Time both; a quick run two calls of each."""
+    times, repetitions = (2, 2) if chosen["quick"] else (10, 4)
+    arguments = training_flags(chosen, variants=chosen["variant"])
+    help_s = python_seconds(["-m", "bench", "--help"], times)
+    runs = []
     with tempfile.TemporaryDirectory() as cache:
-        for _ in range(runs):
+        for _ in range(repetitions):
             # Imports are timed beside each run: the machine's speed drifts.
             imports = statistics.median(import_seconds(2))
-            done = run_bench(arguments, cache=Path(cache))
-            outcome.append(
+            ended = train(arguments, cache=Path(cache))
+            runs.append(
                 {
-                    "wall_s": done.seconds,
+                    "wall_s": ended.seconds,
                     "import_s": imports,
-                    "training_s": sum(done.records[0]["costs"][label] for label in STEADY),
-                    "costs": done.costs,
+                    "training_s": sum(ended.records[0]["costs"][label] for label in STEADY),
+                    "costs": ended.costs,
                 }
             )
-    imported = missing_imports(["run", *arguments])
-    return {**record, "help_s": help_s, "runs": outcome, "packages": imported}
+    return {"help_s": help_s, "runs": runs, "packages": missing_imports(["run", *arguments])}
 
 
-def overhead(one: Record) -> float:
+def overhead(run: Record) -> float:
     """Seconds of a run beyond imports and training."""
-    return one["wall_s"] - one["import_s"] - one["training_s"]
+    return run["wall_s"] - run["import_s"] - run["training_s"]
 
 
 def rows(record: Record) -> list[Row]:
     """``--help``, the first run and the later ones."""
-    first, *later = (overhead(one) for one in record["runs"])
-    answer = statistics.median(record["help_s"])
+    first, *later = map(overhead, record["runs"])
+    answers = record["help_s"]
     made = "1 epoch, 32 images to train on at 64 pixels, wall time − imports − training"
+    help_s, later_s = statistics.median(answers), statistics.median(later)
     return [
         Row(
             "python -m bench --help, s",
             f"at most {MOST_HELP_S:g}",
-            f"{answer:.3f} ({min(record['help_s']):.3f}–{max(record['help_s']):.3f})",
-            answer <= MOST_HELP_S,
-            f"median and range of {len(record['help_s'])} fresh processes",
+            f"{help_s:.3f} ({min(answers):.3f}–{max(answers):.3f})",
+            help_s <= MOST_HELP_S,
+            f"median and range of {len(answers)} fresh processes",
         ),
         Row(
             "Overhead of a short run, caches filled, s",
             f"under {MOST_OVERHEAD_S:g}",
-            f"{statistics.median(later):.2f} ({min(later):.2f}–{max(later):.2f})",
-            statistics.median(later) < MOST_OVERHEAD_S,
+            f"{later_s:.2f} ({min(later):.2f}–{max(later):.2f})",
+            later_s < MOST_OVERHEAD_S,
             f"median and range of {len(later)} runs; {made}",
         ),
         Row(
@@ -104,12 +93,18 @@ def rows(record: Record) -> list[Row]:
     ]
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): where the seconds of every run went."""
-    keys = ("wall_s", "import_s", "training_s")
+def details(record: Record) -> Tables:
+    """Where the seconds of every run went."""
     cells = [
-        [str(number), *(f"{one[key]:.2f}" for key in keys), f"{overhead(one):.2f}", one["costs"]]
-        for number, one in enumerate(record["runs"], 1)
+        [
+            str(number),
+            f"{run['wall_s']:.2f}",
+            f"{run['import_s']:.2f}",
+            f"{run['training_s']:.2f}",
+            f"{overhead(run):.2f}",
+            run["costs"],
+        ]
+        for number, run in enumerate(record["runs"], 1)
     ]
     header = [
         "run",

@@ -9,144 +9,116 @@ apart from the steady ones.
 
 from __future__ import annotations
 
+import functools
 import statistics
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-import attrs
-
-from experiments.record import Record, Row
-from experiments.speed import figures
-from experiments.speed.common import head, speed_row
-from experiments.speed.pictures import pictures
-from experiments.speed.race import (
+from experiments import figures
+from experiments.contenders.race import (
     BEST,
     FIXED,
     FIXED_TOO,
     OURS,
     OURS_TOO,
+    QUICK_RACE,
     TIMM,
-    Entry,
-    Kept,
-    race,
+    entry,
+    race_all,
     steady,
 )
+from experiments.rows import Row, speed_row
 from experiments.speed.turns import FINER
+from experiments.suite import Record, Tables
 
 RESUMES = True
-NAME = "training"
+FIGURES = {
+    "training.png": ("Speed of training relative to the fixed batch", figures.relative),
+    "training_epochs.png": (
+        "Images/s of training by epoch; the first one is cold",
+        figures.epochs,
+    ),
+}
 CONTENDERS = (OURS, OURS_TOO, FIXED, FIXED_TOO, TIMM, BEST)
-REPETITIONS = 6
-STEADY_EPOCHS = 2
-IMAGE_SIZE = 224
-VALID_IMAGES = 10
-ENTRIES = (
-    Entry("MobileNetV3_Small", 32, 384),
-    Entry("ResNet18", 32, 96),
-    Entry("EfficientNetV2_S", 16, 64),
-    # Six contenders of EfficientNet-Lite0 at this batch do not fit in 24 GB.
-    Entry("ResNet18_Hybrid", 32, 96),
-)
-LEAST = {(OURS, FIXED): 0.95}
-LEAST_OF = {
+PARAMETERS = {
+    "repetitions": 6,
+    "steady_epochs": 2,
+    "image_size": 224,
+    "entries": [
+        entry("MobileNetV3_Small", 32, 384),
+        entry("ResNet18", 32, 96),
+        entry("EfficientNetV2_S", 16, 64),
+        # Six contenders of EfficientNet-Lite0 at this batch do not fit in 24 GB.
+        entry("ResNet18_Hybrid", 32, 96),
+    ],
+    "contenders": list(CONTENDERS),
+    "timm_workers": 4,
+}
+QUICK = QUICK_RACE
+measure = functools.partial(race_all, CONTENDERS)
+LEAST_OF_FIXED = 0.95
+LEAST = {
     "MobileNetV3_Small": {(OURS, TIMM): 1.8, (OURS_TOO, BEST): 1.4},
     "ResNet18": {(OURS, TIMM): 1.05, (OURS_TOO, BEST): 1.0},
     "EfficientNetV2_S": {(OURS, TIMM): 1.25, (OURS_TOO, BEST): 1.08},
 }
 # What of ours is compared with whom, in words.
-AGAINST = (
-    (OURS, FIXED, "ours ÷ the fixed batch"),
-    (OURS, TIMM, "ours ÷ timm's procedure, its defaults"),
-    (OURS_TOO, BEST, "ours ÷ timm's procedure, its best settings, both in its environment"),
-    (OURS, BEST, "ours as it comes ÷ timm's procedure, its best settings"),
+AGAINST = {
+    (OURS, FIXED): "ours ÷ the fixed batch",
+    (OURS, TIMM): "ours ÷ timm's procedure, its defaults",
+    (OURS_TOO, BEST): "ours ÷ timm's procedure, its best settings, both in its environment",
+    (OURS, BEST): "ours as it comes ÷ timm's procedure, its best settings",
     # What no handling of data can pass.
-    (FIXED, TIMM, "the fixed batch ÷ timm's procedure, its defaults"),
-    (FIXED, BEST, "the fixed batch ÷ timm's procedure, its best settings"),
-    (FIXED, FIXED_TOO, "the fixed batch ÷ itself (A/A)"),
-)
-
-
-def run(quick: bool, keep: Path | None = None) -> dict[str, Any]:
-    """Race all models; ``quick``: MobileNetV3-Small at 32 pixels, 64 images, once."""
-    repetitions, size = (1, 32) if quick else (REPETITIONS, IMAGE_SIZE)
-    entries = (Entry("MobileNetV3_Small", 16, 64),) if quick else ENTRIES
-    parameters = {
-        "repetitions": repetitions,
-        "steady_epochs": STEADY_EPOCHS,
-        "image_size": size,
-        "entries": [attrs.asdict(entry) for entry in entries],
-        "contenders": list(CONTENDERS),
-        "timm_workers": 4,
-    }
-    record = head(NAME, quick, parameters)
-    kept = Kept(keep, record)
-    record["outcome"] = [
-        race(
-            entry,
-            CONTENDERS,
-            data_dir=pictures({"train": entry.images, "valid": VALID_IMAGES}),
-            image_size=size,
-            repetitions=repetitions,
-            steady_epochs=STEADY_EPOCHS,
-            kept=kept,
-            # One thread suffers less from whatever runs beside a quick run.
-            threads=1 if quick else None,
-        )
-        for entry in entries
-    ]
-    return record
+    (FIXED, TIMM): "the fixed batch ÷ timm's procedure, its defaults",
+    (FIXED, BEST): "the fixed batch ÷ timm's procedure, its best settings",
+    (FIXED, FIXED_TOO): "the fixed batch ÷ itself (A/A)",
+}
 
 
 def rows(record: Record) -> list[Row]:
     """Each model against each of the others, steady epochs."""
-    found = []
-    for one in record["outcome"]:
-        made = (
-            f"steady epochs of {one['images']} images, batch {one['batch_size']}, "
-            f"{record['parameters']['image_size']} pixels, ours {_format(one)}"
-        )
-        bars = {} if one["variant"] in FINER else LEAST
-        bars = {**bars, **LEAST_OF.get(one["variant"], {})}
-        for ours, theirs, words in AGAINST:
-            least = bars.get((ours, theirs))
-            bar = f"{one['variant']}: {words}"
-            found.append(speed_row(bar, steady(one, ours), steady(one, theirs), least, made))
-    return found
+    return [
+        race_row(record, model, pair, f", ours {model['memory_format'].replace('_', '-')}")
+        for model in record["outcome"]
+        for pair in AGAINST
+    ]
 
 
-def _format(one: Record) -> str:
-    return one["memory_format"].replace("_", "-")
+def race_row(record: Record, model: Record, pair: tuple[str, str], more: str = "") -> Row:
+    """Two contenders that trained one model, steady epochs.
+
+    Args:
+        record: of the race.
+        model: its part of the outcome.
+        pair: of :data:`AGAINST`.
+        more: how it was made besides.
+    """
+    variant = model["variant"]
+    bars: Mapping[tuple[str, str], float] = LEAST.get(variant, {})
+    if variant not in FINER:
+        bars = {**bars, (OURS, FIXED): LEAST_OF_FIXED}
+    ours, theirs = (steady(model, name) for name in pair)
+    made = (
+        f"steady epochs of {model['images']} images, batch {model['batch_size']}, "
+        f"{record['parameters']['image_size']} pixels{more}"
+    )
+    return speed_row(f"{variant}: {AGAINST[pair]}", ours, theirs, bars.get(pair), made)
 
 
-def details(record: Record) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(caption, header, rows): images/s of every epoch, over the processes."""
+def details(record: Record) -> Tables:
+    """Images/s of every epoch, over the processes."""
     cells = []
-    for one in record["outcome"]:
-        for name, processes in one["seconds"].items():
-            by_epoch = [
-                _spread([one["images"] / seconds for seconds in epochs])
-                for epochs in zip(*processes, strict=True)
+    for model in record["outcome"]:
+        for name, processes in model["seconds"].items():
+            speeds = [
+                [model["images"] / seconds for seconds in epoch]
+                for epoch in zip(*processes, strict=True)
             ]
-            faults = statistics.median(each[-1] for each in one["faults"][name])
-            cells.append([one["variant"], name, *by_epoch, f"{faults:,.0f}"])
+            by_epoch = [
+                f"{statistics.median(each):.1f} ({min(each):.1f}–{max(each):.1f})"
+                for each in speeds
+            ]
+            faults = statistics.median(each[-1] for each in model["faults"][name])
+            cells.append([model["variant"], name, *by_epoch, f"{faults:,.0f}"])
     epochs = [f"epoch {number}" for number in range(2, record["parameters"]["steady_epochs"] + 2)]
     header = ["model", "contender", "epoch 1 (cold)", *epochs, "page faults a step"]
     return [("Images/s of training by epoch: median (range) over processes.", header, cells)]
-
-
-def _spread(speeds: list[float]) -> str:
-    return f"{statistics.median(speeds):.1f} ({min(speeds):.1f}–{max(speeds):.1f})"
-
-
-def draw(record: Record, folder: Path) -> list[tuple[str, Path]]:
-    """Speeds relative to the limit, and by epoch, as (what is seen, file)."""
-    return [
-        (
-            "Speed of training relative to the fixed batch",
-            figures.relative(record, CONTENDERS, FIXED, folder / "training.png"),
-        ),
-        (
-            "Images/s of training by epoch; the first one is cold",
-            figures.epochs(record, CONTENDERS, folder / "training_epochs.png"),
-        ),
-    ]

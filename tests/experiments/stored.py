@@ -10,11 +10,8 @@ from PIL import Image
 
 from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic.dataset import CLASSES, class_counts
-from experiments.calibration.table import SUITE as CALIBRATION
-from experiments.faults.table import SUITE as FAULTS
-from experiments.scale.table import SUITE as SCALE
-from experiments.speed.table import SUITE as SPEED
 from experiments.suite import Suite
+from experiments.suites import CALIBRATION, FAULTS, SCALE, SPEED
 
 RECORDS = Path(__file__).parent / "records"
 SUITES = {suite.name: suite for suite in (CALIBRATION, FAULTS, SCALE, SPEED)}

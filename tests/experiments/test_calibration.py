@@ -12,14 +12,14 @@ import pytest
 
 from experiments.calibration import (
     accuracy_intervals,
-    common,
     counting,
     machine,
     sessions,
     simulated_sessions,
 )
-from experiments.calibration.common import rate
-from experiments.calibration.table import SUITE
+from experiments.rows import rate
+from experiments.suite import Part
+from experiments.suites import CALIBRATION as SUITE
 from tests.experiments.stored import RECORDS, run_quick
 
 # --- the simulated machine -------------------------------------------------------------------
@@ -237,20 +237,23 @@ def test_sessions_go_on_where_they_were_broken_off(
             raise KeyboardInterrupt
         return {"seed": seed, "block_seconds": blocks}
 
-    monkeypatch.setattr(sessions, "SESSIONS", 4)
+    def measure(**changes: int) -> dict:
+        head = SUITE.head("sessions", False)
+        head["parameters"] |= {"sessions": 4, **changes}
+        return sessions.measure(head["parameters"], Part(tmp_path / "part.json", head))
+
     monkeypatch.setattr(sessions, "_run_one", one)
     with pytest.raises(KeyboardInterrupt):
-        sessions.run(False, tmp_path / "part.json")
-    record = sessions.run(False, tmp_path / "part.json")
+        measure()
+    record = measure()
     assert ran == [0, 1, 2, 2, 3]
     assert [one["seed"] for one in record["sessions"]] == [0, 1, 2, 3]
-    monkeypatch.setattr(sessions, "ROUNDS", 11)
-    sessions.run(False, tmp_path / "part.json")
+    measure(rounds=11)
     assert ran[5:] == [0, 1, 2, 3]
 
 
 def test_a_record_names_no_folder_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["experiments/calibration/__main__.py", "counting", "--out", "/home/me/x", "--quick"]
     monkeypatch.setattr("sys.argv", asked)
-    found = common.head("counting", True, None, {})
+    found = SUITE.head("counting", True)
     assert found["command"] == "python -m experiments.calibration counting --quick"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from experiments.faults import common, disk, failures, hostile, kills, million, starvation
-from experiments.faults.table import SUITE
+from experiments.suites import FAULTS as SUITE
 from tests.experiments.stored import run_quick
 
 
@@ -50,7 +50,7 @@ def test_full_disks_lose_nothing(tmp_path: Path) -> None:
 def test_every_experiment_is_a_module() -> None:
     for name in SUITE.experiments:
         module = SUITE.module_of(name)
-        assert name == module.NAME
+        assert module.__name__ == f"experiments.faults.{name}"
         assert (module.__doc__ or "").strip()
 
 

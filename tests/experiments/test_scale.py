@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import pictures
 from experiments.scale import ray, records, shards
-from experiments.scale.table import SUITE
-from experiments.speed import pictures
+from experiments.suites import SCALE as SUITE
 from tests.experiments.stored import grey_pool, run_quick
 
 MACHINE = {"cpu_model": "planted CPU", "cores": 2}

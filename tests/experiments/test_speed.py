@@ -26,21 +26,28 @@ from bench.data.index import SYNTHETIC_MARKER
 from bench.data.synthetic.dataset import CLASSES, class_counts
 from bench.errors import BenchError
 from bench.system.memory import ALLOCATOR_ENVIRONMENT
+from experiments import commands, figures, pictures
+from experiments.contenders import ours, plain_pipeline, worker
+from experiments.contenders.race import (
+    BEST,
+    FIXED,
+    FIXED_TOO,
+    OURS,
+    OURS_TOO,
+    TIMM,
+    VALID_IMAGES,
+    Worker,
+    entry,
+    race,
+)
 from experiments.speed import (
     accuracy,
-    channel,
     cold,
-    commands,
-    common,
-    contenders,
     cost,
     limit,
     memory,
     paired,
-    pictures,
     pipeline,
-    pipes,
-    plain_pipeline,
     probe,
     progressive,
     startup,
@@ -48,17 +55,8 @@ from experiments.speed import (
     training,
     turns,
 )
-from experiments.speed.race import (
-    BEST,
-    FIXED,
-    FIXED_TOO,
-    OURS,
-    OURS_TOO,
-    TIMM,
-    Entry,
-    race,
-)
-from experiments.speed.table import SUITE
+from experiments.suite import Part
+from experiments.suites import SPEED as SUITE
 from tests.experiments.stored import RECORDS, grey_pool, run_quick
 
 MACHINE = {"cpu_model": "planted CPU", "cores": 2}
@@ -93,7 +91,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the contenders, of their channel and of what is compared within a sweep."""
     found = Clock()
-    for module in (channel, contenders, paired):
+    for module in (worker, ours, paired):
         monkeypatch.setattr(module, "time", found)
     return found
 
@@ -179,25 +177,23 @@ def test_a_quick_run_is_recorded_and_rendered(tmp_path: Path, name: str, drawn: 
 
 @pytest.mark.slow
 @pytest.mark.ci
-def test_timms_procedure_trains_on_the_same_images(drawn: list[int]) -> None:
-    entry = Entry("MobileNetV3_Small", 16, 64)
-    folder = pictures.pictures({"train": 64, "valid": 10})
-    found = race(
-        entry, (BEST,), data_dir=folder, image_size=32, repetitions=1, steady_epochs=2, threads=1
-    )
+def test_timms_procedure_trains_on_the_same_images(drawn: list[int], tmp_path: Path) -> None:
+    model = entry("MobileNetV3_Small", 16, 64)
+    chosen = {"image_size": 32, "repetitions": 1, "steady_epochs": 2, "quick": True}
+    part = Part(tmp_path / "part.json", SUITE.head("training", True))
+    found = race(model, (BEST,), chosen, part)
     assert [len(epochs) for epochs in found["seconds"][BEST]] == [3]
     assert min(found["seconds"][BEST][0]) > 0
 
 
 def test_an_experiment_that_breaks_costs_no_other(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(limit, "run", lambda quick, keep: 1 / 0)
+    monkeypatch.setattr(limit, "measure", lambda chosen, part: 1 / 0)
     monkeypatch.setattr(
-        training, "run", lambda quick, keep: (_ for _ in ()).throw(BenchError("no pictures"))
+        training, "measure", lambda chosen, part: (_ for _ in ()).throw(BenchError("no pictures"))
     )
     runs = [{"wall_s": 5.0, "import_s": 3.0, "training_s": 1.0, "costs": ""}] * 2
-    head = common.head("startup", False, {})
     monkeypatch.setattr(
-        startup, "run", lambda quick: {**head, "help_s": [0.2], "runs": runs, "packages": {}}
+        startup, "measure", lambda chosen: {"help_s": [0.2], "runs": runs, "packages": {}}
     )
     assert SUITE.main(["limit", "training", "startup", "--out", str(tmp_path)]) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"startup.json", "README.md"}
@@ -209,11 +205,14 @@ def test_an_experiment_that_breaks_costs_no_other(tmp_path: Path, monkeypatch, c
 
 def test_every_set_of_pictures_can_be_drawn() -> None:
     for module in (limit, training):
-        for entry in module.ENTRIES:
-            class_counts(entry.images + module.VALID_IMAGES)
-    for parts in (accuracy.IMAGES, {"train": cold.IMAGES, "valid": cold.VALID_IMAGES}):
-        class_counts(sum(parts.values()))
-    for count in (sweep.IMAGES, probe.IMAGES, memory.FEW, memory.IMAGES):
+        for model in module.PARAMETERS["entries"]:
+            class_counts(model["images"] + VALID_IMAGES)
+    of_cold = cold.PARAMETERS["images"] + cold.PARAMETERS["valid_images"]
+    for count in (sum(accuracy.PARAMETERS["images"].values()), of_cold):
+        class_counts(count)
+    for count in (
+        sweep.PARAMETERS["images"], probe.PARAMETERS["images"], *memory.PARAMETERS["images"],
+    ):  # fmt: skip
         class_counts(count)
     for cases in cost.GROWING.values():
         for images, _, _ in cases:
@@ -223,16 +222,16 @@ def test_every_set_of_pictures_can_be_drawn() -> None:
 def test_a_process_that_ends_says_why() -> None:
     said = "“unknown contender” ended with 1: KeyError"
     with (
-        pipes.Worker({"kind": "unknown contender"}) as worker,
+        Worker("unknown contender", {}) as process,
         pytest.raises(BenchError, match=said),
     ):
-        worker.ready()
+        process.ready()
 
 
 def test_a_process_of_ours_sets_its_threads_before_pytorch_is_there() -> None:
     code = (
         "import sys\n"
-        "from experiments.speed import worker\n"
+        "from experiments.contenders import worker\n"
         "def stop(): sys.exit('torch' in sys.modules)\n"
         "worker.launch.sleep_soon = stop\n"
         "worker.main()\n"
@@ -240,7 +239,7 @@ def test_a_process_of_ours_sets_its_threads_before_pytorch_is_there() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code],
         input='{"kind": "ours"}\n',
-        cwd=pipes.ROOT,
+        cwd=commands.ROOT,
         check=False,
         text=True,
     )
@@ -252,13 +251,13 @@ def test_environment_has_only_what_is_asked_for(
 ) -> None:
     monkeypatch.setenv("MALLOC_MMAP_MAX_", "0")
     monkeypatch.setenv("PADDY_BENCH_BATCH_SIZE", "3")
-    found = pipes.environment(cache=tmp_path)
+    found = commands.environment(cache=tmp_path)
     assert not set(found) & set(ALLOCATOR_ENVIRONMENT)
     assert "PADDY_BENCH_BATCH_SIZE" not in found
     assert found["PADDY_BENCH_CACHE_DIR"] == str(tmp_path)
-    assert ALLOCATOR_ENVIRONMENT.items() <= pipes.environment(allocator=True).items()
+    assert ALLOCATOR_ENVIRONMENT.items() <= commands.environment(allocator=True).items()
     # Without a cache of its own a process shares ours.
-    assert pipes.environment()["PADDY_BENCH_CACHE_DIR"] == os.environ["PADDY_BENCH_CACHE_DIR"]
+    assert commands.environment()["PADDY_BENCH_CACHE_DIR"] == os.environ["PADDY_BENCH_CACHE_DIR"]
 
 
 def test_the_gate_times_steps_and_not_the_wait(clock: Clock) -> None:
@@ -268,9 +267,7 @@ def test_the_gate_times_steps_and_not_the_wait(clock: Clock) -> None:
             return super().readline()
 
     answers = io.StringIO()
-    gate = contenders.Gate(
-        channel.Channel(Slow("epoch\n"), answers), None, memory_format="contiguous"
-    )
+    gate = ours.Gate(worker.Channel(Slow("epoch\n"), answers), None, memory_format="contiguous")
     for _ in gate.batches([(None, torch.zeros(3)), (None, torch.zeros(2))], 1):
         clock.sleep(0.02)
     gate.epoch_done({"valid_seconds": 0.5}, 1)
@@ -284,7 +281,7 @@ def test_the_gate_times_steps_and_not_the_wait(clock: Clock) -> None:
 
 def test_fixed_batches() -> None:
     batch = (torch.zeros(2, 3, 4, 4), torch.zeros(2))
-    found = contenders.FixedBatches(batch, 3)
+    found = ours.fixed_batches(batch, 3)
     assert len(found) == 3
     assert [one is batch for one in found] == [True] * 3
 
@@ -408,12 +405,12 @@ def test_bars_of_the_limit() -> None:
     assert [row.met for row in rows] == [True, False]
     finer = limit.rows(record_of([raced(turns.FINER[0], ours=1.0, fixed=0.9)], image_size=224))
     assert [row.met for row in finer] == [None]
-    entries = (*limit.ENTRIES, *training.ENTRIES)
+    entries = [*limit.PARAMETERS["entries"], *training.PARAMETERS["entries"]]
     # Each of the ten is compared with its limit, once.
-    names = [entry.variant for entry in entries]
-    assert sorted(names) == sorted(v.name for v in variants.select([sweep.VARIANTS]))
+    names = [model["variant"] for model in entries]
+    assert sorted(names) == sorted(v.name for v in variants.select([sweep.PARAMETERS["variants"]]))
     # timm's loader drops what is left over of an epoch; the contenders must see the same images.
-    assert all(entry.images % entry.batch_size == 0 for entry in entries)
+    assert all(model["images"] % model["batch_size"] == 0 for model in entries)
 
 
 @pytest.mark.parametrize(("fixed", "met"), [(0.951, True), (0.949, False)])
@@ -532,7 +529,7 @@ def test_the_limit_is_measured_between_the_steps_of_a_sweep(clock: Clock) -> Non
     writing = False
     for images in (second, second, second):
         found.step(other, images, images, lr=0.5)
-    own, new = found.found
+    own, new = found.trainings
     assert own["batch"] == 2
     assert own["steps"] == [pytest.approx(0.02)]
     assert own["fixed"] == [pytest.approx(0.02)]
@@ -594,7 +591,7 @@ def test_memory_of_each_epoch() -> None:
         (9.0, "B  epoch 1/2  loss 1.0/2.0"),
     ]
     samples = [(0.5, 10.0, 12.0), (4.9, 30.0, 33.0), (6.0, 20.0, 20.0), (8.0, 25.0, 40.0)]
-    found = memory.by_epoch(commands.Done(10.0, [], lines, samples))
+    found = memory.by_epoch(commands.Ended(0, 10.0, lines, "", [], samples))
     assert [(one["variant"], one["epoch"]) for one in found] == [("A", 1), ("A", 2), ("B", 1)]
     assert [one["own_mb"] for one in found] == [30.0, 30.0, 25.0]
     assert [one["with_children_mb"] for one in found] == [33.0, 33.0, 40.0]
@@ -683,7 +680,7 @@ def test_a_bar_that_is_not_met_is_shown(tmp_path: Path, capsys: pytest.CaptureFi
 def test_every_experiment_can_be_found() -> None:
     for name in SUITE.experiments:
         module = SUITE.module_of(name)
-        assert name == module.NAME
+        assert module.__name__ == f"experiments.speed.{name}"
         assert module.__doc__
 
 
@@ -693,7 +690,7 @@ def test_an_unknown_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_figures_name_the_device() -> None:
-    assert common.device({"machine": MACHINE}) == "planted CPU, 2 cores, float32"
+    assert figures.device({"machine": MACHINE}) == "planted CPU, 2 cores, float32"
 
 
 @pytest.mark.parametrize(
@@ -722,3 +719,16 @@ def test_formats_are_compared_by_their_seconds() -> None:
     outcome = [{"variant": "V", "seconds": {"channels_last": [1.0], "contiguous": [2.0]}}]
     (row,) = SUITE.module_of("formats").rows(record_of(outcome, image_size=32, batch_size=8))
     assert row.found.startswith("2.000")
+
+
+def test_flags_of_a_training(drawn: list[int]) -> None:
+    chosen = {"variants": ["A", "B"], "images": 60, "image_size": 32, "batch_size": 8, "epochs": 2}
+    flags = commands.training_flags(chosen, variants="A", freeze_backbone=True)
+    text = " ".join(flags)
+    assert "--image-size 32 --batch-size 8 --epochs 2 --variants A --patience 2" in text
+    assert "--freeze-backbone --data-dir" in text
+    # Nothing is drawn for a folder that is there.
+    given = commands.training_flags({**chosen, "images": 20_000}, data_dir=Path("there"))
+    assert given[given.index("--data-dir") + 1] == "there"
+    assert given[given.index("--variants") + 1] == "A,B"
+    assert drawn == [120]

@@ -17,8 +17,8 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 
 from bench.system.environment import usable_cores
-from experiments.speed import ours
-from experiments.speed.channel import Channel
+from experiments.contenders import ours
+from experiments.contenders.worker import Channel
 
 WORKERS = 4
 SMOOTHING = 0.1
@@ -28,14 +28,13 @@ def train(job: Mapping[str, Any], channel: Channel) -> None:
     """Train the job's model epoch by epoch; the first epoch begins with finding the files.
 
     Args:
-        job: as :func:`experiments.speed.ours.train`; ``channels_last`` for its memory format.
+        job: as :func:`experiments.contenders.ours.train`; ``channels_last`` for its memory format.
         channel: to whoever asks for epochs.
     """
     config = ours.config_of(job)
     torch.set_num_threads(config.threads or usable_cores())
     model, (mean, std) = ours.model_of(job)
-    last = job.get("channels_last", False)
-    memory_format = torch.channels_last if last else torch.contiguous_format
+    memory_format = torch.channels_last if job["channels_last"] else torch.contiguous_format
     model = model.to(memory_format=memory_format).train()
     optimizer = create_optimizer_v2(
         model, opt="adamw", lr=config.head_lr, weight_decay=config.weight_decay
@@ -59,18 +58,12 @@ def train(job: Mapping[str, Any], channel: Channel) -> None:
 
 def make_loader(job: Mapping[str, Any], mean: Any, std: Any) -> Any:
     """train.py's loader of the job's training part, with its default transforms."""
-    dataset = create_dataset(
-        "",
-        root=job["data_dir"],
-        split="train",
-        is_training=True,
-        batch_size=job["batch_size"],
-    )
+    shared = {"batch_size": job["batch_size"], "is_training": True}
+    dataset = create_dataset("", root=job["data_dir"], split="train", **shared)
     return create_loader(
         dataset,
+        **shared,
         input_size=(3, job["image_size"], job["image_size"]),
-        batch_size=job["batch_size"],
-        is_training=True,
         use_prefetcher=True,
         scale=(0.08, 1.0),
         ratio=(3 / 4, 4 / 3),

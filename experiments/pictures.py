@@ -17,41 +17,37 @@ POOLS = (120, 2600, 8000)
 SEED = 0
 
 
-def pictures(parts: int | Mapping[str, int]) -> Path:
+def pictures(images: int | Mapping[str, int]) -> Path:
     """A data folder with so many images of 480×640 pixels, the same at each call.
 
     Args:
-        parts: images in one folder for each class; or images by part, as in
+        images: how many, in one folder for each class; or by part, as in
             ``{"train": 640, "valid": 20}``, in a folder for each part.
     """
-    if isinstance(parts, int):
-        wanted, name = {"": parts}, f"{parts}"
-    else:
-        wanted = dict(parts)
-        name = "-".join(f"{part}{count}" for part, count in wanted.items())
+    parts = {"": images} if isinstance(images, int) else images
+    name = "-".join(f"{part}{count}" for part, count in parts.items())
+    cache = cache_folder().absolute() / "speed"
     # Another way of drawing gives other pictures: they do not go by the same name.
-    folder = cache_folder() / "speed" / f"v{DRAWN}-{SEED}-{name}"
+    folder = cache / f"v{DRAWN}-{SEED}-{name}"
     if folder.is_dir():
         return folder
-    files = _in_mixed_order(sum(wanted.values()))
-    part_folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
-    begin = 0
-    for part, count in wanted.items():
-        for file in files[begin : begin + count]:
-            place = part_folder / part / file.parent.name / file.name
+    files = iter(_in_mixed_order(cache, sum(parts.values())))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))
+    for part, count in parts.items():
+        for _, file in zip(range(count), files, strict=False):
+            place = unfinished / part / file.parent.name / file.name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.hardlink_to(file)
-        begin += count
-    if isinstance(parts, int):
-        shutil.copy(files[0].parents[1] / SYNTHETIC_MARKER, part_folder)
-    part_folder.rename(folder)
+    if "" in parts:
+        shutil.copy(file.parents[1] / SYNTHETIC_MARKER, unfinished)
+    unfinished.rename(folder)
     return folder
 
 
-def _in_mixed_order(images: int) -> list[Path]:
+def _in_mixed_order(cache: Path, images: int) -> list[Path]:
     """The first images of every class, mixed so that any run of them holds all classes alike."""
     pool = next((size for size in POOLS if size >= images), images)
-    root = cached_synthetic(cache_folder() / "speed", pool, SEED)
+    root = cached_synthetic(cache, pool, SEED)
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     placed = []
     for folder, count in zip(folders, class_counts(images), strict=True):

@@ -4,7 +4,7 @@ augments each picture; what the harness' own pipeline must equal in accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from bench.config.options import RunConfig
 from bench.data.parts import DataSplits
 
 ROTATION_DEGREES = 12
@@ -29,18 +30,19 @@ def open_square(path: Any, size: int) -> Image.Image:
 
 
 class Photographs(Dataset[tuple[torch.Tensor, int]]):
-    """Pictures of the given positions, squared once and kept, transformed at each reading."""
+    """Squared pictures of the given positions, transformed at each reading."""
 
     def __init__(
-        self, parts: DataSplits, positions: Sequence[int], size: int, transform: Any, kept: dict
+        self,
+        parts: DataSplits,
+        positions: Sequence[int],
+        pictures: Mapping[int, Image.Image],
+        transform: Any,
     ) -> None:
         self.labels = [parts.index.labels[position] for position in positions]
         self.num_classes = parts.num_classes
         self.transform = transform
-        for position in positions:
-            if position not in kept:
-                kept[position] = open_square(parts.index.path(position), size)
-        self.images = [kept[position] for position in positions]
+        self.images = [pictures[position] for position in positions]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,40 +53,37 @@ class Photographs(Dataset[tuple[torch.Tensor, int]]):
 
 def loaders(
     parts: DataSplits,
-    *,
-    size: int,
-    batch_size: int,
-    seed: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    kept: dict,
+    options: RunConfig,
+    normalisation: tuple[Sequence[float], Sequence[float]],
+    cache: dict[int, Image.Image],
 ) -> dict[str, DataLoader]:
     """Loaders of ((B, 3, S, S) float32, (B,) int64) by part; the global generator draws.
 
     Args:
         parts: the images of a run.
-        size: S in pixels.
-        batch_size: B.
-        seed: of the order.
-        mean, std: three values each, for pixels in 0..1.
-        kept: squared pictures by position, filled here and read again.
+        options: S in pixels, B, and the seed of the order.
+        normalisation: mean and std, three values each, for pixels in 0..1.
+        cache: squared pictures by position, filled here and read again.
     """
-    finish = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    finish = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*normalisation)]
     augment = [
         v2.RandomHorizontalFlip(0.5),
         v2.RandomRotation(ROTATION_DEGREES, interpolation=v2.InterpolationMode.BILINEAR, fill=0),
         v2.ColorJitter(brightness=JITTER, contrast=JITTER, saturation=JITTER),
     ]
-    found = {}
+    loaders = {}
     for part, positions in parts.used.as_dict().items():
+        for position in set(positions) - cache.keys():
+            cache[position] = open_square(parts.index.path(position), options.image_size)
         train = part == "train"
-        transform = v2.Compose([*(augment if train else []), *finish])
-        found[part] = DataLoader(
-            Photographs(parts, positions, size, transform, kept),
-            batch_size=batch_size,
+        loaders[part] = DataLoader(
+            Photographs(
+                parts, positions, cache, v2.Compose([*augment, *finish] if train else finish)
+            ),
+            batch_size=options.batch_size,
             shuffle=train,
             # As ours: every picture is trained on, but not one alone.
-            drop_last=train and len(positions) % batch_size == 1,
-            generator=torch.Generator().manual_seed(seed),
+            drop_last=train and len(positions) % options.batch_size == 1,
+            generator=torch.Generator().manual_seed(options.seed),
         )
-    return found
+    return loaders

@@ -1,0 +1,1 @@
+"""Trainings that are compared: ours, timm's procedure, a plain pipeline, a fixed batch."""
