@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from bench.report.analysis.matching import Ranking, rankings
 from bench.report.analysis.metrics import GUIDE_PIXELS, gmacs
 from bench.report.analysis.pareto import front, too_few_images
@@ -18,9 +20,9 @@ from bench.report.analysis.timings import CaseKey
 from bench.report.analysis.validity import Record, judged_part, lookup
 from bench.report.analysis.values import significant
 from bench.report.chapters.recommend import largest_session, ranking_basis
+from bench.report.chapters.speed import location
 from bench.report.render.figures import confusion
 from bench.report.render.markdown import one_line
-from bench.stats.timing import locate
 
 CURVES = ("train_loss", "valid_loss", "train_acc", "valid_acc", "valid_macro_f1")
 # A matrix of more can neither be read nor drawn in time.
@@ -92,18 +94,17 @@ def finite(value: Any) -> Any:
 # --- axes ------------------------------------------------------------------------------------
 
 
+@attrs.frozen
 class Axis:
     """A cost that variants may be drawn over.
 
-    Args:
+    Attributes:
         of: the cost of a variant, or none.
         verdict: ``better``, ``worse`` or ``tie``: cheaper, as far as it is declared.
     """
 
-    def __init__(
-        self, of: Callable[[str], Cost | None], verdict: Callable[[str, str], str]
-    ) -> None:
-        self.of, self.verdict = of, verdict
+    of: Callable[[str], Cost | None]
+    verdict: Callable[[str, str], str]
 
 
 def _axes(selection: Selection) -> list[tuple[str, str, Axis]]:
@@ -126,10 +127,9 @@ def _timed_axis(session: TimingSession, case: CaseKey) -> Axis:
     standing = session.standing(case)
 
     def of(name: str) -> Cost | None:
-        rounds = session.rounds(name, case)
-        if not rounds:
+        place, scale = location(session, case, name), 1000 / case.batch_size
+        if place is None:
             return None
-        place, scale = locate(list(rounds.values())), 1000 / case.batch_size
         low, high = (None if bound is None else scale * bound for bound in (place.low, place.high))
         return _cost(scale * place.median, low, high)
 
