@@ -12,7 +12,7 @@ from tabulate import tabulate
 from bench.errors import BenchError
 from bench.report.analysis.pairs import Pair, compare_pairs, matched, sentence
 from bench.report.analysis.run_sets import has_accuracy
-from bench.report.analysis.selection import Selection
+from bench.report.analysis.selection import Selection, distinct
 from bench.report.analysis.validity import Record
 from bench.report.chapters.attention import tables_of
 from bench.report.render.markdown import Table
@@ -32,6 +32,10 @@ class Compared:
     selection: Selection
     title: str
 
+    def tables(self) -> list[Table]:
+        """The tables of accuracy and of speed."""
+        return tables_of(self.pairs, self.selection, self.title)[1:]
+
 
 def compare_runs(records: Sequence[Record], names: Sequence[str]) -> Compared:
     """Compare variants of some records.
@@ -47,12 +51,12 @@ def compare_runs(records: Sequence[Record], names: Sequence[str]) -> Compared:
     """
     selection = Selection(records)
     if names:
-        wanted = _resolved(selection, names)
+        first, *others = _resolved(selection, names)
         # Verdicts are those of all variants together, as in the report, whoever is asked for.
-        listed = [(name, wanted[0]) for name in wanted[1:]]
+        listed = [(name, first) for name in others]
     else:
         listed = _baselines(selection)
-    for name in dict.fromkeys(name for pair in listed for name in pair):
+    for name in distinct(name for pair in listed for name in pair):
         _check_run(selection, name)
     pairs = compare_pairs(selection, listed)
     for pair in pairs:
@@ -66,9 +70,8 @@ def compare_text(records: Sequence[Record], names: Sequence[str]) -> str:
 
     Args and Raises as :func:`compare_runs`.
     """
-    found = compare_runs(records, names)
-    tables = tables_of(found.pairs, found.selection, found.title)[1:]
-    blocks = ["\n".join(sentence(pair) for pair in found.pairs), *map(_text, tables)]
+    compared = compare_runs(records, names)
+    blocks = ["\n".join(map(sentence, compared.pairs)), *map(_text, compared.tables())]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -80,8 +83,7 @@ def compare_rows(
     Args and Raises as :func:`compare_runs`. Differences of accuracy are fractions, ratios of speed
     are the variant's ÷ the other's.
     """
-    found = compare_runs(records, names)
-    accuracy, speed = tables_of(found.pairs, found.selection, found.title)[1:]
+    accuracy, speed = compare_runs(records, names).tables()
     return {"accuracy": _rows(accuracy), "speed": _rows(speed)}
 
 
@@ -104,34 +106,33 @@ def _text(table: Table) -> str:
 
 def _resolved(selection: Selection, names: Sequence[str]) -> list[str]:
     """The variants' own names, each once, in the order given."""
-    known = {name.lower(): name for name in selection.variants()}
-    if not known:
+    variants = {name.lower(): name for name in selection.variants()}
+    if not variants:
         raise BenchError("no runs to compare: run some variants first (python -m bench run)")
-    found: dict[str, None] = {}
     for name in names:
-        if name.lower() not in known:
-            near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-            hint = f"did you mean {known[near[0]]}? " if near else ""
-            listed = ", ".join(known.values())
+        if name.lower() not in variants:
+            near = difflib.get_close_matches(name.lower(), list(variants), n=1, cutoff=0.5)
+            hint = f"did you mean {variants[near[0]]}? " if near else ""
+            listed = ", ".join(variants.values())
             raise BenchError(f"no run of {name!r}: {hint}There are runs of {listed}")
-        found[known[name.lower()]] = None
-    if len(found) < 2:
-        others = [name for name in known.values() if name not in found]
-        mend = f"name another ({', '.join(others)})" if others else "run another variant first"
-        raise BenchError(f"one run only: {next(iter(found))} has nothing to compare with: {mend}")
-    return list(found)
+    resolved = distinct(variants[name.lower()] for name in names)
+    if len(resolved) < 2:
+        others = [name for name in variants.values() if name not in resolved]
+        hint = f"name another ({', '.join(others)})" if others else "run another variant first"
+        raise BenchError(f"one run only: {resolved[0]} has nothing to compare with: {hint}")
+    return resolved
 
 
 def _baselines(selection: Selection) -> list[tuple[str, str]]:
     listed = matched(selection)
     if listed:
         return listed
-    known = selection.variants()
-    if len(known) < 2:
-        what = f"one run only: {known[0]}" if known else "no runs"
+    variants = selection.variants()
+    if len(variants) < 2:
+        what = f"one run only: {variants[0]}" if variants else "no runs"
         raise BenchError(f"{what}: run a variant and its baseline (--variants all,baselines)")
     raise BenchError(
-        f"no variant here has its baseline beside it: name two to compare ({', '.join(known)})"
+        f"no variant here has its baseline beside it: name two to compare ({', '.join(variants)})"
     )
 
 

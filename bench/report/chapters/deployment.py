@@ -53,7 +53,9 @@ def deployment_tables(selection: Selection) -> list[Table]:
         (session, setting)
         for session in sessions_of(selection)
         for setting in settings_of(session)
-        if setting.device == "cpu" and _has_onnx(session, setting)
+        if setting.device == "cpu"
+        and {FLOAT, INT8}
+        & {mode for _, mode in ModeTimings.of(session, setting, "latency").entries}
     ]
     if not timed:
         return [_table(None, None, losses, None)] if losses else []
@@ -61,11 +63,6 @@ def deployment_tables(selection: Selection) -> list[Table]:
         _table(session, setting, losses, number if len(timed) > 1 else None)
         for number, (session, setting) in enumerate(timed, start=1)
     ]
-
-
-def _has_onnx(session: TimingSession, setting: Setting) -> bool:
-    entries = ModeTimings.of(session, setting, "latency").entries
-    return any(mode in (FLOAT, INT8) for _, mode in entries)
 
 
 # --- accuracy lost ---------------------------------------------------------------------------
@@ -108,9 +105,7 @@ def _losses(selection: Selection) -> dict[str, Loss]:
     losses = {}
     for record in sorted(selection.complete(), key=seconds_of):
         export = record.get("quantised")
-        if not isinstance(export, dict) or selection.invalid(record) is not None:
-            continue
-        if _fits(record, export):
+        if isinstance(export, dict) and not selection.invalid(record) and _fits(record, export):
             losses[variant_of(record)] = _loss(record, export)
     levels = holm_levels([loss.tested.p_value for loss in losses.values()])
     return {
@@ -199,8 +194,7 @@ def _row(
         return [*cells, *["n/a (not exported as int8)"] * 2, "n/a", "n/a", "n/a"]
     return [
         *cells,
-        f"{100 * loss.float32:.1f}",
-        f"{100 * loss.int8:.1f}",
+        *(f"{100 * share:.1f}" for share in (loss.float32, loss.int8)),
         points_text(loss.tested.difference, loss.bounds),
         p_text(loss.p_adjusted),
         loss.verdict,

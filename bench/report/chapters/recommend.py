@@ -20,11 +20,12 @@ from bench.report.analysis.timings import (
     percent_text,
     too_few_rounds,
 )
+from bench.report.analysis.validity import lookup
 from bench.report.analysis.values import significant
-from bench.report.chapters.speed import machine
+from bench.report.chapters.speed import location, machine
 from bench.report.render.markdown import Table, one_line
 from bench.stats.pairs import TRAINED
-from bench.stats.timing import FEWEST_ROUNDS, Location, locate
+from bench.stats.timing import FEWEST_ROUNDS, Location
 
 HEADERS = ["Question", "Answer", "Cannot be told from it", "Basis"]
 
@@ -148,37 +149,39 @@ def ranking_basis(ranking: Ranking) -> str:
 # --- speed -----------------------------------------------------------------------------------
 
 
+def _locations(session: TimingSession, case: CaseKey) -> dict[str, Location]:
+    """Return median and interval of every variant with a valid round."""
+    places = {name: location(session, case, name) for name in session.timings}
+    return {name: place for name, place in places.items() if place is not None}
+
+
 def _fastest(session: TimingSession, case: CaseKey) -> Answer:
     question = f"{'Lowest latency' if case.latency else 'Highest throughput'}: {case.label()}"
-    standing = session.standing(case)
+    standing, places = session.standing(case), _locations(session, case)
     if not standing.ranks:
         return _provisional(question, session, case)
-    best = min(standing.ranks, key=lambda name: _median(session, case, name))
+    best = min(standing.ranks, key=lambda name: places[name].median)
     tied = tuple(
         name
         for name in standing.ranks
         if name != best and standing.verdict(best, name) not in ("faster", "slower")
     )
-    rounds = locate(list(session.rounds(best, case).values()))
-    figure = _figure(rounds, case)
-    left_out = "".join(f"; {name}: {why}" for name, why in standing.left_out.items())
+    left_out = "".join(f"; {name}: {reason}" for name, reason in standing.left_out.items())
     noise = percent_text(session.noise_floor(case) or 0)
     basis = (
-        f"{figure}, {counted(rounds.rounds, 'round')}, noise floor {noise} %, "
-        f"{machine(session)}{left_out}"
+        f"{_figure(places[best], case)}, {counted(places[best].rounds, 'round')}, noise floor "
+        f"{noise} %, {machine(session)}{left_out}"
     )
     return Answer(question, best, tied, basis)
 
 
 def _provisional(question: str, session: TimingSession, case: CaseKey) -> Answer:
     """What was measured as fastest where nothing is declared: too few rounds, no noise floor."""
-    reason = undecided(session, case)
-    timed = [name for name in session.timings if session.rounds(name, case)]
-    if len(timed) < 2:
+    reason, places = undecided(session, case), _locations(session, case)
+    if len(places) < 2:
         return Answer(question, reason, None, machine(session))
-    best = min(timed, key=lambda name: _median(session, case, name))
-    figure = _figure(locate(list(session.rounds(best, case).values())), case)
-    basis = f"{figure}; {reason}; {machine(session)}"
+    best = min(places, key=lambda name: places[name].median)
+    basis = f"{_figure(places[best], case)}; {reason}; {machine(session)}"
     return Answer(question, f"{best}: measured fastest (provisional)", None, basis)
 
 
@@ -190,16 +193,12 @@ def _figure(rounds: Location, case: CaseKey) -> str:
 
 def undecided(session: TimingSession, case: CaseKey) -> str:
     """Why no variant is named the fastest."""
-    rounds = max((len(session.rounds(name, case)) for name in session.timings), default=0)
+    rounds = max((place.rounds for place in _locations(session, case).values()), default=0)
     if 0 < rounds < FEWEST_ROUNDS:
         return too_few_rounds(rounds)
     if rounds and session.noise_floor(case) is None:
         return no_floor(session.control_ratio(case))
     return "n/a (no valid timing)"
-
-
-def _median(session: TimingSession, case: CaseKey, name: str) -> float:
-    return locate(list(session.rounds(name, case).values())).median
 
 
 # --- budgets ---------------------------------------------------------------------------------
@@ -209,29 +208,25 @@ def _within_latency(
     ranking: Ranking | None, session: TimingSession, case: CaseKey, budget_ms: float
 ) -> Answer:
     question = f"Best within {budget_ms:g} ms: {case.label()}"
-    found = {
-        name: locate(list(session.rounds(name, case).values()))
-        for name in session.timings
-        if session.rounds(name, case)
-    }
-    costs = {name: 1000 * place.median for name, place in found.items()}
+    places = _locations(session, case)
+    costs = {name: 1000 * place.median for name, place in places.items()}
     crossing = [
         f"the interval of {name}, {latency_text(place)} ms, crosses the budget"
-        for name, place in found.items()
+        for name, place in places.items()
         if place.low and place.high and 1000 * place.low <= budget_ms < 1000 * place.high
     ]
-    few = [place.rounds for place in found.values() if place.low is None]
+    few = [place.rounds for place in places.values() if place.low is None]
     if few:
         crossing.append(f"latencies without interval: {counted(min(few), 'round')}, provisional")
     return _within(question, ranking, costs, budget_ms, "ms", crossing)
 
 
 def _within_size(selection: Selection, ranking: Ranking | None, budget_mb: float) -> Answer:
-    costs = {}
-    for name in selection.variants():
-        size = ((usable(selection, name) or {}).get("counts") or {}).get("size_mb")
-        if size is not None:
-            costs[name] = float(size)
+    sizes = {
+        name: lookup(usable(selection, name) or {}, "counts", "size_mb")
+        for name in selection.variants()
+    }
+    costs = {name: float(size) for name, size in sizes.items() if size is not None}
     return _within(f"Best within {budget_mb:g} MB", ranking, costs, budget_mb, "MB", [])
 
 

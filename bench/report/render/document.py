@@ -120,8 +120,8 @@ def _write(
     pictures: Pictures | None,
     translate: Language,
 ) -> Path:
-    for folder in ("tables", "figures"):
-        (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    for folder in (out_dir, out_dir / "tables", out_dir / "figures"):
+        folder.mkdir(parents=True, exist_ok=True)
     for table in chain.from_iterable(chapter.tables for chapter in chapters):
         if table.csv:
             write_csv(table, out_dir / "tables")

@@ -64,8 +64,46 @@ def write_page(
     Raises:
         OSError: it cannot be written.
     """
-    import jinja2
     from plotly.offline import get_plotlyjs
+
+    translate = translate or language(ENGLISH)
+    data = page_data(selection)
+    for axis in data["axes"]:
+        axis["label"] = translate(axis["label"])
+        axis["no_front"] = translate(axis["no_front"])
+    data["scope"] = translate(data["scope"])
+    data["words"] = translate.script
+    columns, rows = _comparison(data, translate)
+    text = _template().render(
+        title=one_line(title),
+        synthetic="SYNTHETIC" in selection.data_note(),
+        lang=translate.name,
+        t=translate,
+        reading=translate(reading).replace("`", ""),
+        items=[
+            (translate(name), one_line(translate(text))) for name, text in header_items(selection)
+        ],
+        commands=list(map(one_line, commands_of(selection.records))),
+        columns=columns,
+        rows=rows,
+        data=data,
+        mistakes=_mistakes(selection.shown(), pictures, translate),
+        chapters=[
+            (translate(chapter.title), [_table(table, translate) for table in chapter.tables])
+            for chapter in chapters
+        ],
+        problems=list(map(one_line, problems)),
+        style=(TEMPLATES / "report.css").read_text(encoding="utf8"),
+        script=(TEMPLATES / "report.js").read_text(encoding="utf8"),
+        plotly=get_plotlyjs(),
+    )
+    path = out_dir / NAME
+    path.write_text(text, encoding="utf8")
+    return path
+
+
+def _template() -> Any:
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -75,76 +113,43 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    translate = translate or language(ENGLISH)
-    data = page_data(selection)
-    for axis in data["axes"]:
-        axis["label"] = translate(axis["label"])
-        axis["no_front"] = translate(axis["no_front"])
-    data["scope"] = translate(data["scope"])
-    data["words"] = translate.script
-    shown = selection.shown()
-    text = environment.get_template("report.html.j2").render(
-        title=one_line(title),
-        synthetic="SYNTHETIC" in selection.data_note(),
-        lang=translate.name,
-        t=translate,
-        reading=translate(reading).replace("`", ""),
-        items=[
-            (translate(name), one_line(translate(text)))
-            for name, text in header_items(selection)
-        ],
-        commands=[one_line(command) for command in commands_of(selection.records)],
-        columns=[translate(column) for column in _columns(data)],
-        rows=[
-            [
-                attrs.evolve(cell, text=translate.cell(column, cell.text))
-                for column, cell in zip(_columns(data), _row(one, data), strict=True)
-            ]
-            for one in data["variants"]
-        ],
-        data=data,
-        mistakes=_mistakes(shown, pictures, translate),
-        chapters=[
-            (translate(chapter.title), [_table(table, translate) for table in chapter.tables])
-            for chapter in chapters
-        ],
-        problems=[one_line(problem) for problem in problems],
-        style=(TEMPLATES / "report.css").read_text(encoding="utf8"),
-        script=(TEMPLATES / "report.js").read_text(encoding="utf8"),
-        plotly=get_plotlyjs(),
-    )  # fmt: skip
-    path = out_dir / NAME
-    path.write_text(text, encoding="utf8")
-    return path
+    return environment.get_template("report.html.j2")
 
 
 # --- the table to compare in -----------------------------------------------------------------
 
 
-def _columns(data: dict[str, Any]) -> list[str]:
-    costs = [axis["label"] for axis in data["axes"]]
-    return [
+def _comparison(data: dict[str, Any], translate: Language) -> tuple[list[str], list[list[Cell]]]:
+    """Return headings and rows, a row for each variant."""
+    columns = [
         "Variant", "Accuracy (%), 95 % interval", "Rank", "Cannot be told from",
-        "Macro-F1, 95 % interval", *costs,
+        "Macro-F1, 95 % interval", *(axis["label"] for axis in data["axes"]),
     ]  # fmt: skip
+    rows = [
+        [
+            Cell(translate.cell(column, cell.text), cell.number)
+            for column, cell in zip(columns, _row(variant, data), strict=True)
+        ]
+        for variant in data["variants"]
+    ]
+    return list(map(translate, columns)), rows
 
 
-def _row(one: dict[str, Any], data: dict[str, Any]) -> list[Cell]:
-    f1, absent = one["macro_f1"], one["reason"] or "nothing to compare with"
-    ranked = one["rank"] is not None
+def _row(variant: dict[str, Any], data: dict[str, Any]) -> list[Cell]:
+    rank, missing_reason = variant["rank"], variant["reason"] or "nothing to compare with"
     return [
-        Cell(one["name"]),
-        _accuracy_cell(one["accuracy"], absent),
-        Cell(str(one["rank"]), one["rank"]) if ranked else Cell(f"n/a ({absent})"),
-        Cell(one["tied"]) if ranked else Cell("n/a"),
-        Cell("n/a (not recorded)") if f1 is None else Cell(f1["text"], f1["value"]),
-        *(_cost_cell(one["costs"].get(axis["key"])) for axis in data["axes"]),
+        Cell(variant["name"]),
+        _accuracy_cell(variant["accuracy"], missing_reason),
+        Cell(f"n/a ({missing_reason})") if rank is None else Cell(str(rank), rank),
+        Cell("n/a" if rank is None else variant["tied"]),
+        _figure_cell(variant["macro_f1"], "not recorded"),
+        *(_figure_cell(variant["costs"].get(axis["key"]), "not measured") for axis in data["axes"]),
     ]
 
 
-def _accuracy_cell(found: dict[str, Any] | None, absent: str) -> Cell:
+def _accuracy_cell(found: dict[str, Any] | None, missing_reason: str) -> Cell:
     if found is None:
-        return Cell(f"n/a ({absent})")
+        return Cell(f"n/a ({missing_reason})")
     text, seeds = f"{found['value']:.1f}", f"{found['seeds']} seeds"
     if found["low"] is not None:
         span = f"{found['low']:.1f}–{found['high']:.1f}"
@@ -155,8 +160,10 @@ def _accuracy_cell(found: dict[str, Any] | None, absent: str) -> Cell:
     return Cell(text, found["value"])
 
 
-def _cost_cell(cost: dict[str, Any] | None) -> Cell:
-    return Cell("n/a (not measured)") if cost is None else Cell(cost["text"], cost["value"])
+def _figure_cell(figure: dict[str, Any] | None, missing_reason: str) -> Cell:
+    if figure is None:
+        return Cell(f"n/a ({missing_reason})")
+    return Cell(figure["text"], figure["value"])
 
 
 # --- the other tables ------------------------------------------------------------------------
@@ -193,20 +200,20 @@ def _mistakes(
     """Pictures of the worst mistakes; what stands there where there are none."""
     if pictures is None:
         return {"shown": [], "absent": translate("Pictures were left out (--no-pictures).")}
-    found = worst_mistakes(runs)
-    if not found:
+    mistakes = worst_mistakes(runs)
+    if not mistakes:
         return {"shown": [], "absent": translate("No mistake is on record.")}
     shown = [
         {
             "picture": address,
-            "id": one_line(one.id),
-            "truth": one_line(one.truth),
+            "id": one_line(mistake.id),
+            "truth": one_line(mistake.truth),
             "guesses": [
                 f"{variant}: {one_line(guess)} ({100 * share:.0f} %)"
-                for variant, guess, share in one.guesses
+                for variant, guess, share in mistake.guesses
             ],
         }
-        for one in found
-        if (address := thumbnail(one, pictures)) is not None
+        for mistake in mistakes
+        if (address := thumbnail(mistake, pictures)) is not None
     ]
     return {"shown": shown, "absent": translate(GONE)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import attrs
 
 from bench.report.analysis.matching import Ranking, rankings
 from bench.report.analysis.metrics import GUIDE_PIXELS, gmacs
@@ -18,9 +20,9 @@ from bench.report.analysis.timings import CaseKey
 from bench.report.analysis.validity import Record, judged_part, lookup
 from bench.report.analysis.values import significant
 from bench.report.chapters.recommend import largest_session, ranking_basis
+from bench.report.chapters.speed import location
 from bench.report.render.figures import confusion
 from bench.report.render.markdown import one_line
-from bench.stats.timing import locate
 
 CURVES = ("train_loss", "valid_loss", "train_acc", "valid_acc", "valid_macro_f1")
 # A matrix of more can neither be read nor drawn in time.
@@ -41,8 +43,8 @@ def page_data(selection: Selection) -> dict[str, Any]:
     difference; where it is empty, ``no_front`` says why. ``scope`` is what the verdicts on accuracy
     are about. What is no finite number is None: JSON knows no NaN.
     """
-    found, left_out = rankings(selection)
-    ranking = found[0] if found else None
+    ranked, left_out = rankings(selection)
+    ranking = ranked[0] if ranked else None
     axes = _axes(selection)
     reasons = {
         name: left_out.get(name) or "other data or settings than the ranked ones"
@@ -64,13 +66,9 @@ def page_data(selection: Selection) -> dict[str, Any]:
     shown = selection.shown()
     data = {
         "axes": [
-            {
-                "key": key,
-                "label": label,
-                **_front(ranking, axis, variants),
-            }
+            {"key": key, "label": label, **_front(ranking, axis)}
             for key, label, axis in axes
-            if any(key in one["costs"] for one in variants)
+            if any(key in variant["costs"] for variant in variants)
         ],
         "scope": "" if ranking is None else ranking_basis(ranking),
         "variants": variants,
@@ -92,44 +90,43 @@ def finite(value: Any) -> Any:
 # --- axes ------------------------------------------------------------------------------------
 
 
+@attrs.frozen
 class Axis:
     """A cost that variants may be drawn over.
 
-    Args:
+    Attributes:
         of: the cost of a variant, or none.
         verdict: ``better``, ``worse`` or ``tie``: cheaper, as far as it is declared.
     """
 
-    def __init__(
-        self, of: Callable[[str], Cost | None], verdict: Callable[[str, str], str]
-    ) -> None:
-        self.of, self.verdict = of, verdict
+    of: Callable[[str], Cost | None]
+    verdict: Callable[[str, str], str]
 
 
 def _axes(selection: Selection) -> list[tuple[str, str, Axis]]:
-    found = []
+    axes = []
     session = largest_session(selection)
-    for number, case in enumerate(main_cases(session) if session else ()):
-        assert session is not None
-        label = f"ms an image: {case.label()}"
-        found.append((f"ms{number}", label, _timed_axis(session, case)))
+    if session is not None:
+        axes = [
+            (f"ms{number}", f"ms an image: {case.label()}", _timed_axis(session, case))
+            for number, case in enumerate(main_cases(session))
+        ]
     counted = (
         ("gmacs", f"GMACs at {GUIDE_PIXELS} pixels", _gmacs),
         ("size_mb", "Size of the weights (MB)", lambda record: _count(record, "size_mb")),
         ("parameters", "Parameters (the run's head)", lambda record: _count(record, "parameters")),
     )
-    found += [(key, label, _counted_axis(selection, get)) for key, label, get in counted]
-    return [*found, ("minutes", "Training minutes (one run)", _minutes_axis(selection))]
+    axes += [(key, label, _counted_axis(selection, get)) for key, label, get in counted]
+    return [*axes, ("minutes", "Training minutes (one run)", _minutes_axis(selection))]
 
 
 def _timed_axis(session: TimingSession, case: CaseKey) -> Axis:
     standing = session.standing(case)
 
     def of(name: str) -> Cost | None:
-        rounds = session.rounds(name, case)
-        if not rounds:
+        place, scale = location(session, case, name), 1000 / case.batch_size
+        if place is None:
             return None
-        place, scale = locate(list(rounds.values())), 1000 / case.batch_size
         low, high = (None if bound is None else scale * bound for bound in (place.low, place.high))
         return _cost(scale * place.median, low, high)
 
@@ -183,13 +180,10 @@ def _count(record: Record, key: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _front(
-    ranking: Ranking | None, axis: Axis, variants: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _front(ranking: Ranking | None, axis: Axis) -> dict[str, Any]:
     if ranking is None:
         return {"front": [], "no_front": "no accuracies that may be compared"}
-    known = {one["name"] for one in variants if axis.of(one["name"]) is not None}
-    names = [name for name in ranking.names if name in known]
+    names = [name for name in ranking.names if axis.of(name) is not None]
     if not names:
         return {"front": [], "no_front": "no compared variant has this cost"}
     few = too_few_images(ranking.median_detectable()) if len(names) > 1 else None
@@ -205,7 +199,7 @@ def _variant(
     selection: Selection, name: str, axes: Sequence[tuple[str, str, Axis]]
 ) -> dict[str, Any]:
     run = usable(selection, name)
-    valid = [one for one in runs_of(selection, name) if selection.invalid(one) is None]
+    valid = [run for run in runs_of(selection, name) if selection.invalid(run) is None]
     f1 = macro_f1_of(valid)
     costs = {key: cost for key, _, axis in axes if (cost := axis.of(name)) is not None}
     return {
@@ -216,21 +210,21 @@ def _variant(
     }
 
 
-def _accuracy(found: SeedAccuracy | None) -> dict[str, Any] | None:
-    if found is None:
+def _accuracy(accuracy: SeedAccuracy | None) -> dict[str, Any] | None:
+    if accuracy is None:
         return None
-    shares = found.shares
+    shares = accuracy.shares
     several = len(shares.values) > 1
-    low, high = found.bar if several else (found.low, found.high)
+    low, high = accuracy.bar if several else (accuracy.low, accuracy.high)
     return {
         "value": 100 * shares.mean,
         "low": None if low is None else 100 * low,
         "high": None if high is None else 100 * high,
-        "range": several and found.low is None,
-        "part": found.part,
-        "images": found.images,
+        "range": several and accuracy.low is None,
+        "part": accuracy.part,
+        "images": accuracy.images,
         "seeds": len(shares.values),
-        "undertrained": found.undertrained,
+        "undertrained": accuracy.undertrained,
     }
 
 
@@ -267,10 +261,11 @@ def most_confused(
     classes: Sequence[str], counts: Sequence[Sequence[int]], most: int = 8
 ) -> list[dict[str, Any]]:
     """The pairs of classes that were mistaken for each other most often, in one direction each."""
-    found: list[dict[str, Any]] = [
+    pairs: list[dict[str, Any]] = [
         {"true": classes[row], "predicted": classes[column], "images": count, "of": sum(line)}
         for row, line in enumerate(counts)
         for column, count in enumerate(line)
         if row != column and count
     ]
-    return sorted(found, key=lambda one: (-one["images"], one["true"], one["predicted"]))[:most]
+    pairs.sort(key=lambda pair: (-pair["images"], pair["true"], pair["predicted"]))
+    return pairs[:most]

@@ -63,26 +63,28 @@ def accuracy_vs_throughput(runs: Selection | Sequence[Record], path: Path) -> Pa
 
 def bars_note(selection: Selection) -> str:
     """What the picture's points and bars are, for its caption."""
-    found = [one for name in selection.variants() if (one := accuracy_of(selection, name))]
-    if not found:
+    accuracies = [
+        accuracy
+        for name in selection.variants()
+        if (accuracy := accuracy_of(selection, name)) is not None
+    ]
+    if not accuracies:
         return ""
-    single = [one for one in found if len(one.shares.values) == 1]
-    several = [one for one in found if len(one.shares.values) > 1]
-    seeds = distinct(len(one.shares.values) for one in several)
-    ranges = sum(one.low is None for one in several)
-    bars = (
-        "their 95 % interval"
-        if not ranges
-        else "the range over the seeds"
-        if ranges == len(several)
-        else "their 95 % interval, or the range over the seeds where single images are not known"
-    )
-    folds = distinct(one.folds or None for one in found)
-    counts = " or ".join(map(str, sorted(seeds)))
+    several = [accuracy for accuracy in accuracies if len(accuracy.shares.values) > 1]
+    seeds = sorted({len(accuracy.shares.values) for accuracy in several})
+    ranges = sum(accuracy.low is None for accuracy in several)
+    bars = "their 95 % interval"
+    if ranges == len(several):
+        bars = "the range over the seeds"
+    elif ranges:
+        bars += ", or the range over the seeds where single images are not known"
+    folds = distinct(accuracy.folds or None for accuracy in accuracies)
+    counts = " or ".join(map(str, seeds))
+    parts = " or ".join(distinct(accuracy.part for accuracy in accuracies))
     return caption(
-        f"Accuracy: {' or '.join(distinct(one.part for one in found))} part.",
+        f"Accuracy: {parts} part.",
         "Bars: 95 % Wilson interval of one run's accuracy"
-        f"{' (' + ', '.join(folds) + ')' if folds else ''}." * bool(single),
+        f"{' (' + ', '.join(folds) + ')' if folds else ''}." * (len(several) < len(accuracies)),
         f"Points are the mean of {counts} seeds, their bars {bars}." * bool(seeds),
         "Hollow: undertrained.",
     )

@@ -15,7 +15,7 @@ from bench.imaging.decode import decode
 from bench.imaging.square import DETAIL
 from bench.imaging.square import thumbnail as shrink
 from bench.report.analysis.selection import variant_of
-from bench.report.analysis.validity import Record, judged_part
+from bench.report.analysis.validity import Record, judged_part, lookup
 from bench.report.chapters.mistakes import predictions_of
 
 MOST = 24
@@ -47,29 +47,23 @@ def worst_mistakes(runs: Sequence[Record], most: int = MOST) -> list[Mistake]:
         runs: one for each variant; those without whole predictions or ids are passed over.
         most: how many images.
     """
-    by_image: dict[tuple[str, str], list[tuple[Record, str, str, float]]] = {}
+    by_image: dict[tuple[str, str], list[tuple[Record, tuple[str, str, float]]]] = {}
     for run in runs:
-        found = predictions_of(run)
-        ids = (run.get(judged_part(run)) or {}).get("ids") or []
+        found, ids = predictions_of(run), lookup(run, judged_part(run), "ids") or []
         if found is None or len(ids) != len(found.labels):
             continue
         classes = [str(name) for name in run["data"]["classes"]]
         rows = zip(ids, found.labels, found.predictions, found.confidences, strict=True)
         for name, label, guess, share in rows:
             if label != guess:
-                key = (str(name), classes[label])
-                by_image.setdefault(key, []).append((run, variant_of(run), classes[guess], share))
+                wrong = by_image.setdefault((str(name), classes[label]), [])
+                wrong.append((run, (variant_of(run), classes[guess], share)))
     mistakes = [
-        Mistake(
-            name,
-            truth,
-            tuple((variant, guess, share) for _, variant, guess, share in wrong),
-            tuple(run for run, *_ in wrong),
-        )
+        Mistake(name, truth, tuple(guess for _, guess in wrong), tuple(run for run, _ in wrong))
         for (name, truth), wrong in by_image.items()
     ]
-    ordered = sorted(mistakes, key=lambda one: (-one.badness[0], -one.badness[1], one.id))
-    return ordered[:most]
+    mistakes.sort(key=lambda mistake: (*(-number for number in mistake.badness), mistake.id))
+    return mistakes[:most]
 
 
 def thumbnail(mistake: Mistake, pictures: Pictures) -> str | None:
