@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -82,14 +83,16 @@ def size_text(count: float) -> str:
 
 def _key(index: ImageIndex, image_size: int) -> str:
     """Return another name for other pictures, another size and another way of decoding."""
-    lines = [f"{VERSION}\0{LOADER}\0{PIL.__version__}\0{image_size}\0{index.sample}\n"]
+    digest = hashlib.blake2b(digest_size=16)
+    kind = f"{VERSION}\0{LOADER}\0{PIL.__version__}\0{image_size}\0{index.sample}\n"
+    digest.update(kind.encode())
     for i, path in enumerate(index.paths):
         try:
             stamp = "\0".join(map(str, storage.stamp(index.path(i))))
         except OSError:
             stamp = ""
-        lines.append(f"{path}\0{stamp}\n")
-    return storage.digest("".join(lines).encode())
+        digest.update(f"{path}\0{stamp}\n".encode())
+    return digest.hexdigest()
 
 
 # --- room ------------------------------------------------------------------------------------

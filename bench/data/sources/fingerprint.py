@@ -57,16 +57,15 @@ def sample_digest(root: Path, entries: Sequence[Entry]) -> str:
         with contextlib.suppress(OSError, ValueError):
             if len(known := cache.read_text(encoding="ascii")) == 32:
                 return known
-    digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor(THREADS) as pool:
         contents = pool.map(functools.partial(_content, root), entries)
-        for entry, content in zip(entries, contents, strict=True):
-            digest.update(f"{entry.path}\0{content}\n".encode())
+        lines = [f"{entry.path}\0{made}\n" for entry, made in zip(entries, contents, strict=True)]
+    digest = storage.digest("".join(lines).encode())
     if cache is not None:
         with contextlib.suppress(OSError):
             cache.parent.mkdir(parents=True, exist_ok=True)
-            cache.write_text(digest.hexdigest(), encoding="ascii")
-    return digest.hexdigest()
+            cache.write_text(digest, encoding="ascii")
+    return digest
 
 
 def fingerprint_of(listing: str, sample: str) -> str:
@@ -96,7 +95,7 @@ def _content(root: Path, entry: Entry) -> str:
 
 def _cache_file(root: Path, entries: Sequence[Entry]) -> Path | None:
     """Return the file of a remote sample's digest; none: nothing tells whether it has changed."""
-    about = hashlib.blake2b(str(root).encode(), digest_size=16)
+    lines = [str(root)]
     shards = {parts[0] for entry in entries if (parts := storage.parts_of(entry.path))}
     for shard in sorted(shards):
         try:
@@ -105,7 +104,6 @@ def _cache_file(root: Path, entries: Sequence[Entry]) -> Path | None:
             return None
         if not change:
             return None
-        about.update(f"{shard}\0{size}\0{change}\n".encode())
-    for entry in entries:
-        about.update(f"{entry.path}\0{entry.offset}\0{entry.file_size}\n".encode())
-    return cache_folder() / "samples" / about.hexdigest()
+        lines.append(f"{shard}\0{size}\0{change}\n")
+    lines += [f"{entry.path}\0{entry.offset}\0{entry.file_size}\n" for entry in entries]
+    return cache_folder() / "samples" / storage.digest("".join(lines).encode())

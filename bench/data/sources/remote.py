@@ -137,9 +137,9 @@ def members(path: Path, walk: Callable[[Any], Iterable[Member]]) -> Iterator[Mem
     Raises:
         OSError: it cannot be read; or as ``walk``.
     """
-    about = json.dumps([VERSION, str(path), *status(path)])
-    name = hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
-    cache = cache_folder() / "shards" / f"{name}.json"
+    key = json.dumps([VERSION, str(path), *status(path)])
+    digest = hashlib.blake2b(key.encode(), digest_size=16)
+    cache = cache_folder() / "shards" / f"{digest.hexdigest()}.json"
     listing = _load(cache)
     if listing is None:
         with (
