@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 
 from bench.config.options import INEXACT_MODES, MODES
+from bench.records.schema import lookup
 from bench.report.analysis.selection import distinct
 from bench.report.analysis.speeds import TimingSession, no_floor
 from bench.report.analysis.timings import EAGER, TimingKey, mode_of, rounds_of, too_few_rounds
-from bench.report.analysis.validity import lookup
 from bench.report.render.markdown import one_line
 from bench.stats import timing
 from bench.stats.multiple import Family

@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from bench.report.analysis.validity import Record, lookup
+from bench.records.schema import lookup
+from bench.report.analysis.validity import Record
 from bench.report.analysis.values import counted
 from bench.report.render.markdown import one_line
 

@@ -11,10 +11,11 @@ import attrs
 import numpy as np
 
 from bench.config.options import flag_of, options
+from bench.records.schema import lookup
 from bench.report.analysis.run_sets import RunSet, broken, has_accuracy, run_set, sweep_of
 from bench.report.analysis.selection import Selection, distinct, seconds_of
 from bench.report.analysis.timings import counted
-from bench.report.analysis.validity import Record, judged_accuracy, lookup, once, units_of_all
+from bench.report.analysis.validity import Record, judged_accuracy, once, units_of_all
 from bench.report.render.markdown import one_line
 from bench.stats.multiple import Family
 from bench.stats.multireader import FEWEST_SEEDS, table_of, unit_numbers

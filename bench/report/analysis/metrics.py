@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from bench.records.schema import lookup
 from bench.report.analysis.machines import machine_of
 from bench.report.analysis.timings import (
     GUIDE_PIXELS,
@@ -19,7 +20,6 @@ from bench.report.analysis.validity import (
     Record,
     judged_accuracy,
     judged_part,
-    lookup,
     valid_accuracy,
 )
 from bench.report.analysis.values import (

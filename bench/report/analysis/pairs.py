@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.matching import AccuracyPair, accuracy_pair
 from bench.report.analysis.metrics import GUIDE_PIXELS, gmacs
 from bench.report.analysis.run_sets import broken, usable
@@ -19,7 +20,6 @@ from bench.report.analysis.speeds import (
     training_cases,
 )
 from bench.report.analysis.timings import CaseKey
-from bench.report.analysis.validity import lookup
 from bench.report.analysis.values import counted, fixed
 from bench.report.chapters.speed import verdict_text
 from bench.report.claims.conditions import classes_of

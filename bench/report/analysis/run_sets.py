@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.seeds import SeedAccuracy, accuracy_of, seed_of
 from bench.report.analysis.selection import Selection, distinct, seconds_of
 from bench.report.analysis.validity import (
@@ -15,7 +16,6 @@ from bench.report.analysis.validity import (
     hits,
     judged_accuracy,
     judged_part,
-    lookup,
     once,
 )
 from bench.report.analysis.values import failure

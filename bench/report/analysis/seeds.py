@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from bench.config.options import options
+from bench.records.schema import lookup
 from bench.report.analysis.selection import Selection, distinct, seconds_of
 from bench.report.analysis.validity import (
     COLLAPSED,
@@ -22,7 +23,6 @@ from bench.report.analysis.validity import (
     hits,
     judged_accuracy,
     judged_part,
-    lookup,
     once,
     pooled_accuracy,
     predictions_of,

@@ -8,9 +8,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from bench.records.schema import lookup
 from bench.report.analysis.machines import labels
 from bench.report.analysis.timings import GUIDE_PIXELS, timing_entry
-from bench.report.analysis.validity import Record, invalid_reason, lookup, once
+from bench.report.analysis.validity import Record, invalid_reason, once
 from bench.report.analysis.values import Value, counted
 from bench.report.render.markdown import one_line
 from bench.stats.timing import FEWEST_ROUNDS

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.selection import Selection, variant_of
 from bench.report.analysis.timings import (
     CaseKey,
@@ -21,7 +22,7 @@ from bench.report.analysis.timings import (
     medians,
     too_few_rounds,
 )
-from bench.report.analysis.validity import Record, invalid_reason, lookup, once
+from bench.report.analysis.validity import Record, invalid_reason, once
 from bench.report.render.markdown import one_line
 from bench.stats import timing
 from bench.stats.multiple import Family

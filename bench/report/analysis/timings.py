@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.machines import machine_of
-from bench.report.analysis.validity import Record, is_finite, lookup
+from bench.report.analysis.validity import Record, is_finite
 from bench.report.analysis.values import (
     Value,
     counted,

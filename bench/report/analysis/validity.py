@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.stats.accuracy import wilson
 from bench.stats.multireader import effective_number
 from bench.system.digits import counted
@@ -21,14 +22,6 @@ COLLAPSED = "predicts a single class"
 Owner = TypeVar("Owner")
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-
-
-def lookup(record: Record, *path: str) -> Any:
-    """Return a nested value of a record, None where a block on the path is missing or null."""
-    value: Any = record
-    for key in path:
-        value = (value or {}).get(key)
-    return value
 
 
 class Remembered:

@@ -9,11 +9,12 @@ from typing import Any
 import attrs
 
 from bench.records.quantised import is_size
+from bench.records.schema import lookup
 from bench.report.analysis.backends import ModeTimings, Setting, settings_of
 from bench.report.analysis.selection import Selection, caption, distinct, seconds_of, variant_of
 from bench.report.analysis.speeds import TimingSession, sessions_of
 from bench.report.analysis.timings import EAGER, RATIO_NOTE, latency_text, percent_text, ratio_text
-from bench.report.analysis.validity import Record, lookup, units_of
+from bench.report.analysis.validity import Record, units_of
 from bench.report.analysis.values import significant
 from bench.report.chapters.attention import p_text, points_text, word
 from bench.report.chapters.backends import mode_location

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import product
 
+from bench.records.schema import lookup
 from bench.report.analysis.seeds import fold_of, runs_of, seed_of
 from bench.report.analysis.selection import Selection, caption, data_note
-from bench.report.analysis.validity import Accuracy, Record, lookup, part_accuracy
+from bench.report.analysis.validity import Accuracy, Record, part_accuracy
 from bench.report.analysis.values import percent_with_interval
 from bench.report.chapters.models import seed_text
 from bench.report.render.markdown import Table, attributes, one_line

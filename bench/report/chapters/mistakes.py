@@ -9,8 +9,9 @@ from typing import Any
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.selection import Selection, caption, data_note, distinct, variant_of
-from bench.report.analysis.validity import Record, judged_part, lookup
+from bench.report.analysis.validity import Record, judged_part
 from bench.report.chapters.attention import p_text
 from bench.report.render.markdown import Table, attributes, one_line
 from bench.stats.calibration import BINS, DRAWS, Calibration, calibration

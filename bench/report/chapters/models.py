@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.machines import load_marks, machine_of
 from bench.report.analysis.metrics import accuracy, gmacs, gpu_memory, train_images_per_s
 from bench.report.analysis.seeds import fold_of, macro_f1_of, seed_of
@@ -25,7 +26,6 @@ from bench.report.analysis.validity import (
     Record,
     judged_accuracy,
     judged_part,
-    lookup,
     valid_accuracy,
 )
 from bench.report.analysis.values import Value, failure, missing, significant

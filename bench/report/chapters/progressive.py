@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.machines import machine_of
 from bench.report.analysis.matching import settings
 from bench.report.analysis.seeds import fold_of, seed_of
@@ -21,7 +22,7 @@ from bench.report.analysis.selection import (
     variant_of,
 )
 from bench.report.analysis.timings import counted, ratio_bound
-from bench.report.analysis.validity import Record, invalid_reason, judged_accuracy, lookup
+from bench.report.analysis.validity import Record, invalid_reason, judged_accuracy
 from bench.report.analysis.values import fixed, significant
 from bench.report.render.markdown import Table, one_line
 from bench.stats.multiple import ALPHA, holm_levels

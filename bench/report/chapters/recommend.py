@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.matching import Ranking, rankings
 from bench.report.analysis.pareto import front, too_few_images
 from bench.report.analysis.ranking import accuracy_text
@@ -20,7 +21,6 @@ from bench.report.analysis.timings import (
     percent_text,
     too_few_rounds,
 )
-from bench.report.analysis.validity import lookup
 from bench.report.analysis.values import significant
 from bench.report.chapters.speed import location, machine
 from bench.report.render.markdown import Table, one_line

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.records.schema import lookup
 from bench.report.analysis.seeds import (
     SeedAccuracy,
     Summary,
@@ -16,7 +17,7 @@ from bench.report.analysis.seeds import (
     summarise,
 )
 from bench.report.analysis.selection import Selection, caption, data_note, distinct, training_note
-from bench.report.analysis.validity import Record, lookup
+from bench.report.analysis.validity import Record
 from bench.report.analysis.values import significant
 from bench.report.render.markdown import Table, attributes
 from bench.system.digits import counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bench.records.schema import lookup
 from bench.report.analysis.machines import machine_lines
 from bench.report.analysis.selection import (
     Selection,
@@ -13,7 +14,7 @@ from bench.report.analysis.selection import (
     seed_note,
     variant_of,
 )
-from bench.report.analysis.validity import Record, lookup
+from bench.report.analysis.validity import Record
 from bench.report.analysis.values import counted, failure
 from bench.report.chapters.speed import period
 from bench.report.render.markdown import Table, escape, fence, one_line

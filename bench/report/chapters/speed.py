@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.selection import Selection, caption, distinct
 from bench.report.analysis.speeds import TimingSession, sessions_of
 from bench.report.analysis.timings import (
@@ -22,7 +23,6 @@ from bench.report.analysis.timings import (
     step_seconds,
     too_few_rounds,
 )
-from bench.report.analysis.validity import lookup
 from bench.report.analysis.values import significant
 from bench.report.render.markdown import Table, attributes, one_line
 from bench.stats.timing import (

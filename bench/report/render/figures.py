@@ -23,8 +23,9 @@ from bench.records.plot import (
     save,
     series,
 )
+from bench.records.schema import lookup
 from bench.report.analysis.selection import variant_of
-from bench.report.analysis.validity import Record, judged_part, lookup
+from bench.report.analysis.validity import Record, judged_part
 from bench.report.chapters.mistakes import calibration_of, parts_of, predictions_of
 from bench.stats.accuracy import wilson
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from bench.records.schema import lookup
 from bench.report.analysis.matching import Ranking, rankings
 from bench.report.analysis.metrics import GUIDE_PIXELS, gmacs
 from bench.report.analysis.pareto import front, too_few_images
@@ -17,7 +18,7 @@ from bench.report.analysis.seeds import SeedAccuracy, accuracy_of, macro_f1_of, 
 from bench.report.analysis.selection import Selection, variant_of
 from bench.report.analysis.speeds import TimingSession, main_cases
 from bench.report.analysis.timings import CaseKey
-from bench.report.analysis.validity import Record, judged_part, lookup
+from bench.report.analysis.validity import Record, judged_part
 from bench.report.analysis.values import significant
 from bench.report.chapters.recommend import largest_session, ranking_basis
 from bench.report.chapters.speed import location

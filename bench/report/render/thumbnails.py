@@ -14,8 +14,9 @@ import attrs
 from bench.imaging.decode import decode
 from bench.imaging.square import DETAIL
 from bench.imaging.square import thumbnail as shrink
+from bench.records.schema import lookup
 from bench.report.analysis.selection import variant_of
-from bench.report.analysis.validity import Record, judged_part, lookup
+from bench.report.analysis.validity import Record, judged_part
 from bench.report.chapters.mistakes import predictions_of
 
 MOST = 24
