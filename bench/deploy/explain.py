@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
+from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -108,13 +109,9 @@ def choose(record: Mapping[str, Any], images: int) -> list[Chosen]:
 
 def _in_turn(chosen: Sequence[Chosen]) -> list[Chosen]:
     """The first of each class, then the second of each, and so on."""
-    by_class: dict[int, list[Chosen]] = defaultdict(list)
-    for one in chosen:
-        by_class[one.truth].append(one)
-    places = [
-        (place, label) for label, members in by_class.items() for place in range(len(members))
-    ]
-    return [by_class[label][place] for place, label in sorted(places)]
+    labels = sorted({image.truth for image in chosen})
+    by_class = [[image for image in chosen if image.truth == label] for label in labels]
+    return [image for turn in zip_longest(*by_class) for image in turn if image is not None]
 
 
 def require_grad_cam() -> None:
@@ -199,9 +196,21 @@ def _of_batch(
     some: Sequence[tuple[Chosen, np.ndarray]],
     images: torch.Tensor,
 ) -> list[Explained]:
-    with _Inputs(_blocks(saved)) as inputs, torch.no_grad():
-        guesses = saved.model(images).argmax(1)
-    maps = {title: _scaled(found, saved.image_size) for title, found in inputs.maps()}
+    inputs: dict[nn.Module, torch.Tensor] = {}
+
+    def keep_input(module: nn.Module, values: tuple[torch.Tensor, ...]) -> None:
+        inputs[module] = values[0].detach().clone()
+
+    blocks = _blocks(saved)
+    with torch.no_grad():
+        with ExitStack() as hooks:
+            for _, _, module in blocks:
+                hooks.enter_context(module.register_forward_pre_hook(keep_input))
+            guesses = saved.model(images).argmax(1)
+        maps = {
+            title: _scaled(spec.attention_map(module, inputs[module]), saved.image_size)
+            for title, spec, module in blocks
+        }
     truths = torch.tensor([one.truth for one, _ in some], device=images.device)
     of_guess = _grad_cam(saved, layer, images, guesses)
     of_truth = _grad_cam(saved, layer, images, truths)
@@ -212,7 +221,7 @@ def _of_batch(
             guess=int(guesses[place]),
             of_guess=of_guess[place],
             of_truth=None if guesses[place] == one.truth else of_truth[place],
-            attention={title: found[place] for title, found in maps.items()},
+            attention={title: scaled[place] for title, scaled in maps.items()},
         )
         for place, (one, pixels) in enumerate(some)
     ]
@@ -263,13 +272,10 @@ def last_feature_map(model: nn.Module, images: torch.Tensor, name: str) -> nn.Mo
         if isinstance(output, torch.Tensor):
             outputs.append((module, tuple(output.shape)))
 
-    handles = [module.register_forward_hook(note) for module in model.modules()]
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for module in model.modules():
+            hooks.enter_context(module.register_forward_hook(note))
+        model(images)
     own = model.attention if isinstance(model, AttentiveClassifier) else None
     behind_attention = [one for one in outputs if one[0] is own]
     for place, (module, shape) in reversed(list(enumerate(behind_attention or outputs))):
@@ -302,37 +308,3 @@ def _blocks(saved: SavedModel) -> list[tuple[str, Any, nn.Module]]:
         for place, (name, spec, module) in enumerate(zip(names, specs, modules, strict=True), 1)
         if hasattr(spec, "attention_map")
     ]
-
-
-class _Inputs:
-    """Keeps what comes into attention blocks while a model computes.
-
-    Args:
-        blocks: of :func:`_blocks`.
-    """
-
-    def __init__(self, blocks: Iterable[tuple[str, Any, nn.Module]]) -> None:
-        self._blocks = list(blocks)
-        self._seen: dict[int, torch.Tensor] = {}
-        self._handles: list[Any] = []
-
-    def __enter__(self) -> _Inputs:
-        for place, (_, _, module) in enumerate(self._blocks):
-
-            def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...], place: int = place) -> None:
-                self._seen[place] = inputs[0].detach().clone()
-
-            self._handles.append(module.register_forward_pre_hook(keep))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def maps(self) -> list[tuple[str, torch.Tensor]]:
-        """Title and (B, h, w) map of each block."""
-        with torch.no_grad():
-            return [
-                (title, spec.attention_map(module, self._seen[place]))
-                for place, (title, spec, module) in enumerate(self._blocks)
-            ]

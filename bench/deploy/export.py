@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 from torch import nn
 
 from bench import __version__
 from bench.deploy.saved_model import SavedModel
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.imaging.stated import stated_steps
 from bench.system.files import new_file
-from bench.timing.onnx import BATCH, export_onnx
+from bench.timing.onnx import BATCH, cpu_session, export_onnx
 from bench.timing.quantize import normalisation
 
 # Of the outputs, relative to the largest: rounding in another order of sums stays below.
@@ -168,7 +167,7 @@ def export(saved: SavedModel, form: str, path: Path) -> ExportedFile:
         except (BenchError, OSError):
             raise
         except Exception as error:
-            line = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            line = error_line(f"{type(error).__name__}: {error}")
             raise BenchError(
                 f"{saved.variant.name} cannot be exported as {form} ({line}): try another --format"
             ) from error
@@ -212,19 +211,13 @@ def with_metadata(content: bytes, saved: SavedModel, *, pixels: bool = False) ->
 
 def _onnx(model: nn.Module, saved: SavedModel) -> tuple[bytes, Load]:
     import onnx
-    import onnxruntime
 
     content = with_metadata(export_onnx(model, saved.image_size).onnx, saved)
     onnx.checker.check_model(onnx.load_model_from_string(content))
 
     def load(path: Path) -> Outputs:
-        session = onnxruntime.InferenceSession(
-            path.read_bytes(), providers=["CPUExecutionProvider"]
-        )
-        name = session.get_inputs()[0].name
-        return lambda images: torch.from_numpy(
-            np.array(session.run(None, {name: images.numpy()})[0])
-        )
+        run = cpu_session(path.read_bytes())
+        return lambda images: torch.from_numpy(run(images.numpy()))
 
     return content, load
 

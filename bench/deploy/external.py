@@ -12,7 +12,7 @@ import torch
 
 from bench.data.index import ImageIndex
 from bench.data.sources.layouts import listed
-from bench.deploy.predict import predict
+from bench.deploy.predict import Predicted, predict
 from bench.deploy.saved_model import SavedModel
 from bench.errors import BenchError
 from bench.imaging import LOADER
@@ -110,8 +110,6 @@ def evaluate_external(
     Raises:
         BenchError: no image could be read.
     """
-    classes = models[0].classes
-    number = {name: place for place, name in enumerate(classes)}
     wanted = [
         position
         for position, label in enumerate(index.labels)
@@ -126,42 +124,57 @@ def evaluate_external(
         threads=threads,
         on_progress=on_progress,
     )
-    kept = [place for place in range(len(wanted)) if place not in predicted.unreadable]
-    if not kept:
+    if len(predicted.unreadable) == len(wanted):
         raise BenchError(f"none of the {len(wanted)} images in {index.root} can be decoded")
-    truth = [number[mapping[index.classes[index.labels[wanted[place]]]]] for place in kept]
-    found = predicted.labels[kept].tolist()
-    hits = int(np.sum(np.array(truth) == np.array(found)))
-    record = {
+    number = {name: place for place, name in enumerate(models[0].classes)}
+    labels = [number[mapping[index.classes[index.labels[position]]]] for position in wanted]
+    results = _results([index.paths[position] for position in wanted], labels, predicted)
+    own = None
+    # The record's own part was predicted without other views.
+    if len(models) == 1 and views == "none":
+        occurring = set(results["labels"])
+        own = _own(models[0].record, occurring, results["correct"], results["images"])
+    return {
         "runs": [model.name for model in models],
         "views": views,
-        "classes": list(classes),
+        "classes": list(models[0].classes),
         "mapping": dict(mapping),
-        "data": {
-            "root": str(index.root),
-            "layout": index.layout,
-            **index.identity(),
-            "loader": LOADER,
-            "images": len(index),
-        },
-        "images": len(kept),
-        "correct": hits,
-        "accuracy": hits / len(kept),
-        "interval": list(wilson(hits, len(kept))),
-        "macro_f1": macro_f1(truth, found),
-        "by_class": of_classes(truth, found, classes),
-        "unreadable": {
-            index.paths[wanted[place]]: why for place, why in predicted.unreadable.items()
-        },
-        "ids": [index.paths[wanted[place]] for place in kept],
-        "labels": truth,
-        "predictions": found,
-        "confidences": predicted.probabilities[kept].max(1).tolist(),
+        "data": _identity(index),
+        **results,
+        "own": own,
     }
-    # The record's own part was predicted without other views.
-    alone = len(models) == 1 and views == "none"
-    own = _own(models[0].record, set(truth), hits, len(kept)) if alone else None
-    return {**record, "own": own}
+
+
+def _identity(index: ImageIndex) -> dict[str, Any]:
+    source = {"root": str(index.root), "layout": index.layout, **index.identity()}
+    return {**source, "loader": LOADER, "images": len(index)}
+
+
+def _results(paths: Sequence[str], labels: Sequence[int], predicted: Predicted) -> dict[str, Any]:
+    """Return how the predictions of the readable images compare with their labels."""
+    readable = [place for place in range(len(paths)) if place not in predicted.unreadable]
+    truth = [labels[place] for place in readable]
+    predictions = predicted.labels[readable].tolist()
+    correct = int(np.sum(np.array(truth) == np.array(predictions)))
+    return {
+        **_accuracy(correct, len(readable)),
+        "macro_f1": macro_f1(truth, predictions),
+        "by_class": of_classes(truth, predictions, predicted.classes),
+        "unreadable": {paths[place]: reason for place, reason in predicted.unreadable.items()},
+        "ids": [paths[place] for place in readable],
+        "labels": truth,
+        "predictions": predictions,
+        "confidences": predicted.probabilities[readable].max(1).tolist(),
+    }
+
+
+def _accuracy(correct: int, images: int) -> dict[str, Any]:
+    return {
+        "images": images,
+        "correct": correct,
+        "accuracy": correct / images,
+        "interval": list(wilson(correct, images)),
+    }
 
 
 def _own(
@@ -180,15 +193,11 @@ def _own(
     if not pairs:
         return None
     right = sum(label == prediction for label, prediction in pairs)
-    low, high = difference_of_shares((hits, images), (right, len(pairs)))
     return {
         "part": part,
-        "images": len(pairs),
-        "correct": right,
-        "accuracy": right / len(pairs),
-        "interval": list(wilson(right, len(pairs))),
+        **_accuracy(right, len(pairs)),
         "difference": hits / images - right / len(pairs),
-        "difference_interval": [low, high],
+        "difference_interval": list(difference_of_shares((hits, images), (right, len(pairs)))),
     }
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from bench.data.images import UnreadableImage, load_square
 from bench.data.index import ImageIndex
 from bench.data.transforms import level_table
 from bench.deploy.export import with_metadata
 from bench.deploy.saved_model import SavedModel
-from bench.errors import BenchError
+from bench.errors import BenchError, error_line
 from bench.system.files import new_file
-from bench.timing.onnx import export_onnx
+from bench.timing.onnx import Exported, cpu_session, export_onnx
 from bench.timing.quantize import quantise
 
 CALIBRATION_IMAGES = 256
@@ -51,31 +50,8 @@ def export_int8(
             exported or quantised, or a file that is there already; nothing is left.
         OSError: it cannot be written.
     """
-    part = "test" if saved.record.get("test") else "validation"
-    judged = saved.record.get(part) or {}
-    ids, labels = judged.get("ids") or [], judged.get("labels") or []
-    if not ids or len(ids) != len(labels):
-        raise BenchError(
-            f"the record of {saved.name} has no predictions of a {part} part, and what int8 costs "
-            "is told by one: train the variant again, or name another run"
-        )
-    if not set(ids) <= set(index.paths):
-        raise BenchError(
-            f"the record of {saved.name} names images that are not in {index.root}: train the "
-            "variant again, or name another run"
-        )
-    calibration = _calibration(saved, index)
-    try:
-        exported = export_onnx(saved.model, saved.image_size)
-        pixels = [images for _, images in _batches(saved.image_size, index.root, calibration)]
-        made = quantise(exported, pixels, saved.mean, saved.std)
-    except (BenchError, OSError):
-        raise
-    except Exception as error:
-        line = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise BenchError(
-            f"{saved.variant.name} cannot be quantised ({line}): export it as onnx"
-        ) from error
+    part, ids, labels = _judged(saved, index)
+    exported, made = _quantise(saved, index, _calibration(saved, index))
     with new_file(path) as new:
         new.write_bytes(with_metadata(made.onnx, saved, pixels=True))
         content = new.read_bytes()
@@ -119,6 +95,41 @@ def accuracies(quantised: dict[str, Any]) -> tuple[float, float]:
     return exact, small
 
 
+def _judged(saved: SavedModel, index: ImageIndex) -> tuple[str, list[str], list[int]]:
+    """Return the name of a run's judged part, and the ids and labels of its images."""
+    part = "test" if saved.record.get("test") else "validation"
+    judged = saved.record.get(part) or {}
+    ids, labels = judged.get("ids") or [], judged.get("labels") or []
+    if not ids or len(ids) != len(labels):
+        raise BenchError(
+            f"the record of {saved.name} has no predictions of a {part} part, and what int8 costs "
+            "is told by one: train the variant again, or name another run"
+        )
+    if not set(ids) <= set(index.paths):
+        raise BenchError(
+            f"the record of {saved.name} names images that are not in {index.root}: train the "
+            "variant again, or name another run"
+        )
+    return part, ids, labels
+
+
+def _quantise(
+    saved: SavedModel, index: ImageIndex, calibration: Sequence[str]
+) -> tuple[Exported, Exported]:
+    """Return a run's model as float32 and as 8-bit integers."""
+    try:
+        exported = export_onnx(saved.model, saved.image_size)
+        pixels = [images for _, images in _batches(saved.image_size, index.root, calibration)]
+        return exported, quantise(exported, pixels, saved.mean, saved.std)
+    except (BenchError, OSError):
+        raise
+    except Exception as error:
+        line = error_line(f"{type(error).__name__}: {error}")
+        raise BenchError(
+            f"{saved.variant.name} cannot be quantised ({line}): export it as onnx"
+        ) from error
+
+
 def _calibration(saved: SavedModel, index: ImageIndex) -> list[str]:
     """Some images that the run was neither chosen nor judged by."""
     held_out = {
@@ -157,10 +168,7 @@ def _predict(
     on_progress: Callable[[int], object],
 ) -> tuple[list[int], list[int], list[int]]:
     """Places of the readable images, and what the two models predict of them."""
-    sessions = [
-        onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        for content in (exact, small)
-    ]
+    models = [cpu_session(content) for content in (exact, small)]
     table = level_table(saved.mean, saved.std)[:, 0].T
     kept: list[int] = []
     found: tuple[list[int], list[int]] = ([], [])
@@ -168,8 +176,7 @@ def _predict(
         kept += places
         channels = zip(table, pixels.swapaxes(0, 1), strict=True)
         normalised = np.stack([levels[channel] for levels, channel in channels], 1)
-        for session, images, predictions in zip(sessions, (normalised, pixels), found, strict=True):
-            feed = {session.get_inputs()[0].name: images}
-            predictions += np.asarray(session.run(None, feed)[0]).argmax(1).tolist()
+        for run, images, predictions in zip(models, (normalised, pixels), found, strict=True):
+            predictions += run(images).argmax(1).tolist()
         on_progress(len(places))
     return kept, *found

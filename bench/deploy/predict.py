@@ -98,7 +98,8 @@ def predict(
         if kept:
             total = torch.zeros(len(kept), len(classes), dtype=torch.float64)
             for model, order in zip(models, columns, strict=True):
-                images = _usable(inputs[look_of(model)], kept, size)
+                images = inputs[look_of(model)]
+                images = images if len(kept) == size else images[kept]
                 total += _safely(model, images, VIEWS[views])[:, order].cpu()
             found[start + np.array(kept)] = (total / len(models)).float().numpy()
         on_progress(size)
@@ -108,10 +109,6 @@ def predict(
 def look_of(model: SavedModel) -> Look:
     """What a model's images are made of."""
     return model.image_size, model.mean, model.std
-
-
-def _usable(images: torch.Tensor, kept: list[int], size: int) -> torch.Tensor:
-    return images if len(kept) == size else images[kept]
 
 
 def _safely(

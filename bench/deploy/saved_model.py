@@ -38,6 +38,7 @@ class SavedModel:
         image_size: S in pixels.
         mean, std: of the images.
         amp: mixed precision that it was evaluated with on this kind of device, else ``off``.
+        memory_format: of the model's weights.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class SavedModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     amp: str
+    memory_format: torch.memory_format = torch.contiguous_format
 
     @property
     def name(self) -> str:
@@ -84,11 +86,6 @@ class SavedModel:
         """The version of Pillow that it was trained with; this one where the record has none."""
         found = (self.record.get("environment") or {}).get("pillow")
         return found if isinstance(found, str) else str(PIL.__version__)
-
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """The format of the model's weights."""
-        return FORMATS[_memory_format(self.record)]
 
 
 def load_saved(results_dir: Path, run: str, device: torch.device) -> SavedModel:
@@ -131,8 +128,9 @@ def load_saved(results_dir: Path, run: str, device: torch.device) -> SavedModel:
         model.load_state_dict(found["model"])
     except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         raise _unusable(path, f"does not fit {variant.name}: {_first_line(error)}") from error
-    form = FORMATS[_memory_format(record)]
-    model.to(device).to(memory_format=form)  # type: ignore[call-overload]
+    setup = (record.get("training") or {}).get("setup") or {}
+    memory_format = FORMATS.get(str(setup.get("memory_format")), torch.contiguous_format)
+    model.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
     return SavedModel(
         folder=folder,
         record=record,
@@ -143,6 +141,7 @@ def load_saved(results_dir: Path, run: str, device: torch.device) -> SavedModel:
         mean=tuple(about["mean"]),
         std=tuple(about["std"]),
         amp=_amp(record, device),
+        memory_format=memory_format,
     )
 
 
@@ -233,12 +232,6 @@ def _amp(record: Mapping[str, Any], device: torch.device) -> str:
         return choose_amp(training["amp"], device)
     except BenchError:
         return "off"
-
-
-def _memory_format(record: Mapping[str, Any]) -> str:
-    setup = (record.get("training") or {}).get("setup") or {}
-    found = setup.get("memory_format")
-    return found if found in FORMATS else "contiguous"
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from bench.errors import BenchError
 from bench.timing.cases import CHANNELS_LAST, CONTIGUOUS, EAGER, Case
 from bench.timing.folding import fold
 from bench.timing.onnx import (
-    ModeFailed,
+    BackendFailed,
     Read,
     Step,
     check_onnxruntime,
@@ -89,7 +89,7 @@ def require_triton(flag: str) -> None:
     """
     if find_spec("triton") is None:
         wanted = (line.partition(";")[0].strip() for line in requires("torch") or ())
-        package = next((one for one in wanted if "triton" in one), "triton")
+        package = next((name for name in wanted if "triton" in name), "triton")
         raise BenchError(f"{flag} compiles on a GPU with Triton: pip install '{package}'")
 
 
@@ -97,99 +97,93 @@ def reason_of(error: BaseException) -> str:
     """An error in one line: its type, unless it is a mode's own, and its first words."""
     lines = str(error).strip().splitlines()
     text = " ".join((lines[0] if lines else "no message").split())[:200]
-    return text if isinstance(error, ModeFailed) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, BackendFailed) else f"{type(error).__name__}: {text}"
 
 
-class Modes:
-    """Prepares one model for the modes of a process; the model itself stays as it is.
+def prepare_backend(
+    model: nn.Module, exports: Path, case: Case, images: torch.Tensor, forward: Forward
+) -> Prepared:
+    """Return a step of the case's backend, whose outputs are those of the eager model.
+
+    A quantised model's are not compared: it has not seen the images that it is for.
 
     Args:
-        model: in eval mode, on the device of the cases.
+        model: in eval mode, on the device of the case; it stays as it is.
         exports: folder that holds the exports of this very model, for processes to share.
+        case: what is timed.
+        images: (B, 3, S, S) on the case's device, contiguous.
+        forward: a forward pass of a module, in inference mode and the case's precision.
+
+    Raises:
+        BackendFailed: there is no such backend here, or its outputs differ.
     """
-
-    def __init__(self, model: nn.Module, exports: Path) -> None:
-        self.model, self.exports = model, exports
-
-    def prepare(self, case: Case, images: torch.Tensor, forward: Forward) -> Prepared:
-        """A step of the case's mode, whose outputs are those of the eager model.
-
-        A quantised model's are not compared: it has not seen the images that it is for.
-
-        Args:
-            images: (B, 3, S, S) on the case's device, contiguous.
-            forward: a forward pass of a module, in inference mode and the case's precision.
-
-        Raises:
-            ModeFailed: there is no such mode here, or its outputs differ.
-        """
-        expected = forward(self.model, images)
-        form = torch.channels_last if case.channels_last else torch.contiguous_format
-        images = images.contiguous(memory_format=form)
-        facts: dict[str, Any] = {}
-        if case.mode in PACKAGES:
-            step, read = self._exported(case, images, facts)
-        else:
-            own = copy.deepcopy(self.model).to(memory_format=form)  # type: ignore[call-overload]
-            step = _in_torch(own, case, functools.partial(forward, own, images), facts)
-            read = _as_it_is
-        if case.mode in INEXACT_MODES:
-            step()
-        else:
-            facts |= compare(expected, read(step()), tolerance_of(case))
-        return Prepared(step, facts)
-
-    def _exported(
-        self, case: Case, images: torch.Tensor, facts: dict[str, Any]
-    ) -> tuple[Step, Read]:
-        """A step of the model as ONNX, which the first process exports for an image size."""
-        if case.amp:
-            raise ModeFailed("exported in float32, not timed with mixed precision")
-        if case.mode == "openvino" and case.device != "cpu":
-            raise ModeFailed("OpenVINO is timed on the CPU only")
-        if case.mode in INEXACT_MODES and case.device != "cpu":
-            raise ModeFailed("quantised models are timed on the CPU only")
-        if case.mode != "openvino":
-            check_onnxruntime(case)
-        shared = shared_quantised if case.mode in INEXACT_MODES else shared_export
-        exported = shared(self.model, images.shape[-1], self.exports)
-        if exported.facts.get("input") == "uint8":
-            images = (64 * images + 128).clamp(0, 255).to(torch.uint8)
-        run = in_openvino if case.mode == "openvino" else in_onnxruntime
-        return run(exported, case, images, facts)
+    expected = forward(model, images)
+    form = torch.channels_last if case.channels_last else torch.contiguous_format
+    images = images.contiguous(memory_format=form)
+    if case.mode in PACKAGES:
+        step, read, facts = _exported(model, exports, case, images)
+    else:
+        changed = copy.deepcopy(model).to(memory_format=form)  # type: ignore[call-overload]
+        step, read = functools.partial(forward, changed, images), torch.Tensor.detach
+        facts = _change(changed, case.mode, step)
+    if case.mode in INEXACT_MODES:
+        step()
+    else:
+        facts |= compare(expected, read(step()), tolerance_of(case))
+    return Prepared(step, facts)
 
 
-def _in_torch(own: nn.Module, case: Case, step: Step, facts: dict[str, Any]) -> Step:
-    """A step of a copy of the model, which it changes; adds to the facts.
+def _exported(
+    model: nn.Module, exports: Path, case: Case, images: torch.Tensor
+) -> tuple[Step, Read, dict[str, Any]]:
+    """Return a step of the model as ONNX, which the first process exports for an image size."""
+    inexact, openvino = case.mode in INEXACT_MODES, case.mode == "openvino"
+    if case.amp:
+        raise BackendFailed("exported in float32, not timed with mixed precision")
+    if openvino and case.device != "cpu":
+        raise BackendFailed("OpenVINO is timed on the CPU only")
+    if inexact and case.device != "cpu":
+        raise BackendFailed("quantised models are timed on the CPU only")
+    if not openvino:
+        check_onnxruntime(case)
+    exported = (shared_quantised if inexact else shared_export)(model, images.shape[-1], exports)
+    if exported.facts.get("input") == "uint8":
+        images = (64 * images + 128).clamp(0, 255).to(torch.uint8)
+    return (in_openvino if openvino else in_onnxruntime)(exported, case, images)
+
+
+def _change(model: nn.Module, backend: str, step: Step) -> dict[str, Any]:
+    """Fold or compile a model in place; the facts of that.
 
     Args:
-        step: a forward pass of the copy as it is.
+        step: a forward pass of it.
     """
-    if case.mode == "folded":
-        facts["folded"] = fold(own, step)
-        if not facts["folded"]:
-            raise ModeFailed("no batch norm follows a convolution directly")
-    elif case.mode == "compiled":
-        _compile(own, step, facts)
-    elif case.mode not in (CHANNELS_LAST, CONTIGUOUS):
-        raise ModeFailed(f"no mode is called {case.mode}")
-    return step
+    if backend == "folded":
+        folded = fold(model, step)
+        if not folded:
+            raise BackendFailed("no batch norm follows a convolution directly")
+        return {"folded": folded}
+    if backend == "compiled":
+        return _compile(model, step)
+    if backend not in (CHANNELS_LAST, CONTIGUOUS):
+        raise BackendFailed(f"no mode is called {backend}")
+    return {}
 
 
-def _compile(own: nn.Module, step: Step, facts: dict[str, Any]) -> None:
+def _compile(model: nn.Module, step: Step) -> dict[str, Any]:
     from torch import _dynamo
     from torch._inductor import config
 
     # Processes that wait for more to compile would run beside the timing.
     config.compile_threads = 1
     _dynamo.reset()
-    own.compile(dynamic=False)
+    model.compile(dynamic=False)
     begin = time.perf_counter()
     output = step()
     if output.is_cuda:
         torch.cuda.synchronize(output.device)
-    facts["compile_s"] = time.perf_counter() - begin
-    facts["versions"] = {"torch": str(torch.__version__)}
+    compile_s = time.perf_counter() - begin
+    return {"compile_s": compile_s, "versions": {"torch": str(torch.__version__)}}
 
 
 # --- outputs ---------------------------------------------------------------------------------
@@ -206,17 +200,17 @@ def compare(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> di
     """The largest difference of two outputs, absolute and relative to the largest output.
 
     Raises:
-        ModeFailed: it is above ``tolerance`` times the largest expected output, or no number.
+        BackendFailed: it is above ``tolerance`` times the largest expected output, or no number.
     """
     expected, found = expected.detach().float().cpu(), found.detach().float().cpu()
     if expected.shape != found.shape:
-        raise ModeFailed(
+        raise BackendFailed(
             f"its outputs have shape {tuple(found.shape)}, the eager model's "
             f"{tuple(expected.shape)}"
         )
     difference, largest = float((expected - found).abs().max()), float(expected.abs().max())
     if not difference <= tolerance * largest:
-        raise ModeFailed(
+        raise BackendFailed(
             f"its outputs differ from the eager model's by {difference:.2g}, whose largest is "
             f"{largest:.2g}: more than {tolerance:g} of that"
         )
@@ -224,7 +218,3 @@ def compare(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> di
         "max_difference": difference,
         "max_relative_difference": difference / largest if largest else 0.0,
     }
-
-
-def _as_it_is(output: torch.Tensor) -> torch.Tensor:
-    return output

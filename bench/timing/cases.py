@@ -1,4 +1,4 @@
-"""Which settings a session times: device, clock, image size, batch, threads, precision."""
+"""Which settings a session times: device, scope, image size, batch, threads, precision."""
 
 from __future__ import annotations
 
@@ -49,31 +49,31 @@ class Case:
 
 
 def plan_cases(config: RunConfig, devices: Sequence[str], cores: int) -> list[Case]:
-    """The cases of a session, training steps last since they change the model.
+    """Return the cases of a session, training steps last since they change the model.
 
-    At the run's image size: all clocks, and on a CPU the model with one thread too. At 224 pixels,
+    At the run's image size: all scopes, and on a CPU the model with one thread too. At 224 pixels,
     which the documented speeds are for: the model with all threads. A CPU has no copy to time, and
     beside a GPU it is timed with the model alone.
 
-    The other modes of inference that are asked for are timed at the run's size with all threads,
+    The other backends of inference that are asked for are timed at the run's size with all threads,
     the model alone. Eager, which they are related to, is always timed, right before them.
     """
-    found = [
+    cases = [
         case
         for device in devices
         for case in _of_device(config, device, cores)
         if device == "cuda" or "cuda" not in devices or case.clock == "model"
     ]
-    related = {_eager(case) for case in found if case.mode != EAGER}
+    compared = {_eager(case) for case in cases if case.mode != EAGER}
 
-    def place(case: Case) -> int:
+    def position(case: Case) -> int:
         if case.clock == "train":
             return 3
         if case.mode != EAGER:
             return 2
-        return int(_eager(case) in related)
+        return int(_eager(case) in compared)
 
-    return sorted(found, key=place)
+    return sorted(cases, key=position)
 
 
 def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
@@ -85,14 +85,13 @@ def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
             "amp": amp,
             "channels_last": config.memory_format_on(device) == "channels_last",
         }
-        for clock in config.clock_names:
-            if clock == "copy" and device == "cpu":
+        for scope in config.clock_names:
+            if scope == "copy" and device == "cpu":
                 continue
-            for size, number in _sizes(config, device, clock, threads):
-                both = (LATENCY, THROUGHPUT) if clock == "model" else (THROUGHPUT,)
-                for regime in both:
+            for size, number in _sizes(config, device, scope, threads):
+                for regime in (LATENCY, THROUGHPUT) if scope == "model" else (THROUGHPUT,):
                     case = Case(
-                        clock=clock,
+                        clock=scope,
                         regime=regime,
                         image_size=size,
                         batch_size=1 if regime == LATENCY else config.timing_batch,
@@ -100,28 +99,28 @@ def _of_device(config: RunConfig, device: str, cores: int) -> Iterator[Case]:
                         **shared,
                     )
                     yield case
-                    if clock == "model" and (size, number) == (config.image_size, threads):
-                        yield from _in_other_modes(case, config)
+                    if scope == "model" and (size, number) == (config.image_size, threads):
+                        yield from _by_other_backends(case, config)
 
 
-def _in_other_modes(case: Case, config: RunConfig) -> Iterator[Case]:
-    """The case in every mode that is asked for beside eager."""
-    for mode in config.mode_names:
+def _by_other_backends(case: Case, config: RunConfig) -> Iterator[Case]:
+    """Yield the case by every backend that is asked for but eager."""
+    for backend in config.mode_names:
         # Eager has one of the two memory formats already.
-        if mode not in (EAGER, CHANNELS_LAST if case.channels_last else CONTIGUOUS):
-            of_torch = case.channels_last and mode not in (CONTIGUOUS, *EXPORTED)
-            yield attrs.evolve(case, mode=mode, channels_last=of_torch or mode == CHANNELS_LAST)
+        if backend not in (EAGER, CHANNELS_LAST if case.channels_last else CONTIGUOUS):
+            inherited = case.channels_last and backend not in (CONTIGUOUS, *EXPORTED)
+            last = inherited or backend == CHANNELS_LAST
+            yield attrs.evolve(case, mode=backend, channels_last=last)
 
 
-def _sizes(config: RunConfig, device: str, clock: str, threads: int) -> list[tuple[int, int]]:
-    own = [(config.image_size, threads)]
-    if clock != "model":
-        return own
-    if device == "cpu" and threads > 1:
-        own.append((config.image_size, 1))
-    if config.image_size != REFERENCE_SIZE:
-        own.append((REFERENCE_SIZE, threads))
-    return own
+def _sizes(config: RunConfig, device: str, scope: str, threads: int) -> Iterator[tuple[int, int]]:
+    """Yield image sizes and numbers of threads."""
+    yield config.image_size, threads
+    if scope == "model":
+        if device == "cpu" and threads > 1:
+            yield config.image_size, 1
+        if config.image_size != REFERENCE_SIZE:
+            yield REFERENCE_SIZE, threads
 
 
 def is_eager_of(eager: Case, case: Case) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -55,14 +56,11 @@ def _pairs(model: nn.Module, run: Callable[[], object]) -> list[tuple[Any, Any]]
             found.append((made[id(inputs[0])][0], module))
 
     watched = (*CONVOLUTIONS, Conv2dSame, *NORMS, BatchNormAct2d)
-    handles = [
-        module.register_forward_hook(after) for module in model.modules() if type(module) in watched
-    ]
-    try:
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if type(module) in watched:
+                hooks.enter_context(module.register_forward_hook(after))
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return [
         (conv, norm)
         for conv, norm in found

@@ -24,8 +24,8 @@ Step = Callable[[], Any]
 Read = Callable[[Any], torch.Tensor]
 
 
-class ModeFailed(Exception):
-    """Why a model cannot be run in a mode."""
+class BackendFailed(Exception):
+    """Why a model cannot be run by a backend."""
 
 
 @attrs.frozen
@@ -70,41 +70,31 @@ def export_onnx(model: nn.Module, image_size: int) -> Exported:
 
 
 def shared_export(model: nn.Module, image_size: int, folder: Path) -> Exported:
-    """The export of a model that lies in a folder, made where it does not.
-
-    Args:
-        folder: of this very model; processes come here one after the other.
-    """
-    file, about = folder / f"{image_size}.onnx", folder / f"{image_size}.json"
-    if not about.exists():
-        exported = export_onnx(model, image_size)
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(exported.onnx)
-        about.write_text(json.dumps(exported.facts), encoding="utf8")
-    return Exported(file.read_bytes(), json.loads(about.read_text(encoding="utf8")))
+    """Return the export of a model, as :func:`shared`."""
+    return shared(folder, str(image_size), lambda: export_onnx(model, image_size))
 
 
 def check_onnxruntime(case: Case) -> str:
     """The execution provider of a case's device.
 
     Raises:
-        ModeFailed: the installed package has none for it.
+        BackendFailed: the installed package has none for it.
     """
     import onnxruntime
 
     provider = f"{'CUDA' if case.device == 'cuda' else 'CPU'}ExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
-        raise ModeFailed(f"this onnxruntime has no {provider}: pip install onnxruntime-gpu")
+        raise BackendFailed(f"this onnxruntime has no {provider}: pip install onnxruntime-gpu")
     return provider
 
 
 def in_onnxruntime(
-    exported: Exported, case: Case, images: torch.Tensor, facts: dict[str, Any]
-) -> tuple[Step, Read]:
-    """A step of ONNX Runtime, and what reads its output; adds to the facts.
+    exported: Exported, case: Case, images: torch.Tensor
+) -> tuple[Step, Read, dict[str, Any]]:
+    """Return a step of ONNX Runtime, what reads its output, and the facts of both.
 
     Raises:
-        ModeFailed: it has no provider for the case's device, or did not take it.
+        BackendFailed: it has no provider for the case's device, or did not take it.
     """
     import onnxruntime
 
@@ -116,13 +106,15 @@ def in_onnxruntime(
     session = onnxruntime.InferenceSession(exported.onnx, options, providers=[provider])
     taken = session.get_providers()[0]
     if taken != provider:
-        raise ModeFailed(f"onnxruntime took {taken} for {provider}: its CUDA or cuDNN is missing")
-    facts |= exported.facts_with("onnxruntime")
-    facts |= {"load_s": time.perf_counter() - begin, "provider": taken}
+        raise BackendFailed(
+            f"onnxruntime took {taken} for {provider}: its CUDA or cuDNN is missing"
+        )
+    load_s = time.perf_counter() - begin
+    facts = {**exported.facts_with("onnxruntime"), "load_s": load_s, "provider": taken}
     name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
     if case.device != "cuda":
         feed = {name: images.numpy()}
-        return lambda: session.run([output], feed), _first
+        return lambda: session.run([output], feed), _first, facts
     binding, place = session.io_binding(), images.device.index or 0
     binding.bind_input(name, "cuda", place, np.float32, tuple(images.shape), images.data_ptr())
     binding.bind_output(output, "cuda", place)
@@ -131,13 +123,13 @@ def in_onnxruntime(
         session.run_with_iobinding(binding)
         return binding
 
-    return step, lambda done: _first(done.copy_outputs_to_cpu())
+    return step, lambda done: _first(done.copy_outputs_to_cpu()), facts
 
 
 def in_openvino(
-    exported: Exported, case: Case, images: torch.Tensor, facts: dict[str, Any]
-) -> tuple[Step, Read]:
-    """A step of OpenVINO on the CPU, and what reads its output; adds to the facts."""
+    exported: Exported, case: Case, images: torch.Tensor
+) -> tuple[Step, Read, dict[str, Any]]:
+    """Return a step of OpenVINO on the CPU, what reads its output, and the facts of both."""
     import openvino
 
     begin = time.perf_counter()
@@ -151,10 +143,33 @@ def in_openvino(
         "INFERENCE_PRECISION_HINT": "f32",
     }
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    facts |= exported.facts_with("openvino")
-    facts["load_s"] = time.perf_counter() - begin
+    facts = {**exported.facts_with("openvino"), "load_s": time.perf_counter() - begin}
     feed = {0: images.numpy()}
-    return lambda: request.infer(feed, share_inputs=True), _first
+    return lambda: request.infer(feed, share_inputs=True), _first, facts
+
+
+def cpu_session(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what computes the output of an ONNX file with ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: np.array(session.run(None, {name: images})[0])
+
+
+def shared(folder: Path, stem: str, make: Callable[[], Exported]) -> Exported:
+    """Return what lies in a folder under a name, made where it does not.
+
+    Args:
+        folder: of one very model; processes come here one after the other.
+    """
+    file, about = folder / f"{stem}.onnx", folder / f"{stem}.json"
+    if not about.exists():
+        exported = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(exported.onnx)
+        about.write_text(json.dumps(exported.facts), encoding="utf8")
+    return Exported(file.read_bytes(), json.loads(about.read_text(encoding="utf8")))
 
 
 def _first(outputs: Any) -> torch.Tensor:

@@ -113,22 +113,13 @@ def plan_session(
         + sum(_case_seconds(case, config, rate(name, case)) for case in cases)
         for name in entries
     )
-    budget, rounds, notes = config.time_budget, config.rounds, []
-    if budget is not None:
-        if round_s > budget:
-            raise BenchError(
-                f"--time-budget {written_duration(budget)} is too small for a single round of "
-                f"{len(entries)} processes, which takes about {written_duration(round_s)}: give "
-                f"--time-budget {written_duration(1.2 * round_s)} or more (about "
-                f"{written_duration(FEWEST_ROUNDS * 1.1 * round_s)} for intervals), or fewer "
-                "--variants or --clocks"
-            )
-        rounds = min(rounds, int(budget / round_s))
-        if rounds < config.rounds:
-            notes.append(
-                f"the time budget holds {rounds} of {config.rounds} rounds; "
-                f"{config.rounds} take about {written_duration(config.rounds * round_s)}"
-            )
+    rounds = _rounds_within(config, round_s, len(entries))
+    notes = []
+    if rounds < config.rounds:
+        notes.append(
+            f"the time budget holds {rounds} of {config.rounds} rounds; "
+            f"{config.rounds} take about {written_duration(config.rounds * round_s)}"
+        )
     timed = {case.mode for case in cases}
     notes += [
         f"mode {mode} is not timed: eager has that memory format"
@@ -142,13 +133,29 @@ def plan_session(
         cases=tuple(cases),
         rounds=rounds,
         round_s=round_s,
-        budget_s=budget,
+        budget_s=config.time_budget,
         notes=tuple(notes),
     )
 
 
+def _rounds_within(config: RunConfig, round_s: float, processes: int) -> int:
+    """Return how many of the config's rounds its time budget holds."""
+    budget = config.time_budget
+    if budget is None:
+        return config.rounds
+    if round_s > budget:
+        raise BenchError(
+            f"--time-budget {written_duration(budget)} is too small for a single round of "
+            f"{processes} processes, which takes about {written_duration(round_s)}: give "
+            f"--time-budget {written_duration(1.2 * round_s)} or more (about "
+            f"{written_duration(FEWEST_ROUNDS * 1.1 * round_s)} for intervals), or fewer "
+            "--variants or --clocks"
+        )
+    return min(config.rounds, int(budget / round_s))
+
+
 def precision(rounds: int) -> str:
-    """What so many rounds can tell, at a spread of 4 % between processes."""
+    """Return what so many rounds can tell, at a spread of 4 % between processes."""
     if rounds < FEWEST_ROUNDS:
         return f"below {FEWEST_ROUNDS} rounds no interval is printed and nothing is called faster"
     from scipy import stats

@@ -124,7 +124,7 @@ def measure_together(processes: Mapping[str, TimingProcess]) -> dict[str, dict[s
         What each found: ``cases`` (samples, ``out_of_memory`` or ``failed``) and ``error`` or none.
         A process that ends in another mode than eager keeps what it found before.
     """
-    found: dict[str, dict[str, Any]] = {name: {"cases": [], "error": None} for name in processes}
+    outcomes: dict[str, dict[str, Any]] = {name: {"cases": [], "error": None} for name in processes}
     alive = dict(processes)
 
     def ask(name: str, command: str, number: int) -> dict[str, Any]:
@@ -136,9 +136,9 @@ def measure_together(processes: Mapping[str, TimingProcess]) -> dict[str, dict[s
             del alive[name]
             case = processes[name].cases[number]
             if case.get("mode", EAGER) == EAGER:
-                found[name].update(cases=[], error=str(error), killed=error.killed)
+                outcomes[name].update(cases=[], error=str(error), killed=error.killed)
             else:
-                found[name]["cases"].append({"case": dict(case), "failed": str(error)})
+                outcomes[name]["cases"].append({"case": dict(case), "failed": str(error)})
             return {}
 
     turn = "block after others" if len(processes) > 1 else "block"
@@ -149,7 +149,6 @@ def measure_together(processes: Mapping[str, TimingProcess]) -> dict[str, dict[s
                 ask(name, turn, number)
                 left[name] -= 1
         for name in processes:
-            outcome = ask(name, "end", number)
-            if outcome:
-                found[name]["cases"].append(outcome)
-    return found
+            if outcome := ask(name, "end", number):
+                outcomes[name]["cases"].append(outcome)
+    return outcomes

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
-import json
 import logging
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import numpy as np
 from torch import nn
 
-from bench.timing.onnx import Exported, shared_export
+from bench.timing.onnx import Exported, shared, shared_export
 
 # Of random images, where only the speed is asked for: it does not hang on the ranges.
 RANDOM_BATCHES, RANDOM_BATCH = 2, 4
@@ -52,7 +54,7 @@ def quantise(
     step, zero = input_quantiser(mean, std)
     override = {"scale": np.array(step, np.float32), "zero_point": np.array(zero, np.uint8)}
     factor, shift = normalisation(mean, std)
-    normalised = [{name: batch * factor + shift} for batch in batches]
+    normalised = iter([{name: batch * factor + shift} for batch in batches])
     with tempfile.TemporaryDirectory(prefix="paddy-bench-int8-") as folder, _quiet():
         whole, prepared, small = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
         whole.write_bytes(exported.onnx)
@@ -61,7 +63,7 @@ def quantise(
         quantization.quantize_static(
             str(prepared),
             str(small),
-            _Reader(normalised),
+            SimpleNamespace(get_next=functools.partial(next, normalised, None)),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
@@ -154,28 +156,16 @@ def shared_quantised(model: nn.Module, image_size: int, folder: Path) -> Exporte
         image_size: S in pixels.
         folder: of this very model; processes come here one after the other.
     """
-    file, about = folder / f"{image_size}.int8.onnx", folder / f"{image_size}.int8.json"
-    if not about.exists():
+
+    def make() -> Exported:
         rng = np.random.default_rng(0)
         shape = (RANDOM_BATCH, 3, image_size, image_size)
         batches = [rng.integers(0, 256, shape, np.uint8) for _ in range(RANDOM_BATCHES)]
         exported = shared_export(model, image_size, folder)
-        made = quantise(exported, batches, RANDOM_MEAN, RANDOM_STD)
-        file.write_bytes(made.onnx)
-        facts = {**made.facts, "calibration_images": 0}
-        about.write_text(json.dumps(facts), encoding="utf8")
-    return Exported(file.read_bytes(), json.loads(about.read_text(encoding="utf8")))
+        quantised = quantise(exported, batches, RANDOM_MEAN, RANDOM_STD)
+        return attrs.evolve(quantised, facts={**quantised.facts, "calibration_images": 0})
 
-
-class _Reader:
-    """What ONNX Runtime's calibration asks for batch after batch."""
-
-    def __init__(self, feeds: Sequence[dict[str, np.ndarray]]) -> None:
-        self._left: Iterator[dict[str, np.ndarray]] = iter(feeds)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next batch, or none."""
-        return next(self._left, None)
+    return shared(folder, f"{image_size}.int8", make)
 
 
 @contextlib.contextmanager

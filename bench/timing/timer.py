@@ -13,7 +13,7 @@ import torch
 from torch.utils.benchmark.utils.timer import timer
 
 from bench.stats.timing import FEWEST_FOR_P95, locate
-from bench.system.environment import LoadMeter, tf32_state
+from bench.system.environment import LoadMeter, cpu_model, tf32_state
 from bench.system.gpu import gpu_state
 from bench.system.memory import PeakMemory, allocator_of_environment, minor_faults
 from bench.timing.cases import INSIDE, LATENCY, Case
@@ -111,14 +111,6 @@ def _steps(seconds: float) -> int:
     return min(MOST_STEPS, max(1, math.ceil(BLOCK_S / max(seconds, 1e-9))))
 
 
-def time_case(step: Callable[[], object], case: Case) -> dict[str, Any]:
-    """One process' sample of a case, its blocks on end (see :class:`CaseTimer`)."""
-    case_timer = CaseTimer(step, case)
-    for _ in range(case_timer.planned):
-        case_timer.block()
-    return case_timer.sample()
-
-
 def _seconds(step: Callable[[], object], times: int) -> float:
     begin = timer()
     for _ in range(times):
@@ -152,8 +144,6 @@ def device_name(device: torch.device) -> str:
     """The GPU's name from its driver, or the CPU's model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    from bench.system.environment import cpu_model
-
     return cpu_model()
 
 
@@ -196,7 +186,7 @@ def assemble(
         "minor_faults_per_step": statistics.median(one["minor_faults_per_step"] for one in rounds),
         "mode_facts": _merge_facts([one.get("mode_facts") or {} for one in rounds]),
         "measured_at": measured_at,
-        "marks": _marks(rounds),
+        "marks": _flags(rounds),
     }
 
 
@@ -235,20 +225,20 @@ def _percentile_95(seconds: Sequence[float]) -> float | None:
     return 1000 * sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
 
 
-def _marks(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
-    marks = []
-    loads = [one["others_load"] for one in rounds if one["others_load"] is not None]
+def _flags(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
+    flags = []
+    loads = [sample["others_load"] for sample in rounds if sample["others_load"] is not None]
     if loads and statistics.median(loads) > MOST_LOAD:
-        marks.append(f"other programs used {100 * statistics.median(loads):.0f} % of the machine")
-    faults = statistics.median(one["minor_faults_per_step"] for one in rounds)
+        flags.append(f"other programs used {100 * statistics.median(loads):.0f} % of the machine")
+    faults = statistics.median(sample["minor_faults_per_step"] for sample in rounds)
     if faults > MOST_FAULTS:
-        marks.append(f"{faults:,.0f} page faults a step")
+        flags.append(f"{faults:,.0f} page faults a step")
     reasons = {
         reason
-        for one in rounds
-        for reason in (one.get("gpu") or {}).get("throttle_reasons") or []
+        for sample in rounds
+        for reason in (sample.get("gpu") or {}).get("throttle_reasons") or []
         if "slowdown" in reason or "brake" in reason
     }
     if reasons:
-        marks.append(f"GPU slowed down: {', '.join(sorted(reasons))}")
-    return marks
+        flags.append(f"GPU slowed down: {', '.join(sorted(reasons))}")
+    return flags

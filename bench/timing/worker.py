@@ -48,7 +48,6 @@ class Timer:
         self.model, _ = build_model(variants.get(job["variant"]), job["num_classes"], self.config)
         self._found: dict[str, Any] = {}
         self._timer: Any = None
-        self._modes: Any = None
         self._facts: dict[str, Any] = {}
 
     def answer(self, command: str) -> dict[str, Any]:
@@ -152,12 +151,12 @@ class Timer:
         """A step of another mode than eager."""
         import torch
 
-        from bench.timing.backends import Modes
+        from bench.timing.backends import prepare_backend
 
         self.model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-        if self._modes is None:
-            self._modes = Modes(self.model, Path(self.job["exports"]) / self.job["variant"])
-        prepared = self._modes.prepare(case, images, functools.partial(self._run, amp=amp))
+        exports = Path(self.job["exports"]) / self.job["variant"]
+        forward = functools.partial(self._run, amp=amp)
+        prepared = prepare_backend(self.model, exports, case, images, forward)
         self._facts = prepared.facts
         return prepared.step
 

@@ -14,9 +14,15 @@ from torch import nn
 
 from bench.errors import BenchError
 from bench.timing import backends, onnx
-from bench.timing.backends import Modes, compare, reason_of, require_packages, tolerance_of
+from bench.timing.backends import (
+    compare,
+    prepare_backend,
+    reason_of,
+    require_packages,
+    tolerance_of,
+)
 from bench.timing.cases import Case
-from bench.timing.onnx import ModeFailed
+from bench.timing.onnx import BackendFailed
 
 EAGER = Case(
     device="cpu", clock="model", regime="throughput", image_size=16, batch_size=2, threads=1
@@ -41,8 +47,8 @@ def forward(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return model(images)
 
 
-def modes_of(model: nn.Module, exports: Path = Path("none")) -> Modes:
-    return Modes(model, exports)
+def prepare(model: nn.Module, case: Case, images: torch.Tensor, run: Any, exports: Any = "none"):
+    return prepare_backend(model, Path(exports), case, images, run)
 
 
 def images_of(case: Case) -> torch.Tensor:
@@ -96,18 +102,18 @@ def test_the_largest_difference_is_given_and_bounded() -> None:
     assert found["max_difference"] == pytest.approx(0.002, rel=1e-3)
     assert found["max_relative_difference"] == pytest.approx(0.0005, rel=1e-3)
     message = r"differ .* by 0\.5, whose largest is 4: more than 0\.001"
-    with pytest.raises(ModeFailed, match=message):
+    with pytest.raises(BackendFailed, match=message):
         compare(expected, expected + 0.5, 1e-3)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_outputs_that_are_no_numbers_are_no_match(wrong: float) -> None:
-    with pytest.raises(ModeFailed):
+    with pytest.raises(BackendFailed):
         compare(torch.ones(1, 2), torch.tensor([[1.0, wrong]]), 1e-3)
 
 
 def test_another_shape_is_no_match() -> None:
-    with pytest.raises(ModeFailed, match=r"shape \(1, 3\), the eager model's \(1, 2\)"):
+    with pytest.raises(BackendFailed, match=r"shape \(1, 3\), the eager model's \(1, 2\)"):
         compare(torch.ones(1, 2), torch.ones(1, 3), 1e-3)
 
 
@@ -119,7 +125,7 @@ def test_folding_is_held_to_more_than_the_others_and_a_gpu_to_less() -> None:
 
 def test_a_reason_is_one_line_with_the_errors_type_unless_it_is_our_own() -> None:
     assert reason_of(RuntimeError("no\nsuch thing")) == "RuntimeError: no"
-    assert reason_of(ModeFailed("its outputs differ")) == "its outputs differ"
+    assert reason_of(BackendFailed("its outputs differ")) == "its outputs differ"
     assert reason_of(ValueError()) == "ValueError: no message"
     assert len(reason_of(RuntimeError("x" * 999))) < 250
 
@@ -135,7 +141,7 @@ def test_channels_last_changes_a_copy_only() -> None:
         seen.append(images.is_contiguous(memory_format=torch.channels_last))
         return forward(module, images)
 
-    prepared = modes_of(model).prepare(case, images_of(case), watched)
+    prepared = prepare(model, case, images_of(case), watched)
     prepared.step()
     assert seen == [False, True, True]
     assert model[0].weight.is_contiguous()
@@ -145,7 +151,7 @@ def test_channels_last_changes_a_copy_only() -> None:
 def test_folded_gives_eagers_outputs_and_leaves_the_model() -> None:
     model, case = small(), in_mode("folded")
     images = images_of(case)
-    prepared = modes_of(model).prepare(case, images, forward)
+    prepared = prepare(model, case, images, forward)
     assert torch.allclose(prepared.step(), forward(model, images), atol=1e-5)
     assert prepared.facts["folded"] == 1
     assert isinstance(model[1], nn.BatchNorm2d)
@@ -153,8 +159,8 @@ def test_folded_gives_eagers_outputs_and_leaves_the_model() -> None:
 
 def test_a_model_without_batch_norm_cannot_be_folded() -> None:
     model, case = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)), in_mode("folded")
-    with pytest.raises(ModeFailed, match="no batch norm follows a convolution"):
-        modes_of(model).prepare(case, images_of(case), forward)
+    with pytest.raises(BackendFailed, match="no batch norm follows a convolution"):
+        prepare(model, case, images_of(case), forward)
 
 
 class Elsewhere(nn.Module):
@@ -172,14 +178,14 @@ class Elsewhere(nn.Module):
 
 def test_outputs_that_a_mode_changes_are_a_reason_not_to_time_it() -> None:
     case = in_mode("folded")
-    with pytest.raises(ModeFailed, match="its outputs differ from the eager model's"):
-        modes_of(Elsewhere().eval()).prepare(case, images_of(case), forward)
+    with pytest.raises(BackendFailed, match="its outputs differ from the eager model's"):
+        prepare(Elsewhere().eval(), case, images_of(case), forward)
 
 
 def test_an_unknown_mode_is_named() -> None:
     case = in_mode("tensorrt")
-    with pytest.raises(ModeFailed, match="no mode is called tensorrt"):
-        modes_of(small()).prepare(case, images_of(case), forward)
+    with pytest.raises(BackendFailed, match="no mode is called tensorrt"):
+        prepare(small(), case, images_of(case), forward)
 
 
 # --- exported --------------------------------------------------------------------------------
@@ -187,11 +193,11 @@ def test_an_unknown_mode_is_named() -> None:
 
 def test_exported_models_are_not_timed_where_they_cannot_be() -> None:
     half = in_mode("onnxruntime", amp=True)
-    with pytest.raises(ModeFailed, match="not timed with mixed precision"):
-        modes_of(small()).prepare(half, images_of(half), forward)
+    with pytest.raises(BackendFailed, match="not timed with mixed precision"):
+        prepare(small(), half, images_of(half), forward)
     on_gpu = in_mode("openvino", device="cuda")
-    with pytest.raises(ModeFailed, match="on the CPU only"):
-        modes_of(small()).prepare(on_gpu, images_of(on_gpu), forward)
+    with pytest.raises(BackendFailed, match="on the CPU only"):
+        prepare(small(), on_gpu, images_of(on_gpu), forward)
 
 
 def test_onnxruntime_without_cuda_says_what_to_install() -> None:
@@ -199,8 +205,10 @@ def test_onnxruntime_without_cuda_says_what_to_install() -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     case = in_mode("onnxruntime", device="cuda")
-    with pytest.raises(ModeFailed, match="no CUDAExecutionProvider: pip install onnxruntime-gpu"):
-        modes_of(small()).prepare(case, images_of(case), forward)
+    with pytest.raises(
+        BackendFailed, match="no CUDAExecutionProvider: pip install onnxruntime-gpu"
+    ):
+        prepare(small(), case, images_of(case), forward)
 
 
 @pytest.mark.slow
@@ -219,8 +227,8 @@ def test_an_export_gives_eagers_outputs_at_every_batch_and_is_made_once(
     for batch in (1, 2):
         # As two processes of a session: each has the model, and the folder of exports.
         case = in_mode(mode, batch_size=batch)
-        ours = modes_of(small(), tmp_path / "exports" / "Small")
-        prepared = ours.prepare(case, images_of(case), forward)
+        exports = tmp_path / "exports" / "Small"
+        prepared = prepare(small(), case, images_of(case), forward, exports)
         assert prepared.facts["max_difference"] < 1e-4
         assert prepared.facts["opset"] >= 18
         assert set(backends.PACKAGES[mode]) | {"torch"} == set(prepared.facts["versions"])
@@ -238,5 +246,5 @@ def test_an_export_of_another_model_is_found_out(tmp_path: Path) -> None:
     onnx.shared_export(small(), 16, folder)
     other = small()
     other[5].weight.data += 1
-    with pytest.raises(ModeFailed, match="its outputs differ"):
-        modes_of(other, folder).prepare(case, images_of(case), forward)
+    with pytest.raises(BackendFailed, match="its outputs differ"):
+        prepare(other, case, images_of(case), forward, folder)

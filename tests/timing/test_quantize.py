@@ -12,7 +12,7 @@ import timm
 import torch
 
 from bench.config.options import RunConfig
-from bench.timing.backends import Modes
+from bench.timing.backends import prepare_backend
 from bench.timing.cases import plan_cases
 from bench.timing.onnx import Exported, export_onnx
 from bench.timing.quantize import input_quantiser, quantise, shared_quantised
@@ -175,7 +175,7 @@ def test_a_folder_is_quantised_once(tmp_path: Path, monkeypatch) -> None:
 def test_the_mode_runs_and_tells_what_it_took(tmp_path: Path) -> None:
     case = in_mode("onnxruntime-int8")
     model = small()
-    prepared = Modes(model, tmp_path).prepare(case, images_of(case), forward)
+    prepared = prepare_backend(model, tmp_path, case, images_of(case), forward)
     assert np.asarray(prepared.step()[0]).shape == (2, 5)
     assert prepared.facts["size_mb"] > 0
     assert prepared.facts["quantise_s"] > 0
@@ -185,13 +185,13 @@ def test_the_mode_runs_and_tells_what_it_took(tmp_path: Path) -> None:
 
 
 def test_it_is_timed_on_the_cpu_alone_and_not_in_mixed_precision(tmp_path: Path) -> None:
-    from bench.timing.onnx import ModeFailed
+    from bench.timing.onnx import BackendFailed
 
     case = in_mode("onnxruntime-int8")
-    modes = Modes(small(), tmp_path)
+    model = small()
     for wrong in (attrs.evolve(case, device="cuda"), attrs.evolve(case, amp=True)):
-        with pytest.raises(ModeFailed):
-            modes.prepare(wrong, images_of(case), forward)
+        with pytest.raises(BackendFailed):
+            prepare_backend(model, tmp_path, wrong, images_of(case), forward)
 
 
 def test_it_is_planned_like_other_exports() -> None:
