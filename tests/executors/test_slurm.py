@@ -120,10 +120,10 @@ def test_a_run_that_raises_is_a_row_and_the_others_go_on(
 ) -> None:
     step = loop.train_step
 
-    def broken(model: Any, *args: Any, **options: Any) -> Any:
-        if len(getattr(model, "attention", None) or ()):
+    def broken(optim: Any, *args: Any, **options: Any) -> Any:
+        if len(getattr(optim.model, "attention", None) or ()):
             raise ValueError("a broken rail")
-        return step(model, *args, **options)
+        return step(optim, *args, **options)
 
     monkeypatch.setattr(loop, "train_step", broken)
     line = f"run --variants Tiny_CA,Tiny --plugin {tiny_plugin} --data-dir {photos} {FAST}"

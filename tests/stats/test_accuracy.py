@@ -18,7 +18,7 @@ from bench.stats.accuracy import (
 )
 from bench.stats.classes import macro_f1_jackknife
 from bench.stats.multireader import effective_number, table_of
-from experiments.calibration.common import clopper_pearson
+from experiments.rows import clopper_pearson
 
 
 def hits(images: int, wrong: range = range(0), prefix: str = "") -> dict[str, bool]:
